@@ -1,0 +1,182 @@
+#!/usr/bin/python
+# Copyright: Contributors to the egress.ai_gateway project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# The work is done by the action plugin of the same name, on the controller; this file documents it.
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: catalog
+short_description: Check providers, models and tiers and build the catalogue of an AI gateway
+version_added: 1.0.0
+description:
+  - Checks the description of an AI gateway as a whole and returns it completed, as the roles of this collection render from it.
+  - Reports all faults at once, each with the path of the variable and what to write instead. Paths begin with C(ai_gateway_), as the
+    options are the variables of the role P(egress.ai_gateway.ai_gateway#role) without that prefix. That role documents their keys.
+  - Returns, shows and logs no value of a credential.
+author: Contributors to the egress.ai_gateway project
+attributes:
+  check_mode:
+    description: Runs in check mode as it does otherwise.
+    support: full
+  diff_mode:
+    description: Has nothing to show in diff mode, as it changes nothing.
+    support: none
+  idempotent:
+    description: The same description gives the same catalogue.
+    support: full
+options:
+  platform:
+    description: Where the cluster comes from.
+    type: str
+    choices: [embedded, kind, openshift, kubernetes]
+    default: kubernetes
+  stack:
+    description: What carries traffic to the providers.
+    type: str
+    choices: [envoy_ai_gateway, wg_ai_gateway]
+    default: envoy_ai_gateway
+  policy_engine:
+    description: What the rules of access are rendered for. By default V(kuadrant) on OpenShift and V(authorino) elsewhere.
+    type: str
+    choices: [authorino, kuadrant]
+  namespace:
+    description: Namespace of the Gateway, its routes, backends, policies and Secrets.
+    type: str
+    default: ai-gateway
+  instance:
+    description: Name of the Gateway, and first part of the names of the tiers' namespaces and of the tokens' audience.
+    type: str
+    default: ai-gateway
+  simulators_namespace:
+    description: Namespace of the simulators.
+    type: str
+    default: external-models
+  providers:
+    description: The providers outside the cluster.
+    type: list
+    elements: dict
+    default: []
+  models:
+    description: The models on the premises.
+    type: list
+    elements: dict
+    default: []
+  tiers:
+    description: The tiers of users.
+    type: list
+    elements: dict
+    default: []
+"""
+
+EXAMPLES = r"""
+- name: Check one provider and one tier
+  egress.ai_gateway.catalog:
+    platform: kind
+    providers:
+      - name: openai
+        schema: openai
+        endpoint: {hostname: api.openai.com}
+        credential: {secret: openai-key}
+        models:
+          - {name: gpt-4, upstream_name: gpt-4-0613}
+    tiers:
+      - name: free
+        level: 0
+        groups: [system:authenticated]
+        token_limit: {tokens: 100, window: 1m}
+  register: result
+
+- name: Show what it serves
+  ansible.builtin.debug:
+    msg: "{{ result.catalog.models | map(attribute='name') }}"
+"""
+
+RETURN = r"""
+catalog:
+  description: The description with all defaults filled in. It holds names of Secrets, no value of a credential.
+  returned: success
+  type: dict
+  contains:
+    platform:
+      description: As given.
+      type: str
+    stack:
+      description: As given.
+      type: str
+    policy_engine:
+      description: As given, or the platform's own.
+      type: str
+    namespace:
+      description: As given.
+      type: str
+    instance:
+      description: As given.
+      type: str
+    audience:
+      description: Audience that tokens of callers must carry.
+      type: str
+      sample: ai-gateway-sa
+    simulators_namespace:
+      description: As given.
+      type: str
+    providers:
+      description:
+        - The providers. The endpoint of a simulated one is its simulator.
+        - C(credential.managed) tells whether the Secret is rendered from the inventory's value or exists already. A C(credential.scheme) that is empty
+          means that the key stands alone.
+      type: list
+      elements: dict
+      sample:
+        - name: openai
+          schema: openai
+          simulated: false
+          endpoint:
+            hostname: api.openai.com
+            port: 443
+            tls: {mode: simple, sni: api.openai.com, ca_bundle: "", client_certificate: ""}
+          credential: {header: Authorization, scheme: Bearer, secret: openai-key, key: apiKey, managed: false}
+          models:
+            - {name: gpt-4, upstream_name: gpt-4-0613}
+    models:
+      description:
+        - The public models, each once, those of providers first.
+        - A backend names its C(provider), or has C(backend_ref) (C(kind), C(name), C(namespace), C(port)) when the model is on the premises.
+      type: list
+      elements: dict
+      sample:
+        - name: gpt-4
+          backends:
+            - {provider: openai, upstream_name: gpt-4-0613, weight: 1, priority: 0}
+    tiers:
+      description: The tiers, with their namespaces, the unit of their windows and the names of all their models.
+      type: list
+      elements: dict
+      sample:
+        - name: free
+          level: 0
+          groups: [system:authenticated]
+          namespace: ai-gateway-tier-free
+          token_limit: {tokens: 100, window: 1m, unit: Minute}
+          models: [gpt-4]
+faults:
+  description: What is wrong, in the order in which it was found. The message holds the same as text.
+  returned: failure
+  type: list
+  elements: dict
+  contains:
+    path:
+      description: Path of the variable.
+      type: str
+      sample: ai_gateway_providers[1].models[0].name
+    problem:
+      description: What is wrong with it.
+      type: str
+      sample: '"GPT 4" is not a model''s name'
+    remedy:
+      description: What to write instead.
+      type: str
+      sample: 'write letters, digits and . _ : / - with a letter or digit at both ends, for example "GPT-4"'
+"""
