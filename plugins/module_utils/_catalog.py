@@ -22,6 +22,10 @@ POLICY_ENGINES = ("authorino", "kuadrant")
 SCHEMAS = ("openai", "anthropic")
 TLS_MODES = ("none", "simple", "mutual")
 BACKEND_KINDS = ("Service", "InferencePool", "LLMInferenceService")
+# What the roles of this version have templates for; the rest is refused before anything is written.
+RENDERED_STACKS = ("envoy_ai_gateway",)
+RENDERED_POLICY_ENGINES = ("authorino",)
+RENDERED_BACKEND_KINDS: tuple[str, ...] = ()
 # A rate limit service counts in whole units; Gateway API writes a day as 24h.
 WINDOWS = {"1s": "Second", "1m": "Minute", "1h": "Hour", "24h": "Day"}
 
@@ -60,9 +64,14 @@ class CatalogError(ValueError):
     """The inventory has faults; ``faults`` holds all of them and the message lists one a line."""
 
     def __init__(self, faults: Sequence[Fault]) -> None:
-        self.faults = tuple(faults)
+        self.faults = tuple(sorted(faults, key=lambda fault: _natural(fault.path)))
         count = "1 fault" if len(self.faults) == 1 else f"{len(self.faults)} faults"
         super().__init__("\n".join([f"The catalogue of the AI gateway has {count}:", *(f"  - {fault}" for fault in self.faults)]))
+
+
+def _natural(path: str) -> list[str | int]:
+    """A key that sorts the third item before the tenth; texts and numbers take turns in it."""
+    return [int(part) if part.isdigit() else part for part in re.split(r"([0-9]+)", path)]
 
 
 @dataclass(frozen=True)
@@ -211,6 +220,8 @@ class _Rule:
         return len(text) <= self.limit and re.fullmatch(self.pattern, text) is not None
 
     def fault(self, path: str, text: str) -> Fault:
+        if not text.strip():
+            return Fault(path, "is empty", f"write {self.remedy}")
         shown = "the text" if self.secret else _quote(text)
         if len(text) > self.limit:
             return Fault(path, f"{shown} has {len(text)} characters", f"write at most {self.limit}")
@@ -261,13 +272,13 @@ _MODEL = _Rule(
     suggest=lambda text: re.sub(r"[^A-Za-z0-9._:/-]+", "-", text).strip("-._:/"),
 )
 _UPSTREAM = _Rule("a model's name at its provider", r"[A-Za-z0-9][!-~]*", "the name as the provider lists it, without spaces", limit=253)
-_GROUP = _Rule("a name of a group", r"[!-~]+", "printable characters without spaces, for example system:authenticated", limit=253)
+_GROUP = _Rule("a name of a group", r"[!-~]+", "names of groups without spaces, for example system:authenticated", limit=253)
 _HEADER = _Rule("a name of an HTTP header", r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", "a name such as Authorization or x-api-key", secret=True)
 _SCHEME = _Rule("an authentication scheme", r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", "one word such as Bearer, or leave it out", secret=True)
 _KEY = _Rule(
     "a key that fits into a header",
     r"[!-~]+",
-    "it without spaces and line breaks (a value read from a file often ends in one: add `| trim`)",
+    "the key without spaces and line breaks (a lookup gives nothing for a variable that is not set, and a line break at the end of a file: add `| trim`)",
     limit=8192,
     secret=True,
 )
@@ -285,6 +296,7 @@ class _Entry:
         self._prefix = prefix or path + "."
         self.value: Mapping[str, t.Any] = value if isinstance(value, Mapping) else {}
         self.readable = isinstance(value, Mapping)
+        self._misspelt: set[str] = set()
         if not self.readable:
             self.fault("", f"is {_type_name(value)}", f"write a mapping of {_listing(legal)}")
             return
@@ -292,6 +304,7 @@ class _Entry:
             if key not in legal:
                 near = difflib.get_close_matches(str(key).lower(), legal, n=1)
                 meant = f"did you mean `{near[0]}`?" if near else f"it takes {_listing(legal)}"
+                self._misspelt.update(near)
                 self.fault(str(key), "is not a known key", meant)
 
     def at(self, key: str) -> str:
@@ -303,9 +316,12 @@ class _Entry:
     def has(self, key: str) -> bool:
         return self.value.get(key) is not None
 
-    def _missing(self, key: str, remedy: str) -> None:
-        # A mapping that could not be read is one fault, not one for each of its keys.
-        if self.readable:
+    def misspelt(self, *keys: str) -> bool:
+        return not self._misspelt.isdisjoint(keys)
+
+    def missing(self, key: str, remedy: str, unless: str = "") -> None:
+        """Note that ``key`` is missing, if it is: an unreadable mapping or a misspelt ``key`` or ``unless`` is a fault already."""
+        if self.readable and not self.has(key) and not self.misspelt(key, unless):
             self.fault(key, "is missing", f"write {remedy}")
 
     def text(self, key: str, rule: _Rule, default: str | None = None) -> str:
@@ -313,7 +329,7 @@ class _Entry:
         value = self.value.get(key)
         if value is None:
             if default is None:
-                self._missing(key, rule.remedy)
+                self.missing(key, rule.remedy)
             return default or ""
         return self._checked(self.at(key), value, rule)
 
@@ -331,7 +347,7 @@ class _Entry:
         remedy = _listing(tuple(choices), "or") + why
         if value is None:
             if default is None:
-                self._missing(key, remedy)
+                self.missing(key, remedy)
             return default or ""
         if not isinstance(value, str) or value not in choices:
             shown = _quote(value) if isinstance(value, str) else _type_name(value)
@@ -344,7 +360,7 @@ class _Entry:
         remedy = f"a whole number from {low} to {high}"
         if value is None:
             if required and default is None:
-                self._missing(key, remedy)
+                self.missing(key, remedy)
             return default
         # A number that a template or an environment variable gave may be its text.
         if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,18}", value):
@@ -380,9 +396,9 @@ class _Entry:
 
     def texts(self, key: str, rule: _Rule) -> list[tuple[str, str]]:
         """The texts of a list that must not be empty, each with its path; repeated ones are a fault."""
-        if not self.value.get(key):
-            self._missing(key, f"a list; each item: {rule.remedy}")
-            return []
+        self.missing(key, f"a list of {rule.remedy}")
+        if self.value.get(key) == []:
+            self.fault(key, "is empty", f"write a list of {rule.remedy}")
         found = [(path, self._checked(path, item, rule)) for path, item in self._elements(key)]
         _unique(found, "value", "leave one of them out", self.faults)
         return [(path, text) for path, text in found if text]
@@ -429,7 +445,7 @@ def build(inputs: Mapping[str, t.Any], defined: Iterable[str] = ()) -> Catalog:
     platform = root.choice("platform", PLATFORMS, "kubernetes")
     stack = root.choice("stack", STACKS, "envoy_ai_gateway")
     engine = root.choice("policy_engine", POLICY_ENGINES, "kuadrant" if platform == "openshift" else "authorino")
-    _cell(platform, stack, engine, root)
+    _check_cell(platform, stack, engine, root)
     namespace = root.text("namespace", _LABEL, "ai-gateway")
     instance = root.text("instance", _LABEL, "ai-gateway")
     simulators_namespace = root.text("simulators_namespace", _LABEL, "external-models")
@@ -445,7 +461,7 @@ def build(inputs: Mapping[str, t.Any], defined: Iterable[str] = ()) -> Catalog:
     tiers = _tiers(root, instance, [model.name for model in models])
     for path, tier in tiers:
         if tier.namespace in (namespace, simulators_namespace):
-            faults.append(Fault(path, f"its namespace {tier.namespace} is the gateway's or the simulators'", f"rename the tier or that namespace"))
+            faults.append(Fault(path, f"its namespace {tier.namespace} is the gateway's or the simulators'", "rename the tier or that namespace"))
 
     if faults:
         raise CatalogError(faults)
@@ -471,12 +487,16 @@ def _misspelt_variables(defined: Iterable[str], faults: list[Fault]) -> None:
             faults.append(Fault(name, "is not a variable of this collection", f"did you mean `{near[0]}`?"))
 
 
-def _cell(platform: str, stack: str, engine: str, root: _Entry) -> None:
+def _check_cell(platform: str, stack: str, engine: str, root: _Entry) -> None:
+    if stack in STACKS and stack not in RENDERED_STACKS:
+        root.fault("stack", f"{stack} is not available in this version", f"write {_listing(RENDERED_STACKS, 'or')}")
     if platform == "embedded" and engine == "kuadrant":
         root.fault("policy_engine", "the embedded cluster has no Kuadrant: no package registry offers its operator", "write authorino")
-    if (platform, stack, engine) == ("openshift", "wg_ai_gateway", "authorino"):
+    elif (platform, stack, engine) == ("openshift", "wg_ai_gateway", "authorino"):
         # The rules would be Envoy Gateway's kinds on a gateway of Istio: accepted by the API, enforced by nobody.
         root.fault("policy_engine", "authorino's rules cannot attach to OpenShift's MaaS gateway in front of wg_ai_gateway", "write kuadrant")
+    elif engine in POLICY_ENGINES and engine not in RENDERED_POLICY_ENGINES:
+        root.fault("policy_engine", f"{engine} is not available in this version", f"write {_listing(RENDERED_POLICY_ENGINES, 'or')}")
 
 
 def _provider(entry: _Entry, models: tuple[ProviderModel, ...], stack: str, simulators_namespace: str) -> Provider:
@@ -486,8 +506,8 @@ def _provider(entry: _Entry, models: tuple[ProviderModel, ...], stack: str, simu
     endpoint: Endpoint | None = None
     if entry.has("endpoint"):
         endpoint = _endpoint(entry.entry("endpoint", ("hostname", "port", "tls")))
-    elif entry.readable and not simulated:
-        entry.fault("endpoint", "is missing", "write hostname, port and tls of the provider, or `simulated: true`")
+    elif not simulated:
+        entry.missing("endpoint", "hostname, port and tls of the provider, or `simulated: true`", unless="simulated")
     if simulated:
         if schema == "anthropic":
             entry.fault("schema", "the simulator speaks openai only", "write openai, or `simulated: false`")
@@ -524,8 +544,7 @@ def _tls(entry: _Entry, hostname: str) -> Tls:
 def _credential(provider: _Entry, name: str, schema: str, simulated: bool, stack: str) -> Credential:
     missing = Credential("", "", "", CREDENTIAL_KEY, False)
     if not provider.has("credential"):
-        if provider.readable:
-            provider.fault("credential", "is missing", "write `secret` (the name of a Secret that exists) or `value` (a lookup) in it")
+        provider.missing("credential", "`secret` (the name of a Secret that exists) or `value` (a lookup) in it")
         return missing
     entry = provider.entry("credential", ("header", "scheme", "secret", "value"))
     if not entry.readable:
@@ -547,15 +566,16 @@ def _credential(provider: _Entry, name: str, schema: str, simulated: bool, stack
     if has_secret and has_value:
         entry.fault("", "has both `secret` and `value`", "keep one: `secret` for a Secret that exists, `value` for one that is made from it")
     elif simulated and not has_value:
-        entry.fault("value", "is missing", "write the key that the simulator shall accept (a simulated provider needs it, not a Secret)")
-    elif not has_secret and not has_value:
+        entry.missing("value", "the key that the simulator shall accept (a simulated provider needs it, not a Secret)")
+    elif not has_secret and not has_value and not entry.misspelt("secret", "value"):
         entry.fault("", "has neither `secret` nor `value`", "write `secret` (the name of a Secret that exists) or `value` (a lookup)")
     return Credential(header, scheme, name + CREDENTIAL_SUFFIX if has_value else secret, CREDENTIAL_KEY, has_value)
 
 
 def _provider_models(provider: _Entry) -> Iterator[tuple[_Entry, ProviderModel]]:
-    if provider.readable and provider.value.get("models") in (None, []):
-        provider.fault("models", "is empty" if provider.has("models") else "is missing", "list at least one model that the provider serves")
+    provider.missing("models", "a list of the models that the provider serves")
+    if provider.value.get("models") == []:
+        provider.fault("models", "is empty", "list at least one model that the provider serves")
     names: list[tuple[str, str]] = []
     for entry in provider.entries("models", ("name", "upstream_name", "weight", "priority")):
         name = entry.text("name", _MODEL)
@@ -630,11 +650,12 @@ def _sharing(name: str, ends: Sequence[tuple[str, ProviderModel, ModelBackend]],
 
 def _backend_ref(model: _Entry, namespace: str) -> BackendRef:
     if not model.has("backend_ref"):
-        if model.readable:
-            model.fault("backend_ref", "is missing", "write kind, name, namespace and, for a Service, port of what serves the model")
+        model.missing("backend_ref", "kind, name, namespace and, for a Service, port of what serves the model")
         return BackendRef("", "", "", None)
     entry = model.entry("backend_ref", ("kind", "name", "namespace", "port"))
     kind = entry.choice("kind", BACKEND_KINDS, "Service")
+    if kind and kind not in RENDERED_BACKEND_KINDS:
+        entry.fault("", f"models behind an object of kind {kind} are not available in this version", f"take the model out of {PREFIX}models")
     if kind != "Service" and entry.has("port"):
         entry.fault("port", f"is not taken from here: {kind or 'the object'} knows its own", "leave it out")
     port = entry.integer("port", 1, 65535) if kind == "Service" else None
@@ -661,8 +682,7 @@ def _tiers(root: _Entry, instance: str, models: Sequence[str]) -> list[tuple[str
 
 def _token_limit(tier: _Entry) -> TokenLimit:
     if not tier.has("token_limit"):
-        if tier.readable:
-            tier.fault("token_limit", "is missing", "write tokens and window, for example {tokens: 100, window: 1m}")
+        tier.missing("token_limit", "tokens and window, for example {tokens: 100, window: 1m}")
         return TokenLimit(0, "", "")
     entry = tier.entry("token_limit", ("tokens", "window"))
     tokens = entry.integer("tokens", 1, TOKENS_LIMIT)
