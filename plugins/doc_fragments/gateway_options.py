@@ -1,0 +1,50 @@
+# Copyright: Contributors to the egress.ai_gateway project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection.
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    """Options of the modules that send requests to a gateway."""
+
+    DOCUMENTATION = r"""
+options:
+  url:
+    description:
+      - Address of the gateway, for example C(http://10.245.0.2:30080).
+      - An OpenAI base URL, which ends in C(/v1), is understood too.
+    type: str
+    required: true
+    aliases: [gateway_url]
+  token:
+    description:
+      - Sent as bearer token in the header C(Authorization). Never returned, shown or logged.
+      - Empty or not given sends none.
+    type: str
+  validate_certs:
+    description: Whether the gateway's certificate must be valid.
+    type: bool
+    default: true
+  ca_path:
+    description: File with the certification authorities to trust, in PEM. By default those of the system.
+    type: path
+  client_cert:
+    description: File with the client's certificate for TLS, in PEM.
+    type: path
+  client_key:
+    description: File with the key of O(client_cert), in PEM, where it is not in the same file.
+    type: path
+  use_proxy:
+    description: Whether to go through the HTTP proxy that the environment names.
+    type: bool
+    default: true
+  timeout:
+    description: How long one request may take, from its start to the end of the answer, in seconds.
+    type: int
+    default: 30
+notes:
+  - Redirects are not followed and C(.netrc) is not read, so that the token goes to this gateway alone.
+"""

@@ -1,0 +1,255 @@
+# Copyright: Contributors to the egress.ai_gateway project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Tokens of a tier's users, named as Models-as-a-Service names them, and the sources they come from.
+
+A source is a class with a NAME, the OPTIONS it needs beyond the common ones, and ``prepare``, ``issue`` and ``revoke``.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import hashlib
+import json
+import re
+import typing as t
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+#: Seconds; the API server issues no token for less.
+SHORTEST_EXPIRATION = 600
+LABEL_LIMIT = 63
+INSTANCE_LABEL = "maas.opendatahub.io/instance"
+TIER_LABEL = "maas.opendatahub.io/tier"
+UNITS = {"h": 3600, "m": 60, "s": 1}
+
+
+class TokenError(Exception):
+    """A token could not be issued or revoked; the message names the cause and the remedy."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Whom a token is for: a ServiceAccount in a namespace. ``tier`` is empty where the namespace was named instead."""
+
+    instance: str
+    tier: str
+    namespace: str
+    service_account: str
+
+    @property
+    def labels(self) -> dict[str, str]:
+        return {INSTANCE_LABEL: self.instance, **({TIER_LABEL: self.tier} if self.tier else {})}
+
+
+@dataclass(frozen=True)
+class Token:
+    """A token; its times are seconds since the epoch, ``jti`` is empty where the issuer sets none."""
+
+    token: str
+    issued_at: int
+    expires_at: int
+    jti: str
+    audiences: tuple[str, ...]
+
+    @classmethod
+    def from_jwt(cls, token: str) -> Token:
+        claims = claims_of(token)
+        audience = claims.get("aud", [])
+        return cls(
+            token=token,
+            issued_at=int(claims["iat"]),
+            expires_at=int(claims["exp"]),
+            jti=str(claims.get("jti", "")),
+            audiences=(audience,) if isinstance(audience, str) else tuple(audience),
+        )
+
+
+def service_account_name(user: str) -> str:
+    """The ServiceAccount of a user: the name with what a DNS label cannot hold as dashes, and 8 digits of its SHA-1.
+
+    Raises ValueError where nothing of the name can be used.
+    """
+    name = re.sub("[^a-z0-9]+", "-", user.lower()).strip("-")
+    if not name:
+        raise ValueError(f"user: {user!r} holds no letter or digit; give a name such as jane@example.com")
+    # As MaaS does: the digits tell apart users whose names look the same, they protect nothing.
+    digits = hashlib.sha1(user.encode(), usedforsecurity=False).hexdigest()[:8]
+    return f"{name[: LABEL_LIMIT - 1 - len(digits)].strip('-')}-{digits}"
+
+
+def tier_namespace(instance: str, tier: str) -> str:
+    return f"{instance}-tier-{tier}"
+
+
+def parse_expiration(text: str, shortest: int | None = SHORTEST_EXPIRATION) -> int:
+    """Seconds of a duration such as ``10m``, ``4h``, ``1h30m`` or ``3600``, with a minus sign for one in the past.
+
+    Raises ValueError for another form and for less than ``shortest`` (None for no limit).
+    """
+    parts = re.fullmatch(r"(-?)(?:(\d+)|((?:\d+[hms])+))", str(text).strip())
+    if not parts:
+        raise ValueError(f"expiration: {text!r} is not a duration; write one such as 10m, 4h, 1h30m or a number of seconds")
+    sign, seconds, units = parts.groups()
+    value = int(seconds) if seconds else sum(int(number) * UNITS[unit] for number, unit in re.findall(r"(\d+)([hms])", units))
+    value = -value if sign else value
+    if shortest is not None and value < shortest:
+        raise ValueError(f"expiration: {text!r} is too short; the API server issues tokens for {shortest // 60}m and longer")
+    return value
+
+
+def claims_of(token: str) -> dict[str, t.Any]:
+    """The claims of a JWT, unverified. Raises TokenError where it is none."""
+    try:
+        _header, payload, _signature = token.split(".")
+        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        if not isinstance(claims, dict):
+            raise ValueError
+    except ValueError:
+        raise TokenError("the answer holds no JSON Web Token") from None
+    return claims
+
+
+def rfc3339(seconds: int) -> str:
+    return datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def moved(claims: Mapping[str, t.Any], expiration: int) -> dict[str, t.Any]:
+    """The claims of a token, issued so much earlier or later that it expires ``expiration`` seconds after now, its time of issue."""
+    shift = int(claims["iat"]) + expiration - int(claims["exp"])
+    changed = {name: int(claims[name]) + shift for name in ("iat", "nbf", "exp") if name in claims}
+    return {**claims, **changed}
+
+
+def sign(claims: Mapping[str, t.Any], key_pem: bytes) -> str:
+    """A JWT of the claims as the API server signs them with the same key: RS256, or ES256 on the curve P-256.
+
+    Raises TokenError for any other key, ImportError without the library cryptography.
+    """
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+    from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+
+    try:
+        key = serialization.load_pem_private_key(key_pem, password=None)
+    except (ValueError, TypeError):
+        raise TokenError("signing_key: the file holds no unencrypted private key in PEM") from None
+    public = key.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    # The API server looks its public key up by this digest.
+    header = {"alg": "RS256" if isinstance(key, rsa.RSAPrivateKey) else "ES256", "kid": _base64url(hashlib.sha256(public).digest())}
+    content = f"{_base64url(json.dumps(header).encode())}.{_base64url(json.dumps(claims).encode())}"
+    if isinstance(key, rsa.RSAPrivateKey):
+        signature = key.sign(content.encode(), padding.PKCS1v15(), hashes.SHA256())
+    elif isinstance(key, ec.EllipticCurvePrivateKey) and isinstance(key.curve, ec.SECP256R1):
+        r, s = decode_dss_signature(key.sign(content.encode(), ec.ECDSA(hashes.SHA256())))
+        signature = r.to_bytes(32, "big") + s.to_bytes(32, "big")
+    else:
+        raise TokenError("signing_key: the key is neither RSA nor of the curve P-256")
+    return f"{content}.{_base64url(signature)}"
+
+
+def _base64url(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+class CoreV1(t.Protocol):
+    """What is used of the Kubernetes client's CoreV1Api."""
+
+    def read_namespace(self, name: str) -> t.Any: ...
+    def read_namespaced_service_account(self, name: str, namespace: str) -> t.Any: ...
+    def create_namespaced_service_account(self, namespace: str, body: t.Any) -> t.Any: ...
+    def delete_namespaced_service_account(self, name: str, namespace: str) -> t.Any: ...
+    def create_namespaced_service_account_token(self, name: str, namespace: str, body: t.Any) -> t.Any: ...
+
+
+class ServiceAccountSource:
+    """Tokens of a ServiceAccount in the tier's namespace, from the API server's TokenRequest."""
+
+    NAME = "service_account"
+    OPTIONS: tuple[str, ...] = ()
+
+    def __init__(self, api: CoreV1, identity: Identity, params: Mapping[str, t.Any]) -> None:
+        self.api = api
+        self.identity = identity
+        self.params = params
+
+    def expiration(self) -> int:
+        """The lifetime in seconds that the options ask for; raises ValueError where it cannot be had."""
+        return parse_expiration(self.params["expiration"])
+
+    def namespace_exists(self) -> bool:
+        return _exists(self.api.read_namespace, self.identity.namespace)
+
+    def service_account_exists(self) -> bool:
+        return _exists(self.api.read_namespaced_service_account, self.identity.service_account, self.identity.namespace)
+
+    def create_service_account(self) -> bool:
+        """Create the ServiceAccount; False where another created it meanwhile."""
+        identity = self.identity
+        metadata = {"name": identity.service_account, "namespace": identity.namespace, "labels": identity.labels}
+        body = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata, "automountServiceAccountToken": False}
+        try:
+            self.api.create_namespaced_service_account(identity.namespace, body)
+        except Exception as error:
+            if _status(error) == 409:
+                return False
+            raise
+        return True
+
+    def issue(self, audiences: Sequence[str]) -> Token:
+        body = {
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenRequest",
+            "spec": {"audiences": list(audiences), "expirationSeconds": self.expiration()},
+        }
+        answer = self.api.create_namespaced_service_account_token(self.identity.service_account, self.identity.namespace, body)
+        return Token.from_jwt(answer.status.token)
+
+    def revoke(self) -> bool:
+        """Delete the ServiceAccount, and with it the validity of all its tokens; False where it was gone already."""
+        try:
+            self.api.delete_namespaced_service_account(self.identity.service_account, self.identity.namespace)
+        except Exception as error:
+            if _status(error) == 404:
+                return False
+            raise
+        return True
+
+
+class SigningKeySource(ServiceAccountSource):
+    """Tokens of a ServiceAccount that are signed here with the cluster's own key, to live as long or short as a test wants."""
+
+    NAME = "signing_key"
+    OPTIONS = ("signing_key",)
+
+    def expiration(self) -> int:
+        return parse_expiration(self.params["expiration"], shortest=None)
+
+    def issue(self, audiences: Sequence[str]) -> Token:
+        try:
+            with open(self.params["signing_key"], "rb") as stream:
+                key = stream.read()
+        except OSError as error:
+            raise TokenError(f"signing_key: cannot read {self.params['signing_key']}: {error.strerror}") from error
+        # A genuine token of the API server gives issuer, subject and the rest; only its times are moved.
+        genuine = ServiceAccountSource(self.api, self.identity, {"expiration": str(SHORTEST_EXPIRATION)}).issue(audiences)
+        return Token.from_jwt(sign(moved(claims_of(genuine.token), self.expiration()), key))
+
+
+SOURCES: dict[str, type[ServiceAccountSource]] = {source.NAME: source for source in (ServiceAccountSource, SigningKeySource)}
+
+
+def _exists(read: t.Callable[..., t.Any], *arguments: str) -> bool:
+    try:
+        read(*arguments)
+    except Exception as error:
+        if _status(error) == 404:
+            return False
+        raise
+    return True
+
+
+def _status(error: Exception) -> int | None:
+    """The HTTP status of the Kubernetes client's ApiException; None for any other error."""
+    return getattr(error, "status", None)
