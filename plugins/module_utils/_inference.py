@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from ansible_collections.egress.ai_gateway.plugins.module_utils._checks import Finding, shortened
-from ansible_collections.egress.ai_gateway.plugins.module_utils._gateway import DONE, Answer
+from ansible_collections.egress.ai_gateway.plugins.module_utils._gateway import DONE, Answer, Gateway, GatewayError
 
 try:
     import jmespath
@@ -214,6 +214,15 @@ class Observation:
         """As the module returns it."""
         names = ("error", "status", "headers", "body", "text", "model", "usage", "seconds", "time_to_first_token", "chunks", "upstream_headers")
         return {name: getattr(self, name) for name in names}
+
+
+def ask(gateway: Gateway, probe: Probe) -> Observation:
+    """Send the probe once; a gateway that gives no whole answer is an observation too."""
+    try:
+        answer = gateway.send(probe.operation.method, probe.path, token=probe.token, headers=probe.headers, body=probe.body)
+    except GatewayError as error:
+        return Observation(error=str(error))
+    return observe(probe.operation, answer)
 
 
 def observe(operation: Operation, answer: Answer) -> Observation:

@@ -343,8 +343,8 @@ from dataclasses import dataclass
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible_collections.egress.ai_gateway.plugins.module_utils._checks import FAILED, Check, failures
-from ansible_collections.egress.ai_gateway.plugins.module_utils._gateway import GATEWAY_ARGUMENT_SPEC, Gateway, GatewayError
-from ansible_collections.egress.ai_gateway.plugins.module_utils._inference import PROBE_ARGUMENT_SPEC, Observation, Probe, describe, judge, observe
+from ansible_collections.egress.ai_gateway.plugins.module_utils._gateway import GATEWAY_ARGUMENT_SPEC, Gateway
+from ansible_collections.egress.ai_gateway.plugins.module_utils._inference import PROBE_ARGUMENT_SPEC, Probe, ask, describe, judge
 from ansible_collections.egress.ai_gateway.plugins.module_utils._progress import Progress
 
 INHERITED = (*PROBE_ARGUMENT_SPEC, "token")
@@ -379,14 +379,6 @@ def tasks_of(params: Mapping[str, t.Any]) -> list[Task]:
         except ValueError as error:
             raise ValueError(f"probes[{index}].{error}") from error
     return tasks
-
-
-def ask(gateway: Gateway, probe: Probe) -> Observation:
-    try:
-        answer = gateway.send(probe.operation.method, probe.path, token=probe.token, headers=probe.headers, body=probe.body)
-    except GatewayError as error:
-        return Observation(error=str(error))
-    return observe(probe.operation, answer)
 
 
 def run(gateway: Gateway, task: Task) -> tuple[Check, dict[str, t.Any]]:
