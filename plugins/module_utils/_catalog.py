@@ -31,7 +31,7 @@ WINDOWS = {"1s": "Second", "1m": "Minute", "1h": "Hour", "24h": "Day"}
 
 INPUTS = ("platform", "stack", "policy_engine", "namespace", "instance", "simulators_namespace", "providers", "models", "tiers")
 # Variables of the role that are not part of the catalogue, and the fact it sets.
-OTHER_VARIABLES = ("kubeconfig", "context", "catalog")
+OTHER_VARIABLES = ("kubeconfig", "context", "helm_binary", "upstream_directory", "catalog")
 
 SIMULATOR_PORT = 8000
 SIMULATOR_SUFFIX = "-simulator"
@@ -296,7 +296,7 @@ class _Entry:
         self._prefix = prefix or path + "."
         self.value: Mapping[str, t.Any] = value if isinstance(value, Mapping) else {}
         self.readable = isinstance(value, Mapping)
-        self._misspelt: set[str] = set()
+        self._faulty: set[str] = set()
         if not self.readable:
             self.fault("", f"is {_type_name(value)}", f"write a mapping of {_listing(legal)}")
             return
@@ -304,24 +304,26 @@ class _Entry:
             if key not in legal:
                 near = difflib.get_close_matches(str(key).lower(), legal, n=1)
                 meant = f"did you mean `{near[0]}`?" if near else f"it takes {_listing(legal)}"
-                self._misspelt.update(near)
+                self._faulty.update(near)
                 self.fault(str(key), "is not a known key", meant)
 
     def at(self, key: str) -> str:
         return f"{self._prefix}{key}" if key else self.path
 
     def fault(self, key: str, problem: str, remedy: str) -> None:
+        self._faulty.add(key)
         self.faults.append(Fault(self.at(key), problem, remedy))
 
     def has(self, key: str) -> bool:
         return self.value.get(key) is not None
 
-    def misspelt(self, *keys: str) -> bool:
-        return not self._misspelt.isdisjoint(keys)
+    def faulty(self, *keys: str) -> bool:
+        """Whether one of the keys is wrong or misspelt, so that what follows from it is no fault of its own."""
+        return not self._faulty.isdisjoint(keys)
 
     def missing(self, key: str, remedy: str, unless: str = "") -> None:
-        """Note that ``key`` is missing, if it is: an unreadable mapping or a misspelt ``key`` or ``unless`` is a fault already."""
-        if self.readable and not self.has(key) and not self.misspelt(key, unless):
+        """Note that ``key`` is missing, if it is: an unreadable mapping, a misspelt ``key`` or a faulty ``unless`` is a fault already."""
+        if self.readable and not self.has(key) and not self.faulty(key, unless):
             self.fault(key, "is missing", f"write {remedy}")
 
     def text(self, key: str, rule: _Rule, default: str | None = None) -> str:
@@ -331,16 +333,19 @@ class _Entry:
             if default is None:
                 self.missing(key, rule.remedy)
             return default or ""
-        return self._checked(self.at(key), value, rule)
+        text = self._checked(self.at(key), value, rule)
+        if text is None:
+            self._faulty.add(key)
+        return text or ""
 
-    def _checked(self, path: str, value: t.Any, rule: _Rule) -> str:
+    def _checked(self, path: str, value: t.Any, rule: _Rule) -> str | None:
         if not isinstance(value, str):
             self.faults.append(Fault(path, f"is {_type_name(value)}", "write a text (in quotes if it looks like a number or a truth value)"))
-            return ""
-        if not rule.accepts(value):
+        elif not rule.accepts(value):
             self.faults.append(rule.fault(path, value))
-            return ""
-        return value
+        else:
+            return value
+        return None
 
     def choice(self, key: str, choices: Iterable[str], default: str | None = None, why: str = "") -> str:
         value = self.value.get(key)
@@ -399,7 +404,7 @@ class _Entry:
         self.missing(key, f"a list of {rule.remedy}")
         if self.value.get(key) == []:
             self.fault(key, "is empty", f"write a list of {rule.remedy}")
-        found = [(path, self._checked(path, item, rule)) for path, item in self._elements(key)]
+        found = [(path, self._checked(path, item, rule) or "") for path, item in self._elements(key)]
         _unique(found, "value", "leave one of them out", self.faults)
         return [(path, text) for path, text in found if text]
 
@@ -454,9 +459,9 @@ def build(inputs: Mapping[str, t.Any], defined: Iterable[str] = ()) -> Catalog:
 
     provider_entries: list[tuple[_Entry, Provider, list[tuple[_Entry, ProviderModel]]]] = []
     for entry in root.entries("providers", ("name", "schema", "simulated", "endpoint", "credential", "models")):
-        models = list(_provider_models(entry))
-        provider_entries.append((entry, _provider(entry, tuple(model for _path, model in models), stack, simulators_namespace), models))
-    _unique(((entry.at("name"), provider.name) for entry, provider, _models in provider_entries), "name", "give each provider its own", faults)
+        served = list(_provider_models(entry))
+        provider_entries.append((entry, _provider(entry, tuple(model for _entry, model in served), stack, simulators_namespace), served))
+    _unique(((entry.at("name"), provider.name) for entry, provider, _served in provider_entries), "name", "give each provider its own", faults)
     models = _models(root, provider_entries, namespace)
     tiers = _tiers(root, instance, [model.name for model in models])
     for path, tier in tiers:
@@ -473,7 +478,7 @@ def build(inputs: Mapping[str, t.Any], defined: Iterable[str] = ()) -> Catalog:
         instance=instance,
         audience=f"{instance}-sa",
         simulators_namespace=simulators_namespace,
-        providers=tuple(provider for _entry, provider, _models in provider_entries),
+        providers=tuple(provider for _entry, provider, _served in provider_entries),
         models=models,
         tiers=tuple(tier for _path, tier in tiers),
     )
@@ -553,7 +558,7 @@ def _credential(provider: _Entry, name: str, schema: str, simulated: bool, stack
     scheme = "" if entry.value.get("scheme") == "" else entry.text("scheme", _SCHEME, "Bearer" if header.lower() == "authorization" else "")
     if header.lower() in RESERVED_HEADERS:
         entry.fault("header", f"{header} has another meaning on the way to the provider", "write the header that the provider reads its key from")
-    elif header and stack == "envoy_ai_gateway" and (header.lower(), scheme.lower()) not in ENVOY_CREDENTIAL_FORMS:
+    elif stack == "envoy_ai_gateway" and not entry.faulty("header", "scheme") and (header.lower(), scheme.lower()) not in ENVOY_CREDENTIAL_FORMS:
         entry.fault(
             "header",
             "Envoy AI Gateway cannot send a key in this header and scheme",
@@ -567,7 +572,7 @@ def _credential(provider: _Entry, name: str, schema: str, simulated: bool, stack
         entry.fault("", "has both `secret` and `value`", "keep one: `secret` for a Secret that exists, `value` for one that is made from it")
     elif simulated and not has_value:
         entry.missing("value", "the key that the simulator shall accept (a simulated provider needs it, not a Secret)")
-    elif not has_secret and not has_value and not entry.misspelt("secret", "value"):
+    elif not has_secret and not has_value and not entry.faulty("secret", "value"):
         entry.fault("", "has neither `secret` nor `value`", "write `secret` (the name of a Secret that exists) or `value` (a lookup)")
     return Credential(header, scheme, name + CREDENTIAL_SUFFIX if has_value else secret, CREDENTIAL_KEY, has_value)
 
@@ -589,9 +594,7 @@ def _provider_models(provider: _Entry) -> Iterator[tuple[_Entry, ProviderModel]]
     _unique(names, "name", "list each model of a provider once", provider.faults)
 
 
-def _models(
-    root: _Entry, provider_entries: Sequence[tuple[_Entry, Provider, list[tuple[_Entry, ProviderModel]]]], namespace: str
-) -> tuple[Model, ...]:
+def _models(root: _Entry, provider_entries: Sequence[tuple[_Entry, Provider, list[tuple[_Entry, ProviderModel]]]], namespace: str) -> tuple[Model, ...]:
     """All public models in the order of the catalogue: the providers' first, then the on-premises ones."""
     served: dict[str, list[tuple[str, ProviderModel, ModelBackend]]] = {}
     for _entry, provider, models in provider_entries:

@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import hmac
+import io
 import itertools
 import json
 import signal
@@ -157,14 +158,12 @@ class OpenAI:
         if stream:
             return Reply(events=self._events(head, reply, finish, usage, chat, options.get("include_usage") is True), note=note)
         text = " ".join(reply)
-        choice = {"index": 0, "logprobs": None, "finish_reason": finish}
+        choice: dict[str, t.Any] = {"index": 0, "logprobs": None, "finish_reason": finish}
         choice.update({"message": {"role": "assistant", "content": text}} if chat else {"text": text})
         return Reply({**head, "choices": [choice], "usage": usage}, note=note)
 
     @staticmethod
-    def _events(
-        head: dict[str, t.Any], words: list[str], finish: str, usage: dict[str, int], chat: bool, include_usage: bool
-    ) -> t.Iterator[dict[str, t.Any]]:
+    def _events(head: dict[str, t.Any], words: list[str], finish: str, usage: dict[str, int], chat: bool, include_usage: bool) -> t.Iterator[dict[str, t.Any]]:
         """One chunk a word, and the usage in the last chunk.
 
         A client that asked for the usage gets a chunk of its own for it, as from OpenAI; others get it with the finish reason, since they
@@ -288,7 +287,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def handle_one_request(self) -> None:
         # Waits for the next request here, so that a stop knows which connections are busy.
-        if not self.rfile.peek(1):
+        if not t.cast(io.BufferedReader, self.rfile).peek(1):
             self.close_connection = True
             return
         with self.server.busy():
@@ -303,7 +302,7 @@ class Handler(BaseHTTPRequestHandler):
     def _serve(self) -> None:
         start = time.monotonic()
         path = urllib.parse.unquote(self.path.partition("?")[0])
-        headers = {}
+        headers: dict[str, str] = {}
         for name, value in self.headers.items():
             name = name.lower()
             headers[name] = f"{headers[name]}, {value}" if name in headers else value
@@ -472,8 +471,7 @@ class SimulatorServer(ThreadingHTTPServer):
         # HTTPServer would look up the name of the address, which takes long where there is no DNS.
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.socket.bind(self.server_address)
-        self.server_address = self.socket.getsockname()
-        self.server_name, self.server_port = self.server_address[:2]
+        self.server_name, self.server_port = self.server_address = self.socket.getsockname()
 
     def handle_error(self, request: t.Any, client_address: t.Any) -> None:
         kind = sys.exc_info()[0]

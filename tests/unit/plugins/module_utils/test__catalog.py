@@ -1,0 +1,440 @@
+# Copyright: Contributors to the egress.ai_gateway project
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import copy
+import json
+import time
+import typing as t
+
+import pytest
+from ansible_collections.egress.ai_gateway.plugins.module_utils import _catalog
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog import CatalogError, Fault, build
+
+KEY = "sk-a-key-that-must-not-show"
+
+INVENTORY: dict[str, t.Any] = {
+    "platform": "embedded",
+    "providers": [
+        {
+            "name": "openai",
+            "schema": "openai",
+            "simulated": True,
+            "credential": {"header": "Authorization", "scheme": "Bearer", "value": KEY},
+            "models": [{"name": "gpt-4", "upstream_name": "gpt-4-0613"}],
+        },
+        {
+            "name": "anthropic",
+            "schema": "anthropic",
+            "endpoint": {"hostname": "api.anthropic.com"},
+            "credential": {"secret": "anthropic-key"},
+            "models": [{"name": "claude-3-sonnet"}],
+        },
+    ],
+    "tiers": [
+        {"name": "free", "level": 0, "groups": ["system:authenticated"], "token_limit": {"tokens": 100, "window": "1m"}, "models": ["*"]},
+        {"name": "paid", "level": 1, "groups": ["payers"], "token_limit": {"tokens": 5, "window": "24h"}, "models": ["claude-3-sonnet"]},
+    ],
+}
+
+
+def changed(path: str, value: t.Any) -> dict[str, t.Any]:
+    """The inventory with the value at a path such as ``providers.0.name`` replaced; ``...`` removes it."""
+    inventory = copy.deepcopy(INVENTORY)
+    *parents, last = path.split(".")
+    node: t.Any = inventory
+    for part in parents:
+        node = node[int(part)] if isinstance(node, list) else node.setdefault(part, {})
+    if value is ...:
+        del node[int(last) if isinstance(node, list) else last]
+    elif isinstance(node, list):
+        index = int(last)
+        node[index : index + 1] = [value]
+    else:
+        node[last] = value
+    return inventory
+
+
+def faults(inventory: t.Any, **arguments: t.Any) -> list[Fault]:
+    with pytest.raises(CatalogError) as caught:
+        build(inventory, **arguments)
+    for fault in caught.value.faults:
+        assert fault.problem and fault.remedy and str(fault) in str(caught.value)
+    return list(caught.value.faults)
+
+
+def paths(inventory: t.Any) -> list[str]:
+    return [fault.path for fault in faults(inventory)]
+
+
+def test_whole_catalogue() -> None:
+    assert build(INVENTORY).as_dict() == {
+        "platform": "embedded",
+        "stack": "envoy_ai_gateway",
+        "policy_engine": "authorino",
+        "namespace": "ai-gateway",
+        "instance": "ai-gateway",
+        "audience": "ai-gateway-sa",
+        "simulators_namespace": "external-models",
+        "providers": [
+            {
+                "name": "openai",
+                "schema": "openai",
+                "simulated": True,
+                "endpoint": {"hostname": "openai-simulator.external-models.svc.cluster.local", "port": 8000, "tls": {"mode": "none"}},
+                "credential": {"header": "Authorization", "scheme": "Bearer", "secret": "openai-credential", "key": "apiKey", "managed": True},
+                "models": [{"name": "gpt-4", "upstream_name": "gpt-4-0613"}],
+            },
+            {
+                "name": "anthropic",
+                "schema": "anthropic",
+                "simulated": False,
+                "endpoint": {
+                    "hostname": "api.anthropic.com",
+                    "port": 443,
+                    "tls": {"mode": "simple", "sni": "api.anthropic.com", "ca_bundle": "", "client_certificate": ""},
+                },
+                "credential": {"header": "x-api-key", "scheme": "", "secret": "anthropic-key", "key": "apiKey", "managed": False},
+                "models": [{"name": "claude-3-sonnet", "upstream_name": "claude-3-sonnet"}],
+            },
+        ],
+        "models": [
+            {"name": "gpt-4", "backends": [{"provider": "openai", "upstream_name": "gpt-4-0613", "weight": 1, "priority": 0}]},
+            {"name": "claude-3-sonnet", "backends": [{"provider": "anthropic", "upstream_name": "claude-3-sonnet", "weight": 1, "priority": 0}]},
+        ],
+        "tiers": [
+            {
+                "name": "free",
+                "level": 0,
+                "groups": ["system:authenticated"],
+                "namespace": "ai-gateway-tier-free",
+                "token_limit": {"tokens": 100, "window": "1m", "unit": "Minute"},
+                "models": ["gpt-4", "claude-3-sonnet"],
+            },
+            {
+                "name": "paid",
+                "level": 1,
+                "groups": ["payers"],
+                "namespace": "ai-gateway-tier-paid",
+                "token_limit": {"tokens": 5, "window": "24h", "unit": "Day"},
+                "models": ["claude-3-sonnet"],
+            },
+        ],
+    }
+
+
+def test_an_empty_inventory_is_a_catalogue() -> None:
+    catalog = build({}).as_dict()
+    assert (catalog["platform"], catalog["providers"], catalog["models"], catalog["tiers"]) == ("kubernetes", [], [], [])
+
+
+def test_no_value_of_a_credential_in_the_catalogue() -> None:
+    assert KEY not in json.dumps(build(INVENTORY).as_dict()) and KEY not in repr(build(INVENTORY))
+
+
+def test_a_simulator_stands_in_for_the_endpoint() -> None:
+    inventory = changed("providers.0.endpoint", {"hostname": "api.openai.com", "port": 443})
+    assert build(inventory).providers[0].endpoint.hostname == "openai-simulator.external-models.svc.cluster.local"
+
+
+def test_numbers_may_come_as_texts() -> None:
+    assert build(changed("providers.1.endpoint.port", "8443")).providers[1].endpoint.port == 8443
+
+
+def test_plain_text_takes_port_80() -> None:
+    endpoint = build(changed("providers.1.endpoint.tls", {"mode": "none"})).as_dict()["providers"][1]["endpoint"]
+    assert endpoint == {"hostname": "api.anthropic.com", "port": 80, "tls": {"mode": "none"}}
+
+
+def test_mutual_tls() -> None:
+    tls = {"mode": "mutual", "sni": "other.example.com", "ca_bundle": "ca", "client_certificate": "client"}
+    assert build(changed("providers.1.endpoint.tls", tls)).as_dict()["providers"][1]["endpoint"]["tls"] == tls
+
+
+ONE_FAULT = [
+    ("platform", "openshft", "ai_gateway_platform"),
+    ("stack", "istio", "ai_gateway_stack"),
+    ("stack", "wg_ai_gateway", "ai_gateway_stack"),
+    ("policy_engine", "kuadrant", "ai_gateway_policy_engine"),
+    ("policy_engine", "opa", "ai_gateway_policy_engine"),
+    ("namespace", "Ai", "ai_gateway_namespace"),
+    ("namespace", "external-models", "ai_gateway_simulators_namespace"),
+    ("instance", "my.gateway", "ai_gateway_instance"),
+    ("simulators_namespace", "ai-gateway-tier-free", "ai_gateway_tiers[0]"),
+    ("providers.2", "anthropic", "ai_gateway_providers[2]"),
+    ("providers.2", None, "ai_gateway_providers[2]"),
+    ("providers.0.name", ..., "ai_gateway_providers[0].name"),
+    ("providers.0.name", 4, "ai_gateway_providers[0].name"),
+    ("providers.0.name", "Open_AI", "ai_gateway_providers[0].name"),
+    ("providers.0.name", "4o", "ai_gateway_providers[0].name"),
+    ("providers.0.name", "o" * 53, "ai_gateway_providers[0].name"),
+    ("providers.0.name", "anthropic", "ai_gateway_providers[1].name"),
+    ("providers.0.schema", "open-ai", "ai_gateway_providers[0].schema"),
+    ("providers.0.schema", "anthropic", "ai_gateway_providers[0].schema"),
+    ("providers.0.simulated", "yes", "ai_gateway_providers[0].simulated"),
+    ("providers.0.endpont", {}, "ai_gateway_providers[0].endpont"),
+    ("providers.1.endpoint", ..., "ai_gateway_providers[1].endpoint"),
+    ("providers.1.endpoint", "api.anthropic.com", "ai_gateway_providers[1].endpoint"),
+    ("providers.1.endpoint.hostname", ..., "ai_gateway_providers[1].endpoint.hostname"),
+    ("providers.1.endpoint.hostname", "https://api.anthropic.com/v1", "ai_gateway_providers[1].endpoint.hostname"),
+    ("providers.1.endpoint.hostname", "api.anthropic.com.", "ai_gateway_providers[1].endpoint.hostname"),
+    ("providers.1.endpoint.hostname", "10.1.2.3", "ai_gateway_providers[1].endpoint.hostname"),
+    ("providers.1.endpoint.hostname", "fe80::1", "ai_gateway_providers[1].endpoint.hostname"),
+    ("providers.1.endpoint.port", 0, "ai_gateway_providers[1].endpoint.port"),
+    ("providers.1.endpoint.port", 65536, "ai_gateway_providers[1].endpoint.port"),
+    ("providers.1.endpoint.port", "https", "ai_gateway_providers[1].endpoint.port"),
+    ("providers.1.endpoint.port", True, "ai_gateway_providers[1].endpoint.port"),
+    ("providers.1.endpoint.tls.mode", "Simple", "ai_gateway_providers[1].endpoint.tls.mode"),
+    ("providers.1.endpoint.tls.mode", "mutual", "ai_gateway_providers[1].endpoint.tls.client_certificate"),
+    ("providers.1.endpoint.tls", {"client_certificate": "client"}, "ai_gateway_providers[1].endpoint.tls.client_certificate"),
+    ("providers.1.endpoint.tls", {"mode": "none", "sni": "a.example"}, "ai_gateway_providers[1].endpoint.tls.sni"),
+    ("providers.1.endpoint.tls", {"mode": "none", "ca_bundle": "ca"}, "ai_gateway_providers[1].endpoint.tls.ca_bundle"),
+    ("providers.1.endpoint.tls.ca_bundle", "-----BEGIN CERTIFICATE-----", "ai_gateway_providers[1].endpoint.tls.ca_bundle"),
+    ("providers.1.credential", ..., "ai_gateway_providers[1].credential"),
+    ("providers.1.credential", {}, "ai_gateway_providers[1].credential"),
+    ("providers.1.credential", {"secret": None, "value": None}, "ai_gateway_providers[1].credential"),
+    ("providers.1.credential.value", KEY, "ai_gateway_providers[1].credential"),
+    ("providers.1.credential.header", "x api key", "ai_gateway_providers[1].credential.header"),
+    ("providers.1.credential.header", "x-provider-api-key", "ai_gateway_providers[1].credential.header"),
+    ("providers.1.credential.header", "X-MaaS-User", "ai_gateway_providers[1].credential.header"),
+    ("providers.1.credential.scheme", "Bearer", "ai_gateway_providers[1].credential.header"),
+    ("providers.0.credential.scheme", "Bearer:", "ai_gateway_providers[0].credential.scheme"),
+    ("providers.1.credential.secret", "Anthropic_Key", "ai_gateway_providers[1].credential.secret"),
+    ("providers.0.credential", {"secret": "openai-key"}, "ai_gateway_providers[0].credential.value"),
+    ("providers.0.credential.value", "", "ai_gateway_providers[0].credential.value"),
+    ("providers.0.credential.value", KEY + "\n", "ai_gateway_providers[0].credential.value"),
+    ("providers.0.credential.value", 12345, "ai_gateway_providers[0].credential.value"),
+    ("providers.0.models.0.name", "GPT 4", "ai_gateway_providers[0].models[0].name"),
+    ("providers.0.models.0.name", "", "ai_gateway_providers[0].models[0].name"),
+    ("providers.0.models.0.upstream_name", "gpt 4", "ai_gateway_providers[0].models[0].upstream_name"),
+    ("providers.0.models.0.wieght", 1, "ai_gateway_providers[0].models[0].wieght"),
+    ("providers.0.models.0.weight", 0, "ai_gateway_providers[0].models[0].weight"),
+    ("providers.0.models.0.priority", -1, "ai_gateway_providers[0].models[0].priority"),
+    ("providers.0.models.1", {"name": "gpt-4"}, "ai_gateway_providers[0].models[1].name"),
+    ("providers.0.models.1", {"name": "claude-3-sonnet"}, "ai_gateway_providers[0].models[1]"),
+    ("tiers.0.name", "Free", "ai_gateway_tiers[0].name"),
+    ("tiers.0.name", "f" * 48, "ai_gateway_tiers[0].name"),
+    ("tiers.0.name", "paid", "ai_gateway_tiers[1].name"),
+    ("tiers.0.level", 1, "ai_gateway_tiers[1].level"),
+    ("tiers.0.level", ..., "ai_gateway_tiers[0].level"),
+    ("tiers.0.level", "top", "ai_gateway_tiers[0].level"),
+    ("tiers.0.groups", ..., "ai_gateway_tiers[0].groups"),
+    ("tiers.0.groups", [], "ai_gateway_tiers[0].groups"),
+    ("tiers.0.groups", "system:authenticated", "ai_gateway_tiers[0].groups"),
+    ("tiers.0.groups", ["a", "a"], "ai_gateway_tiers[0].groups[1]"),
+    ("tiers.0.groups", [{"name": "a"}], "ai_gateway_tiers[0].groups[0]"),
+    ("tiers.0.token_limit", ..., "ai_gateway_tiers[0].token_limit"),
+    ("tiers.0.token_limit", 100, "ai_gateway_tiers[0].token_limit"),
+    ("tiers.0.token_limit.tokens", 0, "ai_gateway_tiers[0].token_limit.tokens"),
+    ("tiers.0.token_limit.tokens", 2**32, "ai_gateway_tiers[0].token_limit.tokens"),
+    ("tiers.0.token_limit.tokens", 1.5, "ai_gateway_tiers[0].token_limit.tokens"),
+    ("tiers.0.token_limit.window", "5m", "ai_gateway_tiers[0].token_limit.window"),
+    ("tiers.0.token_limit.window", 60, "ai_gateway_tiers[0].token_limit.window"),
+    ("tiers.0.models", [], "ai_gateway_tiers[0].models"),
+    ("tiers.0.models", ["*", "gpt-4"], "ai_gateway_tiers[0].models"),
+    ("tiers.0.models", ["gpt-5"], "ai_gateway_tiers[0].models[0]"),
+    ("tiers.0.models", "*", "ai_gateway_tiers[0].models"),
+    ("unknown", 1, "ai_gateway_unknown"),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "fault"), ONE_FAULT, ids=[f"{path}={value!r}"[:60] for path, value, _fault in ONE_FAULT])
+def test_one_mistake_is_one_fault_at_its_path(path: str, value: t.Any, fault: str) -> None:
+    assert paths(changed(path, value)) == [fault]
+
+
+@pytest.mark.parametrize("value", [{"openai": {}}, "openai", 1])
+def test_providers_that_are_no_list(value: t.Any) -> None:
+    assert paths({"providers": value}) == ["ai_gateway_providers"]
+
+
+def test_all_faults_at_once_in_the_order_of_their_paths() -> None:
+    inventory = changed("providers.1.credential", {})
+    inventory["providers"] += [{"name": f"p{index}", "schema": "openai", "credential": {"secret": "s"}, "models": []} for index in range(2, 12)]
+    inventory["platform"] = "cloud"
+    found = paths(inventory)
+    assert found[:3] == ["ai_gateway_platform", "ai_gateway_providers[1].credential", "ai_gateway_providers[2].endpoint"]
+    assert found[-2:] == ["ai_gateway_providers[11].endpoint", "ai_gateway_providers[11].models"]
+    assert len(found) == 2 + 10 * 2
+
+
+def test_message() -> None:
+    with pytest.raises(CatalogError) as caught:
+        build(changed("providers.0.models.0.name", "GPT 4"))
+    assert str(caught.value) == (
+        "The catalogue of the AI gateway has 1 fault:\n"
+        '  - ai_gateway_providers[0].models[0].name: "GPT 4" is not a model\'s name; '
+        'write letters, digits and . _ : / - with a letter or digit at both ends, for example "GPT-4"'
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "remedy"),
+    [
+        ("providers.0.shema", "did you mean `schema`?"),
+        ("providers.0.credential.vlaue", "did you mean `value`?"),
+        ("providers.1.endpoint.tls.cabundle", "did you mean `ca_bundle`?"),
+        ("tiers.0.tokens_limit", "did you mean `token_limit`?"),
+        ("tiers.0.zzz", "it takes name, level, groups, token_limit and models"),
+    ],
+)
+def test_an_unknown_key_names_the_nearest(path: str, remedy: str) -> None:
+    assert [fault.remedy for fault in faults(changed(path, 1))] == [remedy]
+
+
+def test_a_misspelt_key_is_not_missing_too() -> None:
+    provider = {"nam": "x", "shema": "openai", "simulate": True, "credentials": {"value": KEY}, "model": [{"name": "gpt-4"}]}
+    assert paths({"providers": [provider]}) == [f"ai_gateway_providers[0].{key}" for key in sorted(provider)]
+
+
+def test_a_misspelt_variable() -> None:
+    found = faults({}, defined=["ai_gateway_provider", "ai_gateway_tiers", "ai_gateway_catalog", "ai_gateway_mine", "inventory_hostname"])
+    assert [(fault.path, fault.remedy) for fault in found] == [("ai_gateway_provider", "did you mean `ai_gateway_providers`?")]
+
+
+@pytest.mark.parametrize(
+    "credential",
+    [
+        KEY,
+        [KEY],
+        {"value": KEY + "\n"},
+        {"value": KEY, "secret": "both"},
+        {"value": {"key": KEY}},
+        {"header": f"Bearer {KEY}", "value": KEY},
+        {"scheme": f"Bearer {KEY}", "value": KEY},
+        {"secret": KEY.upper()},
+        {"valeu": KEY},
+    ],
+)
+def test_a_fault_of_a_credential_shows_no_key(credential: t.Any) -> None:
+    with pytest.raises(CatalogError) as caught:
+        build(changed("providers.0.credential", credential))
+    assert KEY.lower() not in str(caught.value).lower()
+
+
+def test_the_platform_chooses_the_engine() -> None:
+    assert build({"platform": "kind"}).policy_engine == "authorino"
+    assert paths({"platform": "openshift"}) == ["ai_gateway_policy_engine"]
+    assert build({"platform": "openshift", "policy_engine": "authorino"}).policy_engine == "authorino"
+
+
+@pytest.mark.parametrize(
+    ("cell", "fault"),
+    [
+        (("embedded", "envoy_ai_gateway", "kuadrant"), True),
+        (("openshift", "wg_ai_gateway", "authorino"), True),
+        (("openshift", "wg_ai_gateway", "kuadrant"), False),
+        (("kind", "wg_ai_gateway", "authorino"), False),
+        (("kubernetes", "envoy_ai_gateway", "kuadrant"), False),
+    ],
+)
+def test_cells_that_make_no_sense(cell: tuple[str, str, str], fault: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_catalog, "RENDERED_STACKS", _catalog.STACKS)
+    monkeypatch.setattr(_catalog, "RENDERED_POLICY_ENGINES", _catalog.POLICY_ENGINES)
+    inventory = dict(zip(("platform", "stack", "policy_engine"), cell))
+    if fault:
+        assert paths(inventory) == ["ai_gateway_policy_engine"]
+    else:
+        assert build(inventory).policy_engine == cell[2]
+
+
+def shared(first: dict[str, int], second: dict[str, int]) -> dict[str, t.Any]:
+    inventory = changed("providers.0.models.0", {"name": "gpt-4", **first})
+    inventory["providers"][1]["models"] = [{"name": "claude-3-sonnet"}, {"name": "gpt-4", "upstream_name": "azure-gpt-4", **second}]
+    return inventory
+
+
+def test_a_model_of_two_providers_without_a_rule_names_both() -> None:
+    (fault,) = faults(shared({}, {}))
+    assert fault.path == "ai_gateway_providers[0].models[0]"
+    assert "ai_gateway_providers[1].models[1]" in fault.problem
+    (fault,) = faults(shared({"weight": 3}, {}))
+    assert fault.path == "ai_gateway_providers[1].models[1]"
+    assert "ai_gateway_providers[0].models[0]" in fault.problem
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [({"weight": 3}, {"weight": 1}), ({"priority": 0}, {"priority": 1}), ({"weight": 1, "priority": 1}, {"priority": 0})]
+)
+def test_a_model_of_two_providers_with_a_rule(first: dict[str, int], second: dict[str, int]) -> None:
+    (model,) = [model for model in build(shared(first, second)).as_dict()["models"] if model["name"] == "gpt-4"]
+    assert model["backends"] == [
+        {"provider": "openai", "upstream_name": "gpt-4", "weight": 1, "priority": 0, **first},
+        {"provider": "anthropic", "upstream_name": "azure-gpt-4", "weight": 1, "priority": 0, **second},
+    ]
+
+
+@pytest.mark.parametrize(("first", "second"), [(0, 2), (1, 1), (1, 2)])
+def test_priorities_count_from_zero(first: int, second: int) -> None:
+    assert paths(shared({"priority": first}, {"priority": second})) == ["ai_gateway_providers[0].models[0].priority"]
+
+
+ON_PREMISES = {"name": "facebook/opt-125m", "backend_ref": {"name": "opt", "namespace": "llm", "port": 8000}}
+
+
+def test_on_premises_models_are_refused_until_they_are_rendered() -> None:
+    assert paths({"models": [ON_PREMISES]}) == ["ai_gateway_models[0].backend_ref"]
+
+
+def test_an_on_premises_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_catalog, "RENDERED_BACKEND_KINDS", _catalog.BACKEND_KINDS)
+    pool = {"name": "gemma2", "upstream_name": "google/gemma-2-2b-it", "backend_ref": {"kind": "InferencePool", "name": "gemma2"}}
+    assert build({**INVENTORY, "models": [ON_PREMISES, pool]}).as_dict()["models"][2:] == [
+        {
+            "name": "facebook/opt-125m",
+            "backends": [
+                {
+                    "backend_ref": {"kind": "Service", "name": "opt", "namespace": "llm", "port": 8000},
+                    "upstream_name": "facebook/opt-125m",
+                    "weight": 1,
+                    "priority": 0,
+                }
+            ],
+        },
+        {
+            "name": "gemma2",
+            "backends": [
+                {
+                    "backend_ref": {"kind": "InferencePool", "name": "gemma2", "namespace": "ai-gateway", "port": None},
+                    "upstream_name": "google/gemma-2-2b-it",
+                    "weight": 1,
+                    "priority": 0,
+                }
+            ],
+        },
+    ]
+
+
+@pytest.mark.parametrize(
+    ("model", "fault"),
+    [
+        ({"name": "m"}, "[0].backend_ref"),
+        ({"name": "m", "backend_ref": {"name": "m"}}, "[0].backend_ref.port"),
+        ({"name": "m", "backend_ref": {"port": 80}}, "[0].backend_ref.name"),
+        ({"name": "m", "backend_ref": {"kind": "Deployment", "name": "m"}}, "[0].backend_ref.kind"),
+        ({"name": "m", "backend_ref": {"kind": "InferencePool", "name": "m", "port": 80}}, "[0].backend_ref.port"),
+        ({"name": "m", "backend_ref": {"name": "m", "namespace": "a.b", "port": 80}}, "[0].backend_ref.namespace"),
+        ({"name": "gpt-4", "backend_ref": {"name": "m", "port": 80}}, "[0].name"),
+    ],
+)
+def test_faults_of_on_premises_models(model: dict[str, t.Any], fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_catalog, "RENDERED_BACKEND_KINDS", _catalog.BACKEND_KINDS)
+    assert paths({**INVENTORY, "models": [model]}) == [f"ai_gateway_models{fault}"]
+
+
+def test_a_thousand_providers_take_less_than_a_second() -> None:
+    providers = [
+        {
+            "name": f"provider-{index}",
+            "schema": "openai",
+            "endpoint": {"hostname": f"api-{index}.example.com"},
+            "credential": {"secret": f"key-{index}"},
+            "models": [{"name": f"model-{index}"}],
+        }
+        for index in range(1000)
+    ]
+    start = time.perf_counter()
+    catalog = build({"providers": providers, "tiers": INVENTORY["tiers"][:1]}).as_dict()
+    assert time.perf_counter() - start < 1
+    assert len(catalog["tiers"][0]["models"]) == len(catalog["models"]) == 1000
