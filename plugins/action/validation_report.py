@@ -1,0 +1,30 @@
+# Copyright: Contributors to the egress.ai_gateway project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Shows the table of a report on the terminal after the module has written it."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible import constants as C
+from ansible.plugins.action import ActionBase
+from ansible.utils.color import stringc
+from ansible.utils.display import Display
+
+display = Display()
+
+COLOURS = {"passed": C.COLOR_OK, "failed": C.COLOR_ERROR, "skipped": C.COLOR_SKIP}
+
+
+class ActionModule(ActionBase):
+    _supports_check_mode = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        result = super().run(tmp, task_vars)
+        result.update(self._execute_module(task_vars=task_vars))
+        lines = [stringc(line, COLOURS[status]) if status else line for line, status in result.get("table", [])]
+        if lines:
+            # In one piece, as the tables of several clusters may be shown at the same time.
+            display.display("\n".join(["", *lines, ""]))
+        return result

@@ -1,0 +1,85 @@
+# Copyright: Contributors to the egress.ai_gateway project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The page of a report, a Jinja2 template of ``report`` and its ``checks``, failed ones first."""
+
+from __future__ import annotations
+
+PAGE = """\
+<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>{{ report.title }} of {{ report.cluster }}: {{ report.summary }}</title>
+<style>
+:root {
+  color-scheme: light dark;
+  --page: light-dark(#f6f7f9, #14171c);
+  --card: light-dark(#ffffff, #1d2129);
+  --line: light-dark(#e1e4ea, #303642);
+  --text: light-dark(#1b1f27, #e6e9ef);
+  --soft: light-dark(#5c6575, #9aa4b5);
+  --passed: light-dark(#137a3e, #5fd08f);
+  --failed: light-dark(#b3261e, #ff8a80);
+  --skipped: light-dark(#8a5a00, #e5b567);
+}
+* { box-sizing: border-box; }
+body { margin: 0; padding: 2rem 1rem 4rem; background: var(--page); color: var(--text); font: 15px/1.5 system-ui, sans-serif; }
+main { max-width: 72rem; margin: 0 auto; }
+h1 { margin: 0; font-size: 1.5rem; }
+.about { margin: .25rem 0 1.5rem; color: var(--soft); overflow-wrap: anywhere; }
+.counts { display: grid; grid-template-columns: repeat(auto-fit, minmax(9rem, 1fr)); gap: .75rem; margin-bottom: 1.5rem; }
+.count { padding: .75rem 1rem; background: var(--card); border: 1px solid var(--line); border-radius: .6rem; color: var(--soft); }
+.count b { display: block; font-size: 1.75rem; line-height: 1.2; color: var(--text); font-variant-numeric: tabular-nums; }
+.count.some b { color: var(--status); }
+.passed { --status: var(--passed); }
+.failed { --status: var(--failed); }
+.skipped { --status: var(--skipped); }
+.table { background: var(--card); border: 1px solid var(--line); border-radius: .6rem; overflow-x: auto; }
+table { width: 100%; border-collapse: collapse; }
+th, td { padding: .65rem 1rem; text-align: left; vertical-align: top; }
+th { color: var(--soft); font-size: .8rem; font-weight: 600; white-space: nowrap; }
+tbody tr { border-top: 1px solid var(--line); }
+tbody tr.failed { background: color-mix(in srgb, var(--failed) 7%, transparent); }
+td { min-width: 6rem; overflow-wrap: anywhere; }
+td.name { min-width: 13rem; }
+td.seen { min-width: 16rem; }
+td.seconds, th.seconds { text-align: right; min-width: 5rem; white-space: nowrap; font-variant-numeric: tabular-nums; color: var(--soft); }
+.badge { padding: .1rem .6rem; border-radius: 1rem; font-size: .8rem; font-weight: 600; white-space: nowrap; color: var(--status); }
+.badge { border: 1px solid color-mix(in srgb, var(--status) 45%, transparent); background: color-mix(in srgb, var(--status) 12%, transparent); }
+.id { display: block; color: var(--soft); font: .8rem ui-monospace, monospace; }
+.hint { margin: .4rem 0 0; color: var(--soft); }
+</style>
+</head>
+<body>
+<main>
+<h1>{{ report.title }} of {{ report.cluster }}</h1>
+<p class="about">{% if report.gateway_url %}{{ report.gateway_url }} · {% endif %}{{ report.finished }} · {{ "%.1f" | format(report.seconds) }} s of checks</p>
+<div class="counts">
+<div class="count"><b>{{ report.checks | length }}</b>checks</div>
+{% for status, count in report.counts.items() %}
+<div class="count {{ status }}{{ " some" if count }}"><b>{{ count }}</b>{{ status }}</div>
+{% endfor %}
+</div>
+<div class="table">
+<table>
+<thead><tr><th>Status</th><th>Check</th><th>Expected</th><th>Observed</th><th class="seconds">Seconds</th></tr></thead>
+<tbody>
+{% for check in checks %}
+<tr class="{{ check.status }}">
+<td><span class="badge">{{ check.status }}</span></td>
+<td class="name">{{ check.name }}<span class="id">{{ check.id }}</span></td>
+<td class="seen">{{ check.expected }}</td>
+<td class="seen">{{ check.observed }}{% if check.hint and check.status == "failed" %}<p class="hint">{{ check.hint }}</p>{% endif %}</td>
+<td class="seconds">{% if check.status != "skipped" %}{{ "%.2f" | format(check.seconds) }}{% endif %}</td>
+</tr>
+{% endfor %}
+</tbody>
+</table>
+</div>
+</main>
+</body>
+</html>
+"""

@@ -1,0 +1,222 @@
+#!/usr/bin/python
+# Copyright: Contributors to the egress.ai_gateway project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: validation_report
+short_description: Write checks as JSON, JUnit XML and HTML, and show them as a table
+version_added: 1.0.0
+description:
+  - Writes a report of checks into a directory, as C(<name>.json), C(<name>.xml) for CI and C(<name>.html) for people, and shows it as a table on the
+    terminal.
+  - The three are written together or not at all. The JSON holds C(cluster), C(gateway_url), C(finished), C(counts) and C(checks).
+author: Contributors to the egress.ai_gateway project
+extends_documentation_fragment:
+  - egress.ai_gateway.attributes
+attributes:
+  check_mode:
+    support: full
+    details:
+      - Shows the table and writes nothing in check mode.
+  diff_mode:
+    support: none
+  idempotent:
+    support: full
+    details:
+      - A report is a record of a run and no state, so writing it is no change.
+options:
+  title:
+    description: What was checked.
+    type: str
+    default: Validation
+  name:
+    description: Name of the files, without their ending.
+    type: str
+    default: validation
+  cluster:
+    description: Name of the cluster.
+    type: str
+    required: true
+  gateway_url:
+    description: Address of the gateway.
+    type: str
+    default: ""
+  directory:
+    description: Where to write. A relative path begins where C(ansible-playbook) was called. Made where it is missing.
+    type: path
+    required: true
+  checks:
+    description: The checks, as the probes of this collection return them.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      id:
+        description: Identifies the check. Unique in the list.
+        type: str
+        required: true
+      name:
+        description: What was checked, in words.
+        type: str
+        required: true
+      status:
+        description: The outcome.
+        type: str
+        choices: [passed, failed, skipped]
+        required: true
+      expected:
+        description: What was expected.
+        type: str
+        default: ""
+      observed:
+        description: What was seen, of a skipped check why it was.
+        type: str
+        default: ""
+      seconds:
+        description: How long it took.
+        type: float
+        default: 0
+      hint:
+        description: Where to look when it failed.
+        type: str
+        default: ""
+requirements:
+  - junit-xml
+  - Jinja2
+seealso:
+  - module: egress.ai_gateway.inference_probe
+  - module: egress.ai_gateway.rate_limit_probe
+"""
+
+EXAMPLES = r"""
+- name: Report two checks
+  egress.ai_gateway.validation_report:
+    cluster: "{{ inventory_hostname }}"
+    gateway_url: "{{ gateway_url }}"
+    directory: reports/{{ inventory_hostname }}
+    checks:
+      - id: gateway
+        name: The Gateway is programmed
+        status: passed
+        expected: Programmed=True
+        observed: Programmed=True
+        seconds: 0.4
+      - id: no-token
+        name: No token is refused
+        status: failed
+        expected: status 401
+        observed: status 200
+        seconds: 0.02
+        hint: See the SecurityPolicy of the Gateway.
+  register: report
+
+- name: Fail where a check did
+  ansible.builtin.assert:
+    that: report.counts.failed == 0
+"""
+
+RETURN = r"""
+files:
+  description: The files, as absolute paths.
+  returned: success
+  type: dict
+  sample:
+    json: /home/jane/gateways/reports/production/validation.json
+    xml: /home/jane/gateways/reports/production/validation.xml
+    html: /home/jane/gateways/reports/production/validation.html
+counts:
+  description: How many checks have each status.
+  returned: success
+  type: dict
+  sample: {passed: 20, failed: 0, skipped: 1}
+summary:
+  description: The same as text.
+  returned: success
+  type: str
+  sample: "21 checks: 20 passed, 0 failed, 1 skipped"
+failed_checks:
+  description: The ids of the failed checks.
+  returned: success
+  type: list
+  elements: str
+table:
+  description: The lines that were shown, each with the status to colour it by.
+  returned: success
+  type: list
+  elements: list
+"""
+
+import datetime
+import os
+import tempfile
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible_collections.egress.ai_gateway.plugins.module_utils._checks import STATUSES, Check
+from ansible_collections.egress.ai_gateway.plugins.module_utils._report import Report, report_faults
+
+
+def write(module: AnsibleModule, contents: dict[str, str]) -> None:
+    """Write the files by path, each whole or not at all; a report is for everyone who may enter the directory."""
+    for path, content in contents.items():
+        descriptor, temporary = tempfile.mkstemp(dir=module.tmpdir)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            stream.write(content)
+        os.chmod(temporary, 0o644)
+        module.atomic_move(temporary, path)
+
+
+def main() -> t.NoReturn:
+    check_options = {
+        "id": {"type": "str", "required": True},
+        "name": {"type": "str", "required": True},
+        "status": {"type": "str", "choices": list(STATUSES), "required": True},
+        "expected": {"type": "str", "default": ""},
+        "observed": {"type": "str", "default": ""},
+        "seconds": {"type": "float", "default": 0},
+        "hint": {"type": "str", "default": ""},
+    }
+    module = AnsibleModule(
+        argument_spec={
+            "title": {"type": "str", "default": "Validation"},
+            "name": {"type": "str", "default": "validation"},
+            "cluster": {"type": "str", "required": True},
+            "gateway_url": {"type": "str", "default": ""},
+            "directory": {"type": "path", "required": True},
+            "checks": {"type": "list", "elements": "dict", "required": True, "options": check_options},
+        },
+        supports_check_mode=True,
+    )
+    params = module.params
+    checks = tuple(Check.from_mapping(check) for check in params["checks"])
+    faults = report_faults(checks)
+    if faults:
+        module.fail_json(msg="\n".join(faults))
+    finished = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    report = Report(params["title"], params["cluster"], params["gateway_url"], finished, checks)
+    directory = os.path.abspath(params["directory"])
+    files = {kind: os.path.join(directory, f"{params['name']}.{kind}") for kind in ("json", "xml", "html")}
+    try:
+        contents = {files["json"]: report.to_json(), files["xml"]: report.to_junit(), files["html"]: report.to_html()}
+        if not module.check_mode:
+            os.makedirs(directory, exist_ok=True)
+            write(module, contents)
+    except ImportError as error:
+        module.fail_json(msg=missing_required_lib({"junit_xml": "junit-xml", "jinja2": "Jinja2"}.get(str(error.name), str(error.name))))
+    except OSError as error:
+        module.fail_json(msg=f"directory: cannot write to {directory}: {error.strerror}; name another directory")
+    module.exit_json(
+        changed=False,
+        files=files,
+        counts=report.counts,
+        summary=report.summary,
+        failed_checks=[check.id for check in report.failed],
+        table=report.to_table(),
+    )
+
+
+if __name__ == "__main__":
+    main()
