@@ -1,0 +1,237 @@
+# Copyright: Contributors to the egress.ai_gateway project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Manifests as a user hands them in: flattened, checked and made ready to submit. Pure; nothing here talks to a cluster."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import re
+import typing as t
+from dataclasses import dataclass
+
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_kinds import GroupKind, ResourceType
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set_identity import PART_OF_LABEL, SetIdentity
+
+#: Metadata that only the API server writes; manifests exported from a cluster carry it.
+SERVER_METADATA = ("creationTimestamp", "deletionGracePeriodSeconds", "deletionTimestamp", "generation", "managedFields", "resourceVersion", "selfLink", "uid")
+
+_NAMESPACE_PATTERN = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Names one object; ``namespace`` is empty for a cluster-scoped one."""
+
+    api_version: str
+    kind: str
+    namespace: str
+    name: str
+
+    @property
+    def group_kind(self) -> GroupKind:
+        return GroupKind(self.api_version.rpartition("/")[0], self.kind)
+
+    @property
+    def identity(self) -> tuple[str, str, str, str]:
+        """What makes an object the same one, whatever version of its API it is written in."""
+        return (self.group_kind.group, self.kind, self.namespace, self.name)
+
+    def as_dict(self) -> dict[str, str]:
+        return {"apiVersion": self.api_version, "kind": self.kind, "namespace": self.namespace, "name": self.name}
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}"
+
+
+def reference_of(body: dict[str, t.Any]) -> Reference:
+    """The reference of an object as the API server returns it."""
+    metadata = body["metadata"]
+    return Reference(body["apiVersion"], body["kind"], metadata.get("namespace", ""), metadata["name"])
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """One object of the list; ``position`` says where, such as ``manifests[3]`` or ``manifests[3].items[0]``."""
+
+    position: str
+    body: dict[str, t.Any]
+
+    @property
+    def api_version(self) -> str:
+        return self.body["apiVersion"]
+
+    @property
+    def group_kind(self) -> GroupKind:
+        return GroupKind(self.api_version.rpartition("/")[0], self.body["kind"])
+
+    def __str__(self) -> str:
+        return _title(self.position, self.body)
+
+
+@dataclass(frozen=True)
+class Desired:
+    """One object to submit: its body carries the set's label and no field that only the API server writes."""
+
+    position: str
+    reference: Reference
+    type: ResourceType
+    body: dict[str, t.Any]
+
+
+class ManifestError(Exception):
+    """Everything that is wrong with the manifests; nothing has been written."""
+
+    def __init__(self, faults: t.Sequence[str]) -> None:
+        self.faults = list(faults)
+        noun = "fault" if len(self.faults) == 1 else "faults"
+        super().__init__(f"{len(self.faults)} {noun} in the manifests, nothing was written:\n" + "\n".join(f"- {fault}" for fault in self.faults))
+
+
+def read_manifests(manifests: t.Sequence[t.Any]) -> tuple[list[Manifest], list[str]]:
+    """Flatten ``manifests`` (nulls dropped, kind List unfolded) and check what can be checked without a cluster.
+
+    Returns the well-formed manifests and one line for each fault.
+    """
+    well_formed: list[Manifest] = []
+    faults: list[str] = []
+    for position, body in _flatten("manifests", manifests):
+        found = _faults_of(body)
+        faults.extend(f"{_title(position, body)}: {fault}" for fault in found)
+        if not found:
+            well_formed.append(Manifest(position, body))
+    return well_formed, faults
+
+
+def _flatten(path: str, items: t.Sequence[t.Any]) -> t.Iterator[tuple[str, t.Any]]:
+    for index, item in enumerate(items):
+        position = f"{path}[{index}]"
+        if item is None:
+            continue
+        if isinstance(item, list):
+            yield from _flatten(position, item)
+        elif isinstance(item, dict) and str(item.get("kind", "")).endswith("List") and isinstance(item.get("items"), list):
+            yield from _flatten(f"{position}.items", item["items"])
+        else:
+            yield position, item
+
+
+def _title(position: str, body: t.Any) -> str:
+    """Name a possibly broken manifest as well as it allows."""
+    if not isinstance(body, dict):
+        return position
+    metadata = body.get("metadata")
+    metadata = metadata if isinstance(metadata, dict) else {}
+    name = "/".join(str(part) for part in (metadata.get("namespace"), metadata.get("name")) if part)
+    return " ".join(str(part) for part in (position, body.get("kind"), name) if part)
+
+
+def _faults_of(body: t.Any) -> list[str]:
+    if not isinstance(body, dict):
+        return [f"is a {type(body).__name__}, not a mapping; render the manifests with the from_yaml_all filter"]
+    faults = []
+    api_version = body.get("apiVersion")
+    if not isinstance(api_version, str) or not api_version or api_version.count("/") > 1:
+        faults.append(f"apiVersion is {_shown(api_version)}; write GROUP/VERSION, or VERSION for the core group")
+    kind = body.get("kind")
+    if not isinstance(kind, str) or not kind:
+        faults.append(f"kind is {_shown(kind)}; name the object's kind")
+    metadata = body.get("metadata")
+    if not isinstance(metadata, dict):
+        faults.append(f"metadata is {_shown(metadata)}; write a mapping with at least name")
+        return faults
+    faults.extend(_metadata_faults(metadata))
+    return faults
+
+
+def _metadata_faults(metadata: dict[str, t.Any]) -> list[str]:
+    faults = []
+    name = metadata.get("name")
+    if not name and metadata.get("generateName"):
+        faults.append("metadata.generateName cannot be applied twice to the same object; write metadata.name")
+    elif not isinstance(name, str) or not name:
+        faults.append(f"metadata.name is {_shown(name)}; write a non-empty string")
+    elif name in (".", "..") or "/" in name or "%" in name:
+        faults.append(f"metadata.name {name!r} cannot be part of a path; use letters, digits, '-' and '.'")
+    namespace = metadata.get("namespace")
+    if namespace is not None and (not isinstance(namespace, str) or not _NAMESPACE_PATTERN.fullmatch(namespace)):
+        faults.append(f"metadata.namespace is {_shown(namespace)}; use up to 63 lower case letters, digits and '-', or leave it out")
+    for field in ("labels", "annotations"):
+        entries = metadata.get(field)
+        if entries is None:
+            continue
+        if not isinstance(entries, dict):
+            faults.append(f"metadata.{field} is {_shown(entries)}; write a mapping of strings")
+            continue
+        faults.extend(
+            f"metadata.{field}[{key!r}] is a {type(value).__name__}, not a string; quote it" for key, value in entries.items() if not isinstance(value, str)
+        )
+    if isinstance(metadata.get("labels"), dict) and PART_OF_LABEL in metadata["labels"]:
+        faults.append(f"metadata.labels has {PART_OF_LABEL}, which this module sets; remove it")
+    return faults
+
+
+def _shown(value: t.Any) -> str:
+    if value is None:
+        return "missing"
+    return repr(value) if isinstance(value, (str, int, float, bool)) else f"a {type(value).__name__}"
+
+
+def complete(
+    manifests: t.Sequence[Manifest],
+    types: t.Mapping[tuple[str, str], ResourceType],
+    identity: SetIdentity,
+) -> tuple[list[Desired], list[str]]:
+    """Make each manifest whose type is known ready to submit.
+
+    :param types: by (apiVersion, kind); manifests of other kinds are left out, as the caller has reported them.
+    :returns: the objects in the order given, and one line for each duplicate or clash with the parent object.
+    """
+    desired: list[Desired] = []
+    faults: list[str] = []
+    first: dict[tuple[str, str, str, str], str] = {}
+    for manifest in manifests:
+        resource_type = types.get((manifest.api_version, manifest.body["kind"]))
+        if resource_type is None:
+            continue
+        item = _submittable(manifest, resource_type, identity)
+        key = item.reference.identity
+        if key == ("", "ConfigMap", identity.namespace, identity.name):
+            faults.append(f"{manifest}: is the parent object of the set itself; rename the ConfigMap or the set")
+        elif key in first:
+            faults.append(f"{manifest}: duplicate of {first[key]}; render the object once")
+        else:
+            first[key] = manifest.position
+            desired.append(item)
+    return desired, faults
+
+
+def _submittable(manifest: Manifest, resource_type: ResourceType, identity: SetIdentity) -> Desired:
+    body = {key: copy.deepcopy(value) for key, value in manifest.body.items() if key != "status"}
+    metadata = body["metadata"]
+    for field in SERVER_METADATA:
+        metadata.pop(field, None)
+    if not resource_type.namespaced:
+        metadata.pop("namespace", None)
+    elif not metadata.get("namespace"):
+        metadata["namespace"] = identity.namespace
+    metadata["labels"] = {**(metadata.get("labels") or {}), PART_OF_LABEL: identity.id}
+    if not metadata.get("annotations", True):
+        del metadata["annotations"]
+    if manifest.group_kind == GroupKind("", "Secret"):
+        _fold_string_data(body)
+    reference = Reference(manifest.api_version, body["kind"], metadata.get("namespace", ""), metadata["name"])
+    return Desired(manifest.position, reference, resource_type, body)
+
+
+def _fold_string_data(secret: dict[str, t.Any]) -> None:
+    """Move ``stringData`` into ``data``: server-side apply does not track it, so keys dropped from it would stay behind."""
+    string_data = secret.pop("stringData", None)
+    if not isinstance(string_data, dict):
+        return
+    data = dict(secret.get("data") or {})
+    for key, value in string_data.items():
+        # Anything but a string is left for the API server's own validation to name.
+        data[key] = base64.b64encode(value.encode("utf-8")).decode("ascii") if isinstance(value, str) else value
+    secret["data"] = data

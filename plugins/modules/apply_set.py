@@ -1,0 +1,290 @@
+#!/usr/bin/python
+# Copyright: Contributors to the egress.ai_gateway project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: apply_set
+short_description: Put a named set of manifests on a cluster, and keep it exactly that
+version_added: 1.0.0
+description:
+  - Applies all manifests of a set by server-side apply, in parallel and in an order that follows their kinds, deletes the set's objects
+    that are no longer among the manifests, and waits once for the whole set.
+  - All manifests are checked before the first write; one error lists everything that is wrong with them.
+  - A set follows the ApplySet convention of Kubernetes (KEP-3659). Its parent object is the ConfigMap O(name) in O(namespace), its members carry the label
+    C(applyset.kubernetes.io/part-of), so C(kubectl get --selector) and other tools recognise it.
+  - An object is changed when its C(metadata.resourceVersion) changes. A second run over the same manifests writes nothing.
+  - A run that was cut off anywhere is completed by the next one.
+options:
+  name:
+    description:
+      - Name of the set. The set is known by this and O(namespace), so renaming it makes another set.
+    type: str
+    required: true
+  namespace:
+    description:
+      - Namespace of the set's parent object, created when it does not exist. As part of the set, and so removed with it, when it is among the O(manifests).
+      - Also the namespace of namespaced manifests that name none.
+    type: str
+    required: true
+  manifests:
+    description:
+      - All manifests of the set. Nulls are skipped, lists and objects of kind C(List) are unfolded.
+      - The order does not matter, as it follows the kinds. Namespaces come first, then custom resource definitions, access control, configuration, services, workloads,
+        webhooks, gateways, backends, policies, routes, and the rest.
+      - Fields that only the API server writes are left out, such as C(status) and C(metadata.resourceVersion). C(stringData) of a Secret is submitted as C(data).
+      - May be empty only while the set has no members.
+      - Not used when O(state=absent).
+    type: list
+    elements: raw
+    default: []
+  state:
+    description:
+      - V(present) makes the set exactly O(manifests).
+      - V(absent) deletes the set's objects and then the set, in the reverse order, namespaces last. It needs no manifests and succeeds when there is nothing.
+    type: str
+    choices: [present, absent]
+    default: present
+  prune:
+    description:
+      - Delete members that are no longer among the O(manifests).
+    type: bool
+    default: true
+  adopt:
+    description:
+      - Take Namespaces and CustomResourceDefinitions into the set that existed before and belong to no set.
+      - By default these are used as they are, never changed and never deleted, and returned as RV(kept).
+      - Other objects that existed before become members in any case.
+    type: bool
+    default: false
+  wait:
+    description:
+      - When present, wait until every object is ready, as far as its kind says so.
+      - These are workloads and Jobs, custom resource definitions, the kinds of Gateway API, Envoy Gateway, Envoy AI Gateway, Kuadrant, Authorino and cert-manager.
+        Conditions count only when they are about the object's current generation.
+      - When absent, or when members are pruned, wait until the objects are gone.
+    type: bool
+    default: true
+  wait_timeout:
+    description:
+      - Longest wait, in seconds. The error then names each object that is not ready, its condition, reason and message, the failing containers with their last log lines,
+        and the newest warning event.
+    type: int
+    default: 300
+  parallel:
+    description:
+      - Number of requests under way at a time.
+    type: int
+    default: 8
+  force_conflicts:
+    description:
+      - Take over fields of the manifests that another field manager owns.
+      - By default such a conflict is an error that names the object, the field and its owner.
+    type: bool
+    default: false
+extends_documentation_fragment:
+  - kubernetes.core.k8s_auth_options
+requirements:
+  - python >= 3.9
+  - kubernetes >= 24.2.0
+  - PyYAML >= 3.11
+attributes:
+  check_mode:
+    support: full
+    description: The API server validates and admits every object in a dry run. Objects whose kind or namespace would be created first count as created.
+  diff_mode:
+    support: full
+    description: Shows the fields submitted, before and after. The data of Secrets is masked.
+  idempotent:
+    support: full
+    description: A second run over the same manifests writes nothing.
+notes:
+  - Runs where the kubernetes library is, usually on the controller with C(connection=local).
+  - The data of Secrets is never returned, logged or shown, and is masked in messages of the API server.
+seealso:
+  - name: ApplySet specification
+    description: What makes a set, and how tools recognise it.
+    link: https://github.com/kubernetes/enhancements/tree/master/keps/sig-cli/3659-kubectl-apply-prune
+  - module: kubernetes.core.k8s
+author:
+  - Contributors to the egress.ai_gateway project (@egress-ai-gateway)
+"""
+
+EXAMPLES = r"""
+- name: Provide exactly the providers that the template renders
+  egress.ai_gateway.apply_set:
+    name: providers
+    namespace: ai-gateway
+    manifests: "{{ lookup('ansible.builtin.template', 'providers.yaml.j2') | from_yaml_all }}"
+
+- name: Show what a change of the templates would do
+  egress.ai_gateway.apply_set:
+    name: providers
+    namespace: ai-gateway
+    manifests: "{{ lookup('ansible.builtin.template', 'providers.yaml.j2') | from_yaml_all }}"
+  check_mode: true
+  diff: true
+
+- name: Install custom resource definitions and take those into the set that were there before
+  egress.ai_gateway.apply_set:
+    name: definitions
+    namespace: ai-gateway
+    manifests: "{{ lookup('ansible.builtin.file', 'definitions.yaml') | from_yaml_all }}"
+    adopt: true
+    wait_timeout: 60
+
+- name: Remove the providers
+  egress.ai_gateway.apply_set:
+    name: providers
+    namespace: ai-gateway
+    state: absent
+"""
+
+RETURN = r"""
+created:
+  description: Objects that did not exist before.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    apiVersion:
+      description: API version of the object.
+      type: str
+      sample: apps/v1
+    kind:
+      description: Kind of the object.
+      type: str
+      sample: Deployment
+    namespace:
+      description: Namespace of the object, empty for a cluster-scoped one.
+      type: str
+      sample: ai-gateway
+    name:
+      description: Name of the object.
+      type: str
+      sample: openai-simulator
+updated:
+  description: Objects that were changed. Each as in RV(created).
+  returned: always
+  type: list
+  elements: dict
+unchanged:
+  description: Objects that were as they should be. Each as in RV(created).
+  returned: always
+  type: list
+  elements: dict
+deleted:
+  description: Members that were deleted. Each as in RV(created).
+  returned: always
+  type: list
+  elements: dict
+kept:
+  description: Namespaces and CustomResourceDefinitions among the manifests that existed before, belong to no set, and were used as they are. Each as in RV(created).
+  returned: always
+  type: list
+  elements: dict
+diff:
+  description: For each object that was changed, the fields submitted before and after. The data of Secrets is masked.
+  returned: in diff mode
+  type: list
+  elements: dict
+"""
+
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_api import ApiError, ConnectionSettingsError, connect
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_manifests import ManifestError
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_run import ApplySetError, Options, Run
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set_identity import ForeignParentError, SetIdentity
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_wait import WaitError
+from ansible_collections.egress.ai_gateway.plugins.module_utils._progress import Progress
+from ansible_collections.kubernetes.core.plugins.module_utils.args_common import AUTH_ARG_SPEC
+
+
+def argument_spec() -> dict[str, t.Any]:
+    return {
+        **AUTH_ARG_SPEC,
+        "name": {"type": "str", "required": True},
+        "namespace": {"type": "str", "required": True},
+        # no_log keeps Secrets out of the system log and out of errors about arguments; see hidden_values.
+        "manifests": {"type": "list", "elements": "raw", "default": [], "no_log": True},
+        "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+        "prune": {"type": "bool", "default": True},
+        "adopt": {"type": "bool", "default": False},
+        "wait": {"type": "bool", "default": True},
+        "wait_timeout": {"type": "int", "default": 300},
+        "parallel": {"type": "int", "default": 8},
+        "force_conflicts": {"type": "bool", "default": False},
+    }
+
+
+def hidden_values(params: dict[str, t.Any]) -> set[str]:
+    """The values of the authentication options to hide in everything returned.
+
+    Ansible would hide every text of a ``no_log`` option, names of objects and clusters among them.
+    """
+    headers = params.get("proxy_headers") or {}
+    values = [params.get("api_key"), params.get("password"), headers.get("proxy_basic_auth"), headers.get("basic_auth")]
+    kubeconfig = params.get("kubeconfig")
+    if isinstance(kubeconfig, dict):
+        for entry in kubeconfig.get("users") or ():
+            user = (entry.get("user") if isinstance(entry, dict) else None) or {}
+            values += [user.get(field) for field in ("token", "password", "client-key-data")]
+    return {str(value) for value in values if value}
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
+    params = module.params
+    manifests = params["manifests"]
+    module.no_log_values = hidden_values(params)
+    params["manifests"] = f"{len(manifests)} manifests, not shown"
+    if isinstance(params.get("kubeconfig"), dict):
+        params["kubeconfig"] = "not shown"
+    for option in ("wait_timeout", "parallel"):
+        if params[option] < 1:
+            module.fail_json(msg=f"{option} is {params[option]}; give a number of at least 1")
+    identity = SetIdentity(params["name"], params["namespace"])
+    try:
+        api = connect(module, params["parallel"])
+    except ImportError as error:
+        module.fail_json(msg=f"{missing_required_lib('kubernetes')} ({error})")
+    except ConnectionSettingsError as error:
+        module.fail_json(msg=str(error))
+    options = Options(
+        prune=params["prune"],
+        wait=params["wait"],
+        wait_timeout=params["wait_timeout"],
+        force_conflicts=params["force_conflicts"],
+        adopt=params["adopt"],
+        check_mode=module.check_mode,
+        diff_mode=module._diff,
+    )
+    run = Run(api, identity, options, Progress().say)
+    failure = None
+    try:
+        if params["state"] == "present":
+            run.present(manifests)
+        else:
+            run.absent()
+    except (ManifestError, ApplySetError, ForeignParentError, WaitError, ApiError) as error:
+        failure = run.mask.text(str(error))
+    outcome = run.outcome
+    for warning in outcome.warnings:
+        module.warn(warning)
+    result: dict[str, t.Any] = {
+        "changed": outcome.changed,
+        **{name: [reference.as_dict() for reference in getattr(outcome, name)] for name in ("created", "updated", "unchanged", "deleted", "kept")},
+    }
+    if module._diff:
+        result["diff"] = outcome.diff
+    if failure is not None:
+        module.fail_json(msg=f"set {identity}: {failure}", **result)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
