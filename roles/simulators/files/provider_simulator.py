@@ -39,7 +39,7 @@ DELAY_LIMIT = 600.0
 TOKENS_LIMIT = 2**31 - 1
 KEY_HEADERS = ("authorization", "x-api-key", "x-provider-api-key")
 # Never echoed in clear, although the last three open nothing here.
-CREDENTIAL_HEADERS = KEY_HEADERS + ("api-key", "proxy-authorization", "cookie")
+CREDENTIAL_HEADERS = (*KEY_HEADERS, "api-key", "proxy-authorization", "cookie")
 ERROR_TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
 
 
@@ -445,7 +445,7 @@ class Handler(BaseHTTPRequestHandler):
         reason = self.responses.get(code, ("Refused",))[0]
         self._send_document(int(code), self.server.dialect.error(ApiError(int(code), reason, "invalid_request")))
 
-    def log_message(self, format: str, *args: t.Any) -> None:
+    def log_message(self, *_arguments: t.Any) -> None:
         """Only _serve logs: the request line that the base class would write can hold a query."""
 
 
@@ -528,7 +528,7 @@ def parse_arguments(arguments: t.Sequence[str] | None = None) -> argparse.Namesp
         parse.__name__ = kind.__name__
         return parse
 
-    parser.add_argument("--host", default="0.0.0.0", help="address to listen on")
+    parser.add_argument("--host", default="0.0.0.0", help="address to listen on")  # noqa: S104 (a pod has one address)
     parser.add_argument("--port", type=bounded(int, 0, 65535), default=8000, help="port to listen on; 0 takes a free one, which is printed")
     parser.add_argument("--provider", required=True, help="name of the provider, shown as owned_by")
     parser.add_argument("--model", action="append", required=True, dest="models", help="name of a model to serve; may be repeated")

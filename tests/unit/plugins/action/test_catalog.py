@@ -26,13 +26,15 @@ def run(arguments: dict[str, t.Any], variables: dict[str, t.Any] | None = None) 
 
 def test_returns_the_catalogue() -> None:
     result = run({"platform": "kind", "instance": "east"})
-    assert result["changed"] is False and "failed" not in result
+    assert result["changed"] is False
+    assert "failed" not in result
     assert (result["catalog"]["audience"], result["catalog"]["policy_engine"]) == ("east-sa", "authorino")
 
 
 def test_returns_all_faults() -> None:
     result = run({"platform": "cloud", "providers": [1]}, {"ai_gateway_model": []})
-    assert result["failed"] is True and "catalog" not in result
+    assert result["failed"] is True
+    assert "catalog" not in result
     assert [fault["path"] for fault in result["faults"]] == ["ai_gateway_model", "ai_gateway_platform", "ai_gateway_providers[0]"]
     assert all(f"{fault['path']}: {fault['problem']}; {fault['remedy']}" in result["msg"] for fault in result["faults"])
 

@@ -60,7 +60,9 @@ def faults(inventory: t.Any, **arguments: t.Any) -> list[Fault]:
     with pytest.raises(CatalogError) as caught:
         build(inventory, **arguments)
     for fault in caught.value.faults:
-        assert fault.problem and fault.remedy and str(fault) in str(caught.value)
+        assert fault.problem
+        assert fault.remedy
+        assert str(fault) in str(caught.value)
     return list(caught.value.faults)
 
 
@@ -130,7 +132,8 @@ def test_an_empty_inventory_is_a_catalogue() -> None:
 
 
 def test_no_value_of_a_credential_in_the_catalogue() -> None:
-    assert KEY not in json.dumps(build(INVENTORY).as_dict()) and KEY not in repr(build(INVENTORY))
+    assert KEY not in json.dumps(build(INVENTORY).as_dict())
+    assert KEY not in repr(build(INVENTORY))
 
 
 def test_a_simulator_stands_in_for_the_endpoint() -> None:
@@ -332,7 +335,7 @@ def test_the_platform_chooses_the_engine() -> None:
 def test_cells_that_make_no_sense(cell: tuple[str, str, str], fault: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_catalog, "RENDERED_STACKS", _catalog.STACKS)
     monkeypatch.setattr(_catalog, "RENDERED_POLICY_ENGINES", _catalog.POLICY_ENGINES)
-    inventory = dict(zip(("platform", "stack", "policy_engine"), cell))
+    inventory = dict(zip(("platform", "stack", "policy_engine"), cell, strict=True))
     if fault:
         assert paths(inventory) == ["ai_gateway_policy_engine"]
     else:

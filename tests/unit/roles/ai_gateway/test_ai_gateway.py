@@ -45,8 +45,10 @@ def play(directory: Path, variables: dict[str, t.Any], *arguments: str) -> tuple
 def test_the_catalogue_is_a_fact_and_no_key_shows(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     code, output = play(tmp_path, {"ai_gateway_platform": "kind", "ai_gateway_providers": [PROVIDER]}, *arguments)
     assert code == 0, output
-    assert "openai-simulator.external-models.svc.cluster.local" in output and "ai-gateway-tier-enterprise" in output
-    assert "changed=0" in output and KEY not in output
+    assert "openai-simulator.external-models.svc.cluster.local" in output
+    assert "ai-gateway-tier-enterprise" in output
+    assert "changed=0" in output
+    assert KEY not in output
 
 
 def test_all_faults_show_at_once_and_no_key_does(tmp_path: Path) -> None:
@@ -69,7 +71,9 @@ def test_all_faults_show_at_once_and_no_key_does(tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", [{"a": KEY}, KEY, 1])
 def test_a_value_that_is_no_list_is_a_fault_with_its_path(tmp_path: Path, name: str, value: t.Any) -> None:
     code, output = play(tmp_path, {f"ai_gateway_{name}": value})
-    assert code == 2 and f"  - ai_gateway_{name}: is a " in output and KEY not in output
+    assert code == 2
+    assert f"  - ai_gateway_{name}: is a " in output
+    assert KEY not in output
 
 
 def test_the_documented_options_are_the_keys_of_the_catalogue() -> None:

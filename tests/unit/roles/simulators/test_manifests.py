@@ -78,22 +78,28 @@ def test_keys_stand_in_secrets_alone(manifests: list[dict[str, t.Any]]) -> None:
         secret = of_kind(manifests, "Secret")[f"{name}-simulator"]
         assert base64.b64decode(secret["data"]["apiKey"]).decode() == key
         others = json.dumps([manifest for manifest in manifests if manifest["kind"] != "Secret"])
-        assert key not in others and secret["data"]["apiKey"] not in others
+        assert key not in others
+        assert secret["data"]["apiKey"] not in others
 
 
 def test_pods_are_restricted(manifests: list[dict[str, t.Any]]) -> None:
     for deployment in of_kind(manifests, "Deployment").values():
         pod = deployment["spec"]["template"]["spec"]
         (container,) = pod["containers"]
-        assert pod["automountServiceAccountToken"] is False and pod["securityContext"]["runAsNonRoot"] is True
-        assert pod["securityContext"]["runAsUser"] == 65534 and pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert pod["automountServiceAccountToken"] is False
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["securityContext"]["runAsUser"] == 65534
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         assert container["securityContext"] == {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
-        assert "env" not in container and container["resources"]["limits"]["memory"] and container["resources"]["requests"]["cpu"]
+        assert "env" not in container
+        assert container["resources"]["limits"]["memory"]
+        assert container["resources"]["requests"]["cpu"]
 
 
 def test_the_wiring_of_labels_ports_and_volumes(manifests: list[dict[str, t.Any]]) -> None:
     policy = of_kind(manifests, "NetworkPolicy")["provider-simulator"]["spec"]
-    assert policy["policyTypes"] == ["Ingress", "Egress"] and "egress" not in policy
+    assert policy["policyTypes"] == ["Ingress", "Egress"]
+    assert "egress" not in policy
     for name, deployment in of_kind(manifests, "Deployment").items():
         template = deployment["spec"]["template"]
         (container,) = template["spec"]["containers"]
@@ -107,7 +113,8 @@ def test_the_wiring_of_labels_ports_and_volumes(manifests: list[dict[str, t.Any]
         volumes = {volume["name"]: volume for volume in template["spec"]["volumes"]}
         assert set(mounted) == set(volumes)
         assert container["command"][-1] == f"{mounted['program']}/{next(iter(of_kind(manifests, 'ConfigMap')['provider-simulator']['data']))}"
-        assert volumes["program"]["configMap"]["name"] == "provider-simulator" and volumes["key"]["secret"]["secretName"] == name
+        assert volumes["program"]["configMap"]["name"] == "provider-simulator"
+        assert volumes["key"]["secret"]["secretName"] == name
         assert f"--key-file={mounted['key']}/apiKey" in container["args"]
 
 
@@ -119,7 +126,8 @@ def test_the_program_in_the_config_map_takes_the_arguments_and_runs(manifests: l
     assert [argument for argument in arguments if argument.startswith("--model")] == ["--model=Qwen/Qwen3-0.6B"]
     # It reads the arguments and then stumbles over the key, which is not there.
     ended = subprocess.run([sys.executable, str(program), *arguments], capture_output=True, text=True, timeout=20, check=False)
-    assert ended.returncode == 2 and "--key-file /run/simulator/apiKey: FileNotFoundError" in ended.stderr
+    assert ended.returncode == 2
+    assert "--key-file /run/simulator/apiKey: FileNotFoundError" in ended.stderr
 
 
 def test_settings_reach_the_program_and_a_new_key_rolls_its_own_pods_alone(manifests: list[dict[str, t.Any]], tmp_path: Path) -> None:
@@ -130,7 +138,8 @@ def test_settings_reach_the_program_and_a_new_key_rolls_its_own_pods_alone(manif
     )
     pod = changed["openai-simulator"]["spec"]["template"]["spec"]
     assert pod["containers"][0]["args"][-4:] == ["--prompt-tokens=0", "--delay=0.5", "--failure-rate=0.25", "--failure-status=503"]
-    assert pod["containers"][0]["image"].startswith("docker.io/library/python:3.") and "runAsUser" not in pod["securityContext"]
+    assert pod["containers"][0]["image"].startswith("docker.io/library/python:3.")
+    assert "runAsUser" not in pod["securityContext"]
     for name, same in (("openai-simulator", False), ("vllm-simulator", True)):
         before, after = (deployments[name]["spec"]["template"]["metadata"]["annotations"] for deployments in (of_kind(manifests, "Deployment"), changed))
         assert (before == after) is same

@@ -37,7 +37,8 @@ class Simulator:
             self.process = subprocess.Popen([*command, f"--key-file={key_file}", *arguments], stderr=log, stdout=log)
         deadline = time.monotonic() + 20
         while not (found := re.search(r"127\.0\.0\.1:(\d+)", self.log)):
-            assert self.process.poll() is None and time.monotonic() < deadline, self.log
+            assert self.process.poll() is None, self.log
+            assert time.monotonic() < deadline, self.log
             time.sleep(0.02)
         self.port = int(found[1])
 
@@ -107,7 +108,8 @@ def test_health_needs_no_key(simulator: Simulator, path: str) -> None:
 
 def test_models(simulator: Simulator) -> None:
     status, _headers, document = simulator.ask("GET", "/v1/models", **BEARER)
-    assert status == 200 and document["object"] == "list"
+    assert status == 200
+    assert document["object"] == "list"
     assert [(model["id"], model["object"], model["owned_by"]) for model in document["data"]] == [
         ("gpt-4", "model", "openai"),
         ("Qwen/Qwen3-0.6B", "model", "openai"),
@@ -119,7 +121,8 @@ def test_models(simulator: Simulator) -> None:
 
 def test_chat_counts_words(simulator: Simulator) -> None:
     status, headers, document = simulator.chat()
-    assert status == 200 and headers["content-type"] == "application/json"
+    assert status == 200
+    assert headers["content-type"] == "application/json"
     assert (document["object"], document["model"]) == ("chat.completion", "gpt-4")
     (choice,) = document["choices"]
     assert (choice["message"]["role"], choice["finish_reason"]) == ("assistant", "stop")
@@ -155,7 +158,8 @@ def test_a_stream_has_the_usage_in_its_last_chunk(simulator: Simulator) -> None:
     status, headers, text = simulator.chat({**CHAT, "stream": True})
     assert (status, headers["content-type"], headers["transfer-encoding"]) == (200, "text/event-stream", "chunked")
     events = events_of(text)
-    assert {event["object"] for event in events} == {"chat.completion.chunk"} and len({event["id"] for event in events}) == 1
+    assert {event["object"] for event in events} == {"chat.completion.chunk"}
+    assert len({event["id"] for event in events}) == 1
     assert events[0]["choices"][0]["delta"] == {"role": "assistant", "content": ""}
     assert "".join(event["choices"][0]["delta"].get("content", "") for event in events) == simulator.chat()[2]["choices"][0]["message"]["content"]
     assert [event["choices"][0]["finish_reason"] for event in events] == [None] * (len(events) - 1) + ["stop"]
@@ -165,7 +169,8 @@ def test_a_stream_has_the_usage_in_its_last_chunk(simulator: Simulator) -> None:
 
 def test_a_stream_that_was_asked_for_usage_ends_with_it_alone(simulator: Simulator) -> None:
     events = events_of(simulator.chat({**CHAT, "stream": True, "stream_options": {"include_usage": True}})[2])
-    assert events[-1]["choices"] == [] and events[-1]["usage"]["prompt_tokens"] == 5
+    assert events[-1]["choices"] == []
+    assert events[-1]["usage"]["prompt_tokens"] == 5
     assert all(event["usage"] is None and event["choices"] for event in events[:-1])
 
 
@@ -183,14 +188,16 @@ def test_each_event_is_a_chunk_of_its_own_and_the_connection_stays(simulator: Si
         if not length:
             break
         chunks.append(chunk)
-    assert len(chunks) == 5 and all(chunk.startswith(b"data: ") and chunk.endswith(b"\n\n") for chunk in chunks)
+    assert len(chunks) == 5
+    assert all(chunk.startswith(b"data: ") and chunk.endswith(b"\n\n") for chunk in chunks)
     assert rest.startswith(b"HTTP/1.1 200 OK\r\n")
 
 
 def test_http_1_0_gets_a_stream_that_ends_with_the_connection(simulator: Simulator) -> None:
     body = json.dumps({**CHAT, "stream": True}).encode()
     answer = simulator.raw(f"POST /v1/chat/completions HTTP/1.0\r\nAuthorization: Bearer {KEY}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
-    assert b"chunked" not in answer and answer.endswith(b"data: [DONE]\n\n")
+    assert b"chunked" not in answer
+    assert answer.endswith(b"data: [DONE]\n\n")
 
 
 def test_a_chunked_body(simulator: Simulator) -> None:
@@ -205,7 +212,8 @@ def test_a_chunked_body(simulator: Simulator) -> None:
 def test_a_broken_chunked_body_is_refused_and_ends_the_connection(simulator: Simulator, body: bytes) -> None:
     head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
     answer = simulator.raw(head + body)
-    assert re.match(rb"HTTP/1\.1 (400|413) ", answer) and b"Connection: close" in answer
+    assert re.match(rb"HTTP/1\.1 (400|413) ", answer)
+    assert b"Connection: close" in answer
 
 
 @pytest.mark.parametrize("lengths", [b"Content-Length: x\r\n", b"Content-Length: -1\r\n", b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n"])
@@ -251,7 +259,8 @@ def test_a_key_that_is_not_a_bearer_token(simulator: Simulator, value: str) -> N
 )
 def test_bad_requests(simulator: Simulator, body: t.Any, status: int, code: str) -> None:
     found, _headers, document = simulator.chat(body)
-    assert (found, document["error"]["code"]) == (status, code) and document["error"]["message"]
+    assert (found, document["error"]["code"]) == (status, code)
+    assert document["error"]["message"]
 
 
 def test_paths_and_methods(simulator: Simulator) -> None:
@@ -287,7 +296,8 @@ def test_failure_on_request(simulator: Simulator, status: int, kind: str) -> Non
 )
 def test_malformed_controls(simulator: Simulator, name: str, value: str) -> None:
     status, _headers, document = simulator.chat(**{f"x-simulator-{name}": value})
-    assert (status, document["error"]["code"]) == (400, "invalid_control") and name in document["error"]["message"]
+    assert (status, document["error"]["code"]) == (400, "invalid_control")
+    assert name in document["error"]["message"]
 
 
 def test_received_headers_without_keys(simulator: Simulator) -> None:
@@ -296,17 +306,20 @@ def test_received_headers_without_keys(simulator: Simulator) -> None:
     status, headers, _document = simulator.chat(**sent)
     received = json.loads(headers["x-simulator-received-headers"])
     digest = hashlib.sha256(KEY.encode()).hexdigest()
-    assert status == 200 and received["x-maas-user"] == "alice"
+    assert status == 200
+    assert received["x-maas-user"] == "alice"
     assert received["authorization"] == {"scheme": "Bearer", "sha256": digest}
     assert received["x-api-key"] == {"scheme": "", "sha256": hashlib.sha256(token.encode()).hexdigest()}
-    assert KEY not in str(headers) and token not in str(headers)
+    assert KEY not in str(headers)
+    assert token not in str(headers)
     assert "x-simulator-received-headers" not in simulator.chat()[1]
 
 
 def test_received_headers_of_refused_and_streamed_requests(simulator: Simulator) -> None:
     echo = {"x-simulator-echo": "headers"}
     status, headers, _document = simulator.ask("GET", "/v1/models", **echo)
-    assert status == 401 and "authorization" not in json.loads(headers["x-simulator-received-headers"])
+    assert status == 401
+    assert "authorization" not in json.loads(headers["x-simulator-received-headers"])
     assert "authorization" in json.loads(simulator.chat({**CHAT, "stream": True}, **echo)[1]["x-simulator-received-headers"])
 
 
@@ -322,7 +335,8 @@ def test_the_log_has_a_line_a_request_without_keys_and_bodies(simulator: Simulat
     assert re.fullmatch(r"POST /v1/chat/completions 200 [0-9.]+ms model=gpt-4 stream=false prompt_tokens=1 completion_tokens=\d+", lines[0])
     assert re.fullmatch(r"GET /v1/models 200 [0-9.]+ms ", lines[1])
     assert lines[2].startswith("GET /v1/models?forged 404")
-    assert KEY not in simulator.log and "a-private-word" not in simulator.log
+    assert KEY not in simulator.log
+    assert "a-private-word" not in simulator.log
 
 
 def test_defaults_of_the_command_line(start: Callable[..., Simulator]) -> None:
@@ -340,7 +354,9 @@ def test_bad_arguments_end_the_process(argument: str, tmp_path: Path) -> None:
     (tmp_path / "key").write_text(KEY, encoding="ascii")
     command = [sys.executable, str(PROGRAM), "--host=127.0.0.1", "--port=0", "--provider=p", "--model=m", f"--key-file={tmp_path / 'key'}", argument]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
-    assert ended.returncode == 2 and argument.partition("=")[0] in ended.stderr and "Traceback" not in ended.stderr
+    assert ended.returncode == 2
+    assert argument.partition("=")[0] in ended.stderr
+    assert "Traceback" not in ended.stderr
 
 
 def test_sigterm_lets_requests_finish(start: Callable[..., Simulator]) -> None:
@@ -363,7 +379,8 @@ def test_the_openai_sdk(simulator: Simulator) -> None:
     assert [model.id for model in client.models.list()] == ["gpt-4", "Qwen/Qwen3-0.6B"]
     assert client.models.retrieve("gpt-4").owned_by == "openai"
     answer = client.chat.completions.create(**CHAT)
-    assert answer.choices[0].message.content and answer.usage.prompt_tokens == 5
+    assert answer.choices[0].message.content
+    assert answer.usage.prompt_tokens == 5
     for options in ({}, {"stream_options": {"include_usage": True}}):
         chunks = list(client.chat.completions.create(**CHAT, stream=True, **options))
         assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices) == answer.choices[0].message.content
