@@ -353,7 +353,7 @@ def _models_finding(expected: tuple[str, ...], seen: tuple[str, ...]) -> Finding
 def _excludes_finding(secrets: tuple[str, ...], seen: Observation) -> Finding:
     places = [f"header {name}" for name, value in seen.headers.items() if any(secret in value for secret in secrets)]
     places += ["the body"] if any(secret in seen.raw for secret in secrets) else []
-    return Finding("none of the excluded texts in the answer", f"excluded text in {', '.join(places)}" if places else "none in the answer", not places)
+    return Finding("no excluded text in the answer", f"excluded text in {', '.join(places)}" if places else "no excluded text", not places)
 
 
 def _header_finding(name: str, pattern: str | None, value: str | None) -> Finding:

@@ -78,12 +78,11 @@ class Call:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The calls of the last round; ``straddled`` where a window ended during it, ``recovered`` the call that passed again."""
+    """The calls of the last round; ``straddled`` where a window ended during it. ``last`` is the last call that waited for recovery, if any did."""
 
     calls: tuple[Call, ...] = ()
     straddled: bool = False
-    recovered: Call | None = None
-    recovery_tried: bool = False
+    last: Call | None = None
 
     @property
     def passed(self) -> list[Call]:
@@ -103,9 +102,14 @@ class Outcome:
         return round(self.refused[0].began - self.calls[0].began, 3) if self.refused else None
 
     @property
+    def waited(self) -> float:
+        """Seconds from the first refused call to the last that waited for recovery."""
+        return round(self.last.ended - self.refused[0].began, 3) if self.last else 0.0
+
+    @property
     def recovered_after(self) -> float | None:
         """Seconds from the first refused call to the one that passed again."""
-        return round(self.recovered.ended - self.refused[0].began, 3) if self.recovered else None
+        return self.waited if self.last and self.last.seen.status == 200 else None
 
     @property
     def limit_headers(self) -> dict[str, str]:
@@ -148,7 +152,7 @@ class Spender:
             self.say("the window ended while the limit was spent: once more in the next one")
         if recovery_timeout is None or not outcome.refused or outcome.straddled:
             return outcome
-        return Outcome(outcome.calls, recovered=self._recover(outcome, recovery_timeout), recovery_tried=True)
+        return Outcome(outcome.calls, last=self._recover(outcome, recovery_timeout))
 
     def _call(self) -> Call:
         began = self.now()
@@ -178,7 +182,8 @@ class Spender:
         straddled = calls[-1].ended >= self.limit.end(calls[0].began, calls[0].began)
         return Outcome(tuple(calls), straddled)
 
-    def _recover(self, outcome: Outcome, timeout: float) -> Call | None:
+    def _recover(self, outcome: Outcome, timeout: float) -> Call:
+        """Call from the end of the window on until a call passes or the time is up; return the last call."""
         refused = outcome.refused[0]
         deadline = refused.began + timeout
         end = self.limit.end(refused.began, outcome.calls[0].began)
@@ -189,10 +194,8 @@ class Spender:
         self._sleep_until(min(end, deadline), "the window to end")
         while True:
             call = self._call()
-            if call.seen.status == 200:
+            if call.seen.status == 200 or call.ended + INTERVAL > deadline:
                 return call
-            if call.ended + INTERVAL > deadline:
-                return None
             self.sleep(INTERVAL)
 
     def _sleep_until(self, moment: float, what: str) -> None:
@@ -227,8 +230,9 @@ def judge_limit(limit: Limit, outcome: Outcome) -> list[Finding]:
 
 def judge_recovery(outcome: Outcome, timeout: float) -> list[Finding]:
     """Whether calls pass again once the window has ended."""
-    observed = f"status 200 after {outcome.recovered_after:.0f} s" if outcome.recovered else f"still refused after {timeout:g} s"
-    return [Finding(f"status 200 again within {timeout:g} s", observed, outcome.recovered is not None)]
+    seen = outcome.last.seen if outcome.last else Observation()
+    observed = f"{seen.error or f'status {seen.status}'} after {outcome.waited:.0f} s"
+    return [Finding(f"status 200 again within {timeout:g} s", observed, outcome.recovered_after is not None)]
 
 
 def result_of(limit: Limit, outcome: Outcome) -> dict[str, t.Any]:

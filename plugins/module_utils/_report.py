@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ansible_collections.egress.ai_gateway.plugins.module_utils._checks import FAILED, PASSED, SKIPPED, STATUSES, Check
+from ansible_collections.egress.ai_gateway.plugins.module_utils._checks import FAILED, PASSED, SKIPPED, STATUSES, Check, shortened
 from ansible_collections.egress.ai_gateway.plugins.module_utils._report_page import PAGE
 
 #: Characters of the table's widest column but the name, and least width of a name.
@@ -101,7 +101,8 @@ class Report:
         yield f"{self.title} of {self.cluster}" + (f" at {self.gateway_url}" if self.gateway_url else ""), ""
         for check in self.checks:
             wrapped = _wrapped(check.name, names)
-            seen = _wrapped(check.observed, rest)
+            # What is as expected needs no more than a line; the files hold all of it.
+            seen = [shortened(_printable(check.observed), rest)]
             if check.status == FAILED:
                 seen = [*_wrapped(f"expected: {check.expected}", rest), *_wrapped(f"observed: {check.observed}", rest)]
                 seen += _wrapped(f"hint: {check.hint}", rest) if check.hint else []

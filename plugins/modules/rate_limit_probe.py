@@ -280,12 +280,11 @@ def main() -> t.NoReturn:
     except ValueError as error:
         module.fail_json(msg=str(error))
     elapsed = time.monotonic() - started
-    recovery_seconds = (outcome.recovered_after or recovery_timeout) if outcome.recovery_tried else 0.0
-    if outcome.recovery_tried:
-        recovery = Check.of(recovery_id, recovery_name, judge_recovery(outcome, recovery_timeout), recovery_seconds, params["hint"])
+    if outcome.last:
+        recovery = Check.of(recovery_id, recovery_name, judge_recovery(outcome, recovery_timeout), outcome.waited, params["hint"])
     else:
         recovery = Check.skipped(recovery_id, recovery_name, expected_recovery, "the limit was not reached", params["hint"])
-    spending = Check.of(params["id"], params["name"], judge_limit(limit, outcome), max(0.0, elapsed - recovery_seconds), params["hint"])
+    spending = Check.of(params["id"], params["name"], judge_limit(limit, outcome), max(0.0, elapsed - outcome.waited), params["hint"])
     leave([spending, recovery], result_of(limit, outcome))
 
 

@@ -1,0 +1,270 @@
+#!/usr/bin/python
+# Copyright: Contributors to the egress.ai_gateway project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Ansible module: the node of the embedded cluster."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: cluster_node
+short_description: Run a single-node Kubernetes in Linux namespaces of its own
+version_added: 1.0.0
+description:
+  - Starts a supervisor with network, mount, process, IPC and UTS namespaces of its own, and in there containerd, kubelet and the
+    control plane that kubeadm makes.
+  - With that one process all processes, mounts and interfaces of the node end. Its files are in O(directory) and O(runtime_directory).
+  - A node that was left half made is completed. What is in etcd stays when the node is stopped and started again.
+  - Must run as root on the machine that carries the node.
+author: Contributors to the egress.ai_gateway project
+attributes:
+  check_mode:
+    description: Says what would be done.
+    support: full
+  diff_mode:
+    description: Shows the differences of the files.
+    support: full
+  idempotent:
+    description: A node in the state asked for is left alone.
+    support: full
+options:
+  name:
+    description: Name of the node, and of its control group.
+    type: str
+    required: true
+  state:
+    description:
+      - V(present) brings the node up.
+      - V(stopped) ends its processes and keeps its files.
+      - V(absent) removes everything of it.
+    type: str
+    choices: [present, stopped, absent]
+    default: present
+  directory:
+    description: Directory of all that outlives the processes.
+    type: path
+    required: true
+  runtime_directory:
+    description: Directory of the sockets.
+    type: path
+    required: true
+  interface:
+    description: Name of the host's end of the link with the node.
+    type: str
+    required: true
+  host_address:
+    description: Address of the host's end with its prefix length.
+    type: str
+    required: true
+  node_address:
+    description: Address of the node.
+    type: str
+    required: true
+  routes:
+    description: Networks that the node reaches through the host.
+    type: list
+    elements: str
+    default: []
+  files:
+    description: Files of O(directory). C(node/init) and C(node/supervisord.conf) must be among them.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      path:
+        description: Path under O(directory).
+        type: str
+        required: true
+      content:
+        description: The whole content.
+        type: str
+        required: true
+      mode:
+        description: Permissions, octal.
+        type: str
+        default: '0644'
+      restarts:
+        description: Program of the supervisor that has to be restarted when the file changes.
+        type: str
+  copies:
+    description: Files and directories copied whole into O(directory).
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      source:
+        description: What to copy. A source of the same name is taken to hold the same.
+        type: path
+        required: true
+      path:
+        description: Path under O(directory).
+        type: str
+        required: true
+      restarts:
+        description: Program of the supervisor that has to be restarted when the copy changes.
+        type: str
+  kubeadm:
+    description: The program kubeadm. Required for O(state=present).
+    type: path
+  kubectl:
+    description: The program kubectl. Required for O(state=present).
+    type: path
+  kubeadm_configuration:
+    description: Path under O(directory) of kubeadm's configuration, one of O(files). Required for O(state=present).
+    type: str
+  control_plane_archives:
+    description: Image archives that have to be imported before kubelet starts.
+    type: list
+    elements: path
+    default: []
+  image_archives:
+    description: Image archives that are imported meanwhile.
+    type: list
+    elements: path
+    default: []
+  wait_timeout:
+    description: Seconds to wait for the node to be Ready and CoreDNS available.
+    type: int
+    default: 180
+"""
+
+EXAMPLES = r"""
+- name: Stop a node and keep what is in etcd
+  egress.ai_gateway.cluster_node:
+    name: example
+    state: stopped
+    directory: /var/lib/example
+    runtime_directory: /run/example
+    interface: example0
+    host_address: 10.245.9.1/30
+    node_address: 10.245.9.2
+"""
+
+RETURN = r"""
+changes:
+  description: What was done, in check mode what would be.
+  returned: success
+  type: list
+  elements: str
+kubeconfig:
+  description: Path of the administrator's kubeconfig.
+  returned: success
+  type: str
+seconds:
+  description: How long the parts took.
+  returned: success
+  type: dict
+"""
+
+import os
+import time
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.egress.ai_gateway.plugins.module_utils._cluster_node import (
+    CONTAINERD,
+    KUBELET,
+    ClusterNodeError,
+    ManagedCopy,
+    ManagedFile,
+    Node,
+    NodeManager,
+    fingerprint,
+)
+from ansible_collections.egress.ai_gateway.plugins.module_utils._progress import Progress
+
+ARGUMENT_SPEC = {
+    "name": {"type": "str", "required": True},
+    "state": {"type": "str", "choices": ["present", "stopped", "absent"], "default": "present"},
+    "directory": {"type": "path", "required": True},
+    "runtime_directory": {"type": "path", "required": True},
+    "interface": {"type": "str", "required": True},
+    "host_address": {"type": "str", "required": True},
+    "node_address": {"type": "str", "required": True},
+    "routes": {"type": "list", "elements": "str", "default": []},
+    "files": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "path": {"type": "str", "required": True},
+            "content": {"type": "str", "required": True},
+            "mode": {"type": "str", "default": "0644"},
+            "restarts": {"type": "str"},
+        },
+    },
+    "copies": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {"source": {"type": "path", "required": True}, "path": {"type": "str", "required": True}, "restarts": {"type": "str"}},
+    },
+    "kubeadm": {"type": "path"},
+    "kubectl": {"type": "path"},
+    "kubeadm_configuration": {"type": "str"},
+    "control_plane_archives": {"type": "list", "elements": "path", "default": []},
+    "image_archives": {"type": "list", "elements": "path", "default": []},
+    "wait_timeout": {"type": "int", "default": 180},
+}
+
+
+def present(manager: NodeManager, options: dict) -> None:
+    """Bring the node up."""
+    node = manager.node
+    started = time.monotonic()
+    if not manager.initialized():
+        manager.forget_control_plane()
+
+    def below(path: str) -> str:
+        return os.path.join(node.directory, path)
+
+    written = manager.write_files([ManagedFile(below(item["path"]), item["content"], int(item["mode"], 8)) for item in options["files"]])
+    copied = manager.copy([ManagedCopy(item["source"], below(item["path"])) for item in options["copies"]])
+    restarts = {item["restarts"] for item in options["files"] if below(item["path"]) in written}
+    restarts |= {item["restarts"] for item in options["copies"] if below(item["path"]) in copied}
+    was_running = manager.running()
+    manager.start()
+    if was_running and node.supervisor_configuration in written and not manager.check_mode:
+        manager.supervise("update")
+    manager.ensure_programs([CONTAINERD], restarts if was_running else ())
+    if not manager.check_mode:
+        manager.wait_for_containerd()
+    manager.seconds["containerd"] = round(time.monotonic() - started, 1)
+    configuration = below(options["kubeadm_configuration"])
+    manager.provision(
+        kubeadm=options["kubeadm"],
+        configuration=configuration,
+        fingerprint=fingerprint(options["kubeadm"], *(item["content"] for item in options["files"] if below(item["path"]).startswith(os.path.dirname(configuration) + "/kubeadm"))),
+        first=options["control_plane_archives"],
+        rest=options["image_archives"],
+    )
+    manager.ensure_programs([KUBELET], restarts if was_running else ())
+    manager.wait_ready(options["kubectl"], options["wait_timeout"])
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec=ARGUMENT_SPEC,
+        required_if=[("state", "present", ("kubeadm", "kubectl", "kubeadm_configuration"))],
+        supports_check_mode=True,
+    )
+    options = module.params
+    node = Node(
+        name=options["name"],
+        directory=options["directory"],
+        runtime_directory=options["runtime_directory"],
+        interface=options["interface"],
+        host_address=options["host_address"],
+        node_address=options["node_address"],
+        routes=tuple(options["routes"]),
+    )
+    manager = NodeManager(node, check_mode=module.check_mode, say=Progress().say)
+    try:
+        {"present": lambda: present(manager, options), "stopped": manager.stop, "absent": manager.remove}[options["state"]]()
+    except ClusterNodeError as error:
+        module.fail_json(msg=str(error), changes=manager.changes)
+    module.exit_json(changed=bool(manager.changes), changes=manager.changes, diff=manager.differences, kubeconfig=node.kubeconfig, seconds=manager.seconds)
+
+
+if __name__ == "__main__":
+    main()

