@@ -1,0 +1,100 @@
+# Copyright: Contributors to the egress.ai_gateway project
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+.DEFAULT_GOAL := help
+
+# The inventory whose clusters the targets act on.
+INVENTORY ?= inventories/embedded
+# Extra variables for the playbooks: "name=value ...", JSON or @file.
+EXTRA ?=
+# Further arguments for ansible-playbook.
+ANSIBLE_ARGS ?=
+# Python 3.11 or newer, which the environment is made from.
+PYTHON ?= python3
+CACHE ?= $(HOME)/.cache/egress-ai-gateway
+
+# Clones with the same lock and Python share one environment.
+VENV := $(CACHE)/venv/$(shell { cat requirements.txt; $(PYTHON) -c 'import sys; print(sys.version, sys.base_prefix)'; } | sha256sum | cut -c1-16)
+# The checkout as a collection that Ansible finds.
+COLLECTION := .collections/ansible_collections/egress/ai_gateway
+READY := $(VENV)/.complete $(COLLECTION)
+
+export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
+export PATH := $(VENV)/bin:$(PATH)
+export CACHE EXTRA INVENTORY
+PLAYBOOK = ansible-playbook --inventory '$(INVENTORY)' $${EXTRA:+--extra-vars "$$EXTRA"} $(ANSIBLE_ARGS)
+
+.PHONY: help
+help: ## Show this help
+	@sed -nE 's/^([a-z]+):.*## (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | expand --tabs=16
+	@echo
+	@echo 'Variables: INVENTORY=$(INVENTORY), EXTRA="name=value", ANSIBLE_ARGS="--check --diff"'
+
+##### Clusters
+
+.PHONY: site validate teardown destroy token
+site: $(READY) ## Provision the AI gateway, with its cluster where that is embedded, and validate it
+	@$(PLAYBOOK) egress.ai_gateway.site
+
+validate: $(READY) ## Check the gateway with real requests; the report goes to reports/
+	@$(PLAYBOOK) egress.ai_gateway.validate
+
+teardown: $(READY) ## Remove what site made; the cluster stays
+	@$(PLAYBOOK) egress.ai_gateway.teardown
+
+destroy: $(READY) ## Remove the embedded cluster too
+	@$(PLAYBOOK) egress.ai_gateway.destroy
+
+token: $(READY) ## Print a token for the gateway (EXTRA="token_tier=free token_user=me")
+	@directory=$$(mktemp --directory); trap 'rm -rf "$$directory"' EXIT; \
+	$(PLAYBOOK) egress.ai_gateway.token --extra-vars token_file="$$directory/token" >&2; \
+	cat "$$directory/token"
+
+##### Tests
+
+TESTS := lint units package sanity integration
+
+.PHONY: test $(TESTS) bench
+test: ## Run all tests; they take over the embedded cluster of this machine
+	@scripts/steps $(TESTS)
+
+lint: $(READY) ## Run the linters
+	yamllint --strict .
+	ruff check .
+	ansible-lint --strict
+	antsibull-changelog lint
+	scripts/types
+
+units: $(READY) ## Run the unit tests
+	PYTHONPATH=.collections pytest tests/unit
+
+package: $(READY) ## Build the collection, install it elsewhere and load it from there
+	scripts/package
+	pytest tests/package
+
+sanity: package ## Run ansible-test sanity on the built collection
+	scripts/sanity
+
+integration: $(READY) ## Run the journey of a gateway, from no cluster to no cluster
+	pytest --capture=no tests/integration
+
+bench: $(READY) ## Measure apply_set beside kubectl and kubernetes.core on the cluster that stands
+	python tests/benchmarks/apply.py
+
+##### The environment
+
+.PHONY: lock
+$(VENV)/.complete:
+	@$(PYTHON) scripts/venv requirements.txt $(VENV)
+
+$(COLLECTION):
+	@mkdir -p $(@D)
+	@ln -sfn ../../.. $@
+
+lock: ## Resolve requirements.in into requirements.txt
+	@command -v uv >/dev/null || { echo 'make lock: uv is missing: pip install uv' >&2; exit 1; }
+	uv pip compile --quiet --universal --python-version 3.11 --only-binary :all: --generate-hashes \
+	  --custom-compile-command 'make lock' --output-file requirements.txt requirements.in
