@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible import constants as C
+from ansible import constants
 from ansible.plugins.action import ActionBase
 from ansible.utils.color import stringc
 from ansible.utils.display import Display
 
 display = Display()
 
-COLOURS = {"passed": C.COLOR_OK, "failed": C.COLOR_ERROR, "skipped": C.COLOR_SKIP}
+COLOURS = {
+    status: constants.config.get_config_value(setting)
+    for status, setting in {"passed": "COLOR_OK", "failed": "COLOR_ERROR", "skipped": "COLOR_SKIP"}.items()
+}
 
 
 class ActionModule(ActionBase):

@@ -37,11 +37,11 @@ class Check:
     hint: str
 
     @classmethod
-    def of(cls, id: str, name: str, findings: Sequence[Finding], seconds: float, hint: str) -> Check:
+    def of(cls, id_: str, name: str, findings: Sequence[Finding], seconds: float, hint: str) -> Check:
         """Passed where all findings are met; a failed one shows what was seen of those that are not."""
         unmet = [finding for finding in findings if not finding.met]
         return cls(
-            id=id,
+            id=id_,
             name=name,
             status=FAILED if unmet else PASSED,
             expected="; ".join(finding.expected for finding in findings),
@@ -51,8 +51,8 @@ class Check:
         )
 
     @classmethod
-    def skipped(cls, id: str, name: str, expected: str, reason: str, hint: str) -> Check:
-        return cls(id, name, SKIPPED, expected, reason, 0.0, hint)
+    def skipped(cls, id_: str, name: str, expected: str, reason: str, hint: str) -> Check:
+        return cls(id_, name, SKIPPED, expected, reason, 0.0, hint)
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, t.Any]) -> Check:

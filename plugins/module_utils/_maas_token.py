@@ -112,7 +112,7 @@ def claims_of(token: str) -> dict[str, t.Any]:
 
 
 def rfc3339(seconds: int) -> str:
-    return datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def moved(claims: Mapping[str, t.Any], expiration: int) -> dict[str, t.Any]:

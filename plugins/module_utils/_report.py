@@ -10,7 +10,7 @@ import re
 import textwrap
 import typing as t
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ansible_collections.egress.ai_gateway.plugins.module_utils._checks import FAILED, PASSED, SKIPPED, STATUSES, Check, shortened
@@ -96,22 +96,20 @@ class Report:
 
     def _lines(self, width: int) -> t.Iterator[tuple[str, str]]:
         names = max([NAME_WIDTH, *(len(check.name) for check in self.checks)])
-        names = min(names, max(NAME_WIDTH, width // 2))
+        names = min(names, max(NAME_WIDTH, width * 3 // 5))
         rest = max(NAME_WIDTH, width - STATUS_WIDTH - names - 12)
         yield f"{self.title} of {self.cluster}" + (f" at {self.gateway_url}" if self.gateway_url else ""), ""
         for check in self.checks:
-            wrapped = _wrapped(check.name, names)
+            seconds = f"{check.seconds:.2f} s" if check.status != SKIPPED else ""
             # What is as expected needs no more than a line; the files hold all of it.
-            seen = [shortened(_printable(check.observed), rest)]
+            seen = "" if check.status == FAILED else shortened(check.observed, rest)
+            name = shortened(check.name, names)
+            yield _printable(f"{check.status:<{STATUS_WIDTH}} {name:<{names}} {seconds:>9}  {seen}".rstrip()), check.status
             if check.status == FAILED:
-                seen = [*_wrapped(f"expected: {check.expected}", rest), *_wrapped(f"observed: {check.observed}", rest)]
-                seen += _wrapped(f"hint: {check.hint}", rest) if check.hint else []
-            for index in range(max(len(wrapped), len(seen))):
-                status = check.status if index == 0 else ""
-                seconds = f"{check.seconds:7.2f} s" if index == 0 and check.status != SKIPPED else ""
-                name = wrapped[index] if index < len(wrapped) else ""
-                text = seen[index] if index < len(seen) else ""
-                yield f"{status:<{STATUS_WIDTH}} {name:<{names}} {seconds:>9}  {text}".rstrip(), check.status
+                indent = " " * (STATUS_WIDTH + 1)
+                for label in ("expected", "observed", "hint"):
+                    for line in textwrap.wrap(f"{label}: {getattr(check, label)}", width, initial_indent=indent, subsequent_indent=indent + "  "):
+                        yield _printable(line), check.status
         yield self.summary, FAILED if self.failed else PASSED if self.counts[PASSED] else SKIPPED
 
 
@@ -126,10 +124,6 @@ def report_faults(checks: Iterable[Check]) -> list[str]:
             faults.append(f"checks[{index}].id: {check.id!r} is given twice")
         seen.add(check.id)
     return faults
-
-
-def _wrapped(text: str, width: int) -> Sequence[str]:
-    return textwrap.wrap(_printable(text), width) or [""]
 
 
 def _printable(text: str) -> str:

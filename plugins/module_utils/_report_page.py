@@ -30,7 +30,7 @@ body { margin: 0; padding: 2rem 1rem 4rem; background: var(--page); color: var(-
 main { max-width: 72rem; margin: 0 auto; }
 h1 { margin: 0; font-size: 1.5rem; }
 .about { margin: .25rem 0 1.5rem; color: var(--soft); overflow-wrap: anywhere; }
-.counts { display: grid; grid-template-columns: repeat(auto-fit, minmax(9rem, 1fr)); gap: .75rem; margin-bottom: 1.5rem; }
+.counts { display: grid; grid-template-columns: repeat(auto-fit, minmax(7rem, 1fr)); gap: .75rem; margin-bottom: 1.5rem; }
 .count { padding: .75rem 1rem; background: var(--card); border: 1px solid var(--line); border-radius: .6rem; color: var(--soft); }
 .count b { display: block; font-size: 1.75rem; line-height: 1.2; color: var(--text); font-variant-numeric: tabular-nums; }
 .count.some b { color: var(--status); }
@@ -51,6 +51,13 @@ td.seconds, th.seconds { text-align: right; min-width: 5rem; white-space: nowrap
 .badge { border: 1px solid color-mix(in srgb, var(--status) 45%, transparent); background: color-mix(in srgb, var(--status) 12%, transparent); }
 .id { display: block; color: var(--soft); font: .8rem ui-monospace, monospace; }
 .hint { margin: .4rem 0 0; color: var(--soft); }
+@media (max-width: 48rem) {
+  body { padding-top: 1.25rem; }
+  thead { display: none; }
+  tr { display: block; padding: .75rem 1rem; }
+  td, td.seconds { display: block; padding: .15rem 0; text-align: left; }
+  td[data-label]:not(:empty)::before { content: attr(data-label) " "; color: var(--soft); font-size: .8rem; }
+}
 </style>
 </head>
 <body>
@@ -71,9 +78,9 @@ td.seconds, th.seconds { text-align: right; min-width: 5rem; white-space: nowrap
 <tr class="{{ check.status }}">
 <td><span class="badge">{{ check.status }}</span></td>
 <td class="name">{{ check.name }}<span class="id">{{ check.id }}</span></td>
-<td class="seen">{{ check.expected }}</td>
-<td class="seen">{{ check.observed }}{% if check.hint and check.status == "failed" %}<p class="hint">{{ check.hint }}</p>{% endif %}</td>
-<td class="seconds">{% if check.status != "skipped" %}{{ "%.2f" | format(check.seconds) }}{% endif %}</td>
+<td class="seen" data-label="Expected">{{ check.expected }}</td>
+<td class="seen" data-label="Observed">{{ check.observed }}{% if check.hint and check.status == "failed" %}<p class="hint">{{ check.hint }}</p>{% endif %}</td>
+<td class="seconds" data-label="Seconds">{% if check.status != "skipped" %}{{ "%.2f" | format(check.seconds) }}{% endif %}</td>
 </tr>
 {% endfor %}
 </tbody>

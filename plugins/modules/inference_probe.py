@@ -445,7 +445,7 @@ def main() -> t.NoReturn:
         gateway = Gateway.from_params(params)
         if module.check_mode:
             reason = "check mode sends no requests"
-            checks = [Check.skipped(task.id, task.name, describe(task.probe), task.skip or reason, task.hint) for task in tasks]
+            checks = [Check.skipped(task.id, task.name, describe(task.probe), reason, task.hint) for task in tasks]
             module.exit_json(changed=False, checks=[check.as_dict() for check in checks])
         checks, answers = run_all(gateway, tasks, params["parallel"])
     except ImportError:

@@ -89,7 +89,7 @@ def models_of(answer: Answer) -> list[dict[str, t.Any]]:
 
 def main() -> t.NoReturn:
     module = AnsibleModule(argument_spec=GATEWAY_ARGUMENT_SPEC, supports_check_mode=True)
-    status = {}
+    status: dict[str, t.Any] = {}
     try:
         operation = OPERATIONS["models"]
         answer = Gateway.from_params(module.params).send(operation.method, operation.path, token=module.params["token"])

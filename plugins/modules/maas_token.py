@@ -168,7 +168,7 @@ try:
     from urllib3.exceptions import HTTPError
 except ImportError:
     # AnsibleK8SModule says that the library is missing.
-    ApiException = HTTPError = Exception
+    ApiException = HTTPError = Exception  # type: ignore[assignment, misc]
 
 
 def present(module: AnsibleK8SModule, source: ServiceAccountSource) -> dict[str, t.Any]:
@@ -214,7 +214,7 @@ def reason(error: Exception) -> str:
         return str(getattr(error, "reason", None) or error)
 
 
-def main() -> t.NoReturn:
+def main() -> None:
     argument_spec = {
         **AUTH_ARG_SPEC,
         "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
@@ -248,7 +248,9 @@ def main() -> t.NoReturn:
     except (ValueError, TokenError, CoreException) as error:
         module.fail_json(msg=str(error))
     except ApiException as error:
-        module.fail_json(msg=f"{where}{reason(error)}; check the rights of the credentials in use", status=getattr(error, "status", None))
+        status = getattr(error, "status", None)
+        remedy = "; check the rights of the credentials in use" if status in (401, 403) else ""
+        module.fail_json(msg=f"{where}{reason(error)}{remedy}", status=status)
     except HTTPError as error:
         module.fail_json(msg=f"cannot reach the API server: {error}; check kubeconfig, context and that the cluster is up")
     module.exit_json(namespace=identity.namespace, service_account=identity.service_account, **result)

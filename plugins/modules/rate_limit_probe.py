@@ -207,7 +207,8 @@ def validate(params: dict[str, t.Any]) -> None:
     if params["simulated_tokens"]:
         _least, most = Limit(params["limit"], params["window"]).expected_calls([params["simulated_tokens"]])
         if most >= params["max_requests"]:
-            raise ValueError(f"max_requests: {params['max_requests']} calls of {params['simulated_tokens']} tokens cannot spend {params['limit']}; raise either")
+            most_sent = f"{params['max_requests']} calls of {params['simulated_tokens']} tokens"
+            raise ValueError(f"max_requests: {most_sent} cannot spend {params['limit']}; give more of either")
 
 
 def main() -> t.NoReturn:
@@ -254,7 +255,7 @@ def main() -> t.NoReturn:
             module.fail_json(msg="\n".join(lines), **result)
         module.exit_json(**result)
 
-    skip = params["skip"] or ("check mode sends no requests" if module.check_mode else "")
+    skip = "check mode sends no requests" if module.check_mode else params["skip"]
     if skip:
         leave(
             [

@@ -195,7 +195,7 @@ def main() -> t.NoReturn:
     faults = report_faults(checks)
     if faults:
         module.fail_json(msg="\n".join(faults))
-    finished = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    finished = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     report = Report(params["title"], params["cluster"], params["gateway_url"], finished, checks)
     directory = os.path.abspath(params["directory"])
     files = {kind: os.path.join(directory, f"{params['name']}.{kind}") for kind in ("json", "xml", "html")}
