@@ -11,8 +11,14 @@ import re
 import typing as t
 from dataclasses import dataclass
 
+from ansible.module_utils.common.yaml import yaml_load_all
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_kinds import GroupKind, ResourceType
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set_identity import PART_OF_LABEL, SetIdentity
+
+try:
+    from yaml import MarkedYAMLError
+except ImportError:  # The kubernetes client, which the module asks for first, brings it.
+    MarkedYAMLError = ValueError  # type: ignore[assignment,misc]
 
 #: Metadata that only the API server writes; manifests exported from a cluster carry it.
 SERVER_METADATA = ("creationTimestamp", "deletionGracePeriodSeconds", "deletionTimestamp", "generation", "managedFields", "resourceVersion", "selfLink", "uid")
@@ -90,7 +96,7 @@ class ManifestError(Exception):
 
 
 def read_manifests(manifests: t.Sequence[t.Any]) -> tuple[list[Manifest], list[str]]:
-    """Flatten ``manifests`` (nulls dropped, kind List unfolded) and check what can be checked without a cluster.
+    """Flatten ``manifests`` (nulls dropped, YAML text parsed, kind List unfolded) and check what can be checked without a cluster.
 
     Returns the well-formed manifests and one line for each fault.
     """
@@ -109,12 +115,25 @@ def _flatten(path: str, items: t.Sequence[t.Any]) -> t.Iterator[tuple[str, t.Any
         position = f"{path}[{index}]"
         if item is None:
             continue
-        if isinstance(item, list):
+        if isinstance(item, str):
+            yield from _documents(position, item)
+        elif isinstance(item, list):
             yield from _flatten(position, item)
         elif isinstance(item, dict) and str(item.get("kind", "")).endswith("List") and isinstance(item.get("items"), list):
             yield from _flatten(f"{position}.items", item["items"])
         else:
             yield position, item
+
+
+def _documents(position: str, text: str) -> t.Iterator[tuple[str, t.Any]]:
+    """The documents of a YAML text; one that is text itself is left as it is, so that it is reported as no manifest."""
+    try:
+        documents = list(yaml_load_all(text))
+    except MarkedYAMLError as error:
+        yield position, error
+        return
+    yield from _flatten(position, [document for document in documents if not isinstance(document, str)])
+    yield from ((position, document) for document in documents if isinstance(document, str))
 
 
 def _title(position: str, body: t.Any) -> str:
@@ -128,8 +147,12 @@ def _title(position: str, body: t.Any) -> str:
 
 
 def _faults_of(body: t.Any) -> list[str]:
+    if isinstance(body, MarkedYAMLError):
+        line = f" at line {body.problem_mark.line + 1}" if body.problem_mark else ""
+        # Not the error's own text: that quotes the lines around, which may hold a secret.
+        return [f"is no YAML{line}: {body.problem}"]
     if not isinstance(body, dict):
-        return [f"is a {type(body).__name__}, not a mapping; render the manifests with the from_yaml_all filter"]
+        return [f"is a {type(body).__name__}, not a mapping; write a manifest as a mapping, or as text of YAML"]
     faults = []
     api_version = body.get("apiVersion")
     if not isinstance(api_version, str) or not api_version or api_version.count("/") > 1:
