@@ -66,10 +66,11 @@ lint: $(READY) ## Run the linters
 	ruff check .
 	ansible-lint --strict
 	antsibull-changelog lint
-	scripts/types
+	scripts/readmes --check
+	MYPYPATH=.collections mypy -p ansible_collections.egress.ai_gateway.plugins
 
 units: $(READY) ## Run the unit tests
-	PYTHONPATH=.collections pytest tests/unit
+	pytest tests/unit
 
 package: $(READY) ## Build the collection, install it elsewhere and load it from there
 	scripts/package
@@ -84,17 +85,22 @@ integration: $(READY) ## Run the journey of a gateway, from no cluster to no clu
 bench: $(READY) ## Measure apply_set beside kubectl and kubernetes.core on the cluster that stands
 	python tests/benchmarks/apply.py
 
+##### Files that are generated
+
+.PHONY: readmes lock
+readmes: $(READY) ## Write the variables of the roles into their READMEs
+	@scripts/readmes
+
+lock: ## Resolve requirements.in into requirements.txt
+	@command -v uv >/dev/null || { echo 'make lock: uv is missing: pip install uv' >&2; exit 1; }
+	uv pip compile --quiet --universal --python-version 3.11 --only-binary :all: --generate-hashes \
+	  --custom-compile-command 'make lock' --output-file requirements.txt requirements.in
+
 ##### The environment
 
-.PHONY: lock
 $(VENV)/.complete:
 	@$(PYTHON) scripts/venv requirements.txt $(VENV)
 
 $(COLLECTION):
 	@mkdir -p $(@D)
 	@ln -sfn ../../.. $@
-
-lock: ## Resolve requirements.in into requirements.txt
-	@command -v uv >/dev/null || { echo 'make lock: uv is missing: pip install uv' >&2; exit 1; }
-	uv pip compile --quiet --universal --python-version 3.11 --only-binary :all: --generate-hashes \
-	  --custom-compile-command 'make lock' --output-file requirements.txt requirements.in
