@@ -33,8 +33,11 @@ APPLY = "application/apply-patch+yaml"
 RETRY_SECONDS = 90.0
 #: The same before its first answer: a wrong address is to be told soon.
 FIRST_ANSWER_SECONDS = 6.0
-#: Longest pause between two tries, in seconds.
+#: Longest pause between two tries, in seconds, and the longest that the server may ask for.
 LONGEST_PAUSE = 3.0
+_LONGEST_RETRY_AFTER = 15.0
+#: Seconds of trying after which it is said aloud.
+_SILENT_SECONDS = 2.0
 #: Objects of one page of a list.
 PAGE = 500
 
@@ -81,6 +84,13 @@ def is_transient(error: ApiError, unserved_too: bool = False) -> bool:
     return unserved_too and error.is_unserved
 
 
+def pause_before(attempt: int, retry_after: float | None = None) -> float:
+    """Seconds to pause after failed try number ``attempt`` (from 0): what the server asks for, or twice the last with some chance in it."""
+    if retry_after is not None:
+        return min(retry_after, _LONGEST_RETRY_AFTER)
+    return random.uniform(0.5, 1.0) * min(LONGEST_PAUSE, 0.1 * 2 ** min(attempt, 10))
+
+
 def error_of(status: int, body: bytes, headers: t.Mapping[str, str]) -> ApiError:
     """The error that an answer of ``status`` stands for."""
     try:
@@ -110,6 +120,8 @@ class Api:
         self.host = host.rstrip("/")
         self.parallel = parallel
         self.retry_seconds = RETRY_SECONDS
+        #: Told about requests that have to be tried for long.
+        self.say: t.Callable[[str], None] = lambda message: None
         self._pool = pool
         self._headers = headers
         self._answered = False
@@ -144,9 +156,12 @@ class Api:
                 return self._send(method, url, data, content_type, accept)
             except ApiError as error:
                 allowed = self.retry_seconds if self._answered else min(FIRST_ANSWER_SECONDS, self.retry_seconds)
-                pause = error.retry_after or random.uniform(0.5, 1.0) * min(LONGEST_PAUSE, 0.1 * 2**attempt)
-                if not is_transient(error, unserved_too) or time.monotonic() - started + pause > allowed:
+                pause = pause_before(attempt, error.retry_after)
+                waited = time.monotonic() - started
+                if not is_transient(error, unserved_too) or waited + pause > allowed:
                     raise
+                if waited > _SILENT_SECONDS:
+                    self.say(f"trying again ({waited:.0f} s): {method} {path}: {error.message}")
             attempt += 1
             time.sleep(pause)
 

@@ -111,7 +111,7 @@ class Run:
         self._api = api
         self._identity = identity
         self._options = options
-        self._say = say
+        self.say = say
         self._waiter = Waiter(api, identity.selector, options.wait_timeout, say)
         #: Latest reading of objects by identity.
         self._live: dict[Identity, Body] = {}
@@ -141,24 +141,32 @@ class Run:
         surplus = [member for member in members if member.reference.identity not in wanted] if self._options.prune else []
         if surplus and not manifests_given(manifests):
             raise ApplySetError(
-                f"manifests is empty, but set {self._identity} has {len(surplus)} members ({self._some(member.reference for member in surplus)}); "
+                f"manifests is empty, but set {self._identity} has {len(surplus)} members ({_some([member.reference for member in surplus])}); "
                 "to remove them all use state: absent, to leave them alone prune: false"
             )
+        missing_namespaces = self._missing_namespaces(desired)
+        if missing_namespaces and not self._options.check_mode:
+            raise ManifestError(
+                [
+                    f"{_some(items)}: namespace {namespace} does not exist; add it to the manifests, or create it first"
+                    for namespace, items in self._by_namespace(desired, missing_namespaces).items()
+                ]
+            )
+        self._refuse_homes_of_others(surplus)
+        self._refuse_outdated_definitions(desired, missing_types)
         if self._options.check_mode:
-            self._rehearse(desired, surplus, missing_types)
+            self._rehearse(desired, surplus, missing_types, missing_namespaces)
             return
         self._await_removal_under_way(desired)
-        kept = [item for item in desired if self._is_kept(item)]
         contents = Contents(
-            frozenset(item.reference.group_kind for item in desired if item not in kept),
+            frozenset(item.reference.group_kind for item in desired if not self._is_kept(item)),
             frozenset(item.reference.namespace for item in desired if item.reference.namespace),
         )
         self._ensure_parent_namespace(desired)
         # Recorded before the first member is written, so that a run cut off anywhere leaves none unaccounted for.
         parent = self._write_parent(parent, contents | recorded)
         self._write(desired)
-        for member in self._delete(surplus, wanted):
-            self.outcome.deleted.append(member.reference)
+        self._delete(surplus, wanted)
         if self._options.prune:
             self._write_parent(parent, contents)
         if self._options.wait:
@@ -199,7 +207,7 @@ class Run:
             kinds.setdefault((manifest.api_version, manifest.body["kind"]), []).append(manifest)
         if not self._options.check_mode:
             return [
-                f"{', '.join(str(manifest) for manifest in found)}: the cluster serves no {kind} in {api_version}; install its CustomResourceDefinition first, or correct apiVersion and kind"
+                f"{_some(found)}: the cluster serves no {kind} in {api_version}; install its CustomResourceDefinition first, or correct apiVersion and kind"
                 for (api_version, kind), found in kinds.items()
             ]
         for (api_version, kind), found in kinds.items():
@@ -318,6 +326,42 @@ class Run:
         live = self._live.get(item.reference.identity)
         return live is not None and not self._options.adopt and item.reference.group_kind in _SHARED and not self._owner(live)
 
+    def _missing_namespaces(self, desired: t.Sequence[Desired]) -> set[str]:
+        """Namespaces that objects are to be written to, and that neither exist nor are created by this run."""
+        created = {item.reference.name for item in desired if item.reference.group_kind == NAMESPACE} | {self._identity.namespace}
+        names = sorted({item.reference.namespace for item in desired if item.reference.namespace} - created)
+        return {name for name, exists in zip(names, self._api.each(self._namespace_exists, names)) if not exists}
+
+    def _namespace_exists(self, name: str) -> bool:
+        try:
+            return self._api.get(_NAMESPACE.path(name=name)) is not None
+        except ApiError as error:
+            if error.status != 403:
+                raise
+            # Whoever may not look is told by the first write.
+            return True
+
+    @staticmethod
+    def _by_namespace(desired: t.Sequence[Desired], namespaces: t.Collection[str]) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for item in desired:
+            if item.reference.namespace in namespaces:
+                found.setdefault(item.reference.namespace, []).append(f"{item.position} {item.reference}")
+        return found
+
+    def _refuse_outdated_definitions(self, desired: t.Sequence[Desired], missing_types: t.Collection[ResourceType]) -> None:
+        """A definition used as it is must serve what the set's objects are written in."""
+        used = {item.type for item in desired} & set(missing_types)
+        lines = [
+            f"{item.reference} ({item.position}) exists, belongs to no set and does not serve {resource_type.kind} in {resource_type.api_version}"
+            for item in desired
+            if item.reference.group_kind == CUSTOM_RESOURCE_DEFINITION and self._is_kept(item)
+            for resource_type in types_of_definition(item.body)
+            if resource_type in used
+        ]
+        if lines:
+            raise ApplySetError("\n".join([*lines, "update the definition, or take it into the set with adopt: true"]))
+
     def _await_removal_under_way(self, desired: t.Sequence[Desired]) -> None:
         """Let objects that are being deleted go first: what is written to them would go with them."""
         leaving = [item for item in desired if self._live.get(item.reference.identity, {"metadata": {}})["metadata"].get("deletionTimestamp")]
@@ -372,7 +416,7 @@ class Run:
         for number, items in in_phases([item for item in desired if item.reference.identity not in told], lambda item: item.reference.group_kind):
             to_write = [item for item in items if not self._settled_before_writing(item)]
             if to_write:
-                self._say(f"applying {len(to_write)} of {len(items)} {phase_title(number)}")
+                self.say(f"applying {len(to_write)} of {len(items)} {phase_title(number)}")
                 self._write_phase(to_write)
             if phase_title(number) == "custom resource definitions":
                 self._await_established(items, custom_kinds)
@@ -395,7 +439,7 @@ class Run:
             else:
                 self._record(item, *result)
         if failures:
-            raise ApplySetError("\n".join(failures))
+            raise ApplySetError(_lines(failures))
 
     def _try_write(self, item: Desired) -> tuple[int, Body] | ApiError:
         try:
@@ -442,16 +486,19 @@ class Run:
 
     # Check mode
 
-    def _rehearse(self, desired: t.Sequence[Desired], surplus: t.Sequence[Member], missing_types: t.Collection[ResourceType]) -> None:
+    def _rehearse(
+        self, desired: t.Sequence[Desired], surplus: t.Sequence[Member], missing_types: t.Collection[ResourceType], missing_namespaces: t.Collection[str]
+    ) -> None:
         """Tell what a real run would do, by dry runs; nothing is written."""
-        if self._api.get(_NAMESPACE.path(name=self._identity.namespace)) is None:
-            in_set = any(item.reference.group_kind == NAMESPACE and item.reference.name == self._identity.namespace for item in desired)
-            if not in_set:
-                self.outcome.created.append(Reference("v1", "Namespace", "", self._identity.namespace))
+        in_set = {item.reference.name for item in desired if item.reference.group_kind == NAMESPACE}
+        new = {name for name in in_set if ("", "Namespace", "", name) not in self._live} | set(missing_namespaces)
+        if self._identity.namespace not in in_set and not self._namespace_exists(self._identity.namespace):
+            self.outcome.created.append(Reference("v1", "Namespace", "", self._identity.namespace))
+            new.add(self._identity.namespace)
         for number, items in in_phases(desired, lambda item: item.reference.group_kind):
             to_write = [item for item in items if not self._settled_before_writing(item)]
             failures = []
-            for item, result in zip(to_write, self._api.each(lambda item: self._try_rehearse(item, missing_types), to_write)):
+            for item, result in zip(to_write, self._api.each(lambda item: self._try_rehearse(item, missing_types, new), to_write)):
                 if result is None:
                     self._record_unchecked(item)
                 elif isinstance(result, ApiError):
@@ -459,20 +506,20 @@ class Run:
                 else:
                     self._record(item, *result)
             if failures:
-                raise ApplySetError("\n".join(failures))
+                raise ApplySetError(_lines(failures))
         for number, members in in_phases(surplus, lambda member: member.reference.group_kind, removal=True):
             self._record_deletions(members)
             self.outcome.deleted.extend(member.reference for member in members)
 
-    def _try_rehearse(self, item: Desired, missing_types: t.Collection[ResourceType]) -> tuple[int, Body] | ApiError | None:
+    def _try_rehearse(
+        self, item: Desired, missing_types: t.Collection[ResourceType], missing_namespaces: t.Collection[str]
+    ) -> tuple[int, Body] | ApiError | None:
         """The answer to a dry run; None when the cluster cannot tell, as what the object needs does not exist yet."""
-        if item.type in missing_types:
+        if item.type in missing_types or item.reference.namespace in missing_namespaces:
             return None
         try:
             return self._submit(item.type.path(item.reference.namespace, item.reference.name), item.body, self._options.force_conflicts)
         except ApiError as error:
-            if error.status == 404 and error.details.get("kind") == "namespaces":
-                return None
             if error.status == 400 and "does not support dry run" in error.message:
                 self.outcome.warnings.append(f"{item.reference}: an admission webhook does not support dry runs, so the API server did not check it.")
                 return None
@@ -493,27 +540,32 @@ class Run:
         # A run cut off between its first two writes leaves a namespace and no parent yet.
         kinds = {NAMESPACE, *recorded.group_kinds}
         members = self._members(self._types_of_kinds(kinds, [_NAMESPACE]), {self._identity.namespace, *recorded.namespaces})
+        self._refuse_homes_of_others(members)
         if self._options.check_mode:
             for number, found in in_phases(members, lambda member: member.reference.group_kind, removal=True):
                 self._record_deletions(found)
                 self.outcome.deleted.extend(member.reference for member in found)
             self.outcome.parent_deleted = parent is not None
             return
-        namespaces = [member for member in members if member.reference.group_kind == NAMESPACE]
-        others = [member for member in members if member.reference.group_kind != NAMESPACE]
-        for member in self._delete(others, ()):
-            self.outcome.deleted.append(member.reference)
-        home_goes = any(member.reference.name == self._identity.namespace for member in namespaces)
-        if parent and not home_goes:
-            elsewhere = self._delete(namespaces, ())
+        self._delete(members, ())
+        if parent:
             self._delete_parent()
-        else:
-            # The parent object goes with its namespace.
-            elsewhere = self._delete(namespaces, ())
-            self.outcome.parent_deleted = parent is not None
-        self.outcome.deleted.extend(member.reference for member in elsewhere)
+
+    def _refuse_homes_of_others(self, leaving: t.Sequence[Member]) -> None:
+        """Other sets whose parent object lies in a namespace that is to go would leave their members behind, unaccounted for."""
+        lines = []
+        for member in leaving:
+            if member.reference.group_kind != NAMESPACE:
+                continue
+            for resource_type in (_CONFIG_MAP, _SECRET):
+                for version, items in self._api.pages(resource_type, member.reference.name, names_only=True, labelSelector=ID_LABEL):
+                    names = [body["metadata"]["name"] for body in items if body["metadata"]["labels"][ID_LABEL] != self._identity.id]
+                    lines += [f"{member.reference} cannot be deleted: it holds the parent object of set {member.reference.name}/{name}" for name in names]
+        if lines:
+            raise ApplySetError("\n".join([*lines, "remove those sets first (state: absent), or keep the namespace in this one"]))
 
     def _delete_parent(self) -> None:
+        """Delete the parent object, unless it went with its namespace."""
         try:
             self._api.request("DELETE", _CONFIG_MAP.path(self._identity.namespace, self._identity.name))
         except ApiError as error:
@@ -521,19 +573,19 @@ class Run:
                 raise self._refused(f"deleting the set's parent object ConfigMap {self._identity}", error) from error
         self.outcome.parent_deleted = True
 
-    def _delete(self, members: t.Sequence[Member], staying: t.Collection[Identity]) -> list[Member]:
+    def _delete(self, members: t.Sequence[Member], staying: t.Collection[Identity]) -> None:
         """Delete ``members`` phase after phase, last written first, and wait for each phase to be gone.
 
         :param staying: members that are not to be deleted; a collection that holds one is deleted object by object.
         """
         deadline = time.monotonic() + self._options.wait_timeout
         for number, found in in_phases(members, lambda member: member.reference.group_kind, removal=True):
-            self._say(f"deleting {len(found)} {phase_title(number)}")
+            self.say(f"deleting {len(found)} {phase_title(number)}")
             self._record_deletions(found)
             self._request_deletions(found, staying)
+            self.outcome.deleted.extend(member.reference for member in found)
             if self._options.wait:
                 self._waiter.gone(lambda found=found: self._still_there(found), deadline)
-        return list(members)
 
     def _record_deletions(self, members: t.Sequence[Member]) -> None:
         if self._options.diff_mode:
@@ -570,7 +622,7 @@ class Run:
 
         failures = [failure for failure in self._api.each(delete, requests) if failure]
         if failures:
-            raise ApplySetError("\n".join(failures))
+            raise ApplySetError(_lines(failures))
 
     def _still_there(self, members: t.Sequence[Member]) -> list[Body]:
         wanted = {member.body["metadata"]["uid"] for member in members}
@@ -602,10 +654,17 @@ class Run:
             message += "; such a field changes only with a new object: delete this one, or give the manifest another name, and run again"
         return f"{title}: {message}"
 
-    @staticmethod
-    def _some(references: t.Iterable[Reference]) -> str:
-        names = [str(reference) for reference in references]
-        return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+
+def _some(items: t.Sequence[t.Any], most: int = 3) -> str:
+    """The first of ``items`` and how many more there are."""
+    more = f" and {len(items) - most} more" if len(items) > most else ""
+    return ", ".join(str(item) for item in items[:most]) + more
+
+
+def _lines(failures: t.Sequence[str], most: int = 20) -> str:
+    """The first of ``failures``, one a line, and how many more there are."""
+    more = [f"and {len(failures) - most} more"] if len(failures) > most else []
+    return "\n".join([*failures[:most], *more])
 
 
 def manifests_given(manifests: t.Sequence[t.Any]) -> bool:
