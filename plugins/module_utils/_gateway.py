@@ -184,13 +184,13 @@ class Gateway:
                 response = error
             with response:
                 received = _joined(response.headers.items())
-                lines = _lines(response, clock, limit)
+                pieces = _pieces(response, clock, limit)
                 if _content_type(received) == EVENT_STREAM:
-                    events = tuple(events_of(lines, clock))
+                    events = tuple(events_of(_lines(pieces), clock))
                     body_bytes = b""
                 else:
                     events = ()
-                    body_bytes = b"".join(lines)
+                    body_bytes = b"".join(pieces)
                 status = int(response.getcode())
         except GatewayError:
             raise
@@ -239,13 +239,23 @@ def _joined(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
     return joined
 
 
-def _lines(response: t.Any, clock: t.Callable[[], float], limit: float) -> Iterator[bytes]:
-    """The lines of the answer as they come. The socket's own time-out bounds each wait, this bounds their sum."""
+def _pieces(response: t.Any, clock: t.Callable[[], float], limit: float) -> Iterator[bytes]:
+    """The body as it comes. The socket's own time-out bounds each wait, this bounds their sum."""
     size = 0
-    while line := response.readline(64 * 1024):
-        size += len(line)
+    while piece := response.read1(64 * 1024):
+        size += len(piece)
         if size > ANSWER_LIMIT:
             raise GatewayError(f"the answer is longer than {ANSWER_LIMIT // 1024 // 1024} MiB; ask for less with max_tokens")
-        yield line
+        yield piece
         if clock() > limit:
             raise TimeoutError
+    if response.length:
+        # A cut in the middle of chunks is noticed by the library, one before the announced length is not.
+        raise http.client.IncompleteRead(b"", response.length)
+
+
+def _lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    rest = b""
+    for piece in pieces:
+        *lines, rest = (rest + piece).split(b"\n")
+        yield from lines

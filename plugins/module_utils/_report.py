@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from ansible_collections.egress.ai_gateway.plugins.module_utils._checks import FAILED, PASSED, SKIPPED, STATUSES, Check, shortened
 from ansible_collections.egress.ai_gateway.plugins.module_utils._report_page import PAGE
 
-#: Characters of the table's widest column but the name, and least width of a name.
+#: Columns of the table: a status, a time, and at least so many for a name and for what was observed.
 STATUS_WIDTH = len(SKIPPED)
-NAME_WIDTH = 20
+SECONDS_WIDTH = 9
+LEAST_WIDTH = 20
 
 
 @dataclass(frozen=True)
@@ -95,16 +96,16 @@ class Report:
         return list(self._lines(width))
 
     def _lines(self, width: int) -> t.Iterator[tuple[str, str]]:
-        names = max([NAME_WIDTH, *(len(check.name) for check in self.checks)])
-        names = min(names, max(NAME_WIDTH, width * 3 // 5))
-        rest = max(NAME_WIDTH, width - STATUS_WIDTH - names - 12)
+        free = width - STATUS_WIDTH - SECONDS_WIDTH - 4
+        names = min(max([LEAST_WIDTH, *(len(check.name) for check in self.checks)]), free - LEAST_WIDTH)
+        rest = free - names
         yield f"{self.title} of {self.cluster}" + (f" at {self.gateway_url}" if self.gateway_url else ""), ""
         for check in self.checks:
             seconds = f"{check.seconds:.2f} s" if check.status != SKIPPED else ""
             # What is as expected needs no more than a line; the files hold all of it.
             seen = "" if check.status == FAILED else shortened(check.observed, rest)
             name = shortened(check.name, names)
-            yield _printable(f"{check.status:<{STATUS_WIDTH}} {name:<{names}} {seconds:>9}  {seen}".rstrip()), check.status
+            yield _printable(f"{check.status:<{STATUS_WIDTH}} {name:<{names}} {seconds:>{SECONDS_WIDTH}}  {seen}".rstrip()), check.status
             if check.status == FAILED:
                 indent = " " * (STATUS_WIDTH + 1)
                 for label in ("expected", "observed", "hint"):

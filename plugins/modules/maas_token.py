@@ -142,7 +142,7 @@ service_account:
   description: Name of the ServiceAccount, which is the user's name for the gateway.
   returned: success
   type: str
-  sample: jane-example-com-bc3a9f5e
+  sample: jane-example-com-0850a4cf
 """
 
 import json

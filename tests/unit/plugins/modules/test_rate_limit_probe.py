@@ -1,0 +1,90 @@
+# Copyright: Contributors to the egress.ai_gateway project
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import json
+import time
+import typing as t
+from collections.abc import Callable
+
+import pytest
+from loopback import Loopback, Reply, Request, completion
+
+TOKEN = "a-token-that-must-not-show"
+WINDOW = 4
+RunModule = Callable[..., dict[str, t.Any]]
+
+
+def limited(limit: int) -> Callable[[Request], Reply]:
+    """Plays a gateway that limits tokens in windows of the clock, for a simulator that takes its usage from the headers."""
+    counters: dict[int, int] = {}
+
+    def answer(request: Request) -> Reply:
+        window = int(time.time() // WINDOW)
+        if counters.get(window, 0) >= limit:
+            return Reply(429, b"", {"X-RateLimit-Reset": str(WINDOW - int(time.time() % WINDOW)), "X-Other": "1"})
+        tokens = int(request.headers["x-simulator-prompt-tokens"]) + int(request.headers["x-simulator-completion-tokens"])
+        counters[window] = counters.get(window, 0) + tokens
+        return Reply(200, completion(tokens=tokens))
+
+    return answer
+
+
+def arguments(loopback: Loopback, **more: t.Any) -> dict[str, t.Any]:
+    common = {"url": loopback.url, "token": TOKEN, "model": "gpt-4", "limit": 100, "window": WINDOW, "simulated_tokens": 30, "pause": 0.02}
+    return {**common, **more}
+
+
+def test_a_limit_and_its_recovery(loopback: Loopback, run_module: RunModule) -> None:
+    loopback.answer = limited(100)
+    result = run_module("rate_limit_probe", arguments(loopback, id="free", name="Limit of tier free"))
+    assert result["statuses"] == [200, 200, 200, 200, 429, 429]
+    assert (result["allowed_requests"], result["tokens_spent"], result["expected_requests"]) == (4, 120, {"minimum": 4, "maximum": 4})
+    assert result["limit_headers"].keys() == {"x-ratelimit-reset"}
+    assert 0 < result["recovered_after"] < WINDOW + 1.5
+    assert [(check["id"], check["name"], check["status"]) for check in result["checks"]] == [
+        ("free", "Limit of tier free", "passed"),
+        ("free-recovery", "Limit of tier free: recovery", "passed"),
+    ]
+    assert TOKEN not in json.dumps(result)
+
+
+def test_no_limit_fails_within_the_requests_allowed(loopback: Loopback, run_module: RunModule) -> None:
+    loopback.answer = limited(10**9)
+    result = run_module("rate_limit_probe", arguments(loopback, max_requests=6))
+    assert result["failed"]
+    assert "6 calls with 180 tokens passed, none refused" in result["msg"]
+    assert [check["status"] for check in result["checks"]] == ["failed", "skipped"]
+    assert len(loopback.requests) == 6
+
+
+def test_without_recovery(loopback: Loopback, run_module: RunModule) -> None:
+    loopback.answer = limited(50)
+    result = run_module("rate_limit_probe", arguments(loopback, wait_for_recovery=False, fail_on_mismatch=False))
+    assert [check["id"] for check in result["checks"]] == ["rate-limit"]
+    assert result["checks"][0]["observed"] == "2 calls with 60 tokens passed, then 429"
+    assert result["recovered_after"] is None
+
+
+@pytest.mark.parametrize(("check_mode", "skip", "reason"), [(True, "", "check mode sends no requests"), (False, "no simulator", "no simulator")])
+def test_skipped(loopback: Loopback, run_module: RunModule, check_mode: bool, skip: str, reason: str) -> None:
+    result = run_module("rate_limit_probe", arguments(loopback, skip=skip), check_mode=check_mode)
+    assert [(check["status"], check["observed"]) for check in result["checks"]] == [("skipped", reason)] * 2
+    assert loopback.requests == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"limit": 0}, "limit: 0 is too little; give at least 1"),
+        ({"simulated_tokens": 1}, "max_requests: 30 calls of 1 tokens cannot spend 100"),
+        ({"url": "x"}, "url: 'x' is not an absolute URL"),
+        ({"model": ""}, "model: name the model"),
+    ],
+)
+def test_wrong_options(loopback: Loopback, run_module: RunModule, options: dict[str, t.Any], message: str) -> None:
+    result = run_module("rate_limit_probe", arguments(loopback, **options))
+    assert result["failed"]
+    assert message in result["msg"]
+    assert loopback.requests == []
