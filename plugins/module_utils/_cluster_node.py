@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import fcntl
 import hashlib
 import json
 import os
@@ -26,6 +27,17 @@ CGROUPS = "/sys/fs/cgroup"
 
 #: Kernel settings that kubelet changes and that are not the network namespace's own.
 KERNEL_SETTINGS = ("kernel/keys/root_maxbytes", "kernel/keys/root_maxkeys", "kernel/panic", "kernel/panic_on_oops", "vm/overcommit_memory", "vm/panic_on_oom")
+
+#: Asks the cluster's DNS service, given as argument, for a name that it must know, and succeeds with an answer that holds an address.
+DNS_QUERY = """
+import socket, sys
+name = b"".join(bytes([len(part)]) + part for part in b"kubernetes.default.svc.cluster.local".split(b".")) + b"\\0"
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as query:
+    query.settimeout(1)
+    query.sendto(b"\\0\\1\\1\\0\\0\\1\\0\\0\\0\\0\\0\\0" + name + b"\\0\\1\\0\\1", (sys.argv[1], 53))
+    answer = query.recv(512)
+sys.exit(answer[3] & 15 or not int.from_bytes(answer[6:8], "big"))
+"""
 
 CONTAINERD = "containerd"
 KUBELET = "kubelet"
@@ -88,6 +100,11 @@ class Node:
         return os.path.join(self.runtime_directory, "containerd.sock")
 
     @property
+    def process_file(self) -> str:
+        """Holds the number of the node's process 1, for people; nothing here relies on it."""
+        return os.path.join(self.runtime_directory, "node.pid")
+
+    @property
     def kubeconfig(self) -> str:
         return os.path.join(self.directory, "kubeconfig")
 
@@ -140,6 +157,26 @@ class NodeManager:
         self.changes: list[str] = []
         self.differences: list[dict[str, str]] = []
         self.seconds: dict[str, float] = {}
+
+    def lock(self, *, create: bool, timeout: float) -> None:
+        """Keep other runs off this node until the process ends. Raises ClusterNodeError when another one does not finish in ``timeout`` seconds."""
+        if create and not self.check_mode:
+            os.makedirs(self.node.directory, exist_ok=True)
+        if not os.path.isdir(self.node.directory):
+            return
+        # Held until the process ends, however it ends.
+        locked = os.open(self.node.directory, os.O_RDONLY)
+
+        def taken() -> bool:
+            try:
+                fcntl.flock(locked, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                self.say(f"waiting for another run that is at work on {self.node.directory}")
+                return False
+            return True
+
+        if not self._wait(taken, timeout):
+            raise ClusterNodeError(f"another run is at work on {self.node.directory}, for more than {timeout:.0f} s; wait until it has finished")
 
     # Files
 
@@ -218,6 +255,8 @@ class NodeManager:
         self._connect(process)
         if self.check_mode:
             return process
+        if _read(self.node.process_file) != f"{process}\n":
+            _write(self.node.process_file, f"{process}\n", 0o644)
         if not self._wait(lambda: self._supervisor_state() or None, 30, lambda: node_process(self.node) is None):
             raise ClusterNodeError(f"the supervisor does not answer: {self._log_tail('init.log')} {self._log_tail('supervisord.log')}")
         return process
@@ -334,6 +373,7 @@ class NodeManager:
             self.changes += [f"images of {path}" for path in missing]
             return
         started = time.monotonic()
+        kubelet_was_running = self._supervisor_state().get(KUBELET) == "RUNNING"
         making = None if initialized else self._start_kubeadm(kubeadm, configuration)
         try:
             for path in (path for path in first if path in missing):
@@ -352,6 +392,9 @@ class NodeManager:
                 self.say("kubeadm: waiting for the API server")
                 if making.wait():
                     raise ClusterNodeError(f"kubeadm failed; all it said is in {self.node.directory}/log/kubeadm.log:\n{self._log_tail('kubeadm.log')}")
+                if kubelet_was_running:
+                    # It may have been given another configuration.
+                    self.ensure_programs([KUBELET], [KUBELET])
                 _write(record, fingerprint, 0o644)
                 self.seconds["kubeadm"] = round(time.monotonic() - started, 1)
         finally:
@@ -367,7 +410,7 @@ class NodeManager:
 
     def _start_kubeadm(self, kubeadm: str, configuration: str) -> subprocess.Popen[bytes]:
         self.say("kubeadm: making the control plane")
-        command = [kubeadm, "init", f"--config={configuration}", "--skip-phases=preflight,mark-control-plane,show-join-command"]
+        command = [kubeadm, "init", f"--config={configuration}", "--skip-phases=preflight,show-join-command"]
         path = os.path.join(self.node.directory, "log", "kubeadm.log")
         with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as log:
             return subprocess.Popen(self.enter(command), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
@@ -390,12 +433,17 @@ class NodeManager:
             return
         started = time.monotonic()
         base = [kubectl, f"--kubeconfig={self.node.kubeconfig}", "--request-timeout=5s"]
-        command = [*base, "get", "node,deployment", "--namespace=kube-system", "--output=json"]
+        command = [*base, "get", "node,deployment,service", "--namespace=kube-system", "--output=json"]
         pending = ["the API server does not answer"]
 
         def ready() -> bool:
             done = _run(command, check=False)
-            pending[:] = waiting_for(json.loads(done.stdout)) if done.returncode == 0 else [done.stderr.strip() or "the API server does not answer"]
+            if done.returncode:
+                pending[:] = [done.stderr.strip() or "the API server does not answer"]
+            else:
+                listed = json.loads(done.stdout)["items"]
+                # A Deployment can be available for a moment and crash: the proof is an answer.
+                pending[:] = waiting_for(listed) or ([] if self._dns_answers(listed) else ["an answer from CoreDNS"])
             if pending:
                 self.say(f"waiting for {pending[0]}")
             return not pending
@@ -405,6 +453,10 @@ class NodeManager:
                 f"the cluster is not ready after {wait_timeout:.0f} s: {'; '.join(pending)}. Logs are in {self.node.directory}/log and {self.node.directory}/var/log/pods"
             )
         self.seconds["ready"] = round(time.monotonic() - started, 1)
+
+    def _dns_answers(self, listed: list[dict[str, t.Any]]) -> bool:
+        addresses = [item["spec"]["clusterIP"] for item in listed if item["kind"] == "Service" and item["metadata"]["name"] == "kube-dns"]
+        return bool(addresses) and _run(self.enter(["/usr/bin/python3", "-c", DNS_QUERY, addresses[0]]), check=False).returncode == 0
 
     # Ends
 
@@ -509,11 +561,11 @@ class NodeManager:
         return value
 
 
-def waiting_for(listed: dict[str, t.Any]) -> list[str]:
-    """What of a list of Node and Deployment objects is not ready yet, in words."""
+def waiting_for(listed: list[dict[str, t.Any]]) -> list[str]:
+    """What of these Node and Deployment objects is not ready yet, in words."""
     pending = []
     kinds = set()
-    for item in listed["items"]:
+    for item in listed:
         kinds.add(item["kind"])
         status = item.get("status", {})
         conditions = {entry["type"]: entry for entry in status.get("conditions", [])}
@@ -522,7 +574,9 @@ def waiting_for(listed: dict[str, t.Any]) -> list[str]:
             condition = conditions.get("Ready", {})
             if condition.get("status") != "True":
                 pending.append(f"{name}: {condition.get('message', 'not registered yet')}")
-        elif status.get("observedGeneration", 0) < item["metadata"]["generation"] or status.get("availableReplicas", 0) < item["spec"].get("replicas", 1):
+        elif item["kind"] == "Deployment" and (
+            status.get("observedGeneration", 0) < item["metadata"]["generation"] or status.get("availableReplicas", 0) < item["spec"].get("replicas", 1)
+        ):
             pending.append(f"{name}: {status.get('availableReplicas', 0)} of {item['spec'].get('replicas', 1)} available")
     return pending + [f"a {kind}" for kind in ("Node", "Deployment") if kind not in kinds]
 

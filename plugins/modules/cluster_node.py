@@ -84,8 +84,9 @@ options:
         type: str
         default: '0644'
       restarts:
-        description: Program of the supervisor that has to be restarted when the file changes.
+        description: What has to be restarted when the file changes, C(containerd), C(kubelet), or C(node) for all of it.
         type: str
+        choices: [containerd, kubelet, node]
   copies:
     description: Files and directories copied whole into O(directory).
     type: list
@@ -101,8 +102,9 @@ options:
         type: str
         required: true
       restarts:
-        description: Program of the supervisor that has to be restarted when the copy changes.
+        description: What has to be restarted when the copy changes.
         type: str
+        choices: [containerd, kubelet, node]
   kubeadm:
     description: The program kubeadm. Required for O(state=present).
     type: path
@@ -123,7 +125,7 @@ options:
     elements: path
     default: []
   wait_timeout:
-    description: Seconds to wait for the node to be Ready and CoreDNS available.
+    description: Seconds to wait for the node to be Ready and CoreDNS to answer, and before that for another run on the same node to finish.
     type: int
     default: 180
 """
@@ -190,14 +192,14 @@ ARGUMENT_SPEC = {
             "path": {"type": "str", "required": True},
             "content": {"type": "str", "required": True},
             "mode": {"type": "str", "default": "0644"},
-            "restarts": {"type": "str"},
+            "restarts": {"type": "str", "choices": ["containerd", "kubelet", "node"]},
         },
     },
     "copies": {
         "type": "list",
         "elements": "dict",
         "default": [],
-        "options": {"source": {"type": "path", "required": True}, "path": {"type": "str", "required": True}, "restarts": {"type": "str"}},
+        "options": {"source": {"type": "path", "required": True}, "path": {"type": "str", "required": True}, "restarts": {"type": "str", "choices": ["containerd", "kubelet", "node"]}},
     },
     "kubeadm": {"type": "path"},
     "kubectl": {"type": "path"},
@@ -218,14 +220,14 @@ def present(manager: NodeManager, options: dict) -> None:
     def below(path: str) -> str:
         return os.path.join(node.directory, path)
 
-    written = manager.write_files([ManagedFile(below(item["path"]), item["content"], int(item["mode"], 8)) for item in options["files"]])
     copied = manager.copy([ManagedCopy(item["source"], below(item["path"])) for item in options["copies"]])
+    written = manager.write_files([ManagedFile(below(item["path"]), item["content"], int(item["mode"], 8)) for item in options["files"]])
     restarts = {item["restarts"] for item in options["files"] if below(item["path"]) in written}
     restarts |= {item["restarts"] for item in options["copies"] if below(item["path"]) in copied}
+    if "node" in restarts and manager.running():
+        manager.stop()
     was_running = manager.running()
     manager.start()
-    if was_running and node.supervisor_configuration in written and not manager.check_mode:
-        manager.supervise("update")
     manager.ensure_programs([CONTAINERD], restarts if was_running else ())
     if not manager.check_mode:
         manager.wait_for_containerd()
@@ -260,6 +262,9 @@ def main() -> None:
     )
     manager = NodeManager(node, check_mode=module.check_mode, say=Progress().say)
     try:
+        # What is written is for all to read, but for what is given another mode.
+        os.umask(0o022)
+        manager.lock(create=options["state"] == "present", timeout=options["wait_timeout"])
         {"present": lambda: present(manager, options), "stopped": manager.stop, "absent": manager.remove}[options["state"]]()
     except ClusterNodeError as error:
         module.fail_json(msg=str(error), changes=manager.changes)
