@@ -80,7 +80,7 @@ sanity: package ## Run ansible-test sanity on the built collection
 	scripts/sanity
 
 integration: $(READY) ## Run the journey of a gateway, from no cluster to no cluster
-	pytest --capture=no tests/integration
+	pytest --exitfirst --capture=no tests/integration
 
 bench: $(READY) ## Measure apply_set beside kubectl and kubernetes.core on the cluster that stands
 	python tests/benchmarks/apply.py

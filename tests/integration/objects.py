@@ -1,0 +1,44 @@
+# Copyright: Contributors to the egress.ai_gateway project
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""List every object of a cluster by name, with kubectl alone: nothing of the collection is trusted to tell what it left."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+
+STATE = "/var/lib/egress-ai-gateway"
+KUBECTL = (f"{STATE}/bin/kubectl", "--kubeconfig", f"{STATE}/kubeconfig")
+#: Of no lasting kind: events come and go, and a request for a certificate is dropped an hour after it was signed.
+VOLATILE = {"events", "events.events.k8s.io", "certificatesigningrequests.certificates.k8s.io", "componentstatuses"}
+ROW = "{range .items[*]}{.apiVersion} {.kind} {.metadata.namespace}/{.metadata.name}{'\\n'}{end}".replace("'", '"')
+
+
+def kubectl(*arguments: str) -> str:
+    return subprocess.run([*KUBECTL, *arguments], capture_output=True, text=True, check=True, timeout=120).stdout
+
+
+def listing() -> set[str]:
+    """Return "apiVersion kind namespace/name" of every object of every kind that can be listed."""
+    kinds = set(kubectl("api-resources", "--cached=false", "--verbs=list", "--output=name").split()) - VOLATILE
+    return set(kubectl("get", ",".join(sorted(kinds)), "--all-namespaces", f"--output=jsonpath={ROW}").splitlines())
+
+
+def settled_listing(quiet: float = 10, timeout: float = 120) -> set[str]:
+    """Return the listing once it has stayed the same for `quiet` seconds."""
+    deadline = time.monotonic() + timeout
+    before, since = listing(), time.monotonic()
+    while time.monotonic() - since < quiet:
+        assert time.monotonic() < deadline, "the cluster's objects keep changing"
+        time.sleep(1)
+        if (now := listing()) != before:
+            before, since = now, time.monotonic()
+    return before
+
+
+def wait_for(expected: set[str], timeout: float = 120) -> set[str]:
+    """Return the listing once it equals `expected`, or as it is after `timeout` seconds: collectors take their time."""
+    deadline = time.monotonic() + timeout
+    while (now := listing()) != expected and time.monotonic() < deadline:
+        time.sleep(1)
+    return now

@@ -1,0 +1,62 @@
+# Copyright: Contributors to the egress.ai_gateway project
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Run Ansible and molecule as a user does, show their output live, and read the recap that they end with."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).parents[2]
+INVENTORY = ROOT / "inventories/embedded"
+
+ANSI = re.compile(r"\x1b\[[0-9;]*m")
+RECAP_LINE = re.compile(r"^(?P<host>\S+)\s*:\s*(?P<counts>ok=\d+.*)$")
+
+#: Of one run: the counts (ok, changed, failed, ...) by host.
+Recap = dict[str, dict[str, int]]
+
+
+def recaps(output: str) -> list[Recap]:
+    """Return the recap of every ansible-playbook run in `output`, in their order."""
+    found: list[Recap] = []
+    inside = False
+    for line in ANSI.sub("", output).splitlines():
+        if line.startswith("PLAY RECAP"):
+            found.append({})
+            inside = True
+        elif inside and (match := RECAP_LINE.match(line.strip())):
+            found[-1][match["host"]] = {name: int(count) for name, count in re.findall(r"(\w+)=(\d+)", match["counts"])}
+        elif line.strip():
+            inside = False
+    return found
+
+
+def run(*command: str | pathlib.Path, **variables: str) -> str:
+    """Run `command` in the checkout, show and return its output; `variables` are added to its environment."""
+    print(f"\n$ {' '.join(map(str, command))}", flush=True)
+    environment = os.environ | {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_FORCE_COLOR": "false", "NO_COLOR": "1"} | variables
+    lines = []
+    with subprocess.Popen(
+        [*map(str, command)], cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        assert process.stdout
+        for line in process.stdout:
+            sys.stdout.write(line)
+            sys.stdout.flush()
+            lines.append(line)
+    assert process.returncode == 0, f"exit status {process.returncode}: {' '.join(map(str, command))}"
+    return "".join(lines)
+
+
+def playbook(name: str | pathlib.Path, *arguments: str) -> dict[str, int]:
+    """Run a playbook on the embedded cluster and return the counts of its recap."""
+    (recap,) = recaps(run("ansible-playbook", "--inventory", INVENTORY, *arguments, name))
+    assert list(recap) == ["embedded"], f"the run was not one on the embedded cluster: {recap}"
+    counts = recap["embedded"]
+    assert counts["ok"] > 0
+    assert counts["failed"] == counts["unreachable"] == counts["ignored"] == 0
+    return counts
