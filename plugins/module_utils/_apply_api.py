@@ -23,7 +23,9 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_kinds imp
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
 
-Body = t.Dict[str, t.Any]
+Body = dict[str, t.Any]
+#: Query parameters of a request.
+Query = t.Mapping[str, t.Any]
 Item = t.TypeVar("Item")
 Result = t.TypeVar("Result")
 
@@ -88,7 +90,7 @@ def pause_before(attempt: int, retry_after: float | None = None) -> float:
     """Seconds to pause after failed try number ``attempt`` (from 0): what the server asks for, or twice the last with some chance in it."""
     if retry_after is not None:
         return min(retry_after, _LONGEST_RETRY_AFTER)
-    return random.uniform(0.5, 1.0) * min(LONGEST_PAUSE, 0.1 * 2 ** min(attempt, 10))
+    return random.uniform(0.5, 1.0) * min(LONGEST_PAUSE, 0.1 * 2 ** min(attempt, 10))  # noqa: S311 - spreads requests, keeps no secret
 
 
 def error_of(status: int, body: bytes, headers: t.Mapping[str, str]) -> ApiError:
@@ -138,7 +140,7 @@ class Api:
         self,
         method: str,
         path: str,
-        query: t.Mapping[str, t.Any] | None = None,
+        query: Query | None = None,
         body: t.Any = None,
         content_type: str = "application/json",
         accept: str = "application/json",
@@ -165,7 +167,7 @@ class Api:
             attempt += 1
             time.sleep(pause)
 
-    def _url(self, path: str, query: t.Mapping[str, t.Any] | None) -> str:
+    def _url(self, path: str, query: Query | None) -> str:
         return f"{self.host}{path}?{urlencode(query)}" if query else f"{self.host}{path}"
 
     def _send(self, method: str, url: str, data: bytes | None, content_type: str, accept: str) -> Answer:
@@ -217,7 +219,9 @@ class Api:
         preferred = document["preferredVersion"]["groupVersion"]
         return [preferred, *(version["groupVersion"] for version in document["versions"] if version["groupVersion"] != preferred)]
 
-    def pages(self, resource_type: ResourceType, namespace: str = "", names_only: bool = False, **query: str) -> t.Iterator[tuple[str, list[Body]]]:
+    def pages(
+        self, resource_type: ResourceType, namespace: str = "", query: Query | None = None, names_only: bool = False
+    ) -> t.Iterator[tuple[str, list[Body]]]:
         """The collection page by page, each with its resourceVersion; nothing when the kind is not served.
 
         :param names_only: leave out everything but metadata.
@@ -226,7 +230,7 @@ class Api:
         position: dict[str, str] = {}
         while True:
             try:
-                body = self.request("GET", resource_type.path(namespace), {**query, "limit": PAGE, **position}, accept=accept).body
+                body = self.request("GET", resource_type.path(namespace), {**(query or {}), "limit": PAGE, **position}, accept=accept).body
             except ApiError as error:
                 if error.status == 404:
                     return
@@ -245,10 +249,12 @@ class Api:
                 return
             position = {"continue": metadata["continue"]}
 
-    def watch(self, resource_type: ResourceType, namespace: str, resource_version: str, seconds: float, **query: str) -> t.Iterator[tuple[str, Body]]:
+    def watch(
+        self, resource_type: ResourceType, namespace: str, resource_version: str, seconds: float, query: Query | None = None
+    ) -> t.Iterator[tuple[str, Body]]:
         """Events (type, object) of a collection after ``resource_version``, for ``seconds`` or until the server ends it."""
-        query = {**query, "watch": "true", "resourceVersion": resource_version, "timeoutSeconds": str(max(1, int(seconds)))}
-        answer = self._open("GET", self._url(resource_type.path(namespace), query), None, "", "application/json", seconds + 10.0, preload=False)
+        parameters = {**(query or {}), "watch": "true", "resourceVersion": resource_version, "timeoutSeconds": max(1, int(seconds))}
+        answer = self._open("GET", self._url(resource_type.path(namespace), parameters), None, "", "application/json", seconds + 10.0, preload=False)
         try:
             if answer.status >= 400:
                 raise error_of(answer.status, answer.read(), answer.headers)
@@ -275,9 +281,8 @@ def connect(module: AnsibleModule, parallel: int) -> Api:
     :raises ConnectionSettingsError: when they name none.
     """
     import urllib3
-    from kubernetes.client.rest import RESTClientObject
-
     from ansible_collections.kubernetes.core.plugins.module_utils.k8s import client as core
+    from kubernetes.client.rest import RESTClientObject
 
     try:
         configuration = core._create_configuration(core._create_auth_spec(module))

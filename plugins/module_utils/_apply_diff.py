@@ -19,7 +19,7 @@ CHANGED_MASK = "******** (changed)"
 #: Shorter values occur in ordinary text too often to be worth hiding there.
 _SHORTEST_SECRET = 4
 
-Fields = t.Dict[str, t.Any]
+Fields = dict[str, t.Any]
 
 
 def owned_fields(body: dict[str, t.Any], api_version: str = "") -> Fields | None:
@@ -73,7 +73,8 @@ def merge_fields(one: Fields, other: Fields) -> Fields:
     if not one or not other:
         # A field named without children is owned whole, which includes every part of it.
         return {}
-    return {key: merge_fields(one[key], other[key]) if key in one and key in other else one.get(key, other.get(key)) for key in (*one, *(k for k in other if k not in one))}
+    shared = {key: merge_fields(fields, other[key]) for key, fields in one.items() if key in other}
+    return {**one, **other, **shared}
 
 
 def is_applied(live: dict[str, t.Any], submitted: dict[str, t.Any]) -> bool:
@@ -120,10 +121,7 @@ def submitted_diff(title: str, before: dict[str, t.Any] | None, after: dict[str,
         if owned is not None:
             fields = owned if fields is None else merge_fields(fields, owned)
     old = project(before, fields or {"f:metadata": {"f:labels": {}}}) if before else {}
-    if after is not None:
-        new = project(after, fields or {})
-    else:
-        new = _owned_part(submitted) if submitted else {}
+    new = project(after, fields or {}) if after is not None else _owned_part(submitted or {"metadata": {}})
     kind, group = next(((body["kind"], body["apiVersion"]) for body in (before, after, submitted) if body), ("", ""))
     if kind == "Secret" and group == "v1":
         old, new = mask_secret(old, new)
@@ -134,19 +132,22 @@ def mask_secret(before: dict[str, t.Any], after: dict[str, t.Any]) -> tuple[dict
     """Hide the data of a Secret's two readings, so that only which keys differ shows."""
     old, new = dict(before), dict(after)
     for field in ("data", "stringData"):
-        old_values = before.get(field) if isinstance(before.get(field), dict) else {}
-        new_values = after.get(field) if isinstance(after.get(field), dict) else {}
+        old_values, new_values = _mapping(before.get(field)), _mapping(after.get(field))
         if field in before:
-            old[field] = {key: MASK for key in old_values}
+            old[field] = dict.fromkeys(old_values, MASK)
         if field in after:
             new[field] = {key: CHANGED_MASK if key in old_values and old_values[key] != value else MASK for key, value in new_values.items()}
     for body in (old, new):
         # kubectl's copy of the whole manifest, data included.
-        metadata = body.get("metadata")
-        annotations = metadata.get("annotations") if isinstance(metadata, dict) else None
-        if isinstance(annotations, dict) and "kubectl.kubernetes.io/last-applied-configuration" in annotations:
+        metadata = _mapping(body.get("metadata"))
+        annotations = _mapping(metadata.get("annotations"))
+        if "kubectl.kubernetes.io/last-applied-configuration" in annotations:
             body["metadata"] = {**metadata, "annotations": {**annotations, "kubectl.kubernetes.io/last-applied-configuration": MASK}}
     return old, new
+
+
+def _mapping(value: t.Any) -> dict[str, t.Any]:
+    return value if isinstance(value, dict) else {}
 
 
 class SecretMask:
@@ -162,8 +163,7 @@ class SecretMask:
         if not isinstance(body, dict) or body.get("kind") != "Secret":
             return
         for field in ("data", "stringData"):
-            values = body.get(field)
-            for value in values.values() if isinstance(values, dict) else ():
+            for value in _mapping(body.get(field)).values():
                 self._learn_value(value)
 
     def _learn_value(self, value: t.Any) -> None:

@@ -21,7 +21,7 @@ class GroupKind(t.NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> GroupKind:
-        kind, dot, group = text.partition(".")
+        kind, _dot, group = text.partition(".")
         return cls(group, kind)
 
 

@@ -95,14 +95,16 @@ class ManifestError(Exception):
         super().__init__(f"{len(self.faults)} {noun} in the manifests, nothing was written:\n" + "\n".join(f"- {fault}" for fault in self.faults))
 
 
-def read_manifests(manifests: t.Sequence[t.Any]) -> tuple[list[Manifest], list[str]]:
-    """Flatten ``manifests`` (nulls dropped, YAML text parsed, kind List unfolded) and check what can be checked without a cluster.
+def unfold(manifests: t.Sequence[t.Any]) -> list[tuple[str, t.Any]]:
+    """The position and body of each manifest: nulls dropped, texts of YAML parsed, lists and kind List unfolded."""
+    return list(_flatten("manifests", manifests))
 
-    Returns the well-formed manifests and one line for each fault.
-    """
+
+def check(unfolded: t.Sequence[tuple[str, t.Any]]) -> tuple[list[Manifest], list[str]]:
+    """Check what can be checked without a cluster: the well-formed manifests, and one line for each fault of the others."""
     well_formed: list[Manifest] = []
     faults: list[str] = []
-    for position, body in _flatten("manifests", manifests):
+    for position, body in unfolded:
         found = _faults_of(body)
         faults.extend(f"{_title(position, body)}: {fault}" for fault in found)
         if not found:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 import typing as t
 from dataclasses import dataclass, field
@@ -23,9 +24,10 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_manifests
     Manifest,
     ManifestError,
     Reference,
+    check,
     complete,
-    read_manifests,
     reference_of,
+    unfold,
 )
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_order import in_phases, phase_title
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set_identity import (
@@ -33,16 +35,15 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set_ident
     ID_LABEL,
     PART_OF_LABEL,
     Contents,
-    ForeignParentError,
     SetIdentity,
     parent_manifest,
     read_parent,
 )
-from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_status import State, can_wait, readiness
-from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_wait import Awaited, Waiter, WaitError
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_status import can_wait
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_wait import Awaited, Waiter
 
-Body = t.Dict[str, t.Any]
-Identity = t.Tuple[str, str, str, str]
+Body = dict[str, t.Any]
+Identity = tuple[str, str, str, str]
 
 _CONFIG_MAP = ResourceType("v1", "ConfigMap", "configmaps", True, frozenset())
 _SECRET = ResourceType("v1", "Secret", "secrets", True, frozenset())
@@ -52,7 +53,13 @@ _NAMESPACE = ResourceType("v1", "Namespace", "namespaces", False, frozenset())
 _SHARED = frozenset((NAMESPACE, CUSTOM_RESOURCE_DEFINITION))
 #: Their dependents go with them, and absence means that those are gone too.
 _OWNERS = frozenset(
-    (GroupKind("apps", "Deployment"), GroupKind("apps", "StatefulSet"), GroupKind("apps", "DaemonSet"), GroupKind("batch", "Job"), GroupKind("batch", "CronJob"))
+    (
+        GroupKind("apps", "Deployment"),
+        GroupKind("apps", "StatefulSet"),
+        GroupKind("apps", "DaemonSet"),
+        GroupKind("batch", "Job"),
+        GroupKind("batch", "CronJob"),
+    )
 )
 #: From so many unknown objects of one kind and namespace on, one list of names is cheaper than a GET for each.
 _LIST_FROM = 8
@@ -125,9 +132,10 @@ class Run:
         :raises ApplySetError: when the cluster refuses something.
         :raises WaitError: when the set does not become ready.
         """
-        for body in manifests:
+        unfolded = unfold(manifests)
+        for _position, body in unfolded:
             self.mask.learn(body)
-        desired, missing_types = self._plan(manifests)
+        desired, missing_types = self._plan(unfolded)
         parent = self._read_parent()
         recorded = read_parent(self._identity, parent) if parent else Contents()
         recorded_types = self._types_of_kinds(recorded.group_kinds, [item.type for item in desired])
@@ -139,7 +147,7 @@ class Run:
         self._refuse_members_of_others(desired)
         wanted = {item.reference.identity for item in desired}
         surplus = [member for member in members if member.reference.identity not in wanted] if self._options.prune else []
-        if surplus and not manifests_given(manifests):
+        if surplus and not unfolded:
             raise ApplySetError(
                 f"manifests is empty, but set {self._identity} has {len(surplus)} members ({_some([member.reference for member in surplus])}); "
                 "to remove them all use state: absent, to leave them alone prune: false"
@@ -172,12 +180,12 @@ class Run:
         if self._options.wait:
             self._await_ready(desired)
 
-    def _plan(self, manifests: t.Sequence[t.Any]) -> tuple[list[Desired], set[ResourceType]]:
+    def _plan(self, unfolded: t.Sequence[tuple[str, t.Any]]) -> tuple[list[Desired], set[ResourceType]]:
         """Check all manifests against themselves and the kinds the cluster serves.
 
         Returns the objects to submit, and those of their types that the cluster does not serve yet.
         """
-        well_formed, faults = read_manifests(manifests)
+        well_formed, faults = check(unfolded)
         types: dict[tuple[str, str], ResourceType] = {}
         api_versions = sorted({manifest.api_version for manifest in well_formed})
         for listed in self._api.each(self._api.types, api_versions):
@@ -265,7 +273,7 @@ class Run:
         try:
             return [
                 Member(reference_of(body), resource_type, body)
-                for version, items in self._api.pages(resource_type, namespace, labelSelector=self._identity.selector)
+                for version, items in self._api.pages(resource_type, namespace, {"labelSelector": self._identity.selector})
                 for body in items
             ]
         except ApiError as error:
@@ -315,7 +323,7 @@ class Run:
         """The set behind an id, told from its parent object; as the id when that cannot be found or read."""
         for resource_type in (_CONFIG_MAP, _SECRET):
             try:
-                for version, items in self._api.pages(resource_type, names_only=True, labelSelector=f"{ID_LABEL}={set_id}"):
+                for _version, items in self._api.pages(resource_type, "", {"labelSelector": f"{ID_LABEL}={set_id}"}, names_only=True):
                     for body in items:
                         return f"set {body['metadata']['namespace']}/{body['metadata']['name']}"
             except ApiError:
@@ -495,7 +503,7 @@ class Run:
         if self._identity.namespace not in in_set and not self._namespace_exists(self._identity.namespace):
             self.outcome.created.append(Reference("v1", "Namespace", "", self._identity.namespace))
             new.add(self._identity.namespace)
-        for number, items in in_phases(desired, lambda item: item.reference.group_kind):
+        for _number, items in in_phases(desired, lambda item: item.reference.group_kind):
             to_write = [item for item in items if not self._settled_before_writing(item)]
             failures = []
             for item, result in zip(to_write, self._api.each(lambda item: self._try_rehearse(item, missing_types, new), to_write)):
@@ -507,7 +515,7 @@ class Run:
                     self._record(item, *result)
             if failures:
                 raise ApplySetError(_lines(failures))
-        for number, members in in_phases(surplus, lambda member: member.reference.group_kind, removal=True):
+        for _number, members in in_phases(surplus, lambda member: member.reference.group_kind, removal=True):
             self._record_deletions(members)
             self.outcome.deleted.extend(member.reference for member in members)
 
@@ -542,7 +550,7 @@ class Run:
         members = self._members(self._types_of_kinds(kinds, [_NAMESPACE]), {self._identity.namespace, *recorded.namespaces})
         self._refuse_homes_of_others(members)
         if self._options.check_mode:
-            for number, found in in_phases(members, lambda member: member.reference.group_kind, removal=True):
+            for _number, found in in_phases(members, lambda member: member.reference.group_kind, removal=True):
                 self._record_deletions(found)
                 self.outcome.deleted.extend(member.reference for member in found)
             self.outcome.parent_deleted = parent is not None
@@ -558,7 +566,7 @@ class Run:
             if member.reference.group_kind != NAMESPACE:
                 continue
             for resource_type in (_CONFIG_MAP, _SECRET):
-                for version, items in self._api.pages(resource_type, member.reference.name, names_only=True, labelSelector=ID_LABEL):
+                for _version, items in self._api.pages(resource_type, member.reference.name, {"labelSelector": ID_LABEL}, names_only=True):
                     names = [body["metadata"]["name"] for body in items if body["metadata"]["labels"][ID_LABEL] != self._identity.id]
                     lines += [f"{member.reference} cannot be deleted: it holds the parent object of set {member.reference.name}/{name}" for name in names]
         if lines:
@@ -585,7 +593,7 @@ class Run:
             self._request_deletions(found, staying)
             self.outcome.deleted.extend(member.reference for member in found)
             if self._options.wait:
-                self._waiter.gone(lambda found=found: self._still_there(found), deadline)
+                self._waiter.gone(functools.partial(self._still_there, found), deadline)
 
     def _record_deletions(self, members: t.Sequence[Member]) -> None:
         if self._options.diff_mode:
@@ -629,7 +637,7 @@ class Run:
         collections = sorted({(member.type, member.reference.namespace) for member in members}, key=str)
 
         def left(collection: tuple[ResourceType, str]) -> list[Body]:
-            pages = self._api.pages(*collection, labelSelector=self._identity.selector)
+            pages = self._api.pages(*collection, {"labelSelector": self._identity.selector})
             return [body for version, items in pages for body in items if body["metadata"]["uid"] in wanted]
 
         return [body for found in self._api.each(left, collections) for body in found]
@@ -665,7 +673,3 @@ def _lines(failures: t.Sequence[str], most: int = 20) -> str:
     """The first of ``failures``, one a line, and how many more there are."""
     more = [f"and {len(failures) - most} more"] if len(failures) > most else []
     return "\n".join([*failures[:most], *more])
-
-
-def manifests_given(manifests: t.Sequence[t.Any]) -> bool:
-    return any(body is not None for body in manifests)

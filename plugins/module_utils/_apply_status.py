@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_kinds import GroupKind
 
-Body = t.Dict[str, t.Any]
+Body = dict[str, t.Any]
 
 
 class State(enum.Enum):

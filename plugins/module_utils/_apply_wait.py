@@ -16,7 +16,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_kinds imp
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_manifests import Reference, reference_of
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_status import State, Verdict, readiness
 
-Body = t.Dict[str, t.Any]
+Body = dict[str, t.Any]
 
 #: Seconds between two progress lines.
 _PROGRESS_INTERVAL = 5.0
@@ -32,7 +32,16 @@ _EVENT = ResourceType("v1", "Event", "events", True, frozenset())
 
 _WORKLOADS = frozenset((GroupKind("apps", "Deployment"), GroupKind("apps", "StatefulSet"), GroupKind("apps", "DaemonSet"), GroupKind("batch", "Job")))
 _POD_TROUBLES = frozenset(
-    ("CrashLoopBackOff", "ImagePullBackOff", "ErrImagePull", "ErrImageNeverPull", "InvalidImageName", "CreateContainerConfigError", "CreateContainerError", "RunContainerError")
+    (
+        "CrashLoopBackOff",
+        "ImagePullBackOff",
+        "ErrImagePull",
+        "ErrImageNeverPull",
+        "InvalidImageName",
+        "CreateContainerConfigError",
+        "CreateContainerError",
+        "RunContainerError",
+    )
 )
 
 
@@ -155,12 +164,13 @@ class Waiter:
         """Put every reading of the collection's objects into ``events``: a list, then its changes, and again when the watch breaks."""
         while not stop.is_set() and time.monotonic() < deadline:
             try:
-                version = ""
-                for version, items in self._api.pages(resource_type, namespace, **query):
+                pages = list(self._api.pages(resource_type, namespace, query))
+                for _version, items in pages:
                     for body in items:
                         events.put((reference_of(body).identity, body))
+                version = pages[-1][0] if pages else ""
                 remaining = deadline - time.monotonic()
-                for event_type, body in self._api.watch(resource_type, namespace, version, min(60.0, max(1.0, remaining)), **query):
+                for event_type, body in self._api.watch(resource_type, namespace, version, min(60.0, max(1.0, remaining)), query):
                     if stop.is_set():
                         return
                     if event_type in ("ADDED", "MODIFIED"):
@@ -203,7 +213,7 @@ class Waiter:
         if item.reference.group_kind not in _WORKLOADS:
             return []
         selector = pod_selector(body)
-        return pod_troubles(self._quietly(_POD, item.reference.namespace, labelSelector=selector)) if selector else []
+        return pod_troubles(self._quietly(_POD, item.reference.namespace, {"labelSelector": selector})) if selector else []
 
     def _last_log_lines(self, namespace: str, pod: str, container: str) -> list[str]:
         if not container:
@@ -211,7 +221,9 @@ class Waiter:
         path = f"{_POD.path(namespace, pod)}/log"
         for previous in ("true", "false"):
             try:
-                answer = self._api.request("GET", path, {"container": container, "previous": previous, "tailLines": _LOG_LINES, "limitBytes": 4096}, accept="*/*")
+                answer = self._api.request(
+                    "GET", path, {"container": container, "previous": previous, "tailLines": _LOG_LINES, "limitBytes": 4096}, accept="*/*"
+                )
             except ApiError:
                 continue
             text = str(answer.body.get("text", ""))
@@ -225,7 +237,7 @@ class Waiter:
         events = [
             event
             # Events about cluster-scoped objects are kept in namespace default.
-            for event in self._quietly(_EVENT, reference.namespace or "default", fieldSelector="type=Warning")
+            for event in self._quietly(_EVENT, reference.namespace or "default", {"fieldSelector": "type=Warning"})
             if event.get("involvedObject", {}).get("name") in names and event["involvedObject"].get("kind") in (reference.kind, "Pod")
         ]
         if not events:
@@ -233,10 +245,10 @@ class Waiter:
         newest = max(events, key=lambda event: str(event.get("lastTimestamp") or event.get("eventTime") or event["metadata"].get("creationTimestamp")))
         return f"{newest.get('reason')}: {newest.get('message')}"
 
-    def _quietly(self, resource_type: ResourceType, namespace: str, **query: str) -> list[Body]:
+    def _quietly(self, resource_type: ResourceType, namespace: str, query: dict[str, str]) -> list[Body]:
         """A list that only explains; what may not be read explains nothing."""
         try:
-            return [body for version, items in self._api.pages(resource_type, namespace, **query) for body in items]
+            return [body for version, items in self._api.pages(resource_type, namespace, query) for body in items]
         except ApiError:
             return []
 

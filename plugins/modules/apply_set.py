@@ -32,14 +32,14 @@ options:
   manifests:
     description:
       - All manifests of the set, as mappings or as texts of YAML with any number of documents. Text is parsed faster here than by a filter.
-      - Nulls are skipped, lists and objects of kind C(List) are unfolded.
-      - The order does not matter, as it follows the kinds. Namespaces come first, then custom resource definitions, access control, configuration, services, workloads,
-        webhooks, gateways, backends, policies, routes, and the rest.
-      - Fields that only the API server writes are left out, such as C(status) and C(metadata.resourceVersion). C(stringData) of a Secret is submitted as C(data).
+      - A list, or a single mapping or text. Nulls are skipped, lists and objects of kind C(List) are unfolded.
+      - The order does not matter, as it follows the kinds. Namespaces come first, then custom resource definitions, access control, configuration,
+        services, workloads, webhooks, gateways, backends, policies, routes, and the rest.
+      - Fields that only the API server writes are left out, such as C(status) and C(metadata.resourceVersion). C(stringData) of a Secret is submitted
+        as C(data).
       - May be empty only while the set has no members.
       - Not used when O(state=absent).
-    type: list
-    elements: raw
+    type: raw
     default: []
   state:
     description:
@@ -63,15 +63,15 @@ options:
   wait:
     description:
       - When present, wait until every object is ready, as far as its kind says so.
-      - These are workloads and Jobs, custom resource definitions, the kinds of Gateway API, Envoy Gateway, Envoy AI Gateway, Kuadrant, Authorino and cert-manager.
-        Conditions count only when they are about the object's current generation.
+      - These are workloads and Jobs, custom resource definitions, the kinds of Gateway API, Envoy Gateway, Envoy AI Gateway, Kuadrant, Authorino and
+        cert-manager. Conditions count only when they are about the object's current generation.
       - When absent, or when members are pruned, wait until the objects are gone.
     type: bool
     default: true
   wait_timeout:
     description:
-      - Longest wait, in seconds. The error then names each object that is not ready, its condition, reason and message, the failing containers with their last log lines,
-        and the newest warning event.
+      - Longest wait, in seconds. The error then names each object that is not ready, its condition, reason and message, the failing containers with
+        their last log lines, and the newest warning event.
     type: int
     default: 300
   parallel:
@@ -182,7 +182,9 @@ deleted:
   type: list
   elements: dict
 kept:
-  description: Namespaces and CustomResourceDefinitions among the manifests that existed before, belong to no set, and were used as they are. Each as in RV(created).
+  description:
+    - Namespaces and CustomResourceDefinitions among the manifests that existed before, belong to no set, and were used as they are.
+    - Each as in RV(created).
   returned: always
   type: list
   elements: dict
@@ -211,7 +213,7 @@ def argument_spec() -> dict[str, t.Any]:
         "name": {"type": "str", "required": True},
         "namespace": {"type": "str", "required": True},
         # no_log keeps Secrets out of the system log and out of errors about arguments; see hidden_values.
-        "manifests": {"type": "list", "elements": "raw", "default": [], "no_log": True},
+        "manifests": {"type": "raw", "default": [], "no_log": True},
         "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         "prune": {"type": "bool", "default": True},
         "adopt": {"type": "bool", "default": False},
@@ -240,7 +242,7 @@ def hidden_values(params: dict[str, t.Any]) -> set[str]:
 def main() -> None:
     module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
     params = module.params
-    manifests = params["manifests"]
+    manifests = params["manifests"] if isinstance(params["manifests"], list) else [params["manifests"]]
     module.no_log_values = hidden_values(params)
     params["manifests"] = f"{len(manifests)} manifests, not shown"
     if isinstance(params.get("kubeconfig"), dict):

@@ -1,0 +1,244 @@
+# Copyright: Contributors to the egress.ai_gateway project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_kinds import GroupKind
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_status import READY, State, Verdict, can_wait, readiness
+
+GATEWAY_API = "gateway.networking.k8s.io/v1"
+ENVOY = "gateway.envoyproxy.io/v1alpha1"
+AI = "aigateway.envoyproxy.io/v1beta1"
+
+
+def body(api_version: str, kind: str, spec: dict[str, t.Any] | None = None, status: dict[str, t.Any] | None = None, generation: int = 2) -> dict[str, t.Any]:
+    return {
+        "apiVersion": api_version,
+        "kind": kind,
+        "metadata": {"name": "x", "namespace": "shop", "generation": generation},
+        "spec": spec or {},
+        "status": status or {},
+    }
+
+
+def condition(condition_type: str, status: str = "True", observed: int | None = 2, reason: str = "", message: str = "") -> dict[str, t.Any]:
+    found: dict[str, t.Any] = {"type": condition_type, "status": status}
+    if observed is not None:
+        found["observedGeneration"] = observed
+    return {**found, **({"reason": reason} if reason else {}), **({"message": message} if message else {})}
+
+
+def waiting(message: str) -> Verdict:
+    return Verdict(State.WAITING, message)
+
+
+def test_kinds_that_report_nothing_are_ready() -> None:
+    assert readiness(body("v1", "ConfigMap")) is READY
+    assert readiness(body("example.com/v1", "Gateway")) is READY
+    assert not can_wait(GroupKind("example.com", "Gateway"))
+    assert can_wait(GroupKind("gateway.networking.k8s.io", "Gateway"))
+
+
+def test_an_object_that_is_being_deleted_is_not_ready() -> None:
+    namespace = body("v1", "Namespace", status={"phase": "Active"})
+    assert readiness(namespace) is READY
+    namespace["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    assert readiness(namespace) == waiting("it is being deleted")
+
+
+SETTLED = {"observedGeneration": 2, "replicas": 2, "updatedReplicas": 2, "availableReplicas": 2}
+
+
+@pytest.mark.parametrize(
+    ("replicas", "status", "verdict"),
+    [
+        (2, SETTLED, READY),
+        (0, {"observedGeneration": 2}, READY),
+        (2, {}, waiting("its controller has seen generation 0, not yet 2")),
+        (2, {**SETTLED, "observedGeneration": 1}, waiting("its controller has seen generation 1, not yet 2")),
+        (2, {**SETTLED, "updatedReplicas": 1}, waiting("1 of 2 updated")),
+        (2, {**SETTLED, "replicas": 3}, waiting("1 old replicas left")),
+        (2, {**SETTLED, "availableReplicas": 0}, waiting("0 of 2 ready")),
+        (
+            2,
+            {**SETTLED, "availableReplicas": 0, "conditions": [condition("Progressing", "False", None, "ProgressDeadlineExceeded", "timed out")]},
+            Verdict(State.FAILED, "condition Progressing is False: ProgressDeadlineExceeded: timed out"),
+        ),
+    ],
+)
+def test_deployment(replicas: int, status: dict[str, t.Any], verdict: Verdict) -> None:
+    assert readiness(body("apps/v1", "Deployment", {"replicas": replicas}, status)) == verdict
+
+
+@pytest.mark.parametrize(
+    ("spec", "status", "verdict"),
+    [
+        ({}, {"observedGeneration": 2, "updatedReplicas": 1, "readyReplicas": 1}, READY),
+        ({"replicas": 3}, {"observedGeneration": 1}, waiting("its controller has seen generation 1, not yet 2")),
+        (
+            {"replicas": 3},
+            {"observedGeneration": 2, "updatedReplicas": 1, "currentRevision": "a", "updateRevision": "b", "readyReplicas": 3},
+            waiting("1 of 3 updated"),
+        ),
+        ({"replicas": 3}, {"observedGeneration": 2, "currentRevision": "a", "updateRevision": "a", "readyReplicas": 2}, waiting("2 of 3 ready")),
+        (
+            {"replicas": 3, "updateStrategy": {"rollingUpdate": {"partition": 2}}},
+            {"observedGeneration": 2, "updatedReplicas": 1, "currentRevision": "a", "updateRevision": "b", "readyReplicas": 3},
+            READY,
+        ),
+        (
+            {"replicas": 1, "updateStrategy": {"type": "OnDelete"}},
+            {"observedGeneration": 2, "currentRevision": "a", "updateRevision": "b", "readyReplicas": 1},
+            READY,
+        ),
+    ],
+)
+def test_stateful_set(spec: dict[str, t.Any], status: dict[str, t.Any], verdict: Verdict) -> None:
+    assert readiness(body("apps/v1", "StatefulSet", spec, status)) == verdict
+
+
+@pytest.mark.parametrize(
+    ("status", "verdict"),
+    [
+        ({"observedGeneration": 2, "desiredNumberScheduled": 3, "updatedNumberScheduled": 3, "numberAvailable": 3}, READY),
+        ({"observedGeneration": 2, "desiredNumberScheduled": 3, "updatedNumberScheduled": 1, "numberAvailable": 3}, waiting("1 of 3 updated")),
+        ({"observedGeneration": 2, "desiredNumberScheduled": 3, "updatedNumberScheduled": 3, "numberAvailable": 2}, waiting("2 of 3 ready")),
+        ({"observedGeneration": 1}, waiting("its controller has seen generation 1, not yet 2")),
+    ],
+)
+def test_daemon_set(status: dict[str, t.Any], verdict: Verdict) -> None:
+    assert readiness(body("apps/v1", "DaemonSet", {}, status)) == verdict
+
+
+@pytest.mark.parametrize(
+    ("spec", "status", "verdict"),
+    [
+        ({}, {"conditions": [condition("Complete", observed=None)]}, READY),
+        ({"suspend": True}, {}, READY),
+        ({"completions": 3}, {"succeeded": 1, "active": 2}, waiting("1 of 3 complete, 2 running")),
+        (
+            {},
+            {"conditions": [condition("Failed", "True", None, "BackoffLimitExceeded", "has reached the limit")]},
+            Verdict(State.FAILED, "condition Failed is True: BackoffLimitExceeded: has reached the limit"),
+        ),
+    ],
+)
+def test_a_job_completes_or_fails_at_once(spec: dict[str, t.Any], status: dict[str, t.Any], verdict: Verdict) -> None:
+    assert readiness(body("batch/v1", "Job", spec, status)) == verdict
+
+
+def test_pod() -> None:
+    assert readiness(body("v1", "Pod", status={"phase": "Succeeded"})) is READY
+    assert readiness(body("v1", "Pod", status={"phase": "Failed", "reason": "Evicted"})) == Verdict(State.FAILED, "phase Failed: Evicted")
+    assert readiness(body("v1", "Pod", status={"conditions": [condition("Ready", observed=None)]})) is READY
+    assert readiness(body("v1", "Pod")) == waiting("no condition Ready yet")
+
+
+def test_definition() -> None:
+    api_version, kind = "apiextensions.k8s.io/v1", "CustomResourceDefinition"
+    assert (
+        readiness(body(api_version, kind, status={"conditions": [condition("NamesAccepted", observed=None), condition("Established", observed=None)]})) is READY
+    )
+    assert readiness(body(api_version, kind)) == waiting("no condition Established yet")
+    clash = condition("NamesAccepted", "False", None, "PluralConflict", "taken")
+    assert readiness(body(api_version, kind, status={"conditions": [clash]})) == waiting("condition NamesAccepted is False: PluralConflict: taken")
+
+
+ACCEPTED = [condition("Accepted")]
+LISTENER = {"name": "http", "conditions": [condition("Accepted"), condition("ResolvedRefs"), condition("Programmed")]}
+
+
+@pytest.mark.parametrize(
+    ("status", "verdict"),
+    [
+        ({"conditions": [condition("Accepted"), condition("Programmed")], "listeners": [LISTENER]}, READY),
+        ({}, waiting("no condition Accepted yet")),
+        ({"conditions": [condition("Accepted", observed=1)]}, waiting("condition Accepted is about generation 1, not yet 2")),
+        ({"conditions": ACCEPTED}, waiting("listener http: no condition Accepted yet")),
+        (
+            {
+                "conditions": ACCEPTED,
+                "listeners": [
+                    {"name": "http", "conditions": [condition("Accepted"), condition("ResolvedRefs", "False", 2, "InvalidCertificateRef", "no Secret tls")]}
+                ],
+            },
+            waiting("listener http: condition ResolvedRefs is False: InvalidCertificateRef: no Secret tls"),
+        ),
+        (
+            {"conditions": [*ACCEPTED, condition("Programmed", "False", 2, "AddressNotAssigned")], "listeners": [LISTENER]},
+            waiting("condition Programmed is False: AddressNotAssigned"),
+        ),
+    ],
+)
+def test_gateway(status: dict[str, t.Any], verdict: Verdict) -> None:
+    assert readiness(body(GATEWAY_API, "Gateway", {"listeners": [{"name": "http"}]}, status)) == verdict
+
+
+def parent(name: str, accepted: str = "True", resolved: str = "True", controller: str = "a", **reference: t.Any) -> dict[str, t.Any]:
+    return {
+        "parentRef": {"name": name, **reference},
+        "controllerName": controller,
+        "conditions": [condition("Accepted", accepted), condition("ResolvedRefs", resolved, 2, "BackendNotFound")],
+    }
+
+
+@pytest.mark.parametrize(
+    ("references", "parents", "verdict"),
+    [
+        ([{"name": "one"}], [parent("one")], READY),
+        # Controllers write the reference out in full.
+        ([{"name": "one"}], [parent("one", namespace="shop", group="gateway.networking.k8s.io", kind="Gateway")], READY),
+        ([{"name": "one"}], [parent("one", resolved="False"), parent("one", controller="b")], READY),
+        ([{"name": "one"}], [parent("one", resolved="False")], waiting("parent Gateway shop/one: condition ResolvedRefs is False: BackendNotFound")),
+        (
+            [{"name": "one"}, {"name": "two"}],
+            [parent("one")],
+            waiting("parent Gateway shop/two: no controller has answered yet; does it exist, and is its class served?"),
+        ),
+        (
+            [{"name": "one", "namespace": "infra", "sectionName": "https"}],
+            [parent("one", namespace="infra")],
+            waiting("parent Gateway infra/one listener https: no controller has answered yet; does it exist, and is its class served?"),
+        ),
+        ([], [], READY),
+    ],
+)
+def test_every_parent_of_a_route_must_accept_it(references: list[dict[str, t.Any]], parents: list[dict[str, t.Any]], verdict: Verdict) -> None:
+    assert readiness(body(GATEWAY_API, "HTTPRoute", {"parentRefs": references}, {"parents": parents})) == verdict
+
+
+def test_a_policy_must_be_accepted_for_every_ancestor() -> None:
+    spec = {"targetRefs": [{"kind": "Gateway", "name": "one"}]}
+    ancestors = [
+        {"ancestorRef": {"name": name}, "conditions": [condition("Accepted", status, 2, "", "conflicts")]}
+        for name, status in (("one", "True"), ("two", "False"))
+    ]
+    assert readiness(body(ENVOY, "SecurityPolicy", spec, {"ancestors": ancestors[:1]})) is READY
+    assert readiness(body(ENVOY, "SecurityPolicy", spec, {"ancestors": ancestors})) == waiting(
+        "ancestor Gateway shop/two: condition Accepted is False: conflicts"
+    )
+    assert readiness(body(ENVOY, "SecurityPolicy", spec)) == waiting("no controller has answered yet; does its target exist (Gateway one)?")
+
+
+def test_kuadrant_policies_must_be_enforced_too() -> None:
+    assert readiness(body("kuadrant.io/v1", "AuthPolicy", status={"conditions": [condition("Accepted"), condition("Enforced")]})) is READY
+    assert readiness(body("kuadrant.io/v1", "AuthPolicy", status={"conditions": [condition("Accepted")]})) == waiting("no condition Enforced yet")
+
+
+def test_envoy_ai_gateway_says_not_accepted_by_another_condition() -> None:
+    refused = condition("NotAccepted", "False", None, "ReconciliationFailed", "no such backend")
+    assert readiness(body(AI, "AIGatewayRoute", status={"conditions": [condition("Accepted", observed=None)]})) is READY
+    assert readiness(body(AI, "AIGatewayRoute", status={"conditions": [refused]})) == waiting(
+        "condition NotAccepted is False: ReconciliationFailed: no such backend"
+    )
+
+
+def test_a_backend_nothing_refers_to_is_ready_without_a_word() -> None:
+    assert readiness(body(ENVOY, "Backend")) is READY
+    assert readiness(body(ENVOY, "Backend", status={"conditions": [condition("Accepted", "False", 2, "Invalid")]})) == waiting(
+        "condition Accepted is False: Invalid"
+    )

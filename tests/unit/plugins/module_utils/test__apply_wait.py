@@ -1,0 +1,182 @@
+# Copyright: Contributors to the egress.ai_gateway project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import copy
+import time
+import typing as t
+
+import pytest
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_api import Answer, ApiError
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_kinds import ResourceType
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_manifests import reference_of
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_wait import Awaited, Waiter, WaitError, pod_selector, pod_troubles
+
+DEPLOYMENTS = ResourceType("apps/v1", "Deployment", "deployments", True, frozenset())
+JOBS = ResourceType("batch/v1", "Job", "jobs", True, frozenset())
+
+
+def deployment(ready: int, name: str = "web") -> dict[str, t.Any]:
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name, "namespace": "shop", "generation": 1},
+        "spec": {"replicas": 1, "selector": {"matchLabels": {"tier": "front", "app": name}}},
+        "status": {"observedGeneration": 1, "replicas": 1, "updatedReplicas": 1, "availableReplicas": ready},
+    }
+
+
+CRASHING = {
+    "metadata": {"name": "web-1"},
+    "status": {"containerStatuses": [{"name": "web", "restartCount": 3, "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 40s"}}}]},
+}
+
+
+class Cluster:
+    """Collections by plural; ``changes`` are what a watch of any of them tells."""
+
+    def __init__(self, changes: t.Sequence[dict[str, t.Any]] = (), **collections: list[dict[str, t.Any]]) -> None:
+        self.collections = collections
+        self.changes = changes
+        self.queries: list[dict[str, str]] = []
+
+    def pages(self, resource_type: ResourceType, namespace: str, query: dict[str, str]) -> t.Iterator[tuple[str, list[dict[str, t.Any]]]]:
+        self.queries.append(query)
+        yield "7", copy.deepcopy(self.collections.get(resource_type.plural, []))
+
+    def watch(
+        self, resource_type: ResourceType, namespace: str, version: str, seconds: float, query: dict[str, str]
+    ) -> t.Iterator[tuple[str, dict[str, t.Any]]]:
+        assert version == "7"
+        for body in self.changes:
+            yield "MODIFIED", body
+        time.sleep(0.05)
+
+    def request(self, method: str, path: str, query: dict[str, t.Any], accept: str) -> Answer:
+        assert path == "/api/v1/namespaces/shop/pods/web-1/log"
+        if query["previous"] == "false":
+            raise ApiError(400, "BadRequest", "waiting to start")
+        return Answer(200, {"text": "starting\nno such table\n"})
+
+
+def waiter(cluster: Cluster, timeout: float = 5.0) -> tuple[Waiter, list[str]]:
+    said: list[str] = []
+    return Waiter(cluster, "part-of=x", timeout, said.append), said  # type: ignore[arg-type]
+
+
+def awaited(body: dict[str, t.Any], resource_type: ResourceType = DEPLOYMENTS, labelled: bool = True) -> Awaited:
+    return Awaited(reference_of(body), resource_type, body, labelled)
+
+
+def test_objects_that_are_ready_cost_no_request() -> None:
+    cluster = Cluster()
+    waiter(cluster)[0].ready([awaited(deployment(1))])
+    assert cluster.queries == []
+
+
+def test_readiness_told_by_the_list_or_by_the_watch_ends_the_wait() -> None:
+    waiter(Cluster(deployments=[deployment(1)]))[0].ready([awaited(deployment(0))])
+    wait, said = waiter(Cluster([deployment(1)], deployments=[deployment(0)]))
+    wait.ready([awaited(deployment(0))])
+    assert said == ["waiting for Deployment shop/web: 0 of 1 ready (0 s)"]
+
+
+def test_members_are_watched_together_and_others_alone() -> None:
+    cluster = Cluster(deployments=[deployment(1, "a"), deployment(1, "b"), deployment(1, "c")])
+    waiter(cluster)[0].ready([awaited(deployment(0, "a")), awaited(deployment(0, "b")), awaited(deployment(0, "c"), labelled=False)])
+    watched = {tuple(query.items()) for query in cluster.queries if "app=" not in query.get("labelSelector", "")}
+    assert watched == {(("labelSelector", "part-of=x"),), (("fieldSelector", "metadata.name=c"),)}
+
+
+def test_a_time_out_names_object_pods_log_and_event() -> None:
+    events = [
+        {"involvedObject": {"kind": "Pod", "name": "web-1"}, "reason": "Old", "message": "old", "lastTimestamp": "2026-01-01T00:00:00Z", "metadata": {}},
+        {
+            "involvedObject": {"kind": "Pod", "name": "web-1"},
+            "reason": "BackOff",
+            "message": "restarting",
+            "lastTimestamp": "2026-01-02T00:00:00Z",
+            "metadata": {},
+        },
+        {"involvedObject": {"kind": "Pod", "name": "other"}, "reason": "Other", "message": "no", "lastTimestamp": "2026-01-03T00:00:00Z", "metadata": {}},
+    ]
+    wait, said = waiter(Cluster(deployments=[deployment(0)], pods=[CRASHING], events=events), timeout=0.2)
+    with pytest.raises(WaitError) as error:
+        wait.ready([awaited(deployment(0))])
+    assert str(error.value) == (
+        "Deployment shop/web not ready after 0 s: 0 of 1 ready\n"
+        "  pod web-1 container web: CrashLoopBackOff: back-off 40s\n"
+        "    starting\n"
+        "    no such table\n"
+        "  newest warning event: BackOff: restarting"
+    )
+    assert said == ["waiting for Deployment shop/web: 0 of 1 ready; pod web-1 container web: CrashLoopBackOff: back-off 40s (0 s)"]
+
+
+def test_a_failed_job_ends_the_wait_at_once() -> None:
+    job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "migrate", "namespace": "shop", "generation": 1}, "spec": {}, "status": {}}
+    failed = {**job, "status": {"conditions": [{"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded"}]}}
+    started = time.monotonic()
+    with pytest.raises(WaitError, match="Job shop/migrate failed: condition Failed is True: BackoffLimitExceeded"):
+        waiter(Cluster([failed], jobs=[job]), timeout=60)[0].ready([awaited(job, JOBS)])
+    assert time.monotonic() - started < 5
+
+
+def test_only_the_first_objects_are_described() -> None:
+    bodies = [deployment(0, f"web-{number}") for number in range(12)]
+    with pytest.raises(WaitError) as error:
+        waiter(Cluster(deployments=bodies), timeout=0.1)[0].ready([awaited(body) for body in bodies])
+    assert str(error.value).splitlines()[-1] == "also Deployment shop/web-10, Deployment shop/web-11"
+
+
+def test_what_troubles_pods() -> None:
+    pods = [
+        CRASHING,
+        {
+            "metadata": {"name": "web-2"},
+            "status": {
+                "initContainerStatuses": [
+                    {"name": "init", "restartCount": 2, "state": {"running": {}}, "lastState": {"terminated": {"exitCode": 1, "reason": "Error"}}}
+                ],
+                "containerStatuses": [{"name": "web", "state": {"running": {}}}],
+            },
+        },
+        {"metadata": {"name": "web-3"}, "status": {"conditions": [{"type": "PodScheduled", "status": "False", "message": "0/1 nodes are available"}]}},
+        {"metadata": {"name": "web-4"}, "status": {"containerStatuses": [{"name": "web", "state": {"terminated": {"exitCode": 0}}}]}},
+    ]
+    assert pod_troubles(pods) == [
+        ("web-1", "web", "CrashLoopBackOff: back-off 40s"),
+        ("web-2", "init", "exited with 1 (Error), 2 restarts"),
+        ("web-3", "", "not scheduled: 0/1 nodes are available"),
+    ]
+
+
+def test_pod_selector() -> None:
+    assert pod_selector(deployment(0)) == "app=web,tier=front"
+    assert pod_selector({"spec": {}}) == ""
+
+
+def test_gone_waits_until_nothing_is_left() -> None:
+    left = [[deployment(0)], [deployment(0)], []]
+    waiter(Cluster())[0].gone(lambda: left.pop(0), time.monotonic() + 5)
+    assert left == []
+
+
+def test_what_holds_an_object_is_named() -> None:
+    body = deployment(0)
+    body["metadata"]["finalizers"] = ["example.com/a", "example.com/b"]
+    namespace = {
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {"name": "shop"},
+        "spec": {"finalizers": ["kubernetes"]},
+        "status": {"conditions": [{"type": "NamespaceContentRemaining", "status": "True", "message": "pods. has 1 resource instances"}]},
+    }
+    with pytest.raises(WaitError) as error:
+        waiter(Cluster())[0].gone(lambda: [body, namespace], time.monotonic())
+    assert str(error.value) == (
+        "Deployment shop/web still exists after 0 s (held by finalizer example.com/a, example.com/b)\n"
+        "Namespace shop still exists after 0 s (held by finalizer kubernetes; pods. has 1 resource instances)"
+    )
