@@ -82,8 +82,8 @@ sanity: package ## Run ansible-test sanity on the built collection
 integration: $(READY) ## Run the journey of a gateway, from no cluster to no cluster
 	pytest --exitfirst --capture=no tests/integration
 
-bench: $(READY) ## Measure apply_set beside kubectl and kubernetes.core on the cluster that stands
-	python tests/benchmarks/apply.py
+bench: $(READY) ## Measure apply_set beside kubectl and kubernetes.core (ARGS="--objects 500 --rounds 3")
+	python tests/benchmarks/apply.py $(ARGS)
 
 ##### Files that are generated
 

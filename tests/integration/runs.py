@@ -52,9 +52,9 @@ def run(*command: str | pathlib.Path, **variables: str) -> str:
     return "".join(lines)
 
 
-def playbook(name: str | pathlib.Path, *arguments: str) -> dict[str, int]:
-    """Run a playbook on the embedded cluster and return the counts of its recap."""
-    (recap,) = recaps(run("ansible-playbook", "--inventory", INVENTORY, *arguments, name))
+def playbook(name: str | pathlib.Path, *arguments: str, **variables: str) -> dict[str, int]:
+    """Run a playbook on the embedded cluster, `variables` in its environment, and return the counts of its recap."""
+    (recap,) = recaps(run("ansible-playbook", "--inventory", INVENTORY, *arguments, name, **variables))
     assert list(recap) == ["embedded"], f"the run was not one on the embedded cluster: {recap}"
     counts = recap["embedded"]
     assert counts["ok"] > 0

@@ -79,7 +79,8 @@ def test_check_mode_after_it_finds_nothing_to_change() -> None:
 
 
 def test_modules() -> None:
-    playbook(pathlib.Path(__file__).parent / "targets.yml")
+    here = pathlib.Path(__file__).parent
+    playbook(here / "targets.yml", ANSIBLE_ROLES_PATH=str(here / "targets"))
 
 
 def test_the_openai_sdk_lists_the_models(client: openai.OpenAI) -> None:
