@@ -15,6 +15,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import stat
@@ -81,6 +82,10 @@ class Node:
     host_address: str
     node_address: str
     routes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", self.name):
+            raise ClusterNodeError(f"name: {self.name!r} is no name of a node; write at most 63 lower-case letters, digits and hyphens, like egress-ai-gateway")
 
     @property
     def configuration(self) -> str:
@@ -160,8 +165,10 @@ class NodeManager:
 
     def lock(self, *, create: bool, timeout: float) -> None:
         """Keep other runs off this node until the process ends. Raises ClusterNodeError when another one does not finish in ``timeout`` seconds."""
+        if os.path.isdir(self.node.directory) and os.listdir(self.node.directory) and not os.path.isdir(self.node.configuration):
+            raise ClusterNodeError(f"{self.node.directory} holds something else than a cluster; choose another name, or empty it if it is not needed")
         if create and not self.check_mode:
-            os.makedirs(self.node.directory, exist_ok=True)
+            os.makedirs(self.node.configuration, exist_ok=True)
         if not os.path.isdir(self.node.directory):
             return
         # Held until the process ends, however it ends.
@@ -492,6 +499,10 @@ class NodeManager:
                 raise ClusterNodeError(f"{', '.join(foreign)} is mounted in a directory of the cluster and not by it; unmount it first")
             self.changes.append(f"directory {self.node.directory}")
             if not self.check_mode:
+                # The node's configuration marks the directory as a cluster's, so it goes last.
+                for name in _list(self.node.directory):
+                    if name != os.path.basename(self.node.configuration):
+                        _remove(os.path.join(self.node.directory, name))
                 for folder in folders:
                     _remove(folder)
 
@@ -603,6 +614,13 @@ def _read(path: str) -> str | None:
             return stream.read()
     except (FileNotFoundError, NotADirectoryError):
         return None
+
+
+def _list(path: str) -> list[str]:
+    try:
+        return os.listdir(path)
+    except FileNotFoundError:
+        return []
 
 
 def _write(path: str, content: str, mode: int) -> None:

@@ -251,23 +251,25 @@ def main() -> None:
         supports_check_mode=True,
     )
     options = module.params
-    node = Node(
-        name=options["name"],
-        directory=options["directory"],
-        runtime_directory=options["runtime_directory"],
-        interface=options["interface"],
-        host_address=options["host_address"],
-        node_address=options["node_address"],
-        routes=tuple(options["routes"]),
-    )
-    manager = NodeManager(node, check_mode=module.check_mode, say=Progress().say)
+    changes: list[str] = []
     try:
+        node = Node(
+            name=options["name"],
+            directory=options["directory"],
+            runtime_directory=options["runtime_directory"],
+            interface=options["interface"],
+            host_address=options["host_address"],
+            node_address=options["node_address"],
+            routes=tuple(options["routes"]),
+        )
+        manager = NodeManager(node, check_mode=module.check_mode, say=Progress().say)
+        changes = manager.changes
         # What is written is for all to read, but for what is given another mode.
         os.umask(0o022)
         manager.lock(create=options["state"] == "present", timeout=options["wait_timeout"])
         {"present": lambda: present(manager, options), "stopped": manager.stop, "absent": manager.remove}[options["state"]]()
     except ClusterNodeError as error:
-        module.fail_json(msg=str(error), changes=manager.changes)
+        module.fail_json(msg=str(error), changes=changes)
     module.exit_json(changed=bool(manager.changes), changes=manager.changes, diff=manager.differences, kubeconfig=node.kubeconfig, seconds=manager.seconds)
 
 
