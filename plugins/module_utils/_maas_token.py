@@ -17,6 +17,11 @@ import typing as t
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_api import ApiError
+
+if t.TYPE_CHECKING:
+    from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_api import Api
+
 #: Seconds; the API server issues no token for less.
 SHORTEST_EXPIRATION = 600
 LABEL_LIMIT = 63
@@ -116,10 +121,11 @@ def rfc3339(seconds: int) -> str:
 
 
 def moved(claims: Mapping[str, t.Any], expiration: int) -> dict[str, t.Any]:
-    """The claims of a token, issued so much earlier or later that it expires ``expiration`` seconds after now, its time of issue."""
-    shift = int(claims["iat"]) + expiration - int(claims["exp"])
-    changed = {name: int(claims[name]) + shift for name in ("iat", "nbf", "exp") if name in claims}
-    return {**claims, **changed}
+    """The claims of a token, changed to expire ``expiration`` seconds after its issue; its beginning moves with an end that is earlier."""
+    issued, expires = int(claims["iat"]), int(claims["exp"])
+    end = issued + expiration
+    beginning = min(issued, end - (expires - issued))
+    return {**claims, "iat": beginning, "nbf": beginning, "exp": end}
 
 
 def sign(claims: Mapping[str, t.Any], key_pem: bytes) -> str:
@@ -153,65 +159,53 @@ def _base64url(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
-class CoreV1(t.Protocol):
-    """What is used of the Kubernetes client's CoreV1Api."""
-
-    def read_namespace(self, name: str) -> t.Any: ...
-    def read_namespaced_service_account(self, name: str, namespace: str) -> t.Any: ...
-    def create_namespaced_service_account(self, namespace: str, body: t.Any) -> t.Any: ...
-    def delete_namespaced_service_account(self, name: str, namespace: str) -> t.Any: ...
-    def create_namespaced_service_account_token(self, name: str, namespace: str, body: t.Any) -> t.Any: ...
-
-
 class ServiceAccountSource:
     """Tokens of a ServiceAccount in the tier's namespace, from the API server's TokenRequest."""
 
     NAME = "service_account"
     OPTIONS: tuple[str, ...] = ()
 
-    def __init__(self, api: CoreV1, identity: Identity, params: Mapping[str, t.Any]) -> None:
+    def __init__(self, api: Api, identity: Identity, params: Mapping[str, t.Any]) -> None:
         self.api = api
         self.identity = identity
         self.params = params
+        self._namespace = f"/api/v1/namespaces/{identity.namespace}"
+        self._accounts = f"{self._namespace}/serviceaccounts"
+        self._account = f"{self._accounts}/{identity.service_account}"
 
-    def expiration(self) -> int:
+    @classmethod
+    def expiration(cls, params: Mapping[str, t.Any]) -> int:
         """The lifetime in seconds that the options ask for; raises ValueError where it cannot be had."""
-        return parse_expiration(self.params["expiration"])
+        return parse_expiration(params["expiration"])
 
     def namespace_exists(self) -> bool:
-        return _exists(self.api.read_namespace, self.identity.namespace)
+        return self.api.get(self._namespace) is not None
 
     def service_account_exists(self) -> bool:
-        return _exists(self.api.read_namespaced_service_account, self.identity.service_account, self.identity.namespace)
+        return self.api.get(self._account) is not None
 
     def create_service_account(self) -> bool:
         """Create the ServiceAccount; False where another created it meanwhile."""
         identity = self.identity
         metadata = {"name": identity.service_account, "namespace": identity.namespace, "labels": identity.labels}
         body = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata, "automountServiceAccountToken": False}
-        try:
-            self.api.create_namespaced_service_account(identity.namespace, body)
-        except Exception as error:
-            if _status(error) == 409:
-                return False
-            raise
-        return True
+        return self._unless(409, "POST", self._accounts, body)
 
     def issue(self, audiences: Sequence[str]) -> Token:
-        body = {
-            "apiVersion": "authentication.k8s.io/v1",
-            "kind": "TokenRequest",
-            "spec": {"audiences": list(audiences), "expirationSeconds": self.expiration()},
-        }
-        answer = self.api.create_namespaced_service_account_token(self.identity.service_account, self.identity.namespace, body)
-        return Token.from_jwt(answer.status.token)
+        spec = {"audiences": list(audiences), "expirationSeconds": self.expiration(self.params)}
+        body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec}
+        return Token.from_jwt(self.api.request("POST", f"{self._account}/token", body=body).body["status"]["token"])
 
     def revoke(self) -> bool:
         """Delete the ServiceAccount, and with it the validity of all its tokens; False where it was gone already."""
+        return self._unless(404, "DELETE", self._account)
+
+    def _unless(self, status: int, method: str, path: str, body: t.Any = None) -> bool:
+        """Send a request; False where the answer has the status that says there is nothing to do."""
         try:
-            self.api.delete_namespaced_service_account(self.identity.service_account, self.identity.namespace)
-        except Exception as error:
-            if _status(error) == 404:
+            self.api.request(method, path, body=body)
+        except ApiError as error:
+            if error.status == status:
                 return False
             raise
         return True
@@ -223,8 +217,9 @@ class SigningKeySource(ServiceAccountSource):
     NAME = "signing_key"
     OPTIONS = ("signing_key",)
 
-    def expiration(self) -> int:
-        return parse_expiration(self.params["expiration"], shortest=None)
+    @classmethod
+    def expiration(cls, params: Mapping[str, t.Any]) -> int:
+        return parse_expiration(params["expiration"], shortest=None)
 
     def issue(self, audiences: Sequence[str]) -> Token:
         try:
@@ -234,22 +229,7 @@ class SigningKeySource(ServiceAccountSource):
             raise TokenError(f"signing_key: cannot read {self.params['signing_key']}: {error.strerror}") from error
         # A genuine token of the API server gives issuer, subject and the rest; only its times are moved.
         genuine = ServiceAccountSource(self.api, self.identity, {"expiration": str(SHORTEST_EXPIRATION)}).issue(audiences)
-        return Token.from_jwt(sign(moved(claims_of(genuine.token), self.expiration()), key))
+        return Token.from_jwt(sign(moved(claims_of(genuine.token), self.expiration(self.params)), key))
 
 
 SOURCES: dict[str, type[ServiceAccountSource]] = {source.NAME: source for source in (ServiceAccountSource, SigningKeySource)}
-
-
-def _exists(read: t.Callable[..., t.Any], *arguments: str) -> bool:
-    try:
-        read(*arguments)
-    except Exception as error:
-        if _status(error) == 404:
-            return False
-        raise
-    return True
-
-
-def _status(error: Exception) -> int | None:
-    """The HTTP status of the Kubernetes client's ApiException; None for any other error."""
-    return getattr(error, "status", None)

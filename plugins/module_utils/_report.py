@@ -97,7 +97,7 @@ class Report:
 
     def _lines(self, width: int) -> t.Iterator[tuple[str, str]]:
         free = width - STATUS_WIDTH - SECONDS_WIDTH - 4
-        names = min(max([LEAST_WIDTH, *(len(check.name) for check in self.checks)]), free - LEAST_WIDTH)
+        names = min(max([LEAST_WIDTH, *(len(check.name) for check in self.checks)]), max(LEAST_WIDTH, free // 2))
         rest = free - names
         yield f"{self.title} of {self.cluster}" + (f" at {self.gateway_url}" if self.gateway_url else ""), ""
         for check in self.checks:

@@ -145,10 +145,10 @@ service_account:
   sample: jane-example-com-0850a4cf
 """
 
-import json
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_api import Api, ApiError, ConnectionSettingsError, connect
 from ansible_collections.egress.ai_gateway.plugins.module_utils._maas_token import (
     SOURCES,
     Identity,
@@ -159,23 +159,13 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._maas_token impo
     tier_namespace,
 )
 from ansible_collections.kubernetes.core.plugins.module_utils.args_common import AUTH_ARG_SPEC
-from ansible_collections.kubernetes.core.plugins.module_utils.k8s.client import get_api_client
-from ansible_collections.kubernetes.core.plugins.module_utils.k8s.core import AnsibleK8SModule
-from ansible_collections.kubernetes.core.plugins.module_utils.k8s.exceptions import CoreException
-
-try:
-    from kubernetes.client import ApiException, CoreV1Api
-    from urllib3.exceptions import HTTPError
-except ImportError:
-    # AnsibleK8SModule says that the library is missing.
-    ApiException = HTTPError = Exception  # type: ignore[assignment, misc]
 
 
-def present(module: AnsibleK8SModule, source: ServiceAccountSource) -> dict[str, t.Any]:
+def present(module: AnsibleModule, source: ServiceAccountSource) -> dict[str, t.Any]:
     identity = source.identity
     audiences = module.params["audiences"] or [f"{identity.instance}-sa"]
     result: dict[str, t.Any] = {"changed": False, "audiences": audiences}
-    wanted = source.expiration()
+    wanted = source.expiration(module.params)
     if not source.namespace_exists():
         where = f"tier {identity.tier!r} has no namespace {identity.namespace}" if identity.tier else f"there is no namespace {identity.namespace}"
         remedy = "define it in ai_gateway_tiers and run role access_policies, or name another tier" if identity.tier else "create it, or name another"
@@ -202,16 +192,19 @@ def present(module: AnsibleK8SModule, source: ServiceAccountSource) -> dict[str,
     }
 
 
-def absent(module: AnsibleK8SModule, source: ServiceAccountSource) -> dict[str, t.Any]:
+def absent(module: AnsibleModule, source: ServiceAccountSource) -> dict[str, t.Any]:
     return {"changed": source.service_account_exists() and (module.check_mode or source.revoke())}
 
 
-def reason(error: Exception) -> str:
-    """The API server's own words; those of the client repeat all headers."""
+def api_of(module: AnsibleModule) -> Api:
+    """The API server of the options. Afterwards an inline kubeconfig is no longer among the parameters, which Ansible returns."""
     try:
-        return str(json.loads(getattr(error, "body", None) or "")["message"])
-    except (ValueError, KeyError, TypeError):
-        return str(getattr(error, "reason", None) or error)
+        return connect(module, parallel=1)
+    finally:
+        if isinstance(module.params["kubeconfig"], dict):
+            # Ansible would hide each of its texts wherever it occurs; with one such as v1, the token would be destroyed.
+            module.no_log_values = {value for value in (module.params["api_key"], module.params["password"]) if value}
+            module.params["kubeconfig"] = "not shown"
 
 
 def main() -> None:
@@ -227,8 +220,7 @@ def main() -> None:
         "audiences": {"type": "list", "elements": "str"},
         "signing_key": {"type": "path", "no_log": False},
     }
-    module = AnsibleK8SModule(
-        module_class=AnsibleModule,
+    module = AnsibleModule(
         argument_spec=argument_spec,
         required_one_of=[("tier", "namespace")],
         required_if=[("source", source.NAME, source.OPTIONS) for source in SOURCES.values()],
@@ -239,20 +231,18 @@ def main() -> None:
     where = ""
     try:
         identity = Identity(instance, tier, params["namespace"] or tier_namespace(instance, tier), service_account_name(params["user"]))
+        SOURCES[params["source"]].expiration(params)
+        source = SOURCES[params["source"]](api_of(module), identity, params)
         where = f"ServiceAccount {identity.namespace}/{identity.service_account}: "
-        api = CoreV1Api(get_api_client(module).client.client)
-        source = SOURCES[params["source"]](api, identity, params)
         result = (present if params["state"] == "present" else absent)(module, source)
-    except ImportError:
-        module.fail_json(msg=missing_required_lib("cryptography", reason="for source signing_key"))
-    except (ValueError, TokenError, CoreException) as error:
+    except ImportError as error:
+        library = "cryptography" if str(error.name).startswith("cryptography") else "kubernetes"
+        module.fail_json(msg=f"{missing_required_lib(library)} ({error})")
+    except (ValueError, TokenError, ConnectionSettingsError) as error:
         module.fail_json(msg=str(error))
-    except ApiException as error:
-        status = getattr(error, "status", None)
-        remedy = "; check the rights of the credentials in use" if status in (401, 403) else ""
-        module.fail_json(msg=f"{where}{reason(error)}{remedy}", status=status)
-    except HTTPError as error:
-        module.fail_json(msg=f"cannot reach the API server: {error}; check kubeconfig, context and that the cluster is up")
+    except ApiError as error:
+        remedy = "; check the rights of the credentials in use" if error.status in (401, 403) else ""
+        module.fail_json(msg=f"{where}{error.message}{remedy}", status=error.status)
     module.exit_json(namespace=identity.namespace, service_account=identity.service_account, **result)
 
 

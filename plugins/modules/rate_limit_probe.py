@@ -161,7 +161,7 @@ straddled:
   returned: when something was sent
   type: bool
 checks:
-  description: The outcome for the limit and, with O(wait_for_recovery), for the recovery, as M(egress.ai_gateway.validation_report) takes them.
+  description: The outcome for the limit and for the recovery, as M(egress.ai_gateway.validation_report) takes them.
   returned: always
   type: list
   elements: dict
@@ -248,7 +248,7 @@ def main() -> t.NoReturn:
     recovery_id, recovery_name = f"{params['id']}-recovery", f"{params['name']}: recovery"
 
     def leave(checks: list[Check], result: dict[str, t.Any]) -> t.NoReturn:
-        result.update(changed=False, checks=[check.as_dict() for check in checks if check.id != recovery_id or params["wait_for_recovery"]])
+        result.update(changed=False, checks=[check.as_dict() for check in checks])
         failed = [check for check in result["checks"] if check["status"] == FAILED]
         if failed and params["fail_on_mismatch"]:
             lines = [f"{check['name']}: expected {check['expected']}, but observed {check['observed']}" for check in failed]
@@ -284,7 +284,8 @@ def main() -> t.NoReturn:
     if outcome.last:
         recovery = Check.of(recovery_id, recovery_name, judge_recovery(outcome, recovery_timeout), outcome.waited, params["hint"])
     else:
-        recovery = Check.skipped(recovery_id, recovery_name, expected_recovery, "the limit was not reached", params["hint"])
+        why = "the limit was not reached" if params["wait_for_recovery"] else "it is not waited for"
+        recovery = Check.skipped(recovery_id, recovery_name, expected_recovery, why, params["hint"])
     spending = Check.of(params["id"], params["name"], judge_limit(limit, outcome), max(0.0, elapsed - outcome.waited), params["hint"])
     leave([spending, recovery], result_of(limit, outcome))
 

@@ -191,7 +191,7 @@ def main() -> t.NoReturn:
         supports_check_mode=True,
     )
     params = module.params
-    checks = tuple(Check.from_mapping(check) for check in params["checks"])
+    checks = tuple(Check.from_mapping({**check, "seconds": round(check["seconds"], 3)}) for check in params["checks"])
     faults = report_faults(checks)
     if faults:
         module.fail_json(msg="\n".join(faults))

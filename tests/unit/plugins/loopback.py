@@ -70,7 +70,7 @@ class Loopback:
                 if not reply.cut:
                     self.wfile.write(b"0\r\n\r\n")
 
-            do_GET = do_POST = serve  # noqa: N815
+            do_GET = do_POST = do_DELETE = serve  # noqa: N815
 
             def log_message(self, *arguments: t.Any) -> None:
                 pass

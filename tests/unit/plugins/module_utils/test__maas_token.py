@@ -8,9 +8,9 @@ import hashlib
 import json
 import typing as t
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_api import Answer, ApiError
 from ansible_collections.egress.ai_gateway.plugins.module_utils._maas_token import (
     SOURCES,
     Identity,
@@ -110,6 +110,9 @@ def test_moved_claims() -> None:
     assert (earlier["iat"], earlier["nbf"], earlier["exp"]) == (999_340, 999_340, 999_940)
     assert earlier["sub"] == "someone"
     assert CLAIMS["exp"] == 1_000_600
+    # One that lives longer is valid from the same moment on.
+    later = moved(CLAIMS, 3600)
+    assert (later["iat"], later["nbf"], later["exp"]) == (1_000_000, 1_000_000, 1_003_600)
 
 
 def pem(key: t.Any) -> bytes:
@@ -159,51 +162,56 @@ def test_other_keys(content: bytes, message: str) -> None:
         sign(CLAIMS, content)
 
 
-class ApiError(Exception):
-    def __init__(self, status: int) -> None:
-        super().__init__(f"({status})")
-        self.status = status
-
-
-class Api:
-    """An API server with one namespace."""
+class Kubernetes:
+    """Plays the API server of one namespace."""
 
     def __init__(self) -> None:
         self.service_accounts: dict[str, t.Any] = {}
-        self.requests: list[t.Any] = []
 
-    def read_namespace(self, name: str) -> None:
-        if name != "ai-gateway-tier-free":
-            raise ApiError(404)
+    def get(self, path: str) -> t.Any:
+        try:
+            return self.request("GET", path).body
+        except ApiError as error:
+            if error.status == 404:
+                return None
+            raise
 
-    def read_namespaced_service_account(self, name: str, namespace: str) -> t.Any:
+    def request(self, method: str, path: str, body: t.Any = None) -> Answer:
+        namespace = "/api/v1/namespaces/ai-gateway-tier-free"
+        if (method, path) == ("GET", namespace):
+            return Answer(200, {})
+        if (method, path) == ("POST", f"{namespace}/serviceaccounts"):
+            name = body["metadata"]["name"]
+            if name in self.service_accounts:
+                raise ApiError(409, "AlreadyExists", "it exists")
+            self.service_accounts[name] = body
+            return Answer(201, body)
+        name = path.removeprefix(f"{namespace}/serviceaccounts/").removesuffix("/token")
         if name not in self.service_accounts:
-            raise ApiError(404)
+            raise ApiError(404, "NotFound", "it does not exist")
+        if method == "DELETE":
+            del self.service_accounts[name]
+        if method == "POST":
+            claims = {**CLAIMS, "aud": body["spec"]["audiences"], "exp": CLAIMS["iat"] + body["spec"]["expirationSeconds"]}
+            return Answer(201, {"status": {"token": jwt(claims)}})
+        return Answer(200, {})
 
-    def create_namespaced_service_account(self, namespace: str, body: t.Any) -> t.Any:
-        name = body["metadata"]["name"]
-        if name in self.service_accounts:
-            raise ApiError(409)
-        self.service_accounts[name] = body
 
-    def delete_namespaced_service_account(self, name: str, namespace: str) -> t.Any:
-        if self.service_accounts.pop(name, None) is None:
-            raise ApiError(404)
+class Forbidden(Kubernetes):
+    def request(self, method: str, path: str, body: t.Any = None) -> Answer:
+        raise ApiError(403, "Forbidden", "it is forbidden")
 
-    def create_namespaced_service_account_token(self, name: str, namespace: str, body: t.Any) -> t.Any:
-        if name not in self.service_accounts:
-            raise ApiError(404)
-        self.requests.append(body)
-        claims = {**CLAIMS, "aud": body["spec"]["audiences"], "exp": CLAIMS["iat"] + body["spec"]["expirationSeconds"]}
-        return SimpleNamespace(status=SimpleNamespace(token=jwt(claims)))
+
+def source_of(kind: type[ServiceAccountSource], api: t.Any, **params: str) -> ServiceAccountSource:
+    return kind(api, IDENTITY, params)
 
 
 IDENTITY = Identity("ai-gateway", "free", "ai-gateway-tier-free", "jane-8a8deed4")
 
 
 def test_service_account_source() -> None:
-    api = Api()
-    source = ServiceAccountSource(api, IDENTITY, {"expiration": "1h"})
+    api = Kubernetes()
+    source = source_of(ServiceAccountSource, api, expiration="1h")
     assert source.namespace_exists()
     assert not source.service_account_exists()
     assert source.create_service_account()
@@ -217,22 +225,21 @@ def test_service_account_source() -> None:
 
 
 def test_no_namespace() -> None:
-    assert not ServiceAccountSource(Api(), Identity("ai-gateway", "gold", "ai-gateway-tier-gold", "jane"), {}).namespace_exists()
+    api: t.Any = Kubernetes()
+    assert not ServiceAccountSource(api, Identity("ai-gateway", "gold", "ai-gateway-tier-gold", "jane"), {}).namespace_exists()
 
 
 def test_other_errors_pass() -> None:
-    class Forbidden(Api):
-        def read_namespace(self, name: str) -> None:
-            raise ApiError(403)
-
-    with pytest.raises(ApiError):
-        ServiceAccountSource(Forbidden(), IDENTITY, {}).namespace_exists()
+    source = source_of(ServiceAccountSource, Forbidden(), expiration="1h")
+    for call in (source.namespace_exists, source.create_service_account, source.revoke):
+        with pytest.raises(ApiError):
+            call()
 
 
 def test_signing_key_source(tmp_path: Path) -> None:
     key = rsa.generate_private_key(65537, 2048)
     (tmp_path / "sa.key").write_bytes(pem(key))
-    source = SigningKeySource(Api(), IDENTITY, {"expiration": "-1m", "signing_key": str(tmp_path / "sa.key")})
+    source = source_of(SigningKeySource, Kubernetes(), expiration="-1m", signing_key=str(tmp_path / "sa.key"))
     source.create_service_account()
     token = source.issue(["ai-gateway-sa"])
     assert token.expires_at == CLAIMS["iat"] - 60
@@ -242,7 +249,7 @@ def test_signing_key_source(tmp_path: Path) -> None:
 
 
 def test_signing_key_that_cannot_be_read() -> None:
-    source = SigningKeySource(Api(), IDENTITY, {"expiration": "-1m", "signing_key": "/nowhere/sa.key"})
+    source = source_of(SigningKeySource, Kubernetes(), expiration="-1m", signing_key="/nowhere/sa.key")
     with pytest.raises(TokenError, match=r"signing_key: cannot read /nowhere/sa\.key: No such file"):
         source.issue(["x"])
 

@@ -1,0 +1,96 @@
+# Copyright: Contributors to the egress.ai_gateway project
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The role as a play runs it where there is no cluster: in check mode, and with variables that are wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import typing as t
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible_collections.egress.ai_gateway.plugins.module_utils import _checks
+
+# Not resolved: a checkout may be linked into the tree of collections.
+COLLECTIONS = Path(_checks.__file__).parents[5]
+ROLE = Path(_checks.__file__).parents[2] / "roles/validation"
+KEY = "sk-a-key-that-must-not-show"
+SIMULATED = {"name": "openai", "schema": "openai", "simulated": True, "credential": {"value": KEY}, "models": [{"name": "gpt-4"}]}
+REAL = {
+    "name": "more",
+    "schema": "openai",
+    "endpoint": {"hostname": "api.example.com"},
+    "credential": {"secret": "more-key"},
+    "models": [{"name": "org/more:1", "upstream_name": "more-1"}],
+}
+TIERS = [
+    {"name": "free", "level": 0, "groups": ["a"], "token_limit": {"tokens": 100, "window": "1m"}, "models": ["*"]},
+    {"name": "paid", "level": 1, "groups": ["b"], "token_limit": {"tokens": 5000, "window": "1m"}, "models": ["gpt-4"]},
+]
+
+
+def play(directory: Path, variables: dict[str, t.Any], *arguments: str) -> tuple[int, str]:
+    """Run the role; the exit code and everything it printed."""
+    playbook = directory / "play.yml"
+    copy = {"content": "{{ __validation_checks | to_json }}", "dest": f"{directory}/checks.json"}
+    keep = {"ansible.builtin.copy": copy, "check_mode": False, "changed_when": False}
+    playbook.write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "roles": ["egress.ai_gateway.validation"], "post_tasks": [keep]}]))
+    (directory / "variables.yml").write_text(yaml.safe_dump({"ansible_python_interpreter": sys.executable, **variables}))
+    environment = {
+        **os.environ,
+        "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
+        "ANSIBLE_HOME": str(directory / "home"),
+        "ANSIBLE_NOCOLOR": "1",
+        # Nothing here may reach a cluster.
+        "K8S_AUTH_KUBECONFIG": "/nowhere/kubeconfig",
+    }
+    command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", "localhost,", "-c", "local", "-e", f"@{directory}/variables.yml", str(playbook)]
+    ended = subprocess.run([*command, *arguments], env=environment, cwd=directory, capture_output=True, text=True, timeout=120, check=False)
+    return ended.returncode, ended.stdout + ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("variables", "ids"),
+    [
+        ({}, set()),
+        (
+            {"ai_gateway_providers": [SIMULATED, REAL], "ai_gateway_tiers": TIERS},
+            {"chat:gpt-4", "stream:gpt-4", "key:gpt-4", "forged:gpt-4", "forbidden:org/more:1"},
+        ),
+    ],
+)
+def test_check_mode_skips_every_check(tmp_path: Path, variables: dict[str, t.Any], ids: set[str]) -> None:
+    code, output = play(tmp_path, variables, "--check", "-vvvv")
+    assert code == 0, output
+    assert "changed=0" in output
+    checks = json.loads((tmp_path / "checks.json").read_text())
+    assert {check["status"] for check in checks} == {"skipped"}
+    common = {"gateway", "tokens", "models", "no-token:chat", "no-token:models", "bad-token", "tampered-token", "expired-token", "other-audience"}
+    common |= {"outsider", "unknown-model", "rate-limit", "rate-limit-recovery"}
+    assert {check["id"] for check in checks} == common | ids
+    assert f"{len(checks)} checks: 0 passed, 0 failed, {len(checks)} skipped" in output
+    assert all(check["expected"] and check["name"] for check in checks)
+    assert not (tmp_path / "reports").exists()
+    assert KEY not in output
+
+
+def test_wrong_variables_are_refused_together(tmp_path: Path) -> None:
+    variables = {"ai_gateway_providers": [SIMULATED], "validation_tier": "gold", "validation_models": ["gpt-5"]}
+    code, output = play(tmp_path, variables)
+    assert code == 2
+    for message in (
+        "validation_gateway_url: the gateway has no address yet; run site, or see the status of Gateway ai-gateway/ai-gateway",
+        "validation_tier or validation_rate_limit_tier: no tier is named gold; see ai_gateway_tiers",
+        "validation_models: no model is named gpt-5; see ai_gateway_providers",
+    ):
+        assert message in output
+
+
+def test_the_documented_options_are_the_defaults() -> None:
+    options = yaml.safe_load((ROLE / "meta/argument_specs.yml").read_text())["argument_specs"]["main"]["options"]
+    assert {name: option["default"] for name, option in options.items()} == yaml.safe_load((ROLE / "defaults/main.yml").read_text())
