@@ -15,7 +15,7 @@ description:
   - Returns the answers, and the outcome of each probe as a check that M(egress.ai_gateway.validation_report) takes.
   - A gateway that cannot be reached is an answer that meets no expectation.
   - Tokens and excluded texts are never returned, shown or logged.
-author: Contributors to the egress.ai_gateway project
+author: Contributors to the egress.ai_gateway project (!UNKNOWN)
 extends_documentation_fragment:
   - egress.ai_gateway.attributes
   - egress.ai_gateway.attributes.reader

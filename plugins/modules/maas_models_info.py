@@ -11,7 +11,7 @@ short_description: List the models that a token can use
 version_added: 1.0.0
 description:
   - Returns the models that an AI gateway lists for a token.
-author: Contributors to the egress.ai_gateway project
+author: Contributors to the egress.ai_gateway project (!UNKNOWN)
 extends_documentation_fragment:
   - egress.ai_gateway.attributes
   - egress.ai_gateway.attributes.reader

@@ -14,7 +14,7 @@ description:
   - The user becomes a ServiceAccount in the namespace of the tier, C(<instance>-tier-<tier>), and the token is a token of it for the audience
     C(<instance>-sa). The ServiceAccount's name is the user's, reduced to what a DNS label may hold, with eight digits of its SHA-1.
   - The result holds the token. Set C(no_log=true) on the task.
-author: Contributors to the egress.ai_gateway project
+author: Contributors to the egress.ai_gateway project (!UNKNOWN)
 extends_documentation_fragment:
   - egress.ai_gateway.attributes
   - kubernetes.core.k8s_auth_options

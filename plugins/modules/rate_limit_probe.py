@@ -15,7 +15,7 @@ description:
     it passes too. With a limit of 100 tokens and 30 tokens a call, four calls pass.
   - Waits at the start for the next window where too little is left of the current one, and spends the limit once more where a window ended meanwhile.
   - The token's user must not have spent anything in the window, so use one of its own.
-author: Contributors to the egress.ai_gateway project
+author: Contributors to the egress.ai_gateway project (!UNKNOWN)
 extends_documentation_fragment:
   - egress.ai_gateway.attributes
   - egress.ai_gateway.attributes.reader

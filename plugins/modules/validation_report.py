@@ -13,7 +13,7 @@ description:
   - Writes a report of checks into a directory, as C(<name>.json), C(<name>.xml) for CI and C(<name>.html) for people, and shows it as a table on the
     terminal.
   - The three are written together or not at all. The JSON holds C(cluster), C(gateway_url), C(finished), C(counts) and C(checks).
-author: Contributors to the egress.ai_gateway project
+author: Contributors to the egress.ai_gateway project (!UNKNOWN)
 extends_documentation_fragment:
   - egress.ai_gateway.attributes
 attributes:
