@@ -56,7 +56,8 @@ def host_faults(host: Host, needs: Needs) -> list[str]:
     if host.system != "Linux":
         return [f"the system is {host.system}: the embedded cluster runs on Linux; use inventories/kind or inventories/kubernetes elsewhere"]
     if "debian" not in host.distributions:
-        faults.append(f"the distribution is {host.distributions[0] if host.distributions else 'unknown'}: packages are installed from Debian or a relative of it")
+        found = host.distributions[0] if host.distributions else "unknown"
+        faults.append(f"the distribution is {found}: packages are installed from Debian or a relative of it")
     if host.user != 0:
         faults.append(f"the user is {host.user} and not root: namespaces and mounts need it; run as root or set ansible_become: true")
     else:
@@ -97,7 +98,8 @@ def network_faults(network: Network, addresses: t.Iterable[tuple[str, str]], run
         return faults
     link = parsed["host_address"].network
     node = parsed.get("node_address")
-    if node is not None and (node not in link or node == parsed["host_address"].ip or (link.prefixlen < 31 and node in (link.network_address, link.broadcast_address))):
+    taken = {parsed["host_address"].ip} | ({link.network_address, link.broadcast_address} if link.prefixlen < 31 else set())
+    if node is not None and (node not in link or node in taken):
         faults.append(f"{prefix}node_address: {node} is not another host of {link}, the network of {prefix}host_address")
     networks = {"host_address": link} | {name: parsed[name] for name in ("pod_subnet", "service_subnet") if name in parsed}
     names = list(networks)
@@ -111,7 +113,9 @@ def network_faults(network: Network, addresses: t.Iterable[tuple[str, str]], run
             if not running and found.version == 4 and found != parsed["host_address"]:
                 faults.append(f"{prefix}interface: {interface} exists and has the address {address}; choose another name")
         elif found.version == 4 and found.network.overlaps(link):
-            faults.append(f"{prefix}host_address: {link} collides with {address} of interface {interface}; choose a free network, and {prefix}node_address in it")
+            faults.append(
+                f"{prefix}host_address: {link} collides with {address} of interface {interface}; choose a free network, and {prefix}node_address in it"
+            )
     return faults
 
 
@@ -145,8 +149,8 @@ def read_host(directories: t.Iterable[str]) -> Host:
         controllers.append("cpu")
     free = {}
     for directory in directories:
-        found = os.statvfs(_existing(directory))
-        free[directory] = found.f_bavail * found.f_frsize
+        disk = os.statvfs(_existing(directory))
+        free[directory] = disk.f_bavail * disk.f_frsize
     return Host(
         system=os.uname().sysname,
         distributions=(release.get("ID", ""), *release.get("ID_LIKE", "").split()),

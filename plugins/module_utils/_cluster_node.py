@@ -9,6 +9,7 @@ directories, the control groups under one name and a few kernel settings that ku
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import fcntl
@@ -380,8 +381,8 @@ class NodeManager:
             self.changes += [f"images of {path}" for path in missing]
             return
         started = time.monotonic()
-        kubelet_was_running = self._supervisor_state().get(KUBELET) == "RUNNING"
-        making = None if initialized else self._start_kubeadm(kubeadm, configuration)
+        again = self.initialized()
+        making = None if initialized else self._start_kubeadm(kubeadm, configuration, skip=("addon/coredns",) if again else ())
         try:
             for path in (path for path in first if path in missing):
                 self.say(f"importing images: {os.path.basename(path)}")
@@ -399,9 +400,10 @@ class NodeManager:
                 self.say("kubeadm: waiting for the API server")
                 if making.wait():
                     raise ClusterNodeError(f"kubeadm failed; all it said is in {self.node.directory}/log/kubeadm.log:\n{self._log_tail('kubeadm.log')}")
-                if kubelet_was_running:
-                    # It may have been given another configuration.
+                if again:
+                    # It was running, or started, with what kubeadm wrote the time before.
                     self.ensure_programs([KUBELET], [KUBELET])
+                    self._replace_coredns(kubeadm, configuration)
                 _write(record, fingerprint, 0o644)
                 self.seconds["kubeadm"] = round(time.monotonic() - started, 1)
         finally:
@@ -415,12 +417,19 @@ class NodeManager:
             self.changes.append(f"file {self.node.kubeconfig}")
             _write(self.node.kubeconfig, content, 0o600)
 
-    def _start_kubeadm(self, kubeadm: str, configuration: str) -> subprocess.Popen[bytes]:
+    def _start_kubeadm(self, kubeadm: str, configuration: str, skip: t.Sequence[str]) -> subprocess.Popen[bytes]:
         self.say("kubeadm: making the control plane")
-        command = [kubeadm, "init", f"--config={configuration}", "--skip-phases=preflight,show-join-command"]
+        # Its checks are those of a whole machine; those of this one were made before.
+        command = [kubeadm, "init", f"--config={configuration}", f"--skip-phases={','.join(['preflight', 'show-join-command', *skip])}"]
         path = os.path.join(self.node.directory, "log", "kubeadm.log")
         with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as log:
             return subprocess.Popen(self.enter(command), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+
+    def _replace_coredns(self, kubeadm: str, configuration: str) -> None:
+        """Install CoreDNS over one that is there. kubeadm migrates the configuration of versions it knows and refuses others, so it is given none."""
+        delete = ["delete", "configmap", "coredns", "--namespace=kube-system", "--ignore-not-found"]
+        _run([os.path.join(self.node.directory, "bin", "kubectl"), f"--kubeconfig={self.node.admin_kubeconfig}", *delete])
+        _run(self.enter([kubeadm, "init", "phase", "addon", "coredns", f"--config={configuration}"]))
 
     def initialized(self) -> bool:
         """Whether kubeadm has once finished here, so that there is something to keep."""
@@ -457,7 +466,8 @@ class NodeManager:
 
         if not self._wait(ready, wait_timeout, interval=0.5):
             raise ClusterNodeError(
-                f"the cluster is not ready after {wait_timeout:.0f} s: {'; '.join(pending)}. Logs are in {self.node.directory}/log and {self.node.directory}/var/log/pods"
+                f"the cluster is not ready after {wait_timeout:.0f} s: {'; '.join(pending)}. "
+                f"Logs are in {self.node.directory}/log and {self.node.directory}/var/log/pods"
             )
         self.seconds["ready"] = round(time.monotonic() - started, 1)
 
@@ -511,7 +521,8 @@ class NodeManager:
     def _cgroup_directories(self) -> list[str]:
         if os.path.exists(os.path.join(CGROUPS, "cgroup.controllers")):
             return [os.path.join(CGROUPS, self.node.name)]
-        return [os.path.join(CGROUPS, controller, self.node.name) for controller in sorted(os.listdir(CGROUPS)) if not os.path.islink(os.path.join(CGROUPS, controller))]
+        controllers = [name for name in sorted(os.listdir(CGROUPS)) if not os.path.islink(os.path.join(CGROUPS, name))]
+        return [os.path.join(CGROUPS, name, self.node.name) for name in controllers]
 
     def _make_cgroups(self) -> None:
         for folder in self._cgroup_directories():
@@ -527,10 +538,8 @@ class NodeManager:
         def removed() -> bool:
             for top in self._cgroup_directories():
                 for folder, _folders, _files in os.walk(top, topdown=False):
-                    try:
+                    with contextlib.suppress(OSError):
                         os.rmdir(folder)
-                    except OSError:
-                        pass
             return not any(os.path.exists(top) for top in self._cgroup_directories())
 
         if not self._wait(removed, 10):

@@ -143,7 +143,8 @@ def plan(upstream: Upstream, cache: str) -> Plan:
                 digest.update(f"{name}\0".encode() + hashlib.sha256(content.read()).digest())
     except OSError as error:
         raise GoToolsError(f"upstream {upstream.name}: cannot read {error.filename}: {error.strerror}") from error
-    digest.update(json.dumps([upstream.ldflags, BUILD_FLAGS, BUILD_ENVIRONMENT, [dataclasses.astuple(copy) for copy in upstream.copies], os.uname().machine]).encode())
+    copies = [dataclasses.astuple(copy) for copy in upstream.copies]
+    digest.update(json.dumps([upstream.ldflags, BUILD_FLAGS, BUILD_ENVIRONMENT, copies, os.uname().machine]).encode())
     directory = os.path.join(cache, "bin", f"{upstream.name}-{module.version}-{digest.hexdigest()[:12]}")
     return Plan(upstream=upstream, module=module, directory=directory)
 
@@ -258,6 +259,6 @@ def _copy_readable(source: str, target: str) -> None:
         return
     shutil.copytree(source, target, copy_function=shutil.copyfile)
     for folder, _folders, files in os.walk(target):
-        os.chmod(folder, 0o755)
+        os.chmod(folder, 0o755)  # noqa: S103 - charts are for all to read
         for name in files:
             os.chmod(os.path.join(folder, name), 0o644)

@@ -231,9 +231,8 @@ def _write_layer(image: Image, path: str, wheels: t.Mapping[str, str]) -> None:
                         _add(layer, file.dest.lstrip("/"), os.path.getsize(file.src), content, file.mode)
                     continue
                 folder = wheels[file.wheel]
-                with zipfile.ZipFile(os.path.join(folder, os.listdir(folder)[0])) as opened:
-                    with opened.open(file.src) as member:
-                        _add(layer, file.dest.lstrip("/"), opened.getinfo(file.src).file_size, member, file.mode)
+                with zipfile.ZipFile(os.path.join(folder, os.listdir(folder)[0])) as opened, opened.open(file.src) as member:
+                    _add(layer, file.dest.lstrip("/"), opened.getinfo(file.src).file_size, member, file.mode)
             except (OSError, KeyError, IndexError) as error:
                 raise ImageArchivesError(f"image {image.name}: cannot read {file.src}{f' of wheel {file.wheel}' if file.wheel else ''}: {error}") from error
 

@@ -95,7 +95,6 @@ import json
 import os
 
 from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.egress.ai_gateway.plugins.module_utils._cluster_host import GIB, Needs, Network, change_faults, host_faults, network_faults, read_host
 
 #: The control plane, the gateway's components and room to breathe.
@@ -148,7 +147,8 @@ def _addresses(module: AnsibleModule) -> list[tuple[str, str]]:
     code, output, _error = module.run_command([program, "-json", "address", "show"])
     if code:
         return []
-    return [(link["ifname"], f"{entry['local']}/{entry['prefixlen']}") for link in json.loads(output) if "ifname" in link for entry in link.get("addr_info", [])]
+    links = [link for link in json.loads(output) if "ifname" in link]
+    return [(link["ifname"], f"{entry['local']}/{entry['prefixlen']}") for link in links for entry in link.get("addr_info", [])]
 
 
 def _configuration(directory: str) -> str | None:

@@ -162,7 +162,6 @@ import os
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.egress.ai_gateway.plugins.module_utils._cluster_node import (
     CONTAINERD,
     KUBELET,
@@ -199,7 +198,11 @@ ARGUMENT_SPEC = {
         "type": "list",
         "elements": "dict",
         "default": [],
-        "options": {"source": {"type": "path", "required": True}, "path": {"type": "str", "required": True}, "restarts": {"type": "str", "choices": ["containerd", "kubelet", "node"]}},
+        "options": {
+            "source": {"type": "path", "required": True},
+            "path": {"type": "str", "required": True},
+            "restarts": {"type": "str", "choices": ["containerd", "kubelet", "node"]},
+        },
     },
     "kubeadm": {"type": "path"},
     "kubectl": {"type": "path"},
@@ -233,10 +236,12 @@ def present(manager: NodeManager, options: dict) -> None:
         manager.wait_for_containerd()
     manager.seconds["containerd"] = round(time.monotonic() - started, 1)
     configuration = below(options["kubeadm_configuration"])
+    # kubeadm's configuration, and the patches beside it.
+    given = [item["content"] for item in options["files"] if item["path"].startswith(os.path.splitext(options["kubeadm_configuration"])[0])]
     manager.provision(
         kubeadm=options["kubeadm"],
         configuration=configuration,
-        fingerprint=fingerprint(options["kubeadm"], *(item["content"] for item in options["files"] if below(item["path"]).startswith(os.path.dirname(configuration) + "/kubeadm"))),
+        fingerprint=fingerprint(options["kubeadm"], *given),
         first=options["control_plane_archives"],
         rest=options["image_archives"],
     )

@@ -7,7 +7,16 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from ansible_collections.egress.ai_gateway.plugins.module_utils._cluster_host import GIB, Host, Needs, Network, change_faults, host_faults, network_faults, read_host
+from ansible_collections.egress.ai_gateway.plugins.module_utils._cluster_host import (
+    GIB,
+    Host,
+    Needs,
+    Network,
+    change_faults,
+    host_faults,
+    network_faults,
+    read_host,
+)
 
 HOST = Host(
     system="Linux",
@@ -29,7 +38,7 @@ def test_sufficient_host_has_no_faults():
 
 
 @pytest.mark.parametrize(
-    "change,message",
+    ("change", "message"),
     [
         ({"system": "Darwin"}, "the system is Darwin"),
         ({"distributions": ("fedora",)}, "the distribution is fedora"),
@@ -57,7 +66,7 @@ def test_free_network_has_no_faults():
 
 
 @pytest.mark.parametrize(
-    "change,addresses,message",
+    ("change", "addresses", "message"),
     [
         ({"interface": "much-too-long-name"}, [], "embedded_cluster_interface: 'much-too-long-name'"),
         ({"host_address": "10.245.0.300/30"}, [], "embedded_cluster_host_address: "),
@@ -88,4 +97,4 @@ def test_this_machine_can_be_read(tmp_path):
     host = read_host([str(tmp_path / "not" / "there")])
     assert host.system == "Linux"
     assert host.memory_available > 0
-    assert list(host.disk_free.values())[0] > 0
+    assert next(iter(host.disk_free.values())) > 0

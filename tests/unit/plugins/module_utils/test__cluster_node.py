@@ -152,7 +152,7 @@ def listed_deployment(available, generation=1, observed=1):
 
 
 @pytest.mark.parametrize(
-    "objects,pending",
+    ("objects", "pending"),
     [
         ([listed_node("True"), listed_deployment(1)], []),
         ([], ["a Node", "a Deployment"]),

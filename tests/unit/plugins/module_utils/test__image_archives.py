@@ -11,7 +11,16 @@ import tarfile
 import zipfile
 
 import pytest
-from ansible_collections.egress.ai_gateway.plugins.module_utils._image_archives import Archive, Base, File, Image, ImageArchivesError, Wheel, archive_path, write_archive
+from ansible_collections.egress.ai_gateway.plugins.module_utils._image_archives import (
+    Archive,
+    Base,
+    File,
+    Image,
+    ImageArchivesError,
+    Wheel,
+    archive_path,
+    write_archive,
+)
 
 BASES = {"debian": Base("debian", "bookworm", ("python3",))}
 WHEELS = {"envoy": Wheel("envoy", "envoy==1.0", ("sha256:0",))}
@@ -103,7 +112,7 @@ def test_name_in_the_cache_follows_the_inputs(tmp_path, program):
 
 
 @pytest.mark.parametrize(
-    "image,message",
+    ("image", "message"),
     [
         (Image("x/y:1", base="alpine"), "image x/y:1: base 'alpine' is not one of the bases \\(debian\\)"),
         (Image("x/y:1", files=(File("a", "/a", wheel="nginx"),)), "image x/y:1: wheel 'nginx' is not one of the wheels \\(envoy\\)"),
