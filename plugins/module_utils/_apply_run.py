@@ -458,10 +458,11 @@ class Run:
     def _record(self, item: Desired, status: int, after: Body) -> None:
         identity = item.reference.identity
         before = self._live.get(identity)
-        if status == 201:
+        if status == 201 or before is None:
+            # Without a 201 when the answer to the first try was lost.
             before = None
             self.outcome.created.append(item.reference)
-        elif before is not None and self._is_same(before, after):
+        elif self._is_same(before, after):
             self.outcome.unchanged.append(item.reference)
         else:
             self.outcome.updated.append(item.reference)
@@ -555,7 +556,7 @@ class Run:
                 self.outcome.deleted.extend(member.reference for member in found)
             self.outcome.parent_deleted = parent is not None
             return
-        self._delete(members, ())
+        self._delete(members, (), dependents=True)
         if parent:
             self._delete_parent()
 
@@ -581,16 +582,17 @@ class Run:
                 raise self._refused(f"deleting the set's parent object ConfigMap {self._identity}", error) from error
         self.outcome.parent_deleted = True
 
-    def _delete(self, members: t.Sequence[Member], staying: t.Collection[Identity]) -> None:
+    def _delete(self, members: t.Sequence[Member], staying: t.Collection[Identity], dependents: bool = False) -> None:
         """Delete ``members`` phase after phase, last written first, and wait for each phase to be gone.
 
         :param staying: members that are not to be deleted; a collection that holds one is deleted object by object.
+        :param dependents: a workload is gone only when its pods are.
         """
         deadline = time.monotonic() + self._options.wait_timeout
         for number, found in in_phases(members, lambda member: member.reference.group_kind, removal=True):
             self.say(f"deleting {len(found)} {phase_title(number)}")
             self._record_deletions(found)
-            self._request_deletions(found, staying)
+            self._request_deletions(found, staying, "Foreground" if dependents and self._options.wait else "Background")
             self.outcome.deleted.extend(member.reference for member in found)
             if self._options.wait:
                 self._waiter.gone(functools.partial(self._still_there, found), deadline)
@@ -599,14 +601,14 @@ class Run:
         if self._options.diff_mode:
             self.outcome.diff.extend(submitted_diff(str(member.reference), member.body, None) for member in members)
 
-    def _request_deletions(self, members: t.Sequence[Member], staying: t.Collection[Identity]) -> None:
+    def _request_deletions(self, members: t.Sequence[Member], staying: t.Collection[Identity], workloads: str) -> None:
         collections: dict[tuple[ResourceType, str], list[Member]] = {}
         for member in members:
             collections.setdefault((member.type, member.reference.namespace), []).append(member)
         stay = {(identity[0], identity[1], identity[2]) for identity in staying if self._owner(self._live.get(identity, {"metadata": {}}))}
         requests: list[tuple[str, dict[str, str], Body, str]] = []
         for (resource_type, namespace), found in collections.items():
-            propagation = "Foreground" if self._options.wait and resource_type.group_kind in _OWNERS else "Background"
+            propagation = workloads if resource_type.group_kind in _OWNERS else "Background"
             options = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": propagation}
             whole = (*resource_type.group_kind, namespace) not in stay
             if whole and len(found) > 1 and "deletecollection" in resource_type.verbs:
@@ -657,8 +659,8 @@ class Run:
                 if cause.get("reason") == "FieldManagerConflict"
             )
             return f"{title}: {owned}; leave the field out, or take it with force_conflicts: true"
-        message = self.mask.text(error.message, secret=item.reference.group_kind == GroupKind("", "Secret"))
-        if "field is immutable" in message or "Forbidden: updates to" in message:
+        message = _shortened(self.mask.text(error.message, secret=item.reference.group_kind == GroupKind("", "Secret")))
+        if "field is immutable" in error.message or "Forbidden: updates to" in error.message:
             message += "; such a field changes only with a new object: delete this one, or give the manifest another name, and run again"
         return f"{title}: {message}"
 
@@ -667,6 +669,12 @@ def _some(items: t.Sequence[t.Any], most: int = 3) -> str:
     """The first of ``items`` and how many more there are."""
     more = f" and {len(items) - most} more" if len(items) > most else ""
     return ", ".join(str(item) for item in items[:most]) + more
+
+
+def _shortened(message: str, most: int = 600) -> str:
+    """``message`` without its middle when it is long: the API server quotes whole templates between the field and what is wrong with it."""
+    half = most // 2
+    return message if len(message) <= most else f"{message[:half]} … {message[-half:]}"
 
 
 def _lines(failures: t.Sequence[str], most: int = 20) -> str:

@@ -226,8 +226,9 @@ class Waiter:
                 )
             except ApiError:
                 continue
-            text = str(answer.body.get("text", ""))
-            if text.strip():
+            text = str(answer.body.get("text", "")).strip()
+            # The container runtime has dropped the log already, which kubelet says in its place.
+            if text and not text.startswith("unable to retrieve container logs"):
                 return text.splitlines()
         return []
 

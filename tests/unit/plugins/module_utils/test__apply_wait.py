@@ -40,6 +40,7 @@ class Cluster:
     def __init__(self, changes: t.Sequence[dict[str, t.Any]] = (), **collections: list[dict[str, t.Any]]) -> None:
         self.collections = collections
         self.changes = changes
+        self.lost_logs = False
         self.queries: list[dict[str, str]] = []
 
     def pages(self, resource_type: ResourceType, namespace: str, query: dict[str, str]) -> t.Iterator[tuple[str, list[dict[str, t.Any]]]]:
@@ -56,8 +57,10 @@ class Cluster:
 
     def request(self, method: str, path: str, query: dict[str, t.Any], accept: str) -> Answer:
         assert path == "/api/v1/namespaces/shop/pods/web-1/log"
-        if query["previous"] == "false":
-            raise ApiError(400, "BadRequest", "waiting to start")
+        if query["previous"] == "true":
+            if self.lost_logs:
+                raise ApiError(400, "BadRequest", "previous terminated container not found")
+            return Answer(200, {"text": "unable to retrieve container logs for containerd://1"})
         return Answer(200, {"text": "starting\nno such table\n"})
 
 
