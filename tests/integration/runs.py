@@ -58,5 +58,5 @@ def playbook(name: str | pathlib.Path, *arguments: str, **variables: str) -> dic
     assert list(recap) == ["embedded"], f"the run was not one on the embedded cluster: {recap}"
     counts = recap["embedded"]
     assert counts["ok"] > 0
-    assert counts["failed"] == counts["unreachable"] == counts["ignored"] == 0
+    assert counts["failed"] == counts["unreachable"] == 0
     return counts
