@@ -110,7 +110,7 @@ seealso:
     link: https://github.com/kubernetes/enhancements/tree/master/keps/sig-cli/3659-kubectl-apply-prune
   - module: kubernetes.core.k8s
 author:
-  - Contributors to the egress.ai_gateway project (@egress-ai-gateway)
+  - Contributors to the egress.ai_gateway project (!UNKNOWN)
 """
 
 EXAMPLES = r"""

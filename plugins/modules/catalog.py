@@ -16,7 +16,7 @@ description:
   - Reports all faults at once, each with the path of the variable and what to write instead. Paths begin with C(ai_gateway_), as the
     options are the variables of the role P(egress.ai_gateway.ai_gateway#role) without that prefix. That role documents their keys.
   - Returns, shows and logs no value of a credential.
-author: Contributors to the egress.ai_gateway project
+author: Contributors to the egress.ai_gateway project (!UNKNOWN)
 attributes:
   check_mode:
     description: Runs in check mode as it does otherwise.

@@ -12,7 +12,6 @@ import typing as t
 
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
-
 from ansible_collections.egress.ai_gateway.plugins.module_utils._progress import PROGRESS_FILE_VARIABLE
 
 display = Display()
