@@ -52,11 +52,16 @@ def run(*command: str | pathlib.Path, **variables: str) -> str:
     return "".join(lines)
 
 
-def playbook(name: str | pathlib.Path, *arguments: str, **variables: str) -> dict[str, int]:
-    """Run a playbook on the embedded cluster, `variables` in its environment, and return the counts of its recap."""
-    (recap,) = recaps(run("ansible-playbook", "--inventory", INVENTORY, *arguments, name, **variables))
+def playbook(name: str | pathlib.Path, *arguments: str, reaches: str = "", **variables: str) -> int:
+    """Run a playbook on the embedded cluster, `variables` in its environment, and return how many tasks changed something.
+
+    The run must have come to a task whose title begins with `reaches`.
+    """
+    output = run("ansible-playbook", "--inventory", INVENTORY, *arguments, name, **variables)
+    (recap,) = recaps(output)
     assert list(recap) == ["embedded"], f"the run was not one on the embedded cluster: {recap}"
     counts = recap["embedded"]
     assert counts["ok"] > 0
     assert counts["failed"] == counts["unreachable"] == 0
-    return counts
+    assert f"TASK [{reaches}" in output
+    return counts["changed"]
