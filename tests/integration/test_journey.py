@@ -13,6 +13,7 @@ import pathlib
 import shutil
 import typing as t
 
+import faults
 import machine
 import objects
 import openai
@@ -109,6 +110,15 @@ def test_the_openai_sdk_understands_refusals(client: openai.OpenAI) -> None:
         client.chat.completions.create(model="no-such-model", messages=[{"role": "user", "content": "Hello"}])
     with pytest.raises(openai.AuthenticationError):
         client.with_options(api_key="not-a-token").models.list()
+
+
+@pytest.mark.parametrize("name", ["kubelet", "containerd", "kube-apiserver"])
+def test_a_killed_process_comes_back_during_traffic(client: openai.OpenAI, name: str) -> None:
+    recovery = faults.kill_during_traffic(name, client, patience=60)
+    print(f"{name}: back after {recovery.seconds} s; requests: {recovery.requests}")
+    assert set(recovery.requests_afterwards) == {"200"}
+    # The proxies, and the decisions that the policies have at hand, need none of these processes.
+    assert recovery.requests["200"] >= 0.9 * sum(recovery.requests.values())
 
 
 def test_teardown_in_check_mode_changes_nothing() -> None:

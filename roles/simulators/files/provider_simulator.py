@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # Copyright: Contributors to the egress.ai_gateway project
 # SPDX-License-Identifier: GPL-3.0-or-later
 
