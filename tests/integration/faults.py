@@ -65,11 +65,12 @@ class Recovery:
 
 
 def processes(name: str) -> set[int]:
-    """Return the ids of the embedded cluster's processes whose program is `name`."""
+    """Return the ids of the embedded cluster's processes whose program is `name`: those in another network namespace than ours."""
+    ours = os.readlink("/proc/self/ns/net")
     found = set()
     for directory in pathlib.Path("/proc").glob("[0-9]*"):
         try:
-            if os.path.basename(os.readlink(directory / "exe")) == name and "/egress-ai-gateway" in (directory / "cgroup").read_text(encoding="utf-8"):
+            if os.path.basename(os.readlink(directory / "exe")) == name and os.readlink(directory / "ns/net") != ours:
                 found.add(int(directory.name))
         except OSError:
             continue  # It has ended, or is the kernel's.
