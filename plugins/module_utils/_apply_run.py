@@ -570,8 +570,13 @@ class Run:
                 for _version, items in self._api.pages(resource_type, member.reference.name, {"labelSelector": ID_LABEL}, names_only=True):
                     names = [body["metadata"]["name"] for body in items if body["metadata"]["labels"][ID_LABEL] != self._identity.id]
                     lines += [f"{member.reference} cannot be deleted: it holds the parent object of set {member.reference.name}/{name}" for name in names]
-        if lines:
-            raise ApplySetError("\n".join([*lines, "remove those sets first (state: absent), or keep the namespace in this one"]))
+        if not lines:
+            return
+        message = "\n".join([*lines, "remove those sets first (state: absent), or keep the namespace in this one"])
+        if not self._options.check_mode:
+            raise ApplySetError(message)
+        # In a check of several removals, the sets that go before this one are still there.
+        self.outcome.warnings.append(message)
 
     def _delete_parent(self) -> None:
         """Delete the parent object, unless it went with its namespace."""
