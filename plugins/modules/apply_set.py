@@ -245,18 +245,21 @@ def main() -> None:
     manifests = params["manifests"] if isinstance(params["manifests"], list) else [params["manifests"]]
     module.no_log_values = hidden_values(params)
     params["manifests"] = f"{len(manifests)} manifests, not shown"
-    if isinstance(params.get("kubeconfig"), dict):
-        params["kubeconfig"] = "not shown"
     for option in ("wait_timeout", "parallel"):
         if params[option] < 1:
             module.fail_json(msg=f"{option} is {params[option]}; give a number of at least 1")
     identity = SetIdentity(params["name"], params["namespace"])
+    api, failure = None, ""
     try:
         api = connect(module, params["parallel"])
     except ImportError as error:
         module.fail_json(msg=f"{missing_required_lib('kubernetes')} ({error})")
     except ConnectionSettingsError as error:
-        module.fail_json(msg=str(error))
+        failure = str(error)
+    if isinstance(params["kubeconfig"], dict):
+        params["kubeconfig"] = "not shown"
+    if api is None:
+        module.fail_json(msg=failure)
     options = Options(
         prune=params["prune"],
         wait=params["wait"],
@@ -269,7 +272,6 @@ def main() -> None:
     progress = Progress()
     run = Run(api, identity, options, lambda line: progress.say(run.mask.text(line)))
     api.say = run.say
-    failure = None
     try:
         if params["state"] == "present":
             run.present(manifests)
@@ -286,7 +288,7 @@ def main() -> None:
     }
     if module._diff:
         result["diff"] = outcome.diff
-    if failure is not None:
+    if failure:
         module.fail_json(msg=f"set {identity}: {failure}", **result)
     module.exit_json(**result)
 

@@ -8,7 +8,9 @@ import json
 import typing as t
 from pathlib import Path
 
+import pytest
 import yaml
+from ansible_collections.egress.ai_gateway.plugins.module_utils import _apply_api
 from ansible_collections.egress.ai_gateway.plugins.modules import apply_set
 from ansible_collections.kubernetes.core.plugins.module_utils.args_common import AUTH_ARG_SPEC
 
@@ -37,9 +39,7 @@ def test_only_credentials_are_hidden_of_the_options() -> None:
     assert apply_set.hidden_values({"kubeconfig": "/etc/kubeconfig"}) == set()
 
 
-def test_a_failure_shows_no_manifest(run_module: t.Callable[..., dict[str, t.Any]], monkeypatch: t.Any) -> None:
-    from ansible_collections.egress.ai_gateway.plugins.module_utils import _apply_api
-
+def test_a_failure_shows_no_manifest(run_module: t.Callable[..., dict[str, t.Any]], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_apply_api, "FIRST_ANSWER_SECONDS", 0.1)
     result = run_module("apply_set", {"name": "a", "namespace": "b", "manifests": [SECRET], "host": NOWHERE, "api_key": "t0ken-value"})
     assert result["failed"]
@@ -65,3 +65,19 @@ def test_a_kubeconfig_that_does_not_exist_is_named(run_module: t.Callable[..., d
     result = run_module("apply_set", {"name": "a", "namespace": "b", "kubeconfig": path, "state": "absent"})
     assert result["failed"]
     assert f"cannot read how to reach the cluster from kubeconfig {path}" in result["msg"]
+
+
+def test_a_kubeconfig_given_as_a_mapping_is_used_and_not_shown(run_module: t.Callable[..., dict[str, t.Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_apply_api, "FIRST_ANSWER_SECONDS", 0.1)
+    kubeconfig = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "prod", "cluster": {"server": NOWHERE}}],
+        "users": [{"name": "me", "user": {"token": "t0ken-value"}}],
+        "contexts": [{"name": "prod", "context": {"cluster": "prod", "user": "me"}}],
+        "current-context": "prod",
+    }
+    result = run_module("apply_set", {"name": "a", "namespace": "b", "kubeconfig": kubeconfig, "state": "absent"})
+    assert f"no answer from the API server {NOWHERE}" in result["msg"]
+    assert result["invocation"]["module_args"]["kubeconfig"] == "not shown"
+    assert "t0ken-value" not in json.dumps(result)
