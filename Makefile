@@ -72,11 +72,14 @@ lint: $(READY) ## Run the linters
 units: $(READY) ## Run the unit tests
 	pytest tests/unit
 
-package: $(READY) ## Build the collection, install it elsewhere and load it from there
+.PHONY: built
+built: $(READY)
 	scripts/package
+
+package: built ## Build the collection, install it elsewhere and load it from there
 	pytest tests/package
 
-sanity: package ## Run ansible-test sanity on the built collection
+sanity: built ## Run ansible-test sanity on the built collection
 	scripts/sanity
 
 integration: $(READY) ## Run the journey of a gateway, from no cluster to no cluster
