@@ -31,7 +31,16 @@ WINDOWS = {"1s": "Second", "1m": "Minute", "1h": "Hour", "24h": "Day"}
 
 INPUTS = ("platform", "stack", "policy_engine", "namespace", "instance", "simulators_namespace", "providers", "models", "tiers")
 # Variables of the role that are not part of the catalogue, and the fact it sets.
-OTHER_VARIABLES = ("kubeconfig", "context", "helm_binary", "upstream_directory", "catalog")
+OTHER_VARIABLES = (
+    "kubeconfig",
+    "context",
+    "helm_binary",
+    "upstream_directory",
+    "envoy_gateway_namespace",
+    "authorino_namespace",
+    "controller_name",
+    "catalog",
+)
 
 SIMULATOR_PORT = 8000
 SIMULATOR_SUFFIX = "-simulator"
