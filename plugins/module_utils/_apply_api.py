@@ -43,6 +43,9 @@ _SILENT_SECONDS = 2.0
 #: Objects of one page of a list.
 PAGE = 500
 
+#: The API server's words for manifests that do not fit their schema: these it answers with 500.
+_MISFITS = ("failed to create typed patch object", "failed to convert new object")
+
 _CONNECT_TIMEOUT = 10.0
 _READ_TIMEOUT = 90.0
 
@@ -79,7 +82,7 @@ def is_transient(error: ApiError, unserved_too: bool = False) -> bool:
     :param unserved_too: the kind has just been established, so its path may still be unknown.
     """
     if error.status in (0, 429) or error.status >= 500:
-        return True
+        return not error.message.startswith(_MISFITS)
     if error.status == 409:
         # A race with another writer, or with the creation of the same object.
         return not error.is_field_conflict and error.reason in ("Conflict", "AlreadyExists")

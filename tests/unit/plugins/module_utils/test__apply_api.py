@@ -107,6 +107,17 @@ def test_a_path_not_served_yet_is_transient_only_when_expected_soon() -> None:
     assert not is_transient(error_of(404, refusal(404, "NotFound").data, {}), unserved_too=True)
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        "failed to create typed patch object (default/typo; /v1, Kind=ConfigMap): .dota: field not declared in schema",
+        "failed to convert new object (default/typo; /v1, Kind=Secret) to proper version: illegal base64 data at input byte 4",
+    ],
+)
+def test_a_manifest_that_does_not_fit_its_schema_is_not_tried_again(message: str) -> None:
+    assert not is_transient(ApiError(500, "", message))
+
+
 def test_lost_connections_and_overload_are_survived(pauses: list[float]) -> None:
     pool = Pool(Answer(200, {}), LOST, Answer(429, b"", {"Retry-After": "2"}), refusal(500, "InternalError"), Answer(200, {"ok": True}))
     client = api(pool)
