@@ -29,15 +29,26 @@ RENDERED_BACKEND_KINDS: tuple[str, ...] = ()
 # A rate limit service counts in whole units; Gateway API writes a day as 24h.
 WINDOWS = {"1s": "Second", "1m": "Minute", "1h": "Hour", "24h": "Day"}
 
-INPUTS = ("platform", "stack", "policy_engine", "namespace", "instance", "simulators_namespace", "providers", "models", "tiers")
+INPUTS = (
+    "platform",
+    "stack",
+    "policy_engine",
+    "namespace",
+    "instance",
+    "simulators_namespace",
+    "envoy_gateway_namespace",
+    "authorino_namespace",
+    "providers",
+    "models",
+    "tiers",
+    "allow_empty",
+)
 # Variables of the role that are not part of the catalogue, and the fact it sets.
 OTHER_VARIABLES = (
     "kubeconfig",
     "context",
     "helm_binary",
     "upstream_directory",
-    "envoy_gateway_namespace",
-    "authorino_namespace",
     "controller_name",
     "catalog",
 )
@@ -465,6 +476,10 @@ def build(inputs: Mapping[str, t.Any], defined: Iterable[str] = ()) -> Catalog:
     simulators_namespace = root.text("simulators_namespace", _LABEL, "external-models")
     if namespace and namespace == simulators_namespace:
         root.fault("simulators_namespace", f"{_quote(namespace)} is the gateway's own namespace", "write another: it goes away with the simulators")
+    controllers = [root.text("envoy_gateway_namespace", _LABEL, "envoy-gateway-system"), root.text("authorino_namespace", _LABEL, "authorino")]
+    for key, name in (("namespace", namespace), ("simulators_namespace", simulators_namespace)):
+        if name and name in controllers:
+            root.fault(key, f"{_quote(name)} is a namespace of the controllers", "write another: each set of objects has its own")
 
     provider_entries: list[tuple[_Entry, Provider, list[tuple[_Entry, ProviderModel]]]] = []
     for entry in root.entries("providers", ("name", "schema", "simulated", "endpoint", "credential", "models")):
@@ -474,8 +489,13 @@ def build(inputs: Mapping[str, t.Any], defined: Iterable[str] = ()) -> Catalog:
     models = _models(root, provider_entries, namespace)
     tiers = _tiers(root, instance, [model.name for model in models])
     for path, tier in tiers:
-        if tier.namespace in (namespace, simulators_namespace):
-            faults.append(Fault(path, f"its namespace {tier.namespace} is the gateway's or the simulators'", "rename the tier or that namespace"))
+        if tier.namespace in (namespace, simulators_namespace, *controllers):
+            faults.append(Fault(path, f"its namespace {tier.namespace} has another use already", "rename the tier or that namespace"))
+    if not root.flag("allow_empty", True):
+        if not faults and not models:
+            root.fault("providers", "has no model to serve", "write at least one provider with a model")
+        if not faults and not tiers:
+            root.fault("tiers", "is empty, so that nobody could call", "write at least one tier")
 
     if faults:
         raise CatalogError(faults)

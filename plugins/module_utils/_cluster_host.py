@@ -54,7 +54,7 @@ def host_faults(host: Host, needs: Needs) -> list[str]:
     """What the machine lacks, each with its remedy."""
     faults = []
     if host.system != "Linux":
-        return [f"the system is {host.system}: the embedded cluster runs on Linux; use inventories/kind or inventories/kubernetes elsewhere"]
+        return [f"the system is {host.system}: the embedded cluster runs on Linux; use inventories/kind elsewhere"]
     if "debian" not in host.distributions:
         found = host.distributions[0] if host.distributions else "unknown"
         faults.append(f"the distribution is {found}: packages are installed from Debian or a relative of it")

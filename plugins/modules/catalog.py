@@ -54,6 +54,14 @@ options:
     description: Namespace of the simulators.
     type: str
     default: external-models
+  envoy_gateway_namespace:
+    description: Namespace of Envoy Gateway and its proxies.
+    type: str
+    default: envoy-gateway-system
+  authorino_namespace:
+    description: Namespace of Authorino.
+    type: str
+    default: authorino
   providers:
     description: The providers outside the cluster.
     type: list
@@ -69,6 +77,10 @@ options:
     type: list
     elements: dict
     default: []
+  allow_empty:
+    description: Accept a description without models or tiers, for who needs the names alone.
+    type: bool
+    default: true
 """
 
 EXAMPLES = r"""
