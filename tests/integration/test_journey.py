@@ -67,6 +67,11 @@ def test_the_cluster_comes_up(found: dict[str, t.Any]) -> None:
     assert "v1 Service kube-system/kube-dns" in found["objects"]
 
 
+def test_check_mode_on_a_bare_cluster_changes_nothing(found: dict[str, t.Any]) -> None:
+    assert playbook("egress.ai_gateway.site", "--check")["changed"] > 0
+    assert objects.wait_for(found["objects"], timeout=10) == found["objects"]
+
+
 def test_site_provisions_a_gateway_that_works() -> None:
     shutil.rmtree(REPORT.parent, ignore_errors=True)
     assert playbook("egress.ai_gateway.site") > 0

@@ -155,6 +155,17 @@ def test_mutual_tls() -> None:
     assert build(changed("providers.1.endpoint.tls", tls)).as_dict()["providers"][1]["endpoint"]["tls"] == tls
 
 
+@pytest.mark.parametrize(("empty", "path"), [("providers", "ai_gateway_providers"), ("tiers", "ai_gateway_tiers")])
+def test_an_empty_catalogue_serves_nobody(empty: str, path: str) -> None:
+    inputs = {**changed(empty, []), "allow_empty": True}
+    for tier in inputs["tiers"]:
+        tier["models"] = ["*"]
+    assert build(inputs)
+    with pytest.raises(CatalogError) as caught:
+        build({**inputs, "allow_empty": False})
+    assert [fault.path for fault in caught.value.faults] == [path]
+
+
 ONE_FAULT = [
     ("platform", "openshft", "ai_gateway_platform"),
     ("stack", "istio", "ai_gateway_stack"),
@@ -163,6 +174,8 @@ ONE_FAULT = [
     ("policy_engine", "opa", "ai_gateway_policy_engine"),
     ("namespace", "Ai", "ai_gateway_namespace"),
     ("namespace", "external-models", "ai_gateway_simulators_namespace"),
+    ("namespace", "envoy-gateway-system", "ai_gateway_namespace"),
+    ("simulators_namespace", "authorino", "ai_gateway_simulators_namespace"),
     ("instance", "my.gateway", "ai_gateway_instance"),
     ("simulators_namespace", "ai-gateway-tier-free", "ai_gateway_tiers[0]"),
     ("providers.2", "anthropic", "ai_gateway_providers[2]"),

@@ -57,7 +57,7 @@ def play(directory: Path, variables: dict[str, t.Any], *arguments: str) -> tuple
 @pytest.mark.parametrize(
     ("variables", "ids"),
     [
-        ({}, set()),
+        ({"ai_gateway_allow_empty": True}, set()),
         (
             {"ai_gateway_providers": [SIMULATED, REAL], "ai_gateway_tiers": TIERS},
             {"chat:gpt-4", "stream:gpt-4", "key:gpt-4", "forged:gpt-4", "forbidden:org/more:1"},
