@@ -142,6 +142,7 @@ def test_teardown_leaves_nothing(found: dict[str, t.Any]) -> None:
 
 def test_the_molecule_scenario_provisions_again_and_destroys() -> None:
     """The journey's second half: create, converge, idempotence, verify, cleanup, destroy."""
+    shutil.rmtree(REPORT.parent)
     output = run("molecule", "test", "--scenario-name", "default", MOLECULE_COMMAND_BORDERS="false")
     changes = [recap["embedded"]["changed"] for recap in recaps(output)]
     cluster, site, again, verification, teardown, destruction = changes
