@@ -474,9 +474,10 @@ class Run:
             self._live.pop(identity, None)
 
     def _is_same(self, before: Body, after: Body) -> bool:
-        if self._options.check_mode:
-            return same_content(before, after)
-        return before["metadata"]["resourceVersion"] == after["metadata"]["resourceVersion"]
+        # A controller may write a status between the reading and the writing, which is no change of ours; a dry run keeps the resourceVersion.
+        if not self._options.check_mode and before["metadata"]["resourceVersion"] == after["metadata"]["resourceVersion"]:
+            return True
+        return same_content(before, after)
 
     def _await_established(self, definitions: t.Sequence[Desired], kinds_in_set: t.Collection[GroupKind]) -> None:
         """Before objects of kinds that the set itself defines are written, the kinds must be served."""
