@@ -9,11 +9,13 @@ the dynamic client are left aside: their discovery and their object conversions 
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import threading
 import time
 import typing as t
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from urllib.parse import urlencode
@@ -42,6 +44,8 @@ _LONGEST_RETRY_AFTER = 15.0
 _SILENT_SECONDS = 2.0
 #: Objects of one page of a list.
 PAGE = 500
+#: Requests begun or waiting for a thread, for each that is under way.
+_AHEAD = 4
 
 #: The API server's words for manifests that do not fit their schema: these it answers with 500.
 _MISFITS = ("failed to create typed patch object", "failed to convert new object")
@@ -138,6 +142,19 @@ class Api:
         with ThreadPoolExecutor(max_workers=min(self.parallel, len(items))) as workers:
             futures = [workers.submit(function, item) for item in items]
         return [future.result() for future in futures]
+
+    def stream(self, function: t.Callable[[Item], Result], items: t.Sequence[Item]) -> t.Iterator[Result]:
+        """``function`` of every item, ``parallel`` at a time, in order; results come while others run, so that few are held at once."""
+        if len(items) < 2:
+            yield from map(function, items)
+            return
+        waiting = iter(items)
+        with ThreadPoolExecutor(max_workers=min(self.parallel, len(items))) as workers:
+            running = deque(workers.submit(function, item) for item in itertools.islice(waiting, self.parallel * _AHEAD))
+            while running:
+                result = running.popleft().result()
+                running.extend(workers.submit(function, item) for item in itertools.islice(waiting, 1))
+                yield result
 
     def request(
         self,

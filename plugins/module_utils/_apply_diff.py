@@ -5,19 +5,12 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
+import hashlib
 import json
-import re
 import typing as t
 
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_secrets import mask_fields, secret_paths
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set_identity import FIELD_MANAGER
-
-MASK = "********"
-CHANGED_MASK = "******** (changed)"
-
-#: Shorter values occur in ordinary text too often to be worth hiding there.
-_SHORTEST_SECRET = 4
 
 Fields = dict[str, t.Any]
 
@@ -77,15 +70,28 @@ def merge_fields(one: Fields, other: Fields) -> Fields:
     return {**one, **other, **shared}
 
 
-def is_applied(live: dict[str, t.Any], submitted: dict[str, t.Any]) -> bool:
-    """Whether submitting ``submitted`` provably changes nothing: what we own of ``live`` is exactly that.
+def is_applied(live: dict[str, t.Any], submitted: dict[str, t.Any]) -> bool | None:
+    """Whether submitting ``submitted`` changes nothing: what we own of ``live`` is exactly that.
 
-    False means unknown, as the API server may still normalise the difference away.
+    False means that it does, or that it is unknown, as the API server may still write the difference in its own way. None means that all
+    of it is there and more inside fields that are owned whole: most likely defaults, which the API server can tell in a dry run.
     """
     fields = owned_fields(live, submitted["apiVersion"])
     if fields is None or live["metadata"].get("deletionTimestamp"):
         return False
-    return project(live, fields) == _owned_part(submitted)
+    owned, wanted = project(live, fields), _owned_part(submitted)
+    if owned == wanted:
+        return True
+    return None if _covers(owned, wanted) else False
+
+
+def _covers(live: t.Any, submitted: t.Any) -> bool:
+    """Whether ``live`` has everything of ``submitted``; null is submitted for what is not to be there."""
+    if isinstance(live, dict) and isinstance(submitted, dict):
+        return all(value is None if key not in live else _covers(live[key], value) for key, value in submitted.items())
+    if isinstance(live, list) and isinstance(submitted, list):
+        return len(live) == len(submitted) and all(map(_covers, live, submitted))
+    return bool(live == submitted)
 
 
 def _owned_part(submitted: dict[str, t.Any]) -> dict[str, t.Any]:
@@ -97,16 +103,16 @@ def _owned_part(submitted: dict[str, t.Any]) -> dict[str, t.Any]:
     return part
 
 
-def same_content(before: dict[str, t.Any], after: dict[str, t.Any]) -> bool:
-    """Whether two readings of one object differ in nothing but its status; a dry run keeps the resourceVersion, so content tells."""
-    return _content(before) == _content(after)
+def content_digest(body: dict[str, t.Any]) -> str:
+    """Stands for everything in a reading of an object but its status and the API server's bookkeeping.
 
-
-def _content(body: dict[str, t.Any]) -> dict[str, t.Any]:
-    volatile = ("generation", "managedFields", "resourceVersion")
+    Two readings with one digest are the same object unchanged: a dry run keeps the resourceVersion, and a status written meanwhile
+    moves it, so that the version alone does not tell.
+    """
     content = {key: value for key, value in body.items() if key not in ("metadata", "status")}
-    content["metadata"] = {key: value for key, value in body["metadata"].items() if key not in volatile}
-    return {"content": content, "owned": owned_fields(body)}
+    metadata = {key: value for key, value in body["metadata"].items() if key not in ("generation", "managedFields", "resourceVersion")}
+    text = json.dumps([content, metadata, owned_fields(body)], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
 def submitted_diff(title: str, before: dict[str, t.Any] | None, after: dict[str, t.Any] | None, submitted: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
@@ -122,66 +128,7 @@ def submitted_diff(title: str, before: dict[str, t.Any] | None, after: dict[str,
             fields = owned if fields is None else merge_fields(fields, owned)
     old = project(before, fields or {"f:metadata": {"f:labels": {}}}) if before else {}
     new = project(after, fields or {}) if after is not None else _owned_part(submitted or {"metadata": {}})
-    kind, group = next(((body["kind"], body["apiVersion"]) for body in (before, after, submitted) if body), ("", ""))
-    if kind == "Secret" and group == "v1":
-        old, new = mask_secret(old, new)
+    # What was marked before is secret still, and what is marked now was so before.
+    paths = dict.fromkeys(path for body in (before, after, submitted) for path in secret_paths(body))
+    old, new = mask_fields(old, new, paths)
     return {"before_header": title, "after_header": title, "before": old, "after": new}
-
-
-def mask_secret(before: dict[str, t.Any], after: dict[str, t.Any]) -> tuple[dict[str, t.Any], dict[str, t.Any]]:
-    """Hide the data of a Secret's two readings, so that only which keys differ shows."""
-    old, new = dict(before), dict(after)
-    for field in ("data", "stringData"):
-        old_values, new_values = _mapping(before.get(field)), _mapping(after.get(field))
-        if field in before:
-            old[field] = dict.fromkeys(old_values, MASK)
-        if field in after:
-            new[field] = {key: CHANGED_MASK if key in old_values and old_values[key] != value else MASK for key, value in new_values.items()}
-    for body in (old, new):
-        # kubectl's copy of the whole manifest, data included.
-        metadata = _mapping(body.get("metadata"))
-        annotations = _mapping(metadata.get("annotations"))
-        if "kubectl.kubernetes.io/last-applied-configuration" in annotations:
-            body["metadata"] = {**metadata, "annotations": {**annotations, "kubectl.kubernetes.io/last-applied-configuration": MASK}}
-    return old, new
-
-
-def _mapping(value: t.Any) -> dict[str, t.Any]:
-    return value if isinstance(value, dict) else {}
-
-
-class SecretMask:
-    """Hides the values of a set's Secrets in text that others wrote: API errors, events, logs."""
-
-    def __init__(self, bodies: t.Iterable[t.Any] = ()) -> None:
-        self._values: set[str] = set()
-        for body in bodies:
-            self.learn(body)
-
-    def learn(self, body: t.Any) -> None:
-        """Remember the values of ``body`` when it is a Secret, well-formed or not."""
-        if not isinstance(body, dict) or body.get("kind") != "Secret":
-            return
-        for field in ("data", "stringData"):
-            for value in _mapping(body.get(field)).values():
-                self._learn_value(value)
-
-    def _learn_value(self, value: t.Any) -> None:
-        text = str(value)
-        self._values.add(text)
-        self._values.update(line.strip() for line in text.splitlines())
-        try:
-            decoded = base64.b64decode(text, validate=True).decode("utf-8")
-        except (binascii.Error, ValueError):
-            return
-        self._values.add(decoded)
-        self._values.update(line.strip() for line in decoded.splitlines())
-
-    def text(self, text: str, secret: bool = False) -> str:
-        """``text`` without the values known; ``secret`` says that it is about a Secret, so that any value it quotes goes."""
-        # Longest first, so that no rest of a longer value stays.
-        for value in sorted((value for value in self._values if len(value) >= _SHORTEST_SECRET), key=len, reverse=True):
-            text = text.replace(value, MASK)
-        if secret:
-            text = re.sub(r'(Invalid value: )("(?:[^"\\]|\\.)*"|\S+)', rf"\g<1>{MASK}", text)
-        return text

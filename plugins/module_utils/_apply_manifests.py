@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 import base64
-import copy
 import re
 import typing as t
 from dataclasses import dataclass
 
 from ansible.module_utils.common.yaml import yaml_load_all
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_kinds import GroupKind, ResourceType
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_secrets import secret_field_faults
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set_identity import PART_OF_LABEL, SetIdentity
 
 try:
@@ -167,6 +167,7 @@ def _faults_of(body: t.Any) -> list[str]:
         faults.append(f"metadata is {_shown(metadata)}; write a mapping with at least name")
         return faults
     faults.extend(_metadata_faults(metadata))
+    faults.extend(secret_field_faults(body))
     return faults
 
 
@@ -233,10 +234,9 @@ def complete(
 
 
 def _submittable(manifest: Manifest, resource_type: ResourceType, identity: SetIdentity) -> Desired:
-    body = {key: copy.deepcopy(value) for key, value in manifest.body.items() if key != "status"}
-    metadata = body["metadata"]
-    for field in SERVER_METADATA:
-        metadata.pop(field, None)
+    # Shares everything below with the manifest, which nothing changes: copies of large sets cost time and memory.
+    body = {key: value for key, value in manifest.body.items() if key != "status"}
+    metadata = body["metadata"] = {key: value for key, value in body["metadata"].items() if key not in SERVER_METADATA}
     if not resource_type.namespaced:
         metadata.pop("namespace", None)
     elif not metadata.get("namespace"):

@@ -12,6 +12,11 @@ from dataclasses import dataclass
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_kinds import GroupKind
 
 Body = dict[str, t.Any]
+#: The name of the controller that serves a Gateway, by its (namespace, name).
+Controllers = t.Mapping[tuple[str, str], str]
+
+_GATEWAY = "gateway.networking.k8s.io"
+_ROUTES = frozenset(GroupKind(_GATEWAY, f"{protocol}Route") for protocol in ("HTTP", "GRPC", "TLS", "TCP", "UDP"))
 
 
 class State(enum.Enum):
@@ -36,19 +41,30 @@ def _waiting(message: str) -> Verdict:
     return Verdict(State.WAITING, message)
 
 
-def readiness(body: Body) -> Verdict:
-    """The verdict on one object as the API server returned it; kinds that report nothing are ready."""
-    check = _CHECKS.get(GroupKind(body["apiVersion"].rpartition("/")[0], body["kind"]))
-    if check is None:
+def readiness(body: Body, controllers: Controllers | None = None) -> Verdict:
+    """The verdict on one object as the API server returned it; kinds that report nothing are ready.
+
+    :param controllers: of the Gateways known; what another controller says about a route to one of them does not count.
+    """
+    group_kind = GroupKind(body["apiVersion"].rpartition("/")[0], body["kind"])
+    if group_kind not in _CHECKS and group_kind not in _ROUTES:
         return READY
     if body["metadata"].get("deletionTimestamp"):
         return _waiting("it is being deleted")
-    return check(body)
+    return _route(body, controllers or {}) if group_kind in _ROUTES else _CHECKS[group_kind](body)
+
+
+def parent_gateways(body: Body) -> list[tuple[str, str]]:
+    """(namespace, name) of the Gateways that a route names as its parents; none for an object of another kind."""
+    if GroupKind(body["apiVersion"].rpartition("/")[0], body["kind"]) not in _ROUTES:
+        return []
+    keys = [_parent_key(parent, body["metadata"].get("namespace")) for parent in _spec(body).get("parentRefs") or ()]
+    return [(key[2], key[3]) for key in keys if key[:2] == (_GATEWAY, "Gateway")]
 
 
 def can_wait(group_kind: GroupKind) -> bool:
     """Whether objects of this kind report readiness."""
-    return group_kind in _CHECKS
+    return group_kind in _CHECKS or group_kind in _ROUTES
 
 
 def _status(body: Body) -> Body:
@@ -212,8 +228,8 @@ def _gateway(body: Body) -> Verdict:
     return conditions_true(status.get("conditions"), ("Programmed",), generation)
 
 
-def _route(body: Body) -> Verdict:
-    """Every parent named in spec has an entry of status.parents, of some controller, that accepts this generation."""
+def _route(body: Body, controllers: Controllers) -> Verdict:
+    """Every parent named in spec has an entry of status.parents, of the controller that serves it, that accepts this generation."""
     metadata = body["metadata"]
     reported = _status(body).get("parents") or ()
     for parent in _spec(body).get("parentRefs") or ():
@@ -221,13 +237,15 @@ def _route(body: Body) -> Verdict:
         if parent.get("sectionName"):
             name += f" listener {parent['sectionName']}"
         wanted = _parent_key(parent, metadata.get("namespace"))
+        controller = controllers.get((wanted[2], wanted[3])) if wanted[:2] == (_GATEWAY, "Gateway") else None
         verdicts = [
             conditions_true(entry.get("conditions"), ("Accepted", "ResolvedRefs"), _generation(body), name)
             for entry in reported
-            if _parent_key(entry.get("parentRef") or {}, metadata.get("namespace")) == wanted
+            if _parent_key(entry.get("parentRef") or {}, metadata.get("namespace")) == wanted and controller in (None, entry.get("controllerName"))
         ]
         if not verdicts:
-            return _waiting(f"{name}: no controller has answered yet; does it exist, and is its class served?")
+            doubt = "" if controller else "; does it exist, and is its class served?"
+            return _waiting(f"{name}: {f'controller {controller} has not' if controller else 'no controller has'} answered yet{doubt}")
         if READY not in verdicts:
             return verdicts[0]
     return READY
@@ -235,7 +253,7 @@ def _route(body: Body) -> Verdict:
 
 def _parent_key(parent: Body, namespace: str | None) -> tuple[t.Any, ...]:
     return (
-        parent.get("group", "gateway.networking.k8s.io"),
+        parent.get("group", _GATEWAY),
         parent.get("kind", "Gateway"),
         parent.get("namespace") or namespace,
         parent.get("name"),
@@ -269,7 +287,7 @@ def _targets(body: Body) -> str:
 
 
 def _checks() -> dict[GroupKind, t.Callable[[Body], Verdict]]:
-    gateway, envoy, ai = "gateway.networking.k8s.io", "gateway.envoyproxy.io", "aigateway.envoyproxy.io"
+    envoy, ai = "gateway.envoyproxy.io", "aigateway.envoyproxy.io"
     table: tuple[tuple[str, str, t.Callable[[Body], Verdict]], ...] = (
         ("", "Namespace", _namespace),
         ("", "Pod", _pod),
@@ -279,10 +297,9 @@ def _checks() -> dict[GroupKind, t.Callable[[Body], Verdict]]:
         ("batch", "Job", _job),
         ("apiextensions.k8s.io", "CustomResourceDefinition", _definition),
         ("apiregistration.k8s.io", "APIService", _conditions("Available")),
-        (gateway, "GatewayClass", _conditions("Accepted")),
-        (gateway, "Gateway", _gateway),
-        (gateway, "HTTPRoute GRPCRoute TLSRoute TCPRoute UDPRoute", _route),
-        (gateway, "BackendTLSPolicy", _policy("Accepted", "ResolvedRefs")),
+        (_GATEWAY, "GatewayClass", _conditions("Accepted")),
+        (_GATEWAY, "Gateway", _gateway),
+        (_GATEWAY, "BackendTLSPolicy", _policy("Accepted", "ResolvedRefs")),
         (envoy, "SecurityPolicy BackendTrafficPolicy ClientTrafficPolicy EnvoyExtensionPolicy", _policy("Accepted")),
         (envoy, "EnvoyPatchPolicy", _policy("Accepted", "Programmed")),
         (envoy, "Backend", _conditions_if_any("Accepted")),

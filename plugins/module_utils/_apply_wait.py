@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_api import Api, ApiError
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_kinds import GroupKind, ResourceType
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_manifests import Reference, reference_of
-from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_status import State, Verdict, readiness
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_status import READY, State, Verdict, can_wait, parent_gateways, readiness
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_wait_for import Expectation, verdict_of
 
 Body = dict[str, t.Any]
 
@@ -28,6 +29,8 @@ _LOG_LINES = 10
 _DESCRIBED = 10
 
 _POD = ResourceType("v1", "Pod", "pods", True, frozenset())
+_GATEWAY = ResourceType("gateway.networking.k8s.io/v1", "Gateway", "gateways", True, frozenset())
+_GATEWAY_CLASS = ResourceType("gateway.networking.k8s.io/v1", "GatewayClass", "gatewayclasses", False, frozenset())
 _EVENT = ResourceType("v1", "Event", "events", True, frozenset())
 
 _WORKLOADS = frozenset((GroupKind("apps", "Deployment"), GroupKind("apps", "StatefulSet"), GroupKind("apps", "DaemonSet"), GroupKind("batch", "Job")))
@@ -94,6 +97,18 @@ class Waiter:
         self._selector = selector
         self._timeout = timeout
         self._say = say
+        self._controllers: dict[tuple[str, str], str] = {}
+        #: What is demanded of objects beyond what their kinds report.
+        self.expectations: t.Sequence[Expectation] = ()
+
+    def observes(self, reference: Reference) -> bool:
+        """Whether anything is to be waited for at this object."""
+        return can_wait(reference.group_kind) or any(expectation.matches(reference) for expectation in self.expectations)
+
+    def verdict(self, body: Body) -> Verdict:
+        """The verdict on one object, by its kind and by what is expected of it."""
+        verdict = readiness(body, self._controllers)
+        return verdict_of(body, self.expectations) if verdict is READY else verdict
 
     def ready(self, awaited: t.Sequence[Awaited]) -> None:
         """Return once every object is ready.
@@ -102,7 +117,8 @@ class Waiter:
         """
         objects = {item.reference.identity: item for item in awaited}
         bodies = {key: item.body for key, item in objects.items()}
-        verdicts = {key: readiness(body) for key, body in bodies.items()}
+        self._look_up_controllers(bodies.values())
+        verdicts = {key: self.verdict(body) for key, body in bodies.items()}
         pending = {key: verdict for key, verdict in verdicts.items() if verdict.state is not State.READY}
         if not pending:
             return
@@ -133,13 +149,29 @@ class Waiter:
                 key, body = event
                 if key in objects:
                     bodies[key] = body
-                    verdict = readiness(body)
+                    verdict = self.verdict(body)
                     if verdict.state is State.READY:
                         pending.pop(key, None)
                     else:
                         pending[key] = verdict
         finally:
             stop.set()
+
+    def _look_up_controllers(self, bodies: t.Iterable[Body]) -> None:
+        """Find out which controller serves each Gateway that a route names; others may write a status too, and do."""
+        gateways = sorted({key for body in bodies for key in parent_gateways(body)})
+
+        def field(path: str, name: str) -> str:
+            try:
+                return str(((self._api.get(path) or {}).get("spec") or {}).get(name) or "")
+            except ApiError:
+                # Whoever may not look takes every controller's word.
+                return ""
+
+        classes = self._api.each(lambda key: field(_GATEWAY.path(*key), "gatewayClassName"), gateways)
+        names = sorted({name for name in classes if name})
+        served = dict(zip(names, self._api.each(lambda name: field(_GATEWAY_CLASS.path(name=name), "controllerName"), names)))
+        self._controllers.update({key: served[name] for key, name in zip(gateways, classes) if served.get(name)})
 
     def _collections(self, awaited: t.Sequence[Awaited]) -> list[tuple[ResourceType, str, dict[str, str]]]:
         """What to watch: the set's members of a kind and namespace together, any other object alone."""
@@ -267,7 +299,7 @@ class Waiter:
             if now >= deadline:
                 raise WaitError(self._left(left, now - started))
             if now - spoken >= _PROGRESS_INTERVAL:
-                more = f", and {len(left) - 1} more" if len(left) > 1 else ""
+                more = " and others" if len(left) > 1 else ""
                 self._say(f"waiting for {reference_of(left[0])} to be gone{_held_by(left[0])}{more} ({now - started:.0f} s)")
                 spoken = now
             time.sleep(pause)

@@ -37,6 +37,8 @@ options:
         services, workloads, webhooks, gateways, backends, policies, routes, and the rest.
       - Fields that only the API server writes are left out, such as C(status) and C(metadata.resourceVersion). C(stringData) of a Secret is submitted
         as C(data).
+      - A manifest names its fields that hold secrets, besides the data of Secrets, in annotation C(egress.ai-gateway/secret-fields), such as
+        V(spec.password, spec.users[*].token, data['a.key']). These are masked wherever the data of a Secret is.
       - May be empty only while the set has no members.
       - Not used when O(state=absent).
     type: raw
@@ -74,6 +76,42 @@ options:
         their last log lines, and the newest warning event.
     type: int
     default: 300
+  wait_for:
+    description:
+      - What to wait for beyond what the objects' kinds report, such as objects of other kinds. In addition to it, not instead.
+      - Each entry must concern at least one of the O(manifests).
+      - Only used when O(state=present) and O(wait=true).
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      kind:
+        description:
+          - Kind of the objects.
+        type: str
+        required: true
+      api_version:
+        description:
+          - API version of the objects, where other groups have the kind too.
+        type: str
+      namespace:
+        description:
+          - Namespace of the objects, where not all of the set are meant.
+        type: str
+      name:
+        description:
+          - Name of the object, where not all of the kind are meant.
+        type: str
+      query:
+        description:
+          - JMESPath expression over the whole object. The object is ready once its result is true, that is neither null nor false nor empty.
+          - Controllers report late, so compare C(status.observedGeneration) with C(metadata.generation) where the kind has it.
+        type: str
+        required: true
+      failed:
+        description:
+          - JMESPath expression over the whole object. The wait ends with an error once its result is true.
+        type: str
   parallel:
     description:
       - Number of requests under way at a time.
@@ -91,19 +129,20 @@ requirements:
   - python >= 3.9
   - kubernetes >= 24.2.0
   - PyYAML >= 3.11
+  - jmespath, for O(wait_for)
 attributes:
   check_mode:
     support: full
     description: The API server validates and admits every object in a dry run. Objects whose kind or namespace would be created first count as created.
   diff_mode:
     support: full
-    description: Shows the fields submitted, before and after. The data of Secrets is masked.
+    description: Shows the fields submitted, before and after. The data of Secrets and fields marked as secret are masked.
   idempotent:
     support: full
     description: A second run over the same manifests writes nothing.
 notes:
   - Runs where the kubernetes library is, usually on the controller with C(connection=local).
-  - The data of Secrets is never returned, logged or shown, and is masked in messages of the API server.
+  - The data of Secrets and fields marked as secret are never returned, logged or shown, and are masked in messages of the API server.
 seealso:
   - name: ApplySet specification
     description: What makes a set, and how tools recognise it.
@@ -135,6 +174,16 @@ EXAMPLES = r"""
     manifests: "{{ lookup('ansible.builtin.file', 'definitions.yaml') | from_yaml_all }}"
     adopt: true
     wait_timeout: 60
+
+- name: Provide a database and wait until its operator has made it
+  egress.ai_gateway.apply_set:
+    name: database
+    namespace: ai-gateway
+    manifests: "{{ lookup('ansible.builtin.file', 'database.yaml') }}"
+    wait_for:
+      - kind: Database
+        query: status.phase == 'Running' && status.observedGeneration >= metadata.generation
+        failed: status.phase == 'Failed'
 
 - name: Remove the providers
   egress.ai_gateway.apply_set:
@@ -200,9 +249,11 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_api import ApiError, ConnectionSettingsError, connect
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_manifests import ManifestError
-from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_run import ApplySetError, Options, Run
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_reading import ApplySetError
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_run import Options, Run
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set_identity import ForeignParentError, SetIdentity
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_wait import WaitError
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_wait_for import HAS_JMESPATH
 from ansible_collections.egress.ai_gateway.plugins.module_utils._progress import Progress
 from ansible_collections.kubernetes.core.plugins.module_utils.args_common import AUTH_ARG_SPEC
 
@@ -219,6 +270,19 @@ def argument_spec() -> dict[str, t.Any]:
         "adopt": {"type": "bool", "default": False},
         "wait": {"type": "bool", "default": True},
         "wait_timeout": {"type": "int", "default": 300},
+        "wait_for": {
+            "type": "list",
+            "elements": "dict",
+            "default": [],
+            "options": {
+                "kind": {"type": "str", "required": True},
+                "api_version": {"type": "str"},
+                "namespace": {"type": "str"},
+                "name": {"type": "str"},
+                "query": {"type": "str", "required": True},
+                "failed": {"type": "str"},
+            },
+        },
         "parallel": {"type": "int", "default": 8},
         "force_conflicts": {"type": "bool", "default": False},
     }
@@ -248,6 +312,8 @@ def main() -> None:
     for option in ("wait_timeout", "parallel"):
         if params[option] < 1:
             module.fail_json(msg=f"{option} is {params[option]}; give a number of at least 1")
+    if params["wait_for"] and not HAS_JMESPATH:
+        module.fail_json(msg=missing_required_lib("jmespath"))
     identity = SetIdentity(params["name"], params["namespace"])
     api, failure = None, ""
     try:
@@ -266,6 +332,7 @@ def main() -> None:
         wait_timeout=params["wait_timeout"],
         force_conflicts=params["force_conflicts"],
         adopt=params["adopt"],
+        wait_for=params["wait_for"] if params["wait"] else (),
         check_mode=module.check_mode,
         diff_mode=module._diff,
     )

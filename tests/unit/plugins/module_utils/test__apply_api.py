@@ -228,3 +228,19 @@ def test_everything_runs_before_the_first_error_is_raised() -> None:
     with pytest.raises(ValueError, match="one"):
         client.each(visit, [1, 2, 3])
     assert sorted(seen) == [1, 2, 3]
+
+
+def test_a_stream_keeps_the_order_and_runs_only_a_little_ahead() -> None:
+    begun: list[int] = []
+
+    def visit(number: int) -> int:
+        begun.append(number)
+        return number
+
+    server = api(Pool())
+    stream = server.stream(visit, range(1000))
+    assert next(stream) == 0
+    assert len(begun) < 100
+    assert list(stream) == list(range(1, 1000))
+    assert sorted(begun) == list(range(1000))
+    assert list(server.stream(visit, [7])) == [7]

@@ -8,7 +8,7 @@ import typing as t
 
 import pytest
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_kinds import GroupKind
-from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_status import READY, State, Verdict, can_wait, readiness
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_status import READY, State, Verdict, can_wait, parent_gateways, readiness
 
 GATEWAY_API = "gateway.networking.k8s.io/v1"
 ENVOY = "gateway.envoyproxy.io/v1alpha1"
@@ -209,6 +209,21 @@ def parent(name: str, accepted: str = "True", resolved: str = "True", controller
 )
 def test_every_parent_of_a_route_must_accept_it(references: list[dict[str, t.Any]], parents: list[dict[str, t.Any]], verdict: Verdict) -> None:
     assert readiness(body(GATEWAY_API, "HTTPRoute", {"parentRefs": references}, {"parents": parents})) == verdict
+
+
+def test_only_the_controller_that_serves_the_gateway_is_believed() -> None:
+    parent = {"name": "door"}
+    foreign = {"parentRef": parent, "controllerName": "example.com/foreign", "conditions": [condition("Accepted"), condition("ResolvedRefs")]}
+    route = body(GATEWAY_API, "HTTPRoute", {"parentRefs": [parent]}, {"parents": [foreign]})
+    (gateway,) = parent_gateways(route)
+    assert gateway[1] == "door"
+    assert readiness(route) is READY
+    assert readiness(route, {gateway: "example.com/foreign"}) is READY
+    verdict = readiness(route, {gateway: "example.com/ours"})
+    assert verdict.state is State.WAITING
+    assert verdict.message.endswith("/door: controller example.com/ours has not answered yet")
+    assert parent_gateways(body("v1", "ConfigMap")) == []
+
 
 
 def test_a_policy_must_be_accepted_for_every_ancestor() -> None:

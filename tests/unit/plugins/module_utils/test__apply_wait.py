@@ -13,6 +13,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_api impor
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_kinds import ResourceType
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_manifests import reference_of
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_wait import Awaited, Waiter, WaitError, pod_selector, pod_troubles
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_wait_for import Expectation
 
 DEPLOYMENTS = ResourceType("apps/v1", "Deployment", "deployments", True, frozenset())
 JOBS = ResourceType("batch/v1", "Job", "jobs", True, frozenset())
@@ -54,6 +55,15 @@ class Cluster:
         for body in self.changes:
             yield "MODIFIED", body
         time.sleep(0.05)
+
+    def each(self, function: t.Callable[[t.Any], t.Any], items: t.Sequence[t.Any]) -> list[t.Any]:
+        return [function(item) for item in items]
+
+    def get(self, path: str) -> dict[str, t.Any] | None:
+        return {
+            "/apis/gateway.networking.k8s.io/v1/namespaces/shop/gateways/door": {"spec": {"gatewayClassName": "glass"}},
+            "/apis/gateway.networking.k8s.io/v1/gatewayclasses/glass": {"spec": {"controllerName": "example.com/ours"}},
+        }.get(path)
 
     def request(self, method: str, path: str, query: dict[str, t.Any], accept: str) -> Answer:
         assert path == "/api/v1/namespaces/shop/pods/web-1/log"
@@ -183,3 +193,29 @@ def test_what_holds_an_object_is_named() -> None:
         "Deployment shop/web still exists after 0 s (held by finalizer example.com/a, example.com/b)\n"
         "Namespace shop still exists after 0 s (held by finalizer kubernetes; pods. has 1 resource instances)"
     )
+
+
+def test_a_route_waits_for_the_controller_of_its_gateway() -> None:
+    yes = [{"type": name, "status": "True"} for name in ("Accepted", "ResolvedRefs")]
+    parent = {"name": "door"}
+    route = {
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "HTTPRoute",
+        "metadata": {"name": "orders", "namespace": "shop"},
+        "spec": {"parentRefs": [parent]},
+        "status": {"parents": [{"parentRef": parent, "controllerName": "example.com/foreign", "conditions": yes}]},
+    }
+    routes = ResourceType("gateway.networking.k8s.io/v1", "HTTPRoute", "httproutes", True, frozenset())
+    with pytest.raises(WaitError, match=r"parent Gateway shop/door: controller example.com/ours has not answered yet"):
+        waiter(Cluster(httproutes=[route]), timeout=0.1)[0].ready([awaited(route, routes)])
+    accepted = copy.deepcopy(route)
+    accepted["status"]["parents"].append({"parentRef": parent, "controllerName": "example.com/ours", "conditions": yes})
+    waiter(Cluster([accepted], httproutes=[route]))[0].ready([awaited(route, routes)])
+
+
+def test_what_a_user_expects_is_waited_for_too() -> None:
+    waits = waiter(Cluster(deployments=[deployment(2)]), timeout=0.1)[0]
+    waits.expectations = [Expectation("Deployment", "status.color == 'green'")]
+    assert waits.observes(reference_of(deployment(2)))
+    with pytest.raises(WaitError, match=r"Deployment shop/web not ready after 0 s: wait_for query status.color == 'green' is false"):
+        waits.ready([awaited(deployment(2))])

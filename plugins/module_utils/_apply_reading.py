@@ -1,0 +1,177 @@
+# Copyright: Contributors to the egress.ai_gateway project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the cluster has of a set and of the objects it wants, read page by page and kept small."""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass
+
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_api import Api, ApiError
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_kinds import GroupKind, ResourceType
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_manifests import Desired, Reference, reference_of
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set_identity import ID_LABEL, PART_OF_LABEL, SetIdentity
+
+Body = dict[str, t.Any]
+Identity = tuple[str, str, str, str]
+
+CONFIG_MAP = ResourceType("v1", "ConfigMap", "configmaps", True, frozenset())
+SECRET = ResourceType("v1", "Secret", "secrets", True, frozenset())
+NAMESPACES = ResourceType("v1", "Namespace", "namespaces", False, frozenset())
+
+#: From so many unknown objects of one kind and namespace on, one list of names is cheaper than a GET for each.
+_LIST_FROM = 8
+#: From so many namespaces on, members are listed over all of them at once.
+_LIST_EVERYWHERE_FROM = 5
+
+
+class ApplySetError(Exception):
+    """The set could not be brought to its desired state; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """An object as it was read: only what the run needs of it, as a set may have thousands."""
+
+    reference: Reference
+    type: ResourceType
+    uid: str
+    resource_version: str
+    #: Id of the set it belongs to; empty for none.
+    owner: str
+    #: It is being deleted.
+    leaving: bool
+    #: Submitting its manifest changes nothing; None where the API server has to tell. See is_applied.
+    applied: bool | None = False
+    #: Stands for its content where the manifest may change it.
+    digest: str = ""
+    #: All of it, where a diff or a wait needs that.
+    body: Body | None = None
+
+
+class Reader:
+    """Reads a set's objects. ``keep`` makes of each reading what is kept of it."""
+
+    def __init__(self, api: Api, identity: SetIdentity, keep: t.Callable[[ResourceType, Body], Seen]) -> None:
+        self._api = api
+        self._identity = identity
+        self._keep = keep
+
+    def types_of_kinds(self, group_kinds: t.Iterable[GroupKind], known: t.Iterable[ResourceType]) -> list[ResourceType]:
+        """The types that serve ``group_kinds``, in a version already known where there is one; vanished kinds have none, and no objects."""
+        by_kind = {resource_type.group_kind: resource_type for resource_type in known}
+        unknown: dict[str, set[GroupKind]] = {}
+        found = []
+        for group_kind in group_kinds:
+            if group_kind in by_kind:
+                found.append(by_kind[group_kind])
+            else:
+                unknown.setdefault(group_kind.group, set()).add(group_kind)
+
+        def look_up(group: str) -> list[ResourceType]:
+            wanted, listed = set(unknown[group]), []
+            for api_version in self._api.versions(group):
+                for resource_type in self._api.types(api_version) if wanted else ():
+                    if resource_type.group_kind in wanted:
+                        wanted.remove(resource_type.group_kind)
+                        listed.append(resource_type)
+            return listed
+
+        for listed in self._api.each(look_up, sorted(unknown)):
+            found.extend(listed)
+        return found
+
+    def members(self, types: t.Iterable[ResourceType], namespaces: t.Collection[str]) -> list[Seen]:
+        """All objects that carry the set's label, of ``types`` in ``namespaces`` and cluster-wide."""
+        collections = []
+        for resource_type in sorted(types, key=str):
+            if not resource_type.namespaced or len(namespaces) >= _LIST_EVERYWHERE_FROM:
+                collections.append((resource_type, ""))
+            else:
+                collections.extend((resource_type, namespace) for namespace in sorted(namespaces))
+        return [member for listed in self._api.each(lambda collection: self._members_of(*collection, namespaces), collections) for member in listed]
+
+    def _members_of(self, resource_type: ResourceType, namespace: str, namespaces: t.Collection[str]) -> list[Seen]:
+        try:
+            return [
+                self._keep(resource_type, body)
+                for version, items in self._api.pages(resource_type, namespace, {"labelSelector": self._identity.selector})
+                for body in items
+            ]
+        except ApiError as error:
+            if error.status == 403 and resource_type.namespaced and not namespace:
+                # Without the right to look everywhere, look where the set may be.
+                return [member for name in sorted(namespaces) for member in self._members_of(resource_type, name, namespaces)]
+            where = f" in namespace {namespace}" if namespace else ""
+            raise ApplySetError(f"listing the set's {resource_type.plural}{where}: {error.message}") from error
+
+    def existing(self, items: t.Sequence[Desired]) -> list[Seen]:
+        """Those of ``items`` that exist, members or not."""
+        collections: dict[tuple[ResourceType, str], list[Desired]] = {}
+        for item in items:
+            collections.setdefault((item.type, item.reference.namespace), []).append(item)
+        crowded = [(key, found) for key, found in collections.items() if len(found) >= _LIST_FROM]
+        single = [item for found in collections.values() if len(found) < _LIST_FROM for item in found]
+
+        def names(entry: tuple[tuple[ResourceType, str], list[Desired]]) -> list[Desired]:
+            (resource_type, namespace), found = entry
+            existing = {body["metadata"]["name"] for version, page in self._api.pages(resource_type, namespace, names_only=True) for body in page}
+            return [item for item in found if item.reference.name in existing]
+
+        for listed in self._api.each(names, crowded):
+            single.extend(listed)
+
+        def read(item: Desired) -> Seen | None:
+            body = self._api.get(item.type.path(item.reference.namespace, item.reference.name))
+            return self._keep(item.type, body) if body else None
+
+        return [seen for seen in self._api.each(read, single) if seen]
+
+    def namespace_exists(self, name: str) -> bool:
+        try:
+            return self._api.get(NAMESPACES.path(name=name)) is not None
+        except ApiError as error:
+            if error.status != 403:
+                raise
+            # Whoever may not look is told by the first write.
+            return True
+
+    def name_of_set(self, set_id: str) -> str:
+        """The set behind an id, told from its parent object; as the id when that cannot be found or read."""
+        for resource_type in (CONFIG_MAP, SECRET):
+            try:
+                for _version, items in self._api.pages(resource_type, "", {"labelSelector": f"{ID_LABEL}={set_id}"}, names_only=True):
+                    for body in items:
+                        return f"set {body['metadata']['namespace']}/{body['metadata']['name']}"
+            except ApiError:
+                continue
+        return f"the set with id {set_id}, whose parent object was not found"
+
+    def homes_of_others(self, leaving: t.Iterable[Seen], namespace_kind: GroupKind) -> list[str]:
+        """One line for each other set whose parent object lies in a namespace that is to go: its members would stay behind, unaccounted for."""
+        lines = []
+        for member in leaving:
+            if member.reference.group_kind != namespace_kind:
+                continue
+            for resource_type in (CONFIG_MAP, SECRET):
+                for _version, items in self._api.pages(resource_type, member.reference.name, {"labelSelector": ID_LABEL}, names_only=True):
+                    names = [body["metadata"]["name"] for body in items if body["metadata"]["labels"][ID_LABEL] != self._identity.id]
+                    lines += [f"{member.reference} cannot be deleted: it holds the parent object of set {member.reference.name}/{name}" for name in names]
+        return lines
+
+
+def seen(resource_type: ResourceType, reading: Body, applied: bool | None, digest: str, body: Body | None) -> Seen:
+    """What is kept of a reading of an object; the last three as in Seen."""
+    metadata = reading["metadata"]
+    return Seen(
+        reference=reference_of(reading),
+        type=resource_type,
+        uid=metadata.get("uid", ""),
+        resource_version=metadata.get("resourceVersion", ""),
+        owner=str((metadata.get("labels") or {}).get(PART_OF_LABEL, "")),
+        leaving=bool(metadata.get("deletionTimestamp")),
+        applied=applied,
+        digest=digest,
+        body=body,
+    )

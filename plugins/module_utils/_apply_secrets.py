@@ -1,0 +1,180 @@
+# Copyright: Contributors to the egress.ai_gateway project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which values of an object are secret, and how they are kept out of diffs and messages. Pure."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+import typing as t
+
+MASK = "********"
+CHANGED_MASK = "******** (changed)"
+
+#: On any manifest: the fields that hold secrets, such as ``spec.password, spec.users[*].token, data['a.key']``.
+SECRET_FIELDS_ANNOTATION = "egress.ai-gateway/secret-fields"  # noqa: S105 - names fields, holds no secret
+_ANNOTATION = f"metadata.annotations['{SECRET_FIELDS_ANNOTATION}']"
+
+#: Shorter values occur in ordinary text too often to be worth hiding there.
+_SHORTEST_SECRET = 4
+
+_STEP = re.compile(r"""\.?(?P<name>[^.\[\]'",\s]+)|\[(?:(?P<every>\*)|'(?P<single>[^']+)'|"(?P<double>[^"]+)")\]""")
+_COMMA = re.compile(r""",(?=(?:[^'"]|'[^']*'|"[^"]*")*$)""")
+
+Body = dict[str, t.Any]
+#: Steps from the object to a field: names, and None for every item of a list.
+Path = tuple["str | None", ...]
+#: kubectl's copy of the whole manifest, secrets included.
+_KUBECTL_COPY: Path = ("metadata", "annotations", "kubectl.kubernetes.io/last-applied-configuration")
+_NOTHING = object()
+
+
+def parse_path(text: str) -> Path:
+    """The steps of a field's path.
+
+    :raises ValueError: when it is none.
+    """
+    steps: list[str | None] = []
+    position, text = 0, text.strip()
+    while position < len(text):
+        match = _STEP.match(text, position)
+        if not match:
+            raise ValueError(f"{text!r} is no path")
+        steps.append(None if match["every"] else match["name"] or match["single"] or match["double"])
+        position = match.end()
+    if not steps:
+        raise ValueError(f"{text!r} is no path")
+    return tuple(steps)
+
+
+def secret_paths(body: t.Any) -> list[Path]:
+    """The fields of an object, well-formed or not, that hold secrets; marks that cannot be read are left out."""
+    marked, _faults = _marked(body)
+    paths = [("data",), ("stringData",), *marked] if _is_secret(body) else marked
+    return [*paths, _KUBECTL_COPY] if paths else []
+
+
+def secret_field_faults(body: Body) -> list[str]:
+    """What is wrong with the annotation that marks fields: one that is not found would be shown under another name."""
+    marked, faults = _marked(body)
+    return faults + [f"{_ANNOTATION} names {shown_path(path)}, which is not there; correct the path" for path in marked if not list(_values_at(body, path))]
+
+
+def _marked(body: t.Any) -> tuple[list[Path], list[str]]:
+    annotations = _mapping(_mapping(_mapping(body).get("metadata")).get("annotations"))
+    text = annotations.get(SECRET_FIELDS_ANNOTATION)
+    paths, faults = [], []
+    for part in _COMMA.split(text) if isinstance(text, str) else ():
+        try:
+            paths.append(parse_path(part))
+        except ValueError:
+            faults.append(f"{_ANNOTATION} has {part.strip()!r}, which is no path; write it as spec.password, spec.users[*].token or data['a.key']")
+    return paths, faults
+
+
+def _is_secret(body: t.Any) -> bool:
+    return _mapping(body).get("kind") == "Secret"
+
+
+def shown_path(path: Path) -> str:
+    """A path as a user writes it."""
+    text = ""
+    for step in path:
+        if step is None:
+            text += "[*]"
+        elif _STEP.fullmatch(str(step)):
+            text += f".{step}" if text else str(step)
+        else:
+            text += f"['{step}']"
+    return text
+
+
+def _values_at(value: t.Any, path: Path) -> t.Iterator[t.Any]:
+    if not path:
+        yield value
+    elif path[0] is None:
+        for item in value if isinstance(value, list) else ():
+            yield from _values_at(item, path[1:])
+    elif isinstance(value, dict) and path[0] in value:
+        yield from _values_at(value[path[0]], path[1:])
+
+
+def mask_fields(before: Body, after: Body, paths: t.Iterable[Path]) -> tuple[Body, Body]:
+    """Two readings of an object with the values at ``paths`` hidden, so that only which of them differ shows."""
+    old, new = before, after
+    for path in paths:
+        old, new = _hidden(old, _NOTHING, path), _hidden(new, before, path)
+    return old, new
+
+
+def _hidden(value: t.Any, other: t.Any, path: Path) -> t.Any:
+    """``value`` with everything at ``path`` hidden; said to be changed where ``other`` has another value there."""
+    if not path:
+        if isinstance(value, dict):
+            return {key: _hidden(item, _child(other, key), ()) for key, item in value.items()}
+        if isinstance(value, list):
+            return [_hidden(item, _child(other, number), ()) for number, item in enumerate(value)]
+        if value in (MASK, CHANGED_MASK):
+            # Hidden already, by a path that includes this one.
+            return value
+        return CHANGED_MASK if other is not _NOTHING and other != value else MASK
+    step = path[0]
+    if step is None and isinstance(value, list):
+        return [_hidden(item, _child(other, number), path[1:]) for number, item in enumerate(value)]
+    if isinstance(value, dict) and step in value:
+        return {**value, step: _hidden(value[step], _child(other, step), path[1:])}
+    return value
+
+
+def _child(value: t.Any, key: t.Any) -> t.Any:
+    if isinstance(value, dict):
+        return value.get(key, _NOTHING)
+    if isinstance(value, list) and isinstance(key, int) and key < len(value):
+        return value[key]
+    return _NOTHING
+
+
+def _mapping(value: t.Any) -> Body:
+    return value if isinstance(value, dict) else {}
+
+
+class SecretMask:
+    """Hides the secrets of a set's objects in text that others wrote: API errors, events, logs."""
+
+    def __init__(self, bodies: t.Iterable[t.Any] = ()) -> None:
+        self._values: set[str] = set()
+        for body in bodies:
+            self.learn(body)
+
+    def learn(self, body: t.Any) -> None:
+        """Remember the secrets of an object, well-formed or not."""
+        for path in secret_paths(body):
+            for value in _values_at(body, path):
+                self._learn(value)
+
+    def _learn(self, value: t.Any) -> None:
+        if isinstance(value, (dict, list)):
+            for item in value.values() if isinstance(value, dict) else value:
+                self._learn(item)
+        if not isinstance(value, (str, int, float)) or isinstance(value, bool):
+            return
+        text = str(value)
+        self._values.add(text)
+        self._values.update(line.strip() for line in text.splitlines())
+        try:
+            decoded = base64.b64decode(text, validate=True).decode("utf-8")
+        except (binascii.Error, ValueError):
+            return
+        self._values.add(decoded)
+        self._values.update(line.strip() for line in decoded.splitlines())
+
+    def text(self, text: str, secret: bool = False) -> str:
+        """``text`` without the values known; ``secret`` says that it is about an object with secrets, so that any value it quotes goes."""
+        # Longest first, so that no rest of a longer value stays.
+        for value in sorted((value for value in self._values if len(value) >= _SHORTEST_SECRET), key=len, reverse=True):
+            text = text.replace(value, MASK)
+        if secret:
+            text = re.sub(r'(Invalid value: )("(?:[^"\\]|\\.)*"|\S+)', rf"\g<1>{MASK}", text)
+        return text

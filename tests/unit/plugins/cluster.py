@@ -1,0 +1,140 @@
+# Copyright: Contributors to the egress.ai_gateway project
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""An API server in memory, as far as apply_set needs one: discovery, server-side apply, lists by label, deletion.
+
+It does not validate, default, convert or watch anything, knows two kinds, and gives each object one field manager.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import typing as t
+from urllib.parse import parse_qs, urlsplit
+
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_api import Api
+
+RESOURCES = {"configmaps": ("ConfigMap", True), "namespaces": ("Namespace", False)}
+VERBS = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]
+
+Body = dict[str, t.Any]
+#: (plural, namespace, name)
+Key = tuple[str, str, str]
+
+
+class Answer:
+    """What urllib3 returns, as far as it is read."""
+
+    def __init__(self, status: int, body: Body) -> None:
+        self.status = status
+        self.data = json.dumps(body).encode()
+        self.headers: dict[str, str] = {"Content-Type": "application/json"}
+
+
+class PowerCut(BaseException):
+    """The client dies: nothing catches this."""
+
+
+def fields_of(value: t.Any) -> Body:
+    return {f"f:{key}": fields_of(item) for key, item in value.items()} if isinstance(value, dict) else {}
+
+
+class Cluster:
+    """Holds ``objects`` by key and the ``writes`` it got, and cuts the client off after ``writes_left`` more of them."""
+
+    def __init__(self) -> None:
+        self.objects: dict[Key, Body] = {}
+        self.writes: list[str] = []
+        self.writes_left = -1
+        self._version = 0
+        self.put("namespaces", "", "default")
+
+    def api(self) -> Api:
+        """A client that sends one request at a time, so that what is sent has an order."""
+        return Api(self, "https://cluster", dict, parallel=1)
+
+    def put(self, plural: str, namespace: str, name: str, **content: t.Any) -> None:
+        """An object that somebody else made."""
+        metadata = {"name": name, "uid": f"uid-{name}", "resourceVersion": "0", **({"namespace": namespace} if namespace else {})}
+        self.objects[plural, namespace, name] = {"apiVersion": "v1", "kind": RESOURCES[plural][0], "metadata": metadata, **content}
+
+    def names(self, plural: str = "configmaps") -> list[str]:
+        return sorted(name for found, _namespace, name in self.objects if found == plural)
+
+    def request(self, method: str, url: str, body: bytes | None, **_options: t.Any) -> Answer:
+        split = urlsplit(url)
+        query = {name: values[0] for name, values in parse_qs(split.query).items()}
+        parts = split.path.removeprefix("/api/v1").strip("/").split("/")
+        if parts == [""]:
+            listed = [{"name": plural, "kind": kind, "namespaced": namespaced, "verbs": VERBS} for plural, (kind, namespaced) in RESOURCES.items()]
+            return Answer(200, {"groupVersion": "v1", "resources": listed})
+        namespace = parts[1] if parts[0] == "namespaces" and len(parts) > 2 else ""
+        plural, *name = parts[2:] if namespace else parts
+        if plural not in RESOURCES:
+            return Answer(404, {"kind": "Status"})
+        if method != "GET" and "dryRun" not in query:
+            if self.writes_left == 0:
+                raise PowerCut
+            self.writes_left -= 1
+            self.writes.append(f"{method} {split.path}")
+        if not name:
+            return self._collection(method, plural, namespace, query)
+        return self._object(method, (plural, namespace, name[0]), json.loads(body) if body else {}, "dryRun" in query)
+
+    def _collection(self, method: str, plural: str, namespace: str, query: dict[str, str]) -> Answer:
+        label, _equals, value = query.get("labelSelector", "").partition("=")
+
+        def is_selected(key: Key, body: Body) -> bool:
+            labels = body["metadata"].get("labels") or {}
+            return key[0] == plural and namespace in ("", key[1]) and (not label or (label in labels and value in ("", labels[label])))
+
+        found = {key: body for key, body in self.objects.items() if is_selected(key, body)}
+        if method == "DELETE":
+            for key in found:
+                self._remove(key)
+        return Answer(200, {"metadata": {"resourceVersion": str(self._version)}, "items": list(found.values())})
+
+    def _object(self, method: str, key: Key, body: Body, dry_run: bool) -> Answer:
+        live = self.objects.get(key)
+        if method == "PATCH":
+            if key[1] and ("namespaces", "", key[1]) not in self.objects:
+                return Answer(404, {"kind": "Status", "reason": "NotFound", "message": f'namespaces "{key[1]}" not found'})
+            after = self._applied(key, live, body)
+            if not dry_run:
+                self.objects[key] = after
+            return Answer(200 if live else 201, after)
+        if live is None:
+            return Answer(404, {"kind": "Status", "reason": "NotFound", "message": f"{key[2]} not found"})
+        if method == "DELETE":
+            self._remove(key)
+        return Answer(200, live)
+
+    def _applied(self, key: Key, live: Body | None, body: Body) -> Body:
+        after = copy.deepcopy(body)
+        metadata = after["metadata"]
+        owned = fields_of({**{name: value for name, value in body.items() if name not in ("apiVersion", "kind")}, "metadata": dict(metadata)})
+        for name in ("name", "namespace"):
+            owned["f:metadata"].pop(f"f:{name}", None)
+        entry = {"manager": "egress.ai_gateway", "operation": "Apply", "apiVersion": "v1", "fieldsV1": owned}
+        if live and self._submitted(live) == self._submitted(body) and live["metadata"].get("managedFields") == [entry]:
+            return live
+        self._version += 1
+        uid = live["metadata"]["uid"] if live else f"uid-{self._version}"
+        metadata.update(uid=uid, resourceVersion=str(self._version), managedFields=[entry])
+        if key[0] == "namespaces":
+            after["status"] = {"phase": "Active"}
+        return after
+
+    @staticmethod
+    def _submitted(body: Body) -> Body:
+        """An object without what only a server writes."""
+        metadata = {name: value for name, value in body["metadata"].items() if name not in ("uid", "resourceVersion", "managedFields")}
+        return {**{name: value for name, value in body.items() if name != "status"}, "metadata": metadata}
+
+    def _remove(self, key: Key) -> None:
+        """Remove an object, and with a namespace what is in it."""
+        del self.objects[key]
+        if key[0] == "namespaces":
+            for inside in [inside for inside in self.objects if inside[1] == key[2]]:
+                del self.objects[inside]
