@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import typing as t
 
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_secrets import mask_fields, secret_paths
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set_identity import FIELD_MANAGER
 
 Fields = dict[str, t.Any]
+
+_QUANTITY = re.compile(r"[0-9]+(\.[0-9]+)?([numkKMGTPE]|[KMGTPE]i|e[0-9]+)?")
 
 
 def owned_fields(body: dict[str, t.Any], api_version: str = "") -> Fields | None:
@@ -73,8 +76,8 @@ def merge_fields(one: Fields, other: Fields) -> Fields:
 def is_applied(live: dict[str, t.Any], submitted: dict[str, t.Any]) -> bool | None:
     """Whether submitting ``submitted`` changes nothing: what we own of ``live`` is exactly that.
 
-    False means that it does, or that it is unknown, as the API server may still write the difference in its own way. None means that all
-    of it is there and more inside fields that are owned whole: most likely defaults, which the API server can tell in a dry run.
+    False means that it does, or that it is unknown. None means that the two differ only as the API server's own way of writing may have
+    it: defaults inside fields that are owned whole, empty values left out, quantities in another unit. A dry run tells.
     """
     fields = owned_fields(live, submitted["apiVersion"])
     if fields is None or live["metadata"].get("deletionTimestamp"):
@@ -82,16 +85,15 @@ def is_applied(live: dict[str, t.Any], submitted: dict[str, t.Any]) -> bool | No
     owned, wanted = project(live, fields), _owned_part(submitted)
     if owned == wanted:
         return True
-    return None if _covers(owned, wanted) else False
+    return None if _is_alike(owned, wanted) else False
 
 
-def _covers(live: t.Any, submitted: t.Any) -> bool:
-    """Whether ``live`` has everything of ``submitted``; null is submitted for what is not to be there."""
+def _is_alike(live: t.Any, submitted: t.Any) -> bool:
     if isinstance(live, dict) and isinstance(submitted, dict):
-        return all(value is None if key not in live else _covers(live[key], value) for key, value in submitted.items())
+        return all(_is_alike(live[key], value) if key in live else not value for key, value in submitted.items())
     if isinstance(live, list) and isinstance(submitted, list):
-        return len(live) == len(submitted) and all(map(_covers, live, submitted))
-    return bool(live == submitted)
+        return len(live) == len(submitted) and all(map(_is_alike, live, submitted))
+    return bool(live == submitted) or all(_QUANTITY.fullmatch(str(value)) for value in (live, submitted))
 
 
 def _owned_part(submitted: dict[str, t.Any]) -> dict[str, t.Any]:

@@ -1,10 +1,11 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Apply the same objects by apply_set, by kubectl and by kubernetes.core.k8s, side by side, on the embedded cluster.
+"""Apply, apply again and remove the same objects by apply_set, by kubectl and by kubernetes.core.k8s, side by side, on the embedded cluster.
 
-Each round gives every way a turn, in another order each time, on namespaces of its own: first with nothing there, then with nothing
-to change. Printed are the median and the spread of each over the rounds, and how many times as long as apply_set it took.
-Times are of whole commands, so Ansible's start counts for the two that run in it; it is measured too, with a task that does nothing.
+Each round gives every way a turn, in another order each time, in a namespace of its own. Removal lasts until the objects are gone.
+Measured are whole commands: their seconds, the largest memory that one of their processes held, and the requests to write the benchmark's kinds of
+objects that the API server answered meanwhile. Deleting a whole collection is one request, whatever it holds; apply_set writes its set's parent object too.
+Two of the ways run in Ansible, so a play without tasks is timed in each round as well; its median is taken off theirs.
 Everything is removed again.
 """
 
@@ -12,153 +13,300 @@ from __future__ import annotations
 
 import argparse
 import base64
+import contextlib
+import dataclasses
+import importlib.metadata
+import itertools
 import json
 import os
 import pathlib
-import platform
+import re
+import resource
+import signal
 import statistics
+import string
 import subprocess
 import sys
 import tempfile
 import time
 import typing as t
 
-import yaml
-
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 STATE = pathlib.Path("/var/lib/egress-ai-gateway")
 KUBECONFIG = pathlib.Path(os.environ.get("KUBECONFIG", STATE / "kubeconfig"))
 KUBECTL = STATE / "bin/kubectl"
+#: How each kubectl command begins.
+KUBECTL_COMMAND = (str(KUBECTL), "--kubeconfig", str(KUBECONFIG))
 
-#: Tasks that apply the file @manifests@, which holds objects of namespace @namespace@.
-TASKS: dict[str, dict[str, t.Any]] = {
-    "apply_set": {
-        "egress.ai_gateway.apply_set": {
-            "kubeconfig": "@kubeconfig@",
-            "name": "benchmark",
-            "namespace": "@namespace@",
-            "manifests": "{{ lookup('ansible.builtin.file', '@manifests@') }}",
-        }
-    },
-    "kubernetes.core.k8s": {
-        "kubernetes.core.k8s": {
-            "kubeconfig": "@kubeconfig@",
-            "definition": "{{ lookup('ansible.builtin.file', '@manifests@') | from_yaml_all | list }}",
-            "apply": True,
-            "server_side_apply": {"field_manager": "benchmark"},
-        }
-    },
-    "Ansible alone": {"ansible.builtin.meta": "noop"},
-}
 WAYS = ("apply_set", "kubectl", "kubernetes.core.k8s")
+EMPTY_PLAY = "empty play"
+PHASES = ("first apply", "nothing to change", "removal")
+
+#: What a platform is made of, in the mix that is applied: $number objects of $namespace, the first two kinds of about 1 kB each.
+LABEL = "app.kubernetes.io/part-of=benchmark"
+METADATA = "metadata: {name: object-$number, namespace: $namespace, labels: {app.kubernetes.io/part-of: benchmark}}"
+SETTINGS = "".join(f"    setting-{number:02}: what the object says about it\n" for number in range(18))
+SECRET = base64.b64encode(b"secret" * 100).decode()
+OBJECTS = [
+    string.Template(f"---\n{text}\n{METADATA}\n")
+    for text in (
+        f"apiVersion: v1\nkind: ConfigMap\ndata:\n  settings.yaml: |\n{SETTINGS}",
+        f"apiVersion: v1\nkind: Secret\ndata: {{key: {SECRET}}}",
+        "apiVersion: v1\nkind: ServiceAccount\nautomountServiceAccountToken: false",
+        "apiVersion: v1\nkind: Service\nspec: {ports: [{name: http, protocol: TCP, port: 80, targetPort: 8080}]}",
+        "apiVersion: rbac.authorization.k8s.io/v1\nkind: Role\nrules: [{apiGroups: [''], resources: [configmaps], verbs: [get, list, watch]}]",
+    )
+]
+RESOURCES = ("configmaps", "secrets", "serviceaccounts", "services", "roles")
+
+#: How the API server counts requests that write: a server-side apply as APPLY, and the deletion of a collection as DELETE.
+WRITES = ("APPLY", "DELETE", "DELETECOLLECTION", "PATCH", "POST", "PUT")
+METRIC_LABEL = re.compile(r'(\w+)="([^"]*)"')
 
 
-def manifests(namespace: str, count: int) -> str:
-    """Return `count` objects as YAML, ConfigMaps and Secrets in turn, of about 1 kB each."""
-    value = "x" * 700
-    secret = base64.b64encode(value.encode()).decode()
-    objects = [
-        {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": f"object-{number}", "namespace": namespace}, "data": {"value": secret}}
-        if number % 2
-        else {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": f"object-{number}", "namespace": namespace}, "data": {"value": value}}
-        for number in range(count)
-    ]
-    return yaml.safe_dump_all(objects)
+@dataclasses.dataclass(frozen=True)
+class Figures:
+    """What one command took."""
+
+    objects: int
+    round: int
+    way: str
+    phase: str
+    seconds: float
+    #: Largest resident set of any of its processes, in KiB.
+    memory: int
+    #: Requests to write that the API server answered meanwhile.
+    writes: int
 
 
-def timed(*command: str | pathlib.Path) -> float:
-    """Run `command` and return its seconds; end the benchmark with its output when it fails."""
-    started = time.monotonic()
-    ended = subprocess.run([*map(str, command)], cwd=ROOT, capture_output=True, text=True, check=False)
-    seconds = time.monotonic() - started
+def kubectl(*arguments: str) -> str:
+    """Return what kubectl prints; end the benchmark when it fails."""
+    ended = subprocess.run([*KUBECTL_COMMAND, *arguments], stdout=subprocess.PIPE, text=True, check=False)
     if ended.returncode:
-        sys.exit(f"{' '.join(map(str, command))}: exit status {ended.returncode}\n{ended.stdout}{ended.stderr}")
-    return seconds
-
-
-def kubectl(*arguments: str | pathlib.Path) -> float:
-    return timed(KUBECTL, "--kubeconfig", KUBECONFIG, *arguments)
+        sys.exit(f"kubectl {' '.join(arguments)}: exit status {ended.returncode}")
+    return ended.stdout
 
 
 def count_objects(namespace: str) -> int:
-    command = [str(KUBECTL), "--kubeconfig", str(KUBECONFIG), "get", "configmaps,secrets", "--namespace", namespace, "--output=name"]
-    return sum("/object-" in line for line in subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines())
+    return len(kubectl("get", ",".join(RESOURCES), "--namespace", namespace, "--selector", LABEL, "--output=name").splitlines())
+
+
+def count_writes() -> int:
+    """Return how many requests to write objects of RESOURCES the API server has answered since its start.
+
+    Dry runs are left out, and subresources, which hold statuses and the tokens that others request.
+    """
+    total = 0
+    # Read line by line, as the answer has many megabytes and this process is to stay small; see measure.
+    with subprocess.Popen([*KUBECTL_COMMAND, "get", "--raw", "/metrics"], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        for line in process.stdout:
+            if line.startswith("apiserver_request_total{"):
+                labels = dict(METRIC_LABEL.findall(line))
+                if labels["resource"] in RESOURCES and labels["verb"] in WRITES and not labels["dry_run"] and not labels["subresource"]:
+                    total += int(float(line.rpartition(" ")[2]))
+    if process.returncode:
+        sys.exit(f"cannot read the API server's metrics: exit status {process.returncode}")
+    return total
+
+
+def measure(command: t.Sequence[str]) -> tuple[float, int]:
+    """Run `command` and return its seconds and the largest resident set of its processes in KiB; end the benchmark with its output when it fails."""
+    with tempfile.TemporaryFile() as output:
+        started = time.monotonic()
+        process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
+        try:
+            # Tells of the command and of every descendant that was waited for.
+            _pid, status, usage = os.wait4(process.pid, 0)
+        except KeyboardInterrupt:
+            process.send_signal(signal.SIGINT)
+            process.wait()
+            raise
+        seconds = time.monotonic() - started
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            output.seek(0)
+            sys.exit(f"\n{' '.join(command)}: exit status {process.returncode}\n{output.read().decode(errors='replace')}")
+    # Linux counts the memory of the process that started the command as the command's own, so only what exceeds it tells anything.
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert usage.ru_maxrss > own, f"the benchmark itself holds {own} KiB, so it cannot tell the memory of a command that holds less"
+    return seconds, usage.ru_maxrss
+
+
+def write_objects(path: pathlib.Path, namespace: str, count: int) -> None:
+    with path.open("w", encoding="utf-8") as stream:
+        for number, template in zip(range(count), itertools.cycle(OBJECTS)):
+            stream.write(template.substitute(number=number, namespace=namespace))
+
+
+def play(path: pathlib.Path, **task: t.Any) -> list[str]:
+    """Write a playbook of one task to `path` and return the command that runs it."""
+    variables = {"ansible_python_interpreter": sys.executable}
+    content = {"hosts": "localhost", "connection": "local", "gather_facts": False, "vars": variables, "tasks": [task]}
+    # JSON is YAML too.
+    path.write_text(json.dumps([content]), encoding="utf-8")
+    return ["ansible-playbook", "--inventory", "localhost,", str(path)]
+
+
+def commands(way: str, namespace: str, objects: pathlib.Path) -> tuple[list[str], list[str]]:
+    """Return the commands by which `way` applies the file `objects`, and removes them and waits until they are gone."""
+    if way == "kubectl":
+        file = ("--filename", str(objects))
+        return [*KUBECTL_COMMAND, "apply", "--server-side", *file], [*KUBECTL_COMMAND, "delete", "--wait", *file]
+    text = f"lookup('ansible.builtin.file', '{objects}')"
+    options: dict[str, t.Any]
+    present: dict[str, t.Any]
+    absent: dict[str, t.Any]
+    if way == "apply_set":
+        name = "egress.ai_gateway.apply_set"
+        options = {"name": "benchmark", "namespace": namespace}
+        present = {"manifests": f"{{{{ {text} }}}}"}
+        absent = {"state": "absent"}
+    else:
+        name = "kubernetes.core.k8s"
+        options = {"definition": f"{{{{ {text} | from_yaml_all | list }}}}"}
+        present = {"apply": True, "server_side_apply": {"field_manager": "benchmark"}}
+        absent = {"state": "absent", "wait": True}
+    options["kubeconfig"] = str(KUBECONFIG)
+    return (
+        play(objects.with_suffix(".present.json"), **{name: options | present}),
+        play(objects.with_suffix(".absent.json"), **{name: options | absent}),
+    )
 
 
 class Benchmark:
-    def __init__(self, directory: pathlib.Path, count: int) -> None:
-        self.directory = directory
-        self.count = count
+    """Runs the turns and keeps their figures; what it made on the cluster meanwhile is in `namespaces`."""
 
-    def prepare(self, way: str, namespace: str) -> list[str | pathlib.Path]:
-        """Write what `way` needs to apply the objects to `namespace` and return its command."""
-        source = self.directory / f"{namespace}.yaml"
-        source.write_text(manifests(namespace, self.count), encoding="utf-8")
-        if way == "kubectl":
-            return [KUBECTL, "--kubeconfig", KUBECONFIG, "apply", "--server-side", "--filename", source]
-        text = json.dumps(TASKS[way])
-        for name, value in {"kubeconfig": KUBECONFIG, "namespace": namespace, "manifests": source}.items():
-            text = text.replace(f"@{name}@", str(value))
-        task = json.loads(text)
-        play = {
-            "name": "Benchmark",
-            "hosts": "localhost",
-            "connection": "local",
-            "gather_facts": False,
-            "vars": {"ansible_python_interpreter": sys.executable},
-            "tasks": [{"name": way, **task}],
-        }
-        playbook = self.directory / f"{namespace}-playbook.yml"
-        playbook.write_text(yaml.safe_dump([play]), encoding="utf-8")
-        return ["ansible-playbook", "--inventory", "localhost,", playbook]
+    def __init__(self, directory: pathlib.Path) -> None:
+        self.figures: list[Figures] = []
+        self.namespaces: list[str] = []
+        self._directory = directory
+        # Names that no other run uses.
+        self._names = (f"benchmark-{os.getpid()}-{number}" for number in itertools.count(1))
 
-    def turn(self, way: str, number: int) -> tuple[float, float]:
-        """Apply everything with nothing there, then again; return the seconds of both."""
-        namespace = f"benchmark-{WAYS.index(way)}-{number}"
+    def run(self, sizes: t.Sequence[int], rounds: int, ways: t.Sequence[str]) -> None:
+        participants = [*ways, EMPTY_PLAY]
+        for objects in sizes:
+            for number in range(rounds):
+                shift = number % len(participants)
+                for way in participants[shift:] + participants[:shift]:
+                    print(f"{objects} objects, round {number + 1} of {rounds}, {way}:", end="", flush=True)
+                    if way == EMPTY_PLAY:
+                        command = play(self._directory / "empty.json", **{"ansible.builtin.meta": "noop"})
+                        self._measure(objects, number, way, EMPTY_PLAY, command)
+                    else:
+                        self._turn(objects, number, way)
+                    print(flush=True)
+
+    def _turn(self, objects: int, number: int, way: str) -> None:
+        namespace = self._make_namespace()
+        source = self._directory / f"{namespace}.yaml"
+        write_objects(source, namespace, objects)
+        apply, remove = commands(way, namespace, source)
+        for phase, command, expected in zip(PHASES, (apply, apply, remove), (objects, objects, 0)):
+            self._measure(objects, number, way, phase, command)
+            if (there := count_objects(namespace)) != expected:
+                sys.exit(f"\n{way}, {phase}: {there} objects are there and not {expected}")
+        self.remove_namespaces()
+
+    def _measure(self, objects: int, number: int, way: str, phase: str, command: t.Sequence[str]) -> None:
+        before = count_writes()
+        seconds, memory = measure(command)
+        self.figures.append(Figures(objects, number + 1, way, phase, seconds, memory, count_writes() - before))
+        print(f"  {phase} {seconds:.2f} s", end="", flush=True)
+
+    def _make_namespace(self) -> str:
+        namespace = next(self._names)
+        # Noted first, so that an interruption leaves nothing behind.
+        self.namespaces.append(namespace)
         kubectl("create", "namespace", namespace)
-        try:
-            command = self.prepare(way, namespace)
-            first = timed(*command)
-            if (there := count_objects(namespace)) != self.count:
-                sys.exit(f"{way} left {there} objects of {self.count}")
-            return first, timed(*command)
-        finally:
-            kubectl("delete", "namespace", namespace)
+        # Controllers write these into every namespace, and these writes are not to count.
+        kubectl("wait", "--for=create", "--timeout=60s", "--namespace", namespace, "configmap/kube-root-ca.crt", "serviceaccount/default")
+        return namespace
+
+    def remove_namespaces(self) -> None:
+        if self.namespaces:
+            kubectl("delete", "namespace", "--ignore-not-found", "--wait", *self.namespaces)
+            self.namespaces.clear()
 
 
-def row(name: str, seconds: list[float], base: float) -> str:
-    median = statistics.median(seconds)
-    return f"{name:22}{median:8.2f} s   {min(seconds):6.2f} - {max(seconds):6.2f} s   {median / base:6.2f}"
+def environment() -> dict[str, t.Any]:
+    """Return what the figures depend on: the machine, and how busy it is before the benchmark starts, and the versions."""
+    versions = json.loads(kubectl("version", "--output=json"))
+    listed = subprocess.run(
+        ["ansible-galaxy", "collection", "list", "kubernetes.core", "--format=json"], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True
+    )
+    collection = next(iter(json.loads(listed.stdout).values()))["kubernetes.core"]
+    return {
+        "cores": os.cpu_count(),
+        "load at the start": round(os.getloadavg()[0], 1),
+        "kubectl": versions["clientVersion"]["gitVersion"],
+        "server": versions["serverVersion"]["gitVersion"],
+        "ansible-core": importlib.metadata.version("ansible-core"),
+        "kubernetes client": importlib.metadata.version("kubernetes"),
+        "kubernetes.core": collection["version"],
+    }
+
+
+def table(figures: t.Sequence[Figures]) -> str:
+    """Return the figures of one size as lines, those of each phase and way in one."""
+    groups: dict[tuple[str, str], list[Figures]] = {}
+    for figure in figures:
+        groups.setdefault((figure.phase, figure.way), []).append(figure)
+    medians = {key: statistics.median(figure.seconds for figure in group) for key, group in groups.items()}
+    empty = medians[EMPTY_PLAY, EMPTY_PLAY]
+    net = {(phase, way): seconds - (0 if way in ("kubectl", EMPTY_PLAY) else empty) for (phase, way), seconds in medians.items()}
+    lines = [
+        f"{figures[0].objects} objects, {max(figure.round for figure in figures)} rounds",
+        f"{'':40}{'whole command':^30}  {'net of':>9}  {'times':>9}  {'peak':>8}  {'writing':>9}",
+        f"{'phase':18}  {'way':20}{'median':>9}  {'least - most':>19}  {'Ansible':>9}  {'apply_set':>9}  {'memory':>8}  {'requests':>9}",
+    ]
+    for phase, way in sorted(groups, key=lambda key: ((EMPTY_PLAY, *PHASES).index(key[0]), (EMPTY_PLAY, *WAYS).index(key[1]))):
+        group = groups[phase, way]
+        seconds = [figure.seconds for figure in group]
+        base = net.get((phase, "apply_set"))
+        writes = [figure.writes for figure in group]
+        lines.append(
+            f"{phase:18}  {way if way != phase else '':20}{medians[phase, way]:7.2f} s  {min(seconds):7.2f} - {max(seconds):7.2f} s"
+            f"  {f'{net[phase, way]:7.2f} s' if way != EMPTY_PLAY else '':>9}"
+            f"  {f'{net[phase, way] / base:.2f}' if base else '':>9}"
+            f"  {max(figure.memory for figure in group) / 1024:4.0f} MiB"
+            f"  {f'{min(writes)} - {max(writes)}' if len(set(writes)) > 1 else writes[0]:>9}"
+        )
+    return "\n".join(lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Compare apply_set with kubectl and kubernetes.core.k8s.")
-    parser.add_argument("--objects", type=int, default=500, help="how many objects to apply")
-    parser.add_argument("--rounds", type=int, default=3, help="how many turns each way gets")
+    parser.add_argument("--objects", type=int, nargs="+", default=[50, 500, 5000], metavar="NUMBER", help="how many objects to apply, one size after another")
+    parser.add_argument("--rounds", type=int, default=5, metavar="NUMBER", help="how many turns each way gets at each size")
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS, help="the ways to compare")
+    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write all raw figures to this file, those before a failure too")
     arguments = parser.parse_args()
     if not KUBECONFIG.exists() or not KUBECTL.exists():
         sys.exit(f"There is no cluster to measure on: {KUBECONFIG} or {KUBECTL} is missing. Bring one up with `make site`.")
+    # A termination cleans up like Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
-    first: dict[str, list[float]] = {way: [] for way in WAYS}
-    again: dict[str, list[float]] = {way: [] for way in WAYS}
-    with tempfile.TemporaryDirectory() as name:
-        benchmark = Benchmark(pathlib.Path(name), arguments.objects)
-        start = timed(*benchmark.prepare("Ansible alone", "benchmark"))
-        for number in range(arguments.rounds):
-            shift = number % len(WAYS)
-            for way in WAYS[shift:] + WAYS[:shift]:
-                print(f"round {number + 1} of {arguments.rounds}: {way} ...", flush=True)
-                seconds = benchmark.turn(way, number)
-                first[way].append(seconds[0])
-                again[way].append(seconds[1])
-
-    print(f"\n{arguments.objects} objects, {arguments.rounds} rounds, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, {platform.machine()}")
-    print(f"Ansible alone takes {start:.2f} s of each of its runs.")
-    for title, times in (("first apply", first), ("nothing to change", again)):
-        print(f"\n{title:22}{'median':>10}   {'least - most':>17}   times apply_set")
-        base = statistics.median(times["apply_set"])
-        for way in WAYS:
-            print(row(way, times[way], base))
+    around = environment()
+    if arguments.json:
+        # A path that cannot be written is to be told before the hours of measuring.
+        arguments.json.touch()
+    with contextlib.ExitStack() as stack:
+        benchmark = Benchmark(pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory())))
+        stack.callback(benchmark.remove_namespaces)
+        try:
+            benchmark.run(arguments.objects, arguments.rounds, arguments.ways)
+        except KeyboardInterrupt:
+            print("\ninterrupted; removing what was made ...", flush=True)
+            sys.exit(130)
+        finally:
+            if arguments.json:
+                figures = [dataclasses.asdict(figure) for figure in benchmark.figures]
+                arguments.json.write_text(json.dumps({"environment": around, "figures": figures}, indent=2) + "\n", encoding="utf-8")
+    for objects in arguments.objects:
+        print(f"\n{table([figure for figure in benchmark.figures if figure.objects == objects])}")
+    print("\n" + ", ".join(f"{name} {value}" for name, value in around.items()))
 
 
 if __name__ == "__main__":

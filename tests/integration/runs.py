@@ -35,21 +35,34 @@ def recaps(output: str) -> list[Recap]:
     return found
 
 
-def run(*command: str | pathlib.Path, **variables: str) -> str:
-    """Run `command` in the checkout, show and return its output; `variables` are added to its environment."""
+def start(*command: str | pathlib.Path, **variables: str) -> subprocess.Popen[str]:
+    """Start `command` in the checkout, its output in a pipe; `variables` are added to its environment."""
     print(f"\n$ {' '.join(map(str, command))}", flush=True)
     environment = os.environ | {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_FORCE_COLOR": "false", "NO_COLOR": "1"} | variables
-    lines = []
-    with subprocess.Popen(
+    return subprocess.Popen(
         [*map(str, command)], cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as process:
-        assert process.stdout
-        for line in process.stdout:
-            sys.stdout.write(line)
-            sys.stdout.flush()
-            lines.append(line)
-    assert process.returncode == 0, f"exit status {process.returncode}: {' '.join(map(str, command))}"
+    )
+
+
+def follow(process: subprocess.Popen[str], end: str = "") -> str:
+    """Show and return the output of `process`, as far as the first line that begins with `end`, or all of it."""
+    assert process.stdout
+    lines = []
+    for line in process.stdout:
+        sys.stdout.write(line)
+        sys.stdout.flush()
+        lines.append(line)
+        if end and line.startswith(end):
+            break
     return "".join(lines)
+
+
+def run(*command: str | pathlib.Path, **variables: str) -> str:
+    """Run `command` as start() does, show and return its output."""
+    with start(*command, **variables) as process:
+        output = follow(process)
+    assert process.returncode == 0, f"exit status {process.returncode}: {' '.join(map(str, command))}"
+    return output
 
 
 def playbook(name: str | pathlib.Path, *arguments: str, reaches: str = "", **variables: str) -> int:

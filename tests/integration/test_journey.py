@@ -9,10 +9,13 @@ cluster left as it is then.
 from __future__ import annotations
 
 import json
+import os
 import pathlib
 import shutil
 import typing as t
 
+import apply_set_access
+import apply_set_faults
 import faults
 import machine
 import objects
@@ -87,6 +90,40 @@ def test_check_mode_after_it_finds_nothing_to_change() -> None:
 def test_modules() -> None:
     here = pathlib.Path(__file__).parent
     playbook(here / "targets.yml", ANSIBLE_ROLES_PATH=str(here / "targets"))
+
+
+def test_killed_runs_of_apply_set_are_completed_by_the_next(tmp_path: pathlib.Path) -> None:
+    apply_set_faults.kill_and_complete(tmp_path, kills=int(os.environ.get("APPLY_SET_KILLS", "4")))
+
+
+def test_apply_set_outlives_the_api_server(tmp_path: pathlib.Path) -> None:
+    print(f"apply_set took {apply_set_faults.kill_api_server(tmp_path):.1f} s, with the API server killed meanwhile")
+
+
+def test_apply_set_tells_no_secret(tmp_path: pathlib.Path) -> None:
+    apply_set_faults.look_for_secrets(tmp_path)
+
+
+def test_apply_set_takes_no_other_controllers_word_for_a_route(tmp_path: pathlib.Path) -> None:
+    assert "condition ResolvedRefs is False: BackendNotFound" in " ".join(apply_set_faults.another_controllers_word(tmp_path).split())
+
+
+def test_kubectl_knows_a_set_and_its_tool(tmp_path: pathlib.Path) -> None:
+    words = apply_set_faults.kubectl_on_a_set(tmp_path)
+    print(f"kubectl: {words}")
+    assert 'is managed by tooling "egress.ai_gateway" instead of "kubectl"' in words
+
+
+def test_apply_set_through_a_proxy(tmp_path: pathlib.Path) -> None:
+    targets = apply_set_access.through_a_proxy(tmp_path)
+    print(f"{len(targets)} connections through the proxy")
+    assert set(targets) == {apply_set_access.server()}
+
+
+def test_apply_set_as_a_pod(tmp_path: pathlib.Path) -> None:
+    results = apply_set_access.as_a_pod(tmp_path)
+    assert [member["name"] for member in results["present"]["created"]] == ["way"]
+    assert [member["name"] for member in results["absent"]["deleted"]] == ["way"]
 
 
 def test_the_openai_sdk_lists_the_models(client: openai.OpenAI) -> None:

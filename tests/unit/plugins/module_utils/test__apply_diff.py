@@ -125,10 +125,16 @@ def test_drift_is_noticed(change: t.Callable[[dict[str, t.Any]], None]) -> None:
     assert not is_applied(body, SUBMITTED)
 
 
-def test_defaults_inside_a_field_owned_whole_are_for_the_api_server_to_tell() -> None:
+def test_what_the_api_server_may_write_in_its_own_way_is_for_it_to_tell() -> None:
     body = live()
     body["spec"]["emptyDir"] = {"medium": ""}
     assert is_applied(body, SUBMITTED) is None
+    for submitted in ({"emptyDir": {}, "empty": []}, {"args": ["-v"], "empty": False}):
+        assert is_applied(live(), {**SUBMITTED, "spec": {**SUBMITTED["spec"], **submitted}}) is None
+    body = live()
+    body["spec"]["replicas"] = "1Gi"
+    for quantity, verdict in (("1024Mi", None), ("1.5e3", None), ("much", False)):
+        assert is_applied(body, {**SUBMITTED, "spec": {**SUBMITTED["spec"], "replicas": quantity}}) is verdict
     rules = {"apiVersion": "v1", "kind": "Policy", "metadata": {"name": "a"}, "spec": {"rules": [{"verbs": ["get"]}], "none": None}}
     entry = {"manager": "egress.ai_gateway", "operation": "Apply", "apiVersion": "v1", "fieldsV1": {"f:spec": {"f:rules": {}}}}
     policy = {**rules, "metadata": {"name": "a", "managedFields": [entry]}}
