@@ -9,7 +9,7 @@ import typing as t
 from dataclasses import dataclass
 
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_api import Api, ApiError
-from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_kinds import GroupKind, ResourceType
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_kinds import CUSTOM_RESOURCE_DEFINITION, NAMESPACE, GroupKind, ResourceType
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_manifests import Desired, Reference, reference_of
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set_identity import ID_LABEL, PART_OF_LABEL, SetIdentity
 
@@ -148,17 +148,66 @@ class Reader:
                 continue
         return f"the set with id {set_id}, whose parent object was not found"
 
-    def homes_of_others(self, leaving: t.Iterable[Seen], namespace_kind: GroupKind) -> list[str]:
-        """One line for each other set whose parent object lies in a namespace that is to go: its members would stay behind, unaccounted for."""
+    def sets_inside(self, leaving: t.Iterable[Seen]) -> list[str]:
+        """One line for each other set whose parent object lies in a Namespace that is to go: its members would stay behind, unaccounted for."""
         lines = []
         for member in leaving:
-            if member.reference.group_kind != namespace_kind:
+            if member.reference.group_kind != NAMESPACE:
                 continue
             for resource_type in (CONFIG_MAP, SECRET):
                 for _version, items in self._api.pages(resource_type, member.reference.name, {"labelSelector": ID_LABEL}, names_only=True):
                     names = [body["metadata"]["name"] for body in items if body["metadata"]["labels"][ID_LABEL] != self._identity.id]
-                    lines += [f"{member.reference} cannot be deleted: it holds the parent object of set {member.reference.name}/{name}" for name in names]
+                    lines += [
+                        f"{member.reference} cannot be deleted: it holds the parent object of set {member.reference.name}/{name}; remove that set first, "
+                        "or keep the Namespace in this one"
+                        for name in names
+                    ]
         return lines
+
+    def resources_of_others(self, leaving: t.Iterable[Seen]) -> list[str]:
+        """One line for each CustomResourceDefinition that is to go and would take objects outside the set with it.
+
+        Dependents of other objects do not count: they go with their owners, a little later.
+        """
+        by_group: dict[str, list[Seen]] = {}
+        for member in leaving:
+            if member.reference.group_kind == CUSTOM_RESOURCE_DEFINITION:
+                by_group.setdefault(member.reference.name.partition(".")[2], []).append(member)
+
+        def lines(group: str) -> list[str]:
+            served = {resource_type.plural: resource_type for version in reversed(self._api.versions(group)) for resource_type in self._api.types(version)}
+            found = []
+            for definition in by_group[group]:
+                resource_type = served.get(definition.reference.name.partition(".")[0])
+                names = self._names_of_others(resource_type) if resource_type else []
+                if names:
+                    found.append(
+                        f"{definition.reference} cannot be deleted: {some(names)} would go with it, and are not of this set; remove them first, "
+                        "or have them deleted by force_removal: true"
+                    )
+            return found
+
+        return [line for found in self._api.each(lines, sorted(by_group)) for line in found]
+
+    def _names_of_others(self, resource_type: ResourceType) -> list[str]:
+        """The first objects of a kind that are neither members, nor dependents, nor going anyway."""
+        for _version, items in self._api.pages(resource_type, names_only=True):
+            names = [
+                str(reference_of(body))
+                for body in items
+                if not body["metadata"].get("ownerReferences")
+                and not body["metadata"].get("deletionTimestamp")
+                and (body["metadata"].get("labels") or {}).get(PART_OF_LABEL) != self._identity.id
+            ]
+            if names:
+                return names
+        return []
+
+
+def some(items: t.Sequence[t.Any], most: int = 3) -> str:
+    """The first of ``items`` and how many more there are."""
+    more = f" and {len(items) - most} more" if len(items) > most else ""
+    return ", ".join(str(item) for item in items[:most]) + more
 
 
 def seen(resource_type: ResourceType, reading: Body, applied: bool | None, digest: str, body: Body | None) -> Seen:

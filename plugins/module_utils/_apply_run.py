@@ -40,6 +40,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_reading i
     Reader,
     Seen,
     seen,
+    some,
 )
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_removal import deletions, request_deletions, still_there
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_secrets import SecretMask, secret_paths
@@ -65,6 +66,7 @@ class Options:
     wait: bool = True
     wait_timeout: float = 300.0
     force_conflicts: bool = False
+    force_removal: bool = False
     adopt: bool = False
     #: Entries of the module's option of that name.
     wait_for: t.Sequence[Body] = ()
@@ -133,10 +135,10 @@ class Run:
         surplus = [member for member in members if member.reference.identity not in self._wanted] if self._options.prune else []
         if surplus and not unfolded:
             raise ApplySetError(
-                f"manifests is empty, but set {self._identity} has {len(surplus)} members ({_some([member.reference for member in surplus])}); "
+                f"manifests is empty, but set {self._identity} has {len(surplus)} members ({some([member.reference for member in surplus])}); "
                 "to remove them all use state: absent, to leave them alone prune: false"
             )
-        self._refuse_homes_of_others(surplus)
+        self._refuse_harm_to_others(surplus)
         self._refuse_outdated_definitions(desired, missing_types)
         if self._options.check_mode:
             self._rehearse(desired, surplus, missing_types, missing_namespaces)
@@ -180,7 +182,7 @@ class Run:
         missing_namespaces = self._missing_namespaces(desired)
         if not self._options.check_mode:
             faults += [
-                f"{_some(items)}: namespace {namespace} does not exist; add it to the manifests, or create it first"
+                f"{some(items)}: namespace {namespace} does not exist; add it to the manifests, or create it first"
                 for namespace, items in self._by_namespace(desired, missing_namespaces).items()
             ]
         references = [*(item.reference for item in desired), *self.outcome.created]
@@ -216,7 +218,7 @@ class Run:
             kinds.setdefault((manifest.api_version, manifest.body["kind"]), []).append(manifest)
         if not self._options.check_mode:
             return [
-                f"{_some(found)}: the cluster serves no {kind} in {api_version}; install its CustomResourceDefinition first, or correct apiVersion and kind"
+                f"{some(found)}: the cluster serves no {kind} in {api_version}; install its CustomResourceDefinition first, or correct apiVersion and kind"
                 for (api_version, kind), found in kinds.items()
             ]
         for (api_version, kind), found in kinds.items():
@@ -471,7 +473,7 @@ class Run:
         kinds = {NAMESPACE, *recorded.group_kinds}
         types = self._reader.types_of_kinds(kinds, [NAMESPACES])
         members = self._reader.members(types, {self._identity.namespace, *recorded.namespaces})
-        self._refuse_homes_of_others(members)
+        self._refuse_harm_to_others(members)
         if self._options.check_mode:
             for _number, found in in_phases(members, lambda member: member.reference.group_kind, removal=True):
                 self._record_deletions(found)
@@ -482,15 +484,17 @@ class Run:
         if parent:
             self._delete_parent()
 
-    def _refuse_homes_of_others(self, leaving: t.Sequence[Seen]) -> None:
-        lines = self._reader.homes_of_others(leaving, NAMESPACE)
+    def _refuse_harm_to_others(self, leaving: t.Sequence[Seen]) -> None:
+        """What is to be deleted must not take with it what is not of this set."""
+        lines = self._reader.sets_inside(leaving)
+        if not self._options.force_removal:
+            lines += self._reader.resources_of_others(leaving)
         if not lines:
             return
-        message = "\n".join([*lines, "remove those sets first (state: absent), or keep the namespace in this one"])
         if not self._options.check_mode:
-            raise ApplySetError(message)
-        # In a check of several removals, the sets that go before this one are still there.
-        self.outcome.warnings.append(message)
+            raise ApplySetError(_lines(lines))
+        # In a check of several removals, what goes before this set is still there.
+        self.outcome.warnings.append("Unless earlier tasks remove them: " + _lines(lines))
 
     def _delete_parent(self) -> None:
         """Delete the parent object, unless it went with its namespace."""
@@ -542,12 +546,6 @@ class Run:
         if "field is immutable" in error.message or "Forbidden: updates to" in error.message:
             message += "; such a field changes only with a new object: delete this one, or give the manifest another name, and run again"
         return f"{title}: {message}"
-
-
-def _some(items: t.Sequence[t.Any], most: int = 3) -> str:
-    """The first of ``items`` and how many more there are."""
-    more = f" and {len(items) - most} more" if len(items) > most else ""
-    return ", ".join(str(item) for item in items[:most]) + more
 
 
 def _shortened(message: str, most: int = 600) -> str:

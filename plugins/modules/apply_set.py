@@ -123,6 +123,12 @@ options:
       - By default such a conflict is an error that names the object, the field and its owner.
     type: bool
     default: false
+  force_removal:
+    description:
+      - Delete a CustomResourceDefinition of the set even when objects of its kind would go with it that are not of the set.
+      - By default these are named in an error, and nothing is deleted.
+    type: bool
+    default: false
 extends_documentation_fragment:
   - kubernetes.core.k8s_auth_options
 requirements:
@@ -285,6 +291,7 @@ def argument_spec() -> dict[str, t.Any]:
         },
         "parallel": {"type": "int", "default": 8},
         "force_conflicts": {"type": "bool", "default": False},
+        "force_removal": {"type": "bool", "default": False},
     }
 
 
@@ -331,6 +338,7 @@ def main() -> None:
         wait=params["wait"],
         wait_timeout=params["wait_timeout"],
         force_conflicts=params["force_conflicts"],
+        force_removal=params["force_removal"],
         adopt=params["adopt"],
         wait_for=params["wait_for"] if params["wait"] else (),
         check_mode=module.check_mode,
