@@ -130,6 +130,7 @@ options:
     type: bool
     default: false
 extends_documentation_fragment:
+  - egress.ai_gateway.attributes
   - kubernetes.core.k8s_auth_options
 requirements:
   - python >= 3.9
@@ -139,13 +140,14 @@ requirements:
 attributes:
   check_mode:
     support: full
-    description: The API server validates and admits every object in a dry run. Objects whose kind or namespace would be created first count as created.
+    details:
+      - The API server validates and admits every object in a dry run. Objects whose kind or namespace would be created first count as created.
   diff_mode:
     support: full
-    description: Shows the fields submitted, before and after. The data of Secrets and fields marked as secret are masked.
+    details:
+      - Shows the fields submitted. The data of Secrets and fields marked as secret are masked.
   idempotent:
     support: full
-    description: A second run over the same manifests writes nothing.
 notes:
   - Runs where the kubernetes library is, usually on the controller with C(connection=local).
   - The data of Secrets and fields marked as secret are never returned, logged or shown, and are masked in messages of the API server.

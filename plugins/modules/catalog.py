@@ -17,15 +17,11 @@ description:
     options are the variables of the role P(egress.ai_gateway.ai_gateway#role) without that prefix. That role documents their keys.
   - Returns, shows and logs no value of a credential.
 author: Contributors to the egress.ai_gateway project (!UNKNOWN)
+extends_documentation_fragment:
+  - egress.ai_gateway.attributes
+  - egress.ai_gateway.attributes.reader
 attributes:
   check_mode:
-    description: Runs in check mode as it does otherwise.
-    support: full
-  diff_mode:
-    description: Has nothing to show in diff mode, as it changes nothing.
-    support: none
-  idempotent:
-    description: The same description gives the same catalogue.
     support: full
 options:
   platform:

