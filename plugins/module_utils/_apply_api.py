@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import random
 import threading
 import time
@@ -21,6 +22,7 @@ from dataclasses import dataclass
 from urllib.parse import urlencode
 
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_kinds import ResourceType, group_version_path, types_of_discovery
+from ansible_collections.egress.ai_gateway.plugins.module_utils._authentication import configuration_of, impersonation_of, settings_of
 
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
@@ -301,11 +303,10 @@ def connect(module: AnsibleModule, parallel: int) -> Api:
     :raises ConnectionSettingsError: when they name none.
     """
     import urllib3
-    from ansible_collections.kubernetes.core.plugins.module_utils.k8s import client as core
     from kubernetes.client.rest import RESTClientObject
 
     try:
-        configuration = core._create_configuration(core._create_auth_spec(module))
+        configuration = configuration_of(settings_of(module.params, os.environ))
         # One connection for each worker, and some for the watches of a wait.
         configuration.connection_pool_maxsize = parallel + 16
         pool = RESTClientObject(configuration).pool_manager
@@ -313,7 +314,7 @@ def connect(module: AnsibleModule, parallel: int) -> Api:
         # The client raises its own, yaml's, ssl's and OSError alike.
         where = f" from kubeconfig {module.params['kubeconfig']}" if isinstance(module.params.get("kubeconfig"), str) else ""
         raise ConnectionSettingsError(f"cannot read how to reach the cluster{where}: {error}; set kubeconfig and context, or host with api_key") from error
-    impersonation = core._create_headers(module)
+    impersonation = impersonation_of(module.params, os.environ)
     lock = threading.Lock()
 
     def headers() -> t.Any:
@@ -325,9 +326,8 @@ def connect(module: AnsibleModule, parallel: int) -> Api:
                     result[setting["key"]] = setting["value"]
         if "authorization" not in result and configuration.username and configuration.password:
             result["Authorization"] = configuration.get_basic_auth_token()
-        for name, values in impersonation.items():
-            for value in values if isinstance(values, list) else [values]:
-                result.add(name, value)
+        for name, value in impersonation:
+            result.add(name, value)
         return result
 
     return Api(pool, configuration.host, headers, parallel)

@@ -2,10 +2,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Apply, apply again and remove the same objects by apply_set, by kubectl and by kubernetes.core.k8s, side by side, on the embedded cluster.
 
-Each round gives every way a turn, in another order each time, in a namespace of its own. Removal lasts until the objects are gone.
-Measured are whole commands: their seconds, the largest memory that one of their processes held, and the requests to write the benchmark's kinds of
-objects that the API server answered meanwhile. Deleting a whole collection is one request, whatever it holds; apply_set writes its set's parent object too.
+Each round gives every way a turn, in another order each time, in a namespace of its own. Measured are whole commands: their seconds, the
+largest memory that one of their processes held, and the requests to write objects of the benchmark's kinds that the API server answered
+meanwhile, those that change nothing and those of others among them. Deleting a whole collection is one request, whatever it holds.
+Removal lasts until the objects are gone. That is where kubectl takes longest: it looks after the objects one by one, five a second.
 Two of the ways run in Ansible, so a play without tasks is timed in each round as well; its median is taken off theirs.
+The definitions of the objects' kinds are enough on the cluster; controllers that look after the objects are measured with them.
 Everything is removed again.
 """
 
@@ -42,22 +44,30 @@ WAYS = ("apply_set", "kubectl", "kubernetes.core.k8s")
 EMPTY_PLAY = "empty play"
 PHASES = ("first apply", "nothing to change", "removal")
 
-#: What a platform is made of, in the mix that is applied: $number objects of $namespace, the first two kinds of about 1 kB each.
+#: What a provider is made of on stack envoy_ai_gateway. Of the mix, $number objects are applied in $namespace; $provider counts the providers.
 LABEL = "app.kubernetes.io/part-of=benchmark"
-METADATA = "metadata: {name: object-$number, namespace: $namespace, labels: {app.kubernetes.io/part-of: benchmark}}"
-SETTINGS = "".join(f"    setting-{number:02}: what the object says about it\n" for number in range(18))
-SECRET = base64.b64encode(b"secret" * 100).decode()
+METADATA = "metadata: {name: provider-$provider, namespace: $namespace, labels: {app.kubernetes.io/part-of: benchmark}}"
+SECRET = base64.b64encode(b"secret" * 8).decode()
 OBJECTS = [
     string.Template(f"---\n{text}\n{METADATA}\n")
     for text in (
-        f"apiVersion: v1\nkind: ConfigMap\ndata:\n  settings.yaml: |\n{SETTINGS}",
-        f"apiVersion: v1\nkind: Secret\ndata: {{key: {SECRET}}}",
-        "apiVersion: v1\nkind: ServiceAccount\nautomountServiceAccountToken: false",
-        "apiVersion: v1\nkind: Service\nspec: {ports: [{name: http, protocol: TCP, port: 80, targetPort: 8080}]}",
-        "apiVersion: rbac.authorization.k8s.io/v1\nkind: Role\nrules: [{apiGroups: [''], resources: [configmaps], verbs: [get, list, watch]}]",
+        f"apiVersion: v1\nkind: Secret\ntype: Opaque\ndata: {{apiKey: {SECRET}}}",
+        "apiVersion: gateway.envoyproxy.io/v1alpha1\nkind: Backend\nspec:\n  endpoints: [{fqdn: {hostname: provider-$provider.example.com, port: 443}}]\n"
+        "  tls: {sni: provider-$provider.example.com, wellKnownCACertificates: System}",
+        "apiVersion: aigateway.envoyproxy.io/v1beta1\nkind: AIServiceBackend\nspec:\n  schema: {name: OpenAI}\n"
+        "  backendRef: {group: gateway.envoyproxy.io, kind: Backend, name: provider-$provider}",
+        "apiVersion: aigateway.envoyproxy.io/v1beta1\nkind: BackendSecurityPolicy\nspec:\n"
+        "  targetRefs: [{group: aigateway.envoyproxy.io, kind: AIServiceBackend, name: provider-$provider}]\n"
+        "  type: APIKey\n  apiKey: {secretRef: {name: provider-$provider}}",
     )
 ]
-RESOURCES = ("configmaps", "secrets", "serviceaccounts", "services", "roles")
+GROUPS = {
+    "secrets": "",
+    "backends": "gateway.envoyproxy.io",
+    "aiservicebackends": "aigateway.envoyproxy.io",
+    "backendsecuritypolicies": "aigateway.envoyproxy.io",
+}
+RESOURCES = [f"{resource}.{group}" if group else resource for resource, group in GROUPS.items()]
 
 #: How the API server counts requests that write: a server-side apply as APPLY, and the deletion of a collection as DELETE.
 WRITES = ("APPLY", "DELETE", "DELETECOLLECTION", "PATCH", "POST", "PUT")
@@ -103,7 +113,7 @@ def count_writes() -> int:
         for line in process.stdout:
             if line.startswith("apiserver_request_total{"):
                 labels = dict(METRIC_LABEL.findall(line))
-                if labels["resource"] in RESOURCES and labels["verb"] in WRITES and not labels["dry_run"] and not labels["subresource"]:
+                if GROUPS.get(labels["resource"]) == labels["group"] and labels["verb"] in WRITES and not labels["dry_run"] and not labels["subresource"]:
                     total += int(float(line.rpartition(" ")[2]))
     if process.returncode:
         sys.exit(f"cannot read the API server's metrics: exit status {process.returncode}")
@@ -136,7 +146,7 @@ def measure(command: t.Sequence[str]) -> tuple[float, int]:
 def write_objects(path: pathlib.Path, namespace: str, count: int) -> None:
     with path.open("w", encoding="utf-8") as stream:
         for number, template in zip(range(count), itertools.cycle(OBJECTS)):
-            stream.write(template.substitute(number=number, namespace=namespace))
+            stream.write(template.substitute(provider=number // len(OBJECTS), namespace=namespace))
 
 
 def play(path: pathlib.Path, **task: t.Any) -> list[str]:
@@ -160,7 +170,8 @@ def commands(way: str, namespace: str, objects: pathlib.Path) -> tuple[list[str]
     if way == "apply_set":
         name = "egress.ai_gateway.apply_set"
         options = {"name": "benchmark", "namespace": namespace}
-        present = {"manifests": f"{{{{ {text} }}}}"}
+        # The other two do not wait until the objects are ready.
+        present = {"manifests": f"{{{{ {text} }}}}", "wait": False}
         absent = {"state": "absent"}
     else:
         name = "kubernetes.core.k8s"
@@ -184,7 +195,7 @@ class Benchmark:
         # Names that no other run uses.
         self._names = (f"benchmark-{os.getpid()}-{number}" for number in itertools.count(1))
 
-    def run(self, sizes: t.Sequence[int], rounds: int, ways: t.Sequence[str]) -> None:
+    def run(self, sizes: t.Sequence[int], rounds: int, removals: int, ways: t.Sequence[str]) -> None:
         participants = [*ways, EMPTY_PLAY]
         for objects in sizes:
             for number in range(rounds):
@@ -195,15 +206,15 @@ class Benchmark:
                         command = play(self._directory / "empty.json", **{"ansible.builtin.meta": "noop"})
                         self._measure(objects, number, way, EMPTY_PLAY, command)
                     else:
-                        self._turn(objects, number, way)
+                        self._turn(objects, number, way, PHASES if number < removals else PHASES[:2])
                     print(flush=True)
 
-    def _turn(self, objects: int, number: int, way: str) -> None:
+    def _turn(self, objects: int, number: int, way: str, phases: t.Sequence[str]) -> None:
         namespace = self._make_namespace()
         source = self._directory / f"{namespace}.yaml"
         write_objects(source, namespace, objects)
         apply, remove = commands(way, namespace, source)
-        for phase, command, expected in zip(PHASES, (apply, apply, remove), (objects, objects, 0)):
+        for phase, command, expected in zip(phases, (apply, apply, remove), (objects, objects, 0)):
             self._measure(objects, number, way, phase, command)
             if (there := count_objects(namespace)) != expected:
                 sys.exit(f"\n{way}, {phase}: {there} objects are there and not {expected}")
@@ -212,7 +223,10 @@ class Benchmark:
     def _measure(self, objects: int, number: int, way: str, phase: str, command: t.Sequence[str]) -> None:
         before = count_writes()
         seconds, memory = measure(command)
-        self.figures.append(Figures(objects, number + 1, way, phase, seconds, memory, count_writes() - before))
+        writes = count_writes() - before
+        if writes < 0:
+            sys.exit(f"\n{way}, {phase}: the API server was started anew meanwhile")
+        self.figures.append(Figures(objects, number + 1, way, phase, seconds, memory, writes))
         print(f"  {phase} {seconds:.2f} s", end="", flush=True)
 
     def _make_namespace(self) -> str:
@@ -220,8 +234,6 @@ class Benchmark:
         # Noted first, so that an interruption leaves nothing behind.
         self.namespaces.append(namespace)
         kubectl("create", "namespace", namespace)
-        # Controllers write these into every namespace, and these writes are not to count.
-        kubectl("wait", "--for=create", "--timeout=60s", "--namespace", namespace, "configmap/kube-root-ca.crt", "serviceaccount/default")
         return namespace
 
     def remove_namespaces(self) -> None:
@@ -256,8 +268,9 @@ def table(figures: t.Sequence[Figures]) -> str:
     medians = {key: statistics.median(figure.seconds for figure in group) for key, group in groups.items()}
     empty = medians[EMPTY_PLAY, EMPTY_PLAY]
     net = {(phase, way): seconds - (0 if way in ("kubectl", EMPTY_PLAY) else empty) for (phase, way), seconds in medians.items()}
+    rounds = max(figure.round for figure in figures)
     lines = [
-        f"{figures[0].objects} objects, {max(figure.round for figure in figures)} rounds",
+        f"{figures[0].objects} objects, {rounds} round{'s' if rounds > 1 else ''}",
         f"{'':40}{'whole command':^30}  {'net of':>9}  {'times':>9}  {'peak':>8}  {'writing':>9}",
         f"{'phase':18}  {'way':20}{'median':>9}  {'least - most':>19}  {'Ansible':>9}  {'apply_set':>9}  {'memory':>8}  {'requests':>9}",
     ]
@@ -280,11 +293,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Compare apply_set with kubectl and kubernetes.core.k8s.")
     parser.add_argument("--objects", type=int, nargs="+", default=[50, 500, 5000], metavar="NUMBER", help="how many objects to apply, one size after another")
     parser.add_argument("--rounds", type=int, default=5, metavar="NUMBER", help="how many turns each way gets at each size")
+    parser.add_argument("--removals", type=int, default=5, metavar="NUMBER", help="in how many of the rounds removal is measured")
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS, help="the ways to compare")
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write all raw figures to this file, those before a failure too")
     arguments = parser.parse_args()
     if not KUBECONFIG.exists() or not KUBECTL.exists():
         sys.exit(f"There is no cluster to measure on: {KUBECONFIG} or {KUBECTL} is missing. Bring one up with `make site`.")
+    served = set(kubectl("api-resources", "--cached=false", "--output=name").split())
+    if missing := [resource for resource in RESOURCES if resource not in served]:
+        sys.exit(f"The cluster does not serve {', '.join(missing)}. Bring their definitions up with `make site`.")
     # A termination cleans up like Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
@@ -296,7 +313,7 @@ def main() -> None:
         benchmark = Benchmark(pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory())))
         stack.callback(benchmark.remove_namespaces)
         try:
-            benchmark.run(arguments.objects, arguments.rounds, arguments.ways)
+            benchmark.run(arguments.objects, arguments.rounds, arguments.removals, arguments.ways)
         except KeyboardInterrupt:
             print("\ninterrupted; removing what was made ...", flush=True)
             sys.exit(130)
