@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import os
 import random
 import threading
@@ -39,11 +40,15 @@ APPLY = "application/apply-patch+yaml"
 RETRY_SECONDS = 90.0
 #: The same before its first answer: a wrong address is to be told soon.
 FIRST_ANSWER_SECONDS = 6.0
+#: Seconds after a lost connection during which a refusal may be that of an API server that is not ready yet.
+RESTART_SECONDS = 30.0
 #: Longest pause between two tries, in seconds, and the longest that the server may ask for.
 LONGEST_PAUSE = 3.0
 _LONGEST_RETRY_AFTER = 15.0
 #: Seconds of trying after which it is said aloud.
 _SILENT_SECONDS = 2.0
+#: Seconds between two such lines.
+_SAYING_INTERVAL = 5.0
 #: Objects of one page of a list.
 PAGE = 500
 #: Requests begun or waiting for a thread, for each that is under way.
@@ -136,6 +141,8 @@ class Api:
         self._pool = pool
         self._headers = headers
         self._answered = False
+        #: When the connection was lost last, and when a line was said, in monotonic seconds.
+        self._lost = self._said = -math.inf
 
     def each(self, function: t.Callable[[Item], Result], items: t.Sequence[Item]) -> list[Result]:
         """``function`` of every item, ``parallel`` at a time, in order; the first exception is raised after all have run."""
@@ -182,12 +189,22 @@ class Api:
                 allowed = self.retry_seconds if self._answered else min(FIRST_ANSWER_SECONDS, self.retry_seconds)
                 pause = pause_before(attempt, error.retry_after)
                 waited = time.monotonic() - started
-                if not is_transient(error, unserved_too) or waited + pause > allowed:
+                if not (is_transient(error, unserved_too) or self.is_of_a_restart(error)) or waited + pause > allowed:
                     raise
                 if waited > _SILENT_SECONDS:
-                    self.say(f"trying again ({waited:.0f} s): {method} {path}: {error.message}")
+                    self._say_now_and_then(f"trying again ({waited:.0f} s): {method} {path}: {error.message}")
             attempt += 1
             time.sleep(pause)
+
+    def is_of_a_restart(self, error: ApiError) -> bool:
+        """Whether the API server says no because it has just come back: until it has read its roles, it allows nothing."""
+        return error.status in (401, 403) and time.monotonic() - self._lost < RESTART_SECONDS
+
+    def _say_now_and_then(self, line: str) -> None:
+        """Say one of the lines that all workers have at the same time."""
+        if time.monotonic() - self._said >= _SAYING_INTERVAL:
+            self._said = time.monotonic()
+            self.say(line)
 
     def _url(self, path: str, query: Query | None) -> str:
         return f"{self.host}{path}?{urlencode(query)}" if query else f"{self.host}{path}"
@@ -195,6 +212,8 @@ class Api:
     def _send(self, method: str, url: str, data: bytes | None, content_type: str, accept: str) -> Answer:
         answer = self._open(method, url, data, content_type, accept, _READ_TIMEOUT, preload=True)
         self._answered = True
+        if answer.status == 401:
+            raise ApiError(401, "Unauthorized", f"Unauthorized: the API server {self.host} does not know these credentials; they may have expired")
         if answer.status >= 400:
             raise error_of(answer.status, answer.data, answer.headers)
         if accept != "application/json" and not answer.headers.get("Content-Type", "").startswith("application/json"):
@@ -215,6 +234,7 @@ class Api:
             # Trying again does not mend a certificate.
             raise ApiError(495, "TLS", f"cannot verify the API server {self.host}: {error}; check ca_cert, or the cluster's entry in the kubeconfig") from error
         except (urllib3.exceptions.HTTPError, OSError) as error:
+            self._lost = time.monotonic()
             raise ApiError(0, "NoAnswer", f"no answer from the API server {self.host}: {error}; is the cluster running, and is this its kubeconfig?") from error
 
     def get(self, path: str) -> Body | None:
@@ -275,6 +295,8 @@ class Api:
         self, resource_type: ResourceType, namespace: str, resource_version: str, seconds: float, query: Query | None = None
     ) -> t.Iterator[tuple[str, Body]]:
         """Events (type, object) of a collection after ``resource_version``, for ``seconds`` or until the server ends it."""
+        import urllib3
+
         parameters = {**(query or {}), "watch": "true", "resourceVersion": resource_version, "timeoutSeconds": max(1, int(seconds))}
         answer = self._open("GET", self._url(resource_type.path(namespace), parameters), None, "", "application/json", seconds + 10.0, preload=False)
         try:
@@ -288,6 +310,9 @@ class Api:
                     if event["type"] == "ERROR":
                         raise ApiError(int(event["object"].get("code") or 500), event["object"].get("reason", ""), event["object"].get("message", ""))
                     yield event["type"], event["object"]
+        except (urllib3.exceptions.HTTPError, OSError):
+            self._lost = time.monotonic()
+            raise
         finally:
             answer.close()
 

@@ -87,12 +87,12 @@ class Desired:
 
 
 class ManifestError(Exception):
-    """Everything that is wrong with the manifests; nothing has been written."""
+    """Everything that is wrong with what was asked for; nothing has been written."""
 
     def __init__(self, faults: t.Sequence[str]) -> None:
         self.faults = list(faults)
         noun = "fault" if len(self.faults) == 1 else "faults"
-        super().__init__(f"{len(self.faults)} {noun} in the manifests, nothing was written:\n" + "\n".join(f"- {fault}" for fault in self.faults))
+        super().__init__(f"{len(self.faults)} {noun}, nothing was written:\n" + "\n".join(f"- {fault}" for fault in self.faults))
 
 
 def unfold(manifests: t.Sequence[t.Any]) -> list[tuple[str, t.Any]]:

@@ -106,6 +106,18 @@ class Reader:
             where = f" in namespace {namespace}" if namespace else ""
             raise ApplySetError(f"listing the set's {resource_type.plural}{where}: {error.message}") from error
 
+    def own_namespace(self) -> list[Seen]:
+        """The set's namespace where it is a member: a run cut off between its first two writes leaves it without a parent object that says so."""
+        try:
+            body = self._api.get(NAMESPACES.path(name=self._identity.namespace))
+        except ApiError as error:
+            if error.status != 403:
+                raise
+            # Whoever may not look has not made it.
+            return []
+        found = self._keep(NAMESPACES, body) if body else None
+        return [found] if found and found.owner == self._identity.id else []
+
     def existing(self, items: t.Sequence[Desired]) -> list[Seen]:
         """Those of ``items`` that exist, members or not."""
         collections: dict[tuple[ResourceType, str], list[Desired]] = {}

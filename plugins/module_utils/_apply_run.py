@@ -469,10 +469,10 @@ class Run:
         """Remove every member, then the parent object. Succeeds when there is nothing."""
         parent = self._read_parent()
         recorded = read_parent(self._identity, parent) if parent else Contents()
-        # A run cut off between its first two writes leaves a namespace and no parent yet.
-        kinds = {NAMESPACE, *recorded.group_kinds}
-        types = self._reader.types_of_kinds(kinds, [NAMESPACES])
+        types = self._reader.types_of_kinds(recorded.group_kinds, [NAMESPACES])
         members = self._reader.members(types, {self._identity.namespace, *recorded.namespaces})
+        if NAMESPACE not in recorded.group_kinds:
+            members += self._reader.own_namespace()
         self._refuse_harm_to_others(members)
         if self._options.check_mode:
             for _number, found in in_phases(members, lambda member: member.reference.group_kind, removal=True):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 import re
 import typing as t
 
@@ -161,14 +162,17 @@ class SecretMask:
         if not isinstance(value, (str, int, float)) or isinstance(value, bool):
             return
         text = str(value)
-        self._values.add(text)
-        self._values.update(line.strip() for line in text.splitlines())
+        self._learn_text(text)
         try:
-            decoded = base64.b64decode(text, validate=True).decode("utf-8")
+            self._learn_text(base64.b64decode(text, validate=True).decode("utf-8"))
         except (binascii.Error, ValueError):
+            # Not base64, or of something that is no text.
             return
-        self._values.add(decoded)
-        self._values.update(line.strip() for line in decoded.splitlines())
+
+    def _learn_text(self, text: str) -> None:
+        for part in (text, *(line.strip() for line in text.splitlines())):
+            # As it is, and as others quote it.
+            self._values.update((part, json.dumps(part)[1:-1], json.dumps(part, ensure_ascii=False)[1:-1]))
 
     def text(self, text: str, secret: bool = False) -> str:
         """``text`` without the values known; ``secret`` says that it is about an object with secrets, so that any value it quotes goes."""

@@ -208,7 +208,7 @@ class Waiter:
                     if event_type in ("ADDED", "MODIFIED"):
                         events.put((reference_of(body).identity, body))
             except ApiError as error:
-                if error.status in (401, 403):
+                if error.status in (401, 403) and not self._api.is_of_a_restart(error):
                     events.put(error)
                     return
                 stop.wait(0.5)

@@ -70,7 +70,7 @@ def expectations_of(entries: t.Sequence[dict[str, t.Any]], references: t.Collect
                 if expression or option == "query":
                     jmespath.compile(expression)
             except JMESPathError as error:
-                reason = str(error).splitlines()[0]
+                reason = str(error).splitlines()[0].rstrip(": ")
                 faults.append(f"wait_for[{index}].{option}: {expression!r} is no JMESPath: {reason}")
         if not any(expectation.matches(reference) for reference in references):
             wanted = "/".join(part for part in (expectation.namespace, expectation.name) if part)

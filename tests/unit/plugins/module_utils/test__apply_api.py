@@ -127,6 +127,20 @@ def test_lost_connections_and_overload_are_survived(pauses: list[float]) -> None
     assert pauses[1] == 2
 
 
+def test_what_an_api_server_refuses_while_it_comes_back_is_asked_again(pauses: list[float]) -> None:
+    pool = Pool(Answer(200, {}), LOST, refusal(403, "Forbidden"), refusal(401, "Unauthorized"), Answer(200, {"kind": "Widget"}))
+    server = api(pool)
+    server.request("GET", "/a")
+    assert server.request("GET", "/a").body == {"kind": "Widget"}
+    assert len(pauses) == 3
+
+
+def test_a_refusal_without_a_restart_is_final(pauses: list[float]) -> None:
+    with pytest.raises(ApiError, match="does not know these credentials; they may have expired"):
+        api(Pool(refusal(401, "Unauthorized"))).request("GET", "/a")
+    assert not pauses
+
+
 def test_pauses_grow_to_a_limit() -> None:
     assert 0.05 <= pause_before(0) <= 0.1
     assert 1.5 <= pause_before(50) <= 3.0

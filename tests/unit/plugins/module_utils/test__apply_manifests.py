@@ -110,8 +110,8 @@ def test_every_fault_of_a_manifest_is_told() -> None:
 
 
 def test_the_error_counts_and_lists_the_faults() -> None:
-    assert str(ManifestError(["a", "b"])) == "2 faults in the manifests, nothing was written:\n- a\n- b"
-    assert str(ManifestError(["a"])).startswith("1 fault in")
+    assert str(ManifestError(["a", "b"])) == "2 faults, nothing was written:\n- a\n- b"
+    assert str(ManifestError(["a"])).startswith("1 fault, nothing")
 
 
 def test_duplicates_are_found_across_versions_and_defaulted_namespaces() -> None:

@@ -102,7 +102,7 @@ def test_every_fault_is_told_at_once_and_nothing_written(cluster: Cluster) -> No
     with pytest.raises(ManifestError) as error:
         apply(cluster, manifests, wait_for=[{"kind": "Database", "query": "status"}])
     assert str(error.value).splitlines() == [
-        "5 faults in the manifests, nothing was written:",
+        "5 faults, nothing was written:",
         "- manifests[4] ConfigMap d: apiVersion is missing; write GROUP/VERSION, or VERSION for the core group",
         "- manifests[3] Gadget c: the cluster serves no Gadget in v1; install its CustomResourceDefinition first, or correct apiVersion and kind",
         "- manifests[2] ConfigMap home/b: duplicate of manifests[1]; render the object once",

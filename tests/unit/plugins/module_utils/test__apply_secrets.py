@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import typing as t
 
 import pytest
@@ -86,6 +87,13 @@ def test_known_values_are_hidden_in_text_in_every_form() -> None:
     for hidden in (value, encoded, "line-two-secret", "plain-secret", "12345"):
         assert hidden not in mask.text(f"bad value {hidden}!")
     assert mask.text("public") == "public"
+
+
+def test_values_are_hidden_as_others_quote_them() -> None:
+    value = 'correct "horse" \\ b\u00e4ttery'
+    mask = SecretMask([{"kind": "Secret", "data": {"a": base64.b64encode(value.encode()).decode()}}])
+    for quoted in (value, json.dumps(value), json.dumps(value, ensure_ascii=False)):
+        assert "horse" not in mask.text(f"expected string, got {quoted}")
 
 
 def test_short_values_do_not_spoil_ordinary_text() -> None:
