@@ -1,12 +1,48 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Shows what M(egress.ai_gateway.apply_set) writes and waits for while it does."""
+"""Runs M(egress.ai_gateway.apply_set) inside of Ansible where that comes to the same, and shows what it writes and waits for while it does."""
 
 from __future__ import annotations
 
+import importlib.util
+import json
+import os
+import sys
+import typing as t
+
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.module_utils.common.parameters import remove_values
+from ansible.plugins.action import ActionBase
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_task import argument_spec, hidden_values, perform, shown_params
+from ansible_collections.egress.ai_gateway.plugins.module_utils._progress import Progress
 from ansible_collections.egress.ai_gateway.plugins.plugin_utils._progress import ProgressAction
 
 
 class ActionModule(ProgressAction):
-    """Runs the module of the same name with live progress lines."""
+    """Runs the task here, or the module of the same name with live progress lines."""
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        if not self._comes_to_the_same_here(task_vars or {}):
+            return super().run(tmp, task_vars)
+        result: dict[str, t.Any] = ActionBase.run(self, tmp, task_vars)
+        # Plain data, as a module gets it: no templates, vaults or dates.
+        arguments = json.loads(json.dumps(self._task.args, default=str))
+        validation = ArgumentSpecValidator(argument_spec()).validate(arguments)
+        if validation.error_messages:
+            result.update(failed=True, msg=", ".join(validation.error_messages))
+            return result
+        params = validation.validated_parameters
+        returned = perform(params, self._task.check_mode, self._task.diff, Progress(self._say).say)
+        returned["invocation"] = {"module_args": shown_params(params)}
+        result.update(remove_values(returned, hidden_values(params)))
+        return result
+
+    def _comes_to_the_same_here(self, task_vars: dict[str, t.Any]) -> bool:
+        """Whether a module would run on this machine, by this Python, as this user and with this environment."""
+        task = self._task
+        if self._connection.transport != "local" or self._connection.become or task.delegate_to or any(task.environment or ()):
+            return False
+        interpreter = str(self._templar.template(task_vars.get("ansible_python_interpreter") or "auto"))
+        is_ours = interpreter.startswith("auto") or os.path.abspath(interpreter) == os.path.abspath(sys.executable)
+        return is_ours and importlib.util.find_spec("kubernetes") is not None

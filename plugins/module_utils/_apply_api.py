@@ -25,9 +25,6 @@ from urllib.parse import urlencode
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_kinds import ResourceType, group_version_path, types_of_discovery
 from ansible_collections.egress.ai_gateway.plugins.module_utils._authentication import configuration_of, impersonation_of, settings_of
 
-if t.TYPE_CHECKING:
-    from ansible.module_utils.basic import AnsibleModule
-
 Body = dict[str, t.Any]
 #: Query parameters of a request.
 Query = t.Mapping[str, t.Any]
@@ -321,8 +318,8 @@ class ConnectionSettingsError(Exception):
     """The options and files that say how to reach the cluster are incomplete or unreadable."""
 
 
-def connect(module: AnsibleModule, parallel: int) -> Api:
-    """The API server that kubernetes.core's authentication options, ``K8S_AUTH_*`` variables or the pod's own account name.
+def connect(params: t.Mapping[str, t.Any], parallel: int) -> Api:
+    """The API server that kubernetes.core's authentication options in ``params``, ``K8S_AUTH_*`` variables or the pod's own account name.
 
     :raises ImportError: when the kubernetes library is missing.
     :raises ConnectionSettingsError: when they name none.
@@ -331,15 +328,15 @@ def connect(module: AnsibleModule, parallel: int) -> Api:
     from kubernetes.client.rest import RESTClientObject
 
     try:
-        configuration = configuration_of(settings_of(module.params, os.environ))
+        configuration = configuration_of(settings_of(params, os.environ))
         # One connection for each worker, and some for the watches of a wait.
         configuration.connection_pool_maxsize = parallel + 16
         pool = RESTClientObject(configuration).pool_manager
     except Exception as error:
         # The client raises its own, yaml's, ssl's and OSError alike.
-        where = f" from kubeconfig {module.params['kubeconfig']}" if isinstance(module.params.get("kubeconfig"), str) else ""
+        where = f" from kubeconfig {params['kubeconfig']}" if isinstance(params.get("kubeconfig"), str) else ""
         raise ConnectionSettingsError(f"cannot read how to reach the cluster{where}: {error}; set kubeconfig and context, or host with api_key") from error
-    impersonation = impersonation_of(module.params, os.environ)
+    impersonation = impersonation_of(params, os.environ)
     lock = threading.Lock()
 
     def headers() -> t.Any:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import typing as t
 
 #: Names the file that the listening action plugin reads; absent when nobody listens.
 PROGRESS_FILE_VARIABLE = "EGRESS_AI_GATEWAY_PROGRESS_FILE"
@@ -17,16 +18,22 @@ class Progress:
     Lines must never hold a secret: they reach the terminal as they are.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, show: t.Callable[[str], None] | None = None) -> None:
+        """:param show: takes the lines; the file of the listening action plugin does when there is none."""
+        self._show = show or self._write
         self._path = os.environ.get(PROGRESS_FILE_VARIABLE)
         self._last = ""
 
     def say(self, message: str) -> None:
-        """Show ``message``; without a listener, and when it repeats the line before, do nothing."""
+        """Show ``message``; when it repeats the line before, do nothing."""
         line = " ".join(message.split())
-        if not self._path or line == self._last:
+        if line != self._last:
+            self._last = line
+            self._show(line)
+
+    def _write(self, line: str) -> None:
+        if not self._path:
             return
-        self._last = line
         try:
             with open(self._path, "a", encoding="utf-8") as stream:
                 stream.write(line + "\n")

@@ -199,7 +199,7 @@ def absent(module: AnsibleModule, source: ServiceAccountSource) -> dict[str, t.A
 def api_of(module: AnsibleModule) -> Api:
     """The API server of the options. Afterwards an inline kubeconfig is no longer among the parameters, which Ansible returns."""
     try:
-        return connect(module, parallel=1)
+        return connect(module.params, parallel=1)
     finally:
         if isinstance(module.params["kubeconfig"], dict):
             # Ansible would hide each of its texts wherever it occurs; with one such as v1, the token would be destroyed.

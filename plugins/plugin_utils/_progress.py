@@ -48,12 +48,14 @@ class ProgressAction(ActionBase):
                 del os.environ[PROGRESS_FILE_VARIABLE]
         return result
 
+    def _say(self, line: str) -> None:
+        display.display(f"  [{self._task_host()}] {line}")
+
     def _show(self, stream: t.TextIO, stop: threading.Event) -> None:
-        host = self._task_host()
         ended = False
         while True:
             for line in stream:
-                display.display(f"  [{host}] {line.rstrip()}")
+                self._say(line.rstrip())
             if ended:
                 return
             ended = stop.wait(INTERVAL)

@@ -208,7 +208,9 @@ def look_for_secrets(directory: pathlib.Path) -> None:
                     "data": {"a.key": value, "color": "green"},
                 },
             ]
-            texts.append(run(*told.command(manifests, "--diff", "-vvv"), ANSIBLE_LOG_PATH=str(directory / "ansible.log")))
+            # The first run is inside of Ansible, the second as a module, of which the system's log is told.
+            command = told.command(manifests, "--diff", "-vvv", set_environment={"LANGUAGE": "en"} if value == values[1] else {})
+            texts.append(run(*command, ANSIBLE_LOG_PATH=str(directory / "ansible.log")))
             texts.append(json.dumps(told.result()))
         assert "******** (changed)" in texts[-2]
         told.apply([])

@@ -1,0 +1,138 @@
+# Copyright: Contributors to the egress.ai_gateway project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A task of apply_set from its options to its result, wherever it runs: in the action plugin, or in the module."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible.module_utils.basic import missing_required_lib
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_api import ApiError, ConnectionSettingsError, connect
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_manifests import ManifestError
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_reading import ApplySetError
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_run import Options, Outcome, Run
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set_identity import ForeignParentError, SetIdentity
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_wait import WaitError
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_wait_for import HAS_JMESPATH
+from ansible_collections.kubernetes.core.plugins.module_utils.args_common import AUTH_ARG_SPEC
+
+Params = dict[str, t.Any]
+
+_LISTS = ("created", "updated", "unchanged", "deleted", "kept")
+
+
+def argument_spec() -> dict[str, t.Any]:
+    return {
+        **AUTH_ARG_SPEC,
+        "name": {"type": "str", "required": True},
+        "namespace": {"type": "str", "required": True},
+        # no_log keeps Secrets out of the system log and out of errors about arguments; see hidden_values.
+        "manifests": {"type": "raw", "default": [], "no_log": True},
+        "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+        "prune": {"type": "bool", "default": True},
+        "adopt": {"type": "bool", "default": False},
+        "wait": {"type": "bool", "default": True},
+        "wait_timeout": {"type": "int", "default": 300},
+        "wait_for": {
+            "type": "list",
+            "elements": "dict",
+            "default": [],
+            "options": {
+                "kind": {"type": "str", "required": True},
+                "api_version": {"type": "str"},
+                "namespace": {"type": "str"},
+                "name": {"type": "str"},
+                "query": {"type": "str", "required": True},
+                "failed": {"type": "str"},
+            },
+        },
+        "parallel": {"type": "int", "default": 8},
+        "force_conflicts": {"type": "bool", "default": False},
+        "force_removal": {"type": "bool", "default": False},
+    }
+
+
+def hidden_values(params: Params) -> set[str]:
+    """The values of the authentication options to hide in everything returned.
+
+    Ansible would hide every text of a ``no_log`` option, names of objects and clusters among them.
+    """
+    headers = params.get("proxy_headers") or {}
+    values = [params.get("api_key"), params.get("password"), headers.get("proxy_basic_auth"), headers.get("basic_auth")]
+    kubeconfig = params.get("kubeconfig")
+    if isinstance(kubeconfig, dict):
+        for entry in kubeconfig.get("users") or ():
+            user = (entry.get("user") if isinstance(entry, dict) else None) or {}
+            values += [user.get(field) for field in ("token", "password", "client-key-data")]
+    return {str(value) for value in values if value}
+
+
+def shown_params(params: Params) -> Params:
+    """The options as they may be shown."""
+    shown = {**params, "manifests": f"{len(_manifests(params))} manifests, not shown"}
+    if isinstance(params["kubeconfig"], dict):
+        shown["kubeconfig"] = "not shown"
+    return shown
+
+
+def _manifests(params: Params) -> list[t.Any]:
+    return params["manifests"] if isinstance(params["manifests"], list) else [params["manifests"]]
+
+
+def perform(params: Params, check_mode: bool, diff_mode: bool, say: t.Callable[[str], None]) -> dict[str, t.Any]:
+    """Run the task and return what it returns; ``failed`` and ``msg`` tell a failure, ``warnings`` are for the user.
+
+    :param say: is told each line of progress.
+    """
+    for option in ("wait_timeout", "parallel"):
+        if params[option] < 1:
+            return _failure(f"{option} is {params[option]}; give a number of at least 1")
+    if params["wait_for"] and not HAS_JMESPATH:
+        return _failure(missing_required_lib("jmespath"))
+    identity = SetIdentity(params["name"], params["namespace"])
+    try:
+        api = connect(params, params["parallel"])
+    except ImportError as error:
+        return _failure(f"{missing_required_lib('kubernetes')} ({error})")
+    except ConnectionSettingsError as error:
+        return _failure(str(error))
+    options = Options(
+        prune=params["prune"],
+        wait=params["wait"],
+        wait_timeout=params["wait_timeout"],
+        force_conflicts=params["force_conflicts"],
+        force_removal=params["force_removal"],
+        adopt=params["adopt"],
+        wait_for=params["wait_for"] if params["wait"] else (),
+        check_mode=check_mode,
+        diff_mode=diff_mode,
+    )
+    run = Run(api, identity, options, lambda line: say(run.mask.text(line)))
+    api.say = run.say
+    failure = ""
+    try:
+        if params["state"] == "present":
+            run.present(_manifests(params))
+        else:
+            run.absent()
+    except (ManifestError, ApplySetError, ForeignParentError, WaitError, ApiError) as error:
+        failure = f"set {identity}: {run.mask.text(str(error))}"
+    return _result(run.outcome, diff_mode, failure)
+
+
+def _failure(message: str) -> dict[str, t.Any]:
+    return _result(Outcome(), False, message)
+
+
+def _result(outcome: Outcome, diff_mode: bool, failure: str) -> dict[str, t.Any]:
+    result: dict[str, t.Any] = {
+        "changed": outcome.changed,
+        "warnings": outcome.warnings,
+        **{name: [reference.as_dict() for reference in getattr(outcome, name)] for name in _LISTS},
+    }
+    if diff_mode:
+        result["diff"] = outcome.diff
+    if failure:
+        result.update(failed=True, msg=failure)
+    return result

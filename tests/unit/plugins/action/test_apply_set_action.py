@@ -1,0 +1,105 @@
+# Copyright: Contributors to the egress.ai_gateway project
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import json
+import sys
+import typing as t
+from unittest import mock
+
+import pytest
+from ansible_collections.egress.ai_gateway.plugins.action import apply_set
+from ansible_collections.egress.ai_gateway.plugins.module_utils import _apply_api
+
+#: Nothing listens there.
+NOWHERE = "https://127.0.0.1:1"
+SECRET = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "key"}, "stringData": {"apiKey": "correct-horse-battery"}}
+ARGUMENTS = {"name": "a", "namespace": "b", "manifests": [SECRET], "host": NOWHERE, "api_key": "t0ken-value"}
+MODULE_RESULT = {"changed": False, "by": "module"}
+
+
+def run(
+    arguments: dict[str, t.Any] | None = None,
+    variables: dict[str, t.Any] | None = None,
+    transport: str = "local",
+    become: t.Any = None,
+    **task: t.Any,
+) -> dict[str, t.Any]:
+    values = {"async_val": 0, "delegate_to": None, "environment": [{}], "check_mode": False, "diff": False, **task}
+    action = apply_set.ActionModule(
+        task=mock.Mock(args=arguments or ARGUMENTS, action="egress.ai_gateway.apply_set", **values),
+        connection=mock.Mock(transport=transport, become=become),
+        play_context=mock.Mock(remote_addr="embedded"),
+        loader=mock.Mock(),
+        templar=mock.Mock(template=lambda value: value),
+        shared_loader_obj=None,
+    )
+    action._execute_module = mock.Mock(return_value=dict(MODULE_RESULT))
+    result: dict[str, t.Any] = action.run(task_vars=variables or {})
+    return result
+
+
+@pytest.fixture(autouse=True)
+def short_of_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_apply_api, "FIRST_ANSWER_SECONDS", 0.1)
+
+
+@pytest.mark.parametrize("interpreter", [None, "auto_silent", sys.executable])
+def test_runs_inside_of_ansible_where_the_interpreter_is_the_same(interpreter: str | None) -> None:
+    result = run(variables={"ansible_python_interpreter": interpreter})
+    assert result["failed"]
+    assert f"no answer from the API server {NOWHERE}" in result["msg"]
+    assert result["created"] == []
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        {"variables": {"ansible_python_interpreter": "/usr/bin/another-python"}},
+        {"transport": "ssh"},
+        {"become": mock.Mock()},
+        {"delegate_to": "elsewhere"},
+        {"environment": [{}, {"K8S_AUTH_CONTEXT": "other"}]},
+    ],
+)
+def test_runs_as_a_module_where_that_is_another_place(where: dict[str, t.Any]) -> None:
+    assert run(**where)["by"] == "module"
+
+
+def test_runs_as_a_module_where_ansible_has_no_kubernetes_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert run()["by"] == "module"
+
+
+def test_shows_neither_manifests_nor_credentials() -> None:
+    result = run()
+    assert result["invocation"]["module_args"]["manifests"] == "1 manifests, not shown"
+    text = json.dumps(result)
+    assert "correct-horse-battery" not in text
+    assert "t0ken-value" not in text
+
+
+def test_wrong_options_are_told_as_a_module_tells_them() -> None:
+    result = run({"name": "a", "manifest": []})
+    assert result["failed"]
+    assert "missing required arguments: namespace" in result["msg"]
+    assert "manifest. Supported parameters include" in result["msg"]
+    assert "one of: present, absent" in run({**ARGUMENTS, "state": "gone"})["msg"]
+
+
+def test_tells_what_it_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[str] = []
+    monkeypatch.setattr("ansible_collections.egress.ai_gateway.plugins.plugin_utils._progress.display.display", shown.append)
+
+    def perform(params: dict[str, t.Any], check_mode: bool, diff_mode: bool, say: t.Callable[[str], None]) -> dict[str, t.Any]:
+        assert (params["wait_timeout"], check_mode, diff_mode) == (300, True, True)
+        say("applying")
+        say("applying")
+        return {"changed": True, "msg": "with t0ken-value"}
+
+    monkeypatch.setattr(apply_set, "perform", perform)
+    result = run(check_mode=True, diff=True)
+    assert shown == ["  [embedded] applying"]
+    assert result["changed"]
+    assert "t0ken-value" not in result["msg"]
