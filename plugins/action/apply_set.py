@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import datetime
 import importlib.util
 import json
 import os
 import sys
 import typing as t
 
+from ansible import constants
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.common.parameters import remove_values
 from ansible.plugins.action import ActionBase
@@ -27,7 +29,7 @@ class ActionModule(ProgressAction):
             return super().run(tmp, task_vars)
         result: dict[str, t.Any] = ActionBase.run(self, tmp, task_vars)
         # Plain data, as a module gets it: no templates, vaults or dates.
-        arguments = json.loads(json.dumps(self._task.args, default=str))
+        arguments = json.loads(json.dumps(self._task.args, default=_plain))
         validation = ArgumentSpecValidator(argument_spec()).validate(arguments)
         if validation.error_messages:
             result.update(failed=True, msg=", ".join(validation.error_messages))
@@ -43,6 +45,10 @@ class ActionModule(ProgressAction):
         task = self._task
         if self._connection.transport != "local" or self._connection.become or task.delegate_to or any(task.environment or ()):
             return False
-        interpreter = str(self._templar.template(task_vars.get("ansible_python_interpreter") or "auto"))
+        interpreter = str(self._templar.template(constants.config.get_config_value("INTERPRETER_PYTHON", variables=task_vars)))
         is_ours = interpreter.startswith("auto") or os.path.abspath(interpreter) == os.path.abspath(sys.executable)
         return is_ours and importlib.util.find_spec("kubernetes") is not None
+
+
+def _plain(value: t.Any) -> str:
+    return value.isoformat() if isinstance(value, (datetime.date, datetime.datetime)) else str(value)

@@ -9,16 +9,18 @@ the dynamic client are left aside: their discovery and their object conversions 
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import math
 import os
 import random
+import ssl
 import threading
 import time
 import typing as t
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
@@ -32,6 +34,8 @@ Item = t.TypeVar("Item")
 Result = t.TypeVar("Result")
 
 APPLY = "application/apply-patch+yaml"
+#: Accepts a list without anything but metadata.
+NAMES_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
 #: Seconds for which one request is tried again, once the API server has answered at all.
 RETRY_SECONDS = 90.0
@@ -92,6 +96,8 @@ def is_transient(error: ApiError, unserved_too: bool = False) -> bool:
     if error.status in (0, 429) or error.status >= 500:
         return not error.message.startswith(_MISFITS)
     if error.status == 409:
+        if "UID in the precondition" in error.message:
+            return False
         # A race with another writer, or with the creation of the same object.
         return not error.is_field_conflict and error.reason in ("Conflict", "AlreadyExists")
     return unserved_too and error.is_unserved
@@ -138,6 +144,8 @@ class Api:
         self._pool = pool
         self._headers = headers
         self._answered = False
+        #: Collections with a request that was tried for as long as allowed.
+        self._given_up: set[str] = set()
         #: When the connection was lost last, and when a line was said, in monotonic seconds.
         self._lost = self._said = -math.inf
 
@@ -145,8 +153,9 @@ class Api:
         """``function`` of every item, ``parallel`` at a time, in order; the first exception is raised after all have run."""
         if len(items) < 2:
             return [function(item) for item in items]
-        with ThreadPoolExecutor(max_workers=min(self.parallel, len(items))) as workers:
+        with self._workers(len(items)) as workers:
             futures = [workers.submit(function, item) for item in items]
+            wait(futures)
         return [future.result() for future in futures]
 
     def stream(self, function: t.Callable[[Item], Result], items: t.Sequence[Item]) -> t.Iterator[Result]:
@@ -155,12 +164,21 @@ class Api:
             yield from map(function, items)
             return
         waiting = iter(items)
-        with ThreadPoolExecutor(max_workers=min(self.parallel, len(items))) as workers:
+        with self._workers(len(items)) as workers:
             running = deque(workers.submit(function, item) for item in itertools.islice(waiting, self.parallel * _AHEAD))
             while running:
                 result = running.popleft().result()
                 running.extend(workers.submit(function, item) for item in itertools.islice(waiting, 1))
                 yield result
+
+    @contextlib.contextmanager
+    def _workers(self, items: int) -> t.Iterator[ThreadPoolExecutor]:
+        """Threads for so many items; whoever is interrupted does not wait for what has not begun."""
+        workers = ThreadPoolExecutor(max_workers=min(self.parallel, items))
+        try:
+            yield workers
+        finally:
+            workers.shutdown(cancel_futures=True)
 
     def request(
         self,
@@ -171,27 +189,40 @@ class Api:
         content_type: str = "application/json",
         accept: str = "application/json",
         unserved_too: bool = False,
+        patience: float | None = None,
     ) -> Answer:
         """Send one request, again while the failure is transient and the time allows.
 
+        :param patience: seconds for which it is tried again, where that is not to be ``retry_seconds``.
         :raises ApiError: the last failure.
         """
+        collection = path.rpartition("/")[0]
         url = self._url(path, query)
         data = None if body is None else json.dumps(body, separators=(",", ":")).encode("utf-8")
         started, attempt = time.monotonic(), 0
         while True:
             try:
-                return self._send(method, url, data, content_type, accept)
+                answer = self._send(method, url, data, content_type, accept)
+                self._given_up.discard(collection)
+                return answer
             except ApiError as error:
-                allowed = self.retry_seconds if self._answered else min(FIRST_ANSWER_SECONDS, self.retry_seconds)
+                allowed = self._patience(collection) if patience is None else patience
                 pause = pause_before(attempt, error.retry_after)
                 waited = time.monotonic() - started
                 if not (is_transient(error, unserved_too) or self.is_of_a_restart(error)) or waited + pause > allowed:
+                    if patience is None and waited > _SILENT_SECONDS:
+                        self._given_up.add(collection)
                     raise
                 if waited > _SILENT_SECONDS:
                     self._say_now_and_then(f"trying again ({waited:.0f} s): {method} {path}: {error.message}")
             attempt += 1
             time.sleep(pause)
+
+    def _patience(self, collection: str) -> float:
+        """Seconds for which a request is tried again: where another of its kind has been in vain, what fails now fails for good."""
+        if collection in self._given_up:
+            return 0.0
+        return self.retry_seconds if self._answered else min(FIRST_ANSWER_SECONDS, self.retry_seconds)
 
     def is_of_a_restart(self, error: ApiError) -> bool:
         """Whether the API server says no because it has just come back: until it has read its roles, it allows nothing."""
@@ -228,11 +259,17 @@ class Api:
         try:
             return self._pool.request(method, url, body=data, headers=headers, timeout=timeout, retries=False, preload_content=preload)
         except urllib3.exceptions.SSLError as error:
+            if not (error.args and isinstance(error.args[0], ssl.SSLCertVerificationError)):
+                # Such as the end of a connection that a load balancer has nobody for.
+                raise self._no_answer(error) from error
             # Trying again does not mend a certificate.
             raise ApiError(495, "TLS", f"cannot verify the API server {self.host}: {error}; check ca_cert, or the cluster's entry in the kubeconfig") from error
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            self._lost = time.monotonic()
-            raise ApiError(0, "NoAnswer", f"no answer from the API server {self.host}: {error}; is the cluster running, and is this its kubeconfig?") from error
+            raise self._no_answer(error) from error
+
+    def _no_answer(self, error: Exception) -> ApiError:
+        self._lost = time.monotonic()
+        return ApiError(0, "NoAnswer", f"no answer from the API server {self.host}: {error}; is the cluster running, and is this its kubeconfig?")
 
     def get(self, path: str) -> Body | None:
         """One object or document; None when there is none."""
@@ -259,23 +296,24 @@ class Api:
         return [preferred, *(version["groupVersion"] for version in document["versions"] if version["groupVersion"] != preferred)]
 
     def pages(
-        self, resource_type: ResourceType, namespace: str = "", query: Query | None = None, names_only: bool = False
+        self, resource_type: ResourceType, namespace: str = "", query: Query | None = None, names_only: bool = False, patience: float | None = None
     ) -> t.Iterator[tuple[str, list[Body]]]:
         """The collection page by page, each with its resourceVersion; nothing when the kind is not served.
 
         :param names_only: leave out everything but metadata.
+        :param patience: as in request.
         """
-        accept = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1" if names_only else "application/json"
+        accept = NAMES_ONLY if names_only else "application/json"
         position: dict[str, str] = {}
         while True:
             try:
-                body = self.request("GET", resource_type.path(namespace), {**(query or {}), "limit": PAGE, **position}, accept=accept).body
+                body = self.request("GET", resource_type.path(namespace), {**(query or {}), "limit": PAGE, **position}, accept=accept, patience=patience).body
             except ApiError as error:
                 if error.status == 404:
                     return
                 if error.status == 410 and position:
                     # The continue token outlived its history; what remains is told by a new, unpaged list.
-                    body = self.request("GET", resource_type.path(namespace), query, accept=accept).body
+                    body = self.request("GET", resource_type.path(namespace), query, accept=accept, patience=patience).body
                 else:
                     raise
             items = body.get("items") or []
@@ -318,9 +356,11 @@ class ConnectionSettingsError(Exception):
     """The options and files that say how to reach the cluster are incomplete or unreadable."""
 
 
-def connect(params: t.Mapping[str, t.Any], parallel: int) -> Api:
+def connect(params: t.Mapping[str, t.Any], parallel: int, directory: str | None = None) -> Api:
     """The API server that kubernetes.core's authentication options in ``params``, ``K8S_AUTH_*`` variables or the pod's own account name.
 
+    :param directory: for the files that a kubeconfig's keys and certificates have to be in, and that are its maker's to remove; where there
+        is none the kubernetes library removes them at the end of the process.
     :raises ImportError: when the kubernetes library is missing.
     :raises ConnectionSettingsError: when they name none.
     """
@@ -328,7 +368,7 @@ def connect(params: t.Mapping[str, t.Any], parallel: int) -> Api:
     from kubernetes.client.rest import RESTClientObject
 
     try:
-        configuration = configuration_of(settings_of(params, os.environ))
+        configuration = configuration_of(settings_of(params, os.environ), directory)
         # One connection for each worker, and some for the watches of a wait.
         configuration.connection_pool_maxsize = parallel + 16
         pool = RESTClientObject(configuration).pool_manager

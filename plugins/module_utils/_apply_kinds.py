@@ -60,8 +60,10 @@ def group_version_path(api_version: str) -> str:
 
 
 def types_of_discovery(document: dict[str, t.Any]) -> list[ResourceType]:
-    """The types listed by an ``APIResourceList``, without subresources."""
-    api_version = document["groupVersion"]
+    """The types listed by an ``APIResourceList``, without subresources; none of another document."""
+    api_version = document.get("groupVersion")
+    if not api_version:
+        return []
     return [
         ResourceType(api_version, resource["kind"], resource["name"], bool(resource.get("namespaced")), frozenset(resource.get("verbs") or ()))
         for resource in document.get("resources") or ()

@@ -6,24 +6,37 @@
 from __future__ import annotations
 
 import base64
+import datetime
+import math
 import re
 import typing as t
 from dataclasses import dataclass
 
-from ansible.module_utils.common.yaml import yaml_load_all
+from ansible.module_utils.common.yaml import SafeLoader  # type: ignore[attr-defined]
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_kinds import GroupKind, ResourceType
-from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_secrets import secret_field_faults
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_secrets import secret_field_faults, shown_path
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set_identity import PART_OF_LABEL, SetIdentity
 
 try:
-    from yaml import MarkedYAMLError
+    import yaml
 except ImportError:  # The kubernetes client, which the module asks for first, brings it.
-    MarkedYAMLError = ValueError  # type: ignore[assignment,misc]
+    yaml = None  # type: ignore[assignment]
 
 #: Metadata that only the API server writes; manifests exported from a cluster carry it.
 SERVER_METADATA = ("creationTimestamp", "deletionGracePeriodSeconds", "deletionTimestamp", "generation", "managedFields", "resourceVersion", "selfLink", "uid")
 
+#: Part of a path of the API server, so nothing else may get through.
+_API_VERSION_PATTERN = re.compile(r"([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[a-z]([-a-z0-9]*[a-z0-9])?")
 _NAMESPACE_PATTERN = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+
+
+class _TextLoader(SafeLoader):
+    """Loads YAML as kubectl does: a date without quotes is a string."""
+
+    yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+        for first, resolvers in getattr(SafeLoader, "yaml_implicit_resolvers", {}).items()
+    }
 
 
 @dataclass(frozen=True)
@@ -86,6 +99,18 @@ class Desired:
     body: dict[str, t.Any]
 
 
+@dataclass(frozen=True)
+class _NotYaml:
+    """Stands for a text that cannot be parsed. Quotes nothing of it, as it may hold a secret."""
+
+    reason: str
+    line: int | None = None
+
+    def __str__(self) -> str:
+        line = f" at line {self.line}" if self.line else ""
+        return f"is no YAML{line}: {self.reason}"
+
+
 class ManifestError(Exception):
     """Everything that is wrong with what was asked for; nothing has been written."""
 
@@ -104,8 +129,9 @@ def check(unfolded: t.Sequence[tuple[str, t.Any]]) -> tuple[list[Manifest], list
     """Check what can be checked without a cluster: the well-formed manifests, and one line for each fault of the others."""
     well_formed: list[Manifest] = []
     faults: list[str] = []
-    for position, body in unfolded:
-        found = _faults_of(body)
+    for position, given in unfolded:
+        body, found = _as_json(given)
+        found += _faults_of(body)
         faults.extend(f"{_title(position, body)}: {fault}" for fault in found)
         if not found:
             well_formed.append(Manifest(position, body))
@@ -130,12 +156,81 @@ def _flatten(path: str, items: t.Sequence[t.Any]) -> t.Iterator[tuple[str, t.Any
 def _documents(position: str, text: str) -> t.Iterator[tuple[str, t.Any]]:
     """The documents of a YAML text; one that is text itself is left as it is, so that it is reported as no manifest."""
     try:
-        documents = list(yaml_load_all(text))
-    except MarkedYAMLError as error:
-        yield position, error
+        documents = list(yaml.load_all(text, Loader=_TextLoader))
+        flat = list(_flatten(position, [document for document in documents if not isinstance(document, str)]))
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError) as error:
+        # PyYAML raises all of these for values that do not fit their tag, such as !!bool maybe; the last is for lists that hold themselves.
+        yield position, _not_yaml(text, error)
         return
-    yield from _flatten(position, [document for document in documents if not isinstance(document, str)])
+    yield from flat
     yield from ((position, document) for document in documents if isinstance(document, str))
+
+
+def _not_yaml(text: str, error: Exception) -> _NotYaml:
+    if isinstance(error, yaml.MarkedYAMLError):
+        # The problem alone, as the error's own text shows the lines around; and nothing from its first quotation mark to its last.
+        problem = re.sub(r"""['"].*['"]""", "...", error.problem or "cannot be parsed", flags=re.DOTALL)
+        return _NotYaml(problem, error.problem_mark.line + 1 if error.problem_mark else None)
+    if isinstance(error, yaml.reader.ReaderError):
+        # The two parsers count its position differently; the character itself is a number for both.
+        before, _character, _after = text.partition(chr(error.character))
+        return _NotYaml(error.reason, before.count("\n") + 1)
+    if isinstance(error, RecursionError):
+        return _NotYaml("it is nested too deeply, or a list holds itself")
+    return _NotYaml("a value does not fit its type; quote it")
+
+
+def _as_json(body: t.Any) -> tuple[t.Any, list[str]]:
+    """``body`` with dates as strings, and one line for each of its parts that is not JSON otherwise."""
+    faults: list[str] = []
+    try:
+        # Nearly all manifests are JSON as they are, which is found out without noting where in them one is.
+        return body if not isinstance(body, dict) or _is_json(body) else _converted(body, "", faults), faults
+    except RecursionError:
+        return body, ["is nested too deeply, or a part of it holds itself; write it out without the anchor"]
+
+
+def _is_json(value: t.Any) -> bool:
+    if isinstance(value, dict):
+        return all(isinstance(key, str) for key in value) and all(map(_is_json, value.values()))
+    if isinstance(value, list):
+        return all(map(_is_json, value))
+    if isinstance(value, str):
+        return value.isascii() or _is_encodable(value)
+    return value is None or isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))
+
+
+def _is_encodable(text: str) -> bool:
+    """Whether a text is of whole characters; halves of surrogate pairs cannot be sent."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _converted(value: t.Any, path: str, faults: list[str]) -> t.Any:
+    if isinstance(value, dict):
+        faults.extend(f"{path or 'the manifest'} has the key {key!r}, which is not a string; quote it" for key in value if not isinstance(key, str))
+        return {key: _converted(item, _below(path, key), faults) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_converted(item, f"{path}[{index}]", faults) for index, item in enumerate(value)]
+    if isinstance(value, datetime.date):
+        return value.isoformat()
+    if isinstance(value, (set, frozenset)):
+        faults.append(f"{path} is a {type(value).__name__}, which JSON does not have; write a list")
+    elif isinstance(value, str) and not _is_json(value):
+        faults.append(f"{path} has characters that are no Unicode; write it in base64")
+    elif not _is_json(value):
+        # The value itself may be secret; infinity and the like are not.
+        shown = repr(value) if isinstance(value, float) else f"a {type(value).__name__}"
+        faults.append(f"{path} is {shown}, which JSON does not have; quote it")
+    return value
+
+
+def _below(path: str, key: t.Any) -> str:
+    step = shown_path((str(key),))
+    return path + step if step.startswith("[") or not path else f"{path}.{step}"
 
 
 def _title(position: str, body: t.Any) -> str:
@@ -149,19 +244,24 @@ def _title(position: str, body: t.Any) -> str:
 
 
 def _faults_of(body: t.Any) -> list[str]:
-    if isinstance(body, MarkedYAMLError):
-        line = f" at line {body.problem_mark.line + 1}" if body.problem_mark else ""
-        # Not the error's own text: that quotes the lines around, which may hold a secret.
-        return [f"is no YAML{line}: {body.problem}"]
+    if isinstance(body, _NotYaml):
+        return [str(body)]
     if not isinstance(body, dict):
         return [f"is a {type(body).__name__}, not a mapping; write a manifest as a mapping, or as text of YAML"]
     faults = []
     api_version = body.get("apiVersion")
-    if not isinstance(api_version, str) or not api_version or api_version.count("/") > 1:
+    if not isinstance(api_version, str) or not _API_VERSION_PATTERN.fullmatch(api_version):
         faults.append(f"apiVersion is {_shown(api_version)}; write GROUP/VERSION, or VERSION for the core group")
     kind = body.get("kind")
     if not isinstance(kind, str) or not kind:
         faults.append(f"kind is {_shown(kind)}; name the object's kind")
+    if (api_version, kind) == ("v1", "Secret"):
+        faults.extend(
+            # Without the value, which is secret.
+            f"{field} is a {type(body[field]).__name__}; write a mapping"
+            for field in ("data", "stringData")
+            if not isinstance(body.get(field), (dict, type(None)))
+        )
     metadata = body.get("metadata")
     if not isinstance(metadata, dict):
         faults.append(f"metadata is {_shown(metadata)}; write a mapping with at least name")
@@ -181,7 +281,8 @@ def _metadata_faults(metadata: dict[str, t.Any]) -> list[str]:
     elif name in (".", "..") or "/" in name or "%" in name:
         faults.append(f"metadata.name {name!r} cannot be part of a path; use letters, digits, '-' and '.'")
     namespace = metadata.get("namespace")
-    if namespace is not None and (not isinstance(namespace, str) or not _NAMESPACE_PATTERN.fullmatch(namespace)):
+    # An empty one is none, as for kubectl.
+    if namespace not in (None, "") and (not isinstance(namespace, str) or not _NAMESPACE_PATTERN.fullmatch(namespace)):
         faults.append(f"metadata.namespace is {_shown(namespace)}; use up to 63 lower case letters, digits and '-', or leave it out")
     for field in ("labels", "annotations"):
         entries = metadata.get(field)

@@ -9,6 +9,7 @@ import typing as t
 from dataclasses import dataclass
 
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_api import Api, ApiError
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_diff import owned_fields
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_kinds import CUSTOM_RESOURCE_DEFINITION, NAMESPACE, GroupKind, ResourceType
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_manifests import Desired, Reference, reference_of
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set_identity import ID_LABEL, PART_OF_LABEL, SetIdentity
@@ -19,6 +20,15 @@ Identity = tuple[str, str, str, str]
 CONFIG_MAP = ResourceType("v1", "ConfigMap", "configmaps", True, frozenset())
 SECRET = ResourceType("v1", "Secret", "secrets", True, frozenset())
 NAMESPACES = ResourceType("v1", "Namespace", "namespaces", False, frozenset())
+#: What is looked for in a Namespace that is to be deleted.
+_INHABITANTS = (
+    CONFIG_MAP,
+    SECRET,
+    *(ResourceType("v1", kind, plural, True, frozenset()) for kind, plural in (("Service", "services"), ("ServiceAccount", "serviceaccounts"))),
+    ResourceType("v1", "PersistentVolumeClaim", "persistentvolumeclaims", True, frozenset()),
+    *(ResourceType("apps/v1", kind, f"{kind.lower()}s", True, frozenset()) for kind in ("Deployment", "StatefulSet", "DaemonSet")),
+    ResourceType("batch/v1", "Job", "jobs", True, frozenset()),
+)
 
 #: From so many unknown objects of one kind and namespace on, one list of names is cheaper than a GET for each.
 _LIST_FROM = 8
@@ -57,6 +67,8 @@ class Reader:
         self._api = api
         self._identity = identity
         self._keep = keep
+        #: (group, kind, namespace) of collections with objects that carry the set's label and are no members: controllers copy labels.
+        self.strangers: set[tuple[str, str, str]] = set()
 
     def types_of_kinds(self, group_kinds: t.Iterable[GroupKind], known: t.Iterable[ResourceType]) -> list[ResourceType]:
         """The types that serve ``group_kinds``, in a version already known where there is one; vanished kinds have none, and no objects."""
@@ -90,15 +102,20 @@ class Reader:
                 collections.append((resource_type, ""))
             else:
                 collections.extend((resource_type, namespace) for namespace in sorted(namespaces))
-        return [member for listed in self._api.each(lambda collection: self._members_of(*collection, namespaces), collections) for member in listed]
+        listed = self._api.each(lambda collection: self._members_of(*collection, namespaces), collections)
+        # One kind in two versions is listed twice, and a list that starts over tells some objects again.
+        return list({member.uid: member for found in listed for member in found}.values())
 
     def _members_of(self, resource_type: ResourceType, namespace: str, namespaces: t.Collection[str]) -> list[Seen]:
         try:
-            return [
-                self._keep(resource_type, body)
-                for version, items in self._api.pages(resource_type, namespace, {"labelSelector": self._identity.selector})
-                for body in items
-            ]
+            members = []
+            for _version, items in self._api.pages(resource_type, namespace, {"labelSelector": self._identity.selector}):
+                for body in items:
+                    if is_ours(body):
+                        members.append(self._keep(resource_type, body))
+                    else:
+                        self.strangers.add((*resource_type.group_kind, body["metadata"].get("namespace", "")))
+            return members
         except ApiError as error:
             if error.status == 403 and resource_type.namespaced and not namespace:
                 # Without the right to look everywhere, look where the set may be.
@@ -141,8 +158,10 @@ class Reader:
         return [seen for seen in self._api.each(read, single) if seen]
 
     def namespace_exists(self, name: str) -> bool:
+        """Whether something can be written to a namespace; one that is being deleted takes nothing."""
         try:
-            return self._api.get(NAMESPACES.path(name=name)) is not None
+            body = self._api.get(NAMESPACES.path(name=name))
+            return body is not None and not body["metadata"].get("deletionTimestamp")
         except ApiError as error:
             if error.status != 403:
                 raise
@@ -176,6 +195,30 @@ class Reader:
                     ]
         return lines
 
+    def members_inside(self, leaving: t.Iterable[Seen]) -> list[str]:
+        """One line for each Namespace that is to go and would take members of other sets with it, of the kinds that are looked at."""
+        namespaces = [member for member in leaving if member.reference.group_kind == NAMESPACE]
+        def names(collection: tuple[Seen, ResourceType]) -> list[str]:
+            member, resource_type = collection
+            try:
+                pages = self._api.pages(resource_type, member.reference.name, {"labelSelector": PART_OF_LABEL}, names_only=True)
+                return [
+                    str(reference_of(body))
+                    for _version, items in pages
+                    for body in items
+                    if body["metadata"]["labels"][PART_OF_LABEL] != self._identity.id and not body["metadata"].get("deletionTimestamp")
+                ]
+            except ApiError as error:
+                if error.status == 403:
+                    return []
+                raise
+
+        collections = [(member, resource_type) for member in namespaces for resource_type in _INHABITANTS]
+        found: dict[Seen, list[str]] = {}
+        for (member, _type), listed in zip(collections, self._api.each(names, collections)):
+            found.setdefault(member, []).extend(listed)
+        return [_would_go(member, listed) for member, listed in found.items() if listed]
+
     def resources_of_others(self, leaving: t.Iterable[Seen]) -> list[str]:
         """One line for each CustomResourceDefinition that is to go and would take objects outside the set with it.
 
@@ -193,10 +236,7 @@ class Reader:
                 resource_type = served.get(definition.reference.name.partition(".")[0])
                 names = self._names_of_others(resource_type) if resource_type else []
                 if names:
-                    found.append(
-                        f"{definition.reference} cannot be deleted: {some(names)} would go with it, and are not of this set; remove them first, "
-                        "or have them deleted by force_removal: true"
-                    )
+                    found.append(_would_go(definition, names))
             return found
 
         return [line for found in self._api.each(lines, sorted(by_group)) for line in found]
@@ -214,6 +254,18 @@ class Reader:
             if names:
                 return names
         return []
+
+
+def _would_go(member: Seen, names: t.Sequence[str]) -> str:
+    return (
+        f"{member.reference} cannot be deleted: {some(names)} would go with it, and are not of this set; remove them first, "
+        "or have them deleted by force_removal: true"
+    )
+
+
+def is_ours(body: Body) -> bool:
+    """Whether an object with the set's label is a member: controllers copy labels to what they make, but not who applied it."""
+    return owned_fields(body) is not None or not body["metadata"].get("managedFields")
 
 
 def some(items: t.Sequence[t.Any], most: int = 3) -> str:

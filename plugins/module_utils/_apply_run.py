@@ -42,7 +42,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_reading i
     seen,
     some,
 )
-from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_removal import deletions, request_deletions, still_there
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_removal import deletions, ending_pods, request_deletions, still_there
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_secrets import SecretMask, secret_paths
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set_identity import (
     FIELD_MANAGER,
@@ -124,8 +124,8 @@ class Run:
         self._wanted = {item.reference.identity: item for item in desired}
         parent = self._read_parent()
         recorded = read_parent(self._identity, parent) if parent else Contents()
-        recorded_types = self._reader.types_of_kinds(recorded.group_kinds, [item.type for item in desired])
-        served = {item.type for item in desired if item.type not in missing_types} | set(recorded_types)
+        served = {item.type for item in desired} - missing_types
+        served.update(self._reader.types_of_kinds(recorded.group_kinds, served))
         namespaces = {self._identity.namespace, *recorded.namespaces, *(item.reference.namespace for item in desired if item.reference.namespace)}
         members = self._reader.members(served, namespaces)
         self._live.update({member.reference.identity: member for member in members})
@@ -138,12 +138,15 @@ class Run:
                 f"manifests is empty, but set {self._identity} has {len(surplus)} members ({some([member.reference for member in surplus])}); "
                 "to remove them all use state: absent, to leave them alone prune: false"
             )
+        self._refuse_harm_to_wanted(surplus, desired)
         self._refuse_harm_to_others(surplus)
         self._refuse_outdated_definitions(desired, missing_types)
         if self._options.check_mode:
             self._rehearse(desired, surplus, missing_types, missing_namespaces)
             return
-        self._await_removal_under_way(desired)
+        if self._await_removal_under_way(desired):
+            # It may have gone with its namespace.
+            parent = self._read_parent()
         contents = Contents(
             frozenset(item.reference.group_kind for item in desired if not self._is_kept(item)),
             frozenset(item.reference.namespace for item in desired if item.reference.namespace),
@@ -182,7 +185,7 @@ class Run:
         missing_namespaces = self._missing_namespaces(desired)
         if not self._options.check_mode:
             faults += [
-                f"{some(items)}: namespace {namespace} does not exist; add it to the manifests, or create it first"
+                f"{some(items)}: namespace {namespace} does not exist, or is being deleted; add it to the manifests, or create it first"
                 for namespace, items in self._by_namespace(desired, missing_namespaces).items()
             ]
         references = [*(item.reference for item in desired), *self.outcome.created]
@@ -285,8 +288,8 @@ class Run:
         if lines:
             raise ApplySetError("\n".join([*lines, "update the definition, or take it into the set with adopt: true"]))
 
-    def _await_removal_under_way(self, desired: t.Sequence[Desired]) -> None:
-        """Let objects that are being deleted go first: what is written to them would go with them."""
+    def _await_removal_under_way(self, desired: t.Sequence[Desired]) -> bool:
+        """Let objects that are being deleted go first: what is written to them would go with them. Returns whether there were any."""
         leaving = [item for item in desired if item.reference.identity in self._live and self._live[item.reference.identity].leaving]
 
         def left() -> list[Body]:
@@ -298,8 +301,11 @@ class Run:
             for item in leaving:
                 self._live.pop(item.reference.identity)
             namespaces = {item.reference.name for item in leaving if item.reference.group_kind == NAMESPACE}
-            for identity in [identity for identity in self._live if identity[2] in namespaces]:
+            kinds = self._kinds_defined(leaving)
+            # What was in them has gone with them.
+            for identity in [identity for identity in self._live if identity[2] in namespaces or identity[:2] in kinds]:
                 del self._live[identity]
+        return bool(leaving)
 
     def _ensure_parent_namespace(self, desired: t.Sequence[Desired]) -> None:
         """The parent object needs its namespace before any member: as a member when it is among the manifests."""
@@ -308,7 +314,8 @@ class Run:
                 self._write([item])
                 return
         path = NAMESPACES.path(name=self._identity.namespace)
-        if self._api.get(path) is None:
+        if not self._reader.namespace_exists(self._identity.namespace):
+            self._waiter.gone(lambda: [body for body in [self._api.get(path)] if body], time.monotonic() + self._options.wait_timeout)
             reference = Reference("v1", "Namespace", "", self._identity.namespace)
             try:
                 self._submit(path, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self._identity.namespace}})
@@ -430,7 +437,10 @@ class Run:
         for _number, items in in_phases(desired, lambda item: item.reference.group_kind):
             to_write = [item for item in items if not self._settled_before_writing(item)]
             failures = []
-            for item, result in zip(to_write, self._api.stream(lambda item: self._try_rehearse(item, missing_types, new), to_write)):
+            # A schema that a definition would get only in a real run is not there to check against.
+            changing = self._kinds_defined([item for item in desired if item.reference in self.outcome.updated])
+            rehearse = functools.partial(self._try_rehearse, missing_types=missing_types, missing_namespaces=new, changing=changing)
+            for item, result in zip(to_write, self._api.stream(rehearse, to_write)):
                 if result is None:
                     self._record_unchecked(item)
                 elif isinstance(result, ApiError):
@@ -439,15 +449,18 @@ class Run:
                     self._record(item, *result)
             if failures:
                 raise ApplySetError(_lines(failures))
-        for _number, members in in_phases(surplus, lambda member: member.reference.group_kind, removal=True):
-            self._record_deletions(members)
-            self.outcome.deleted.extend(member.reference for member in members)
+        self._rehearse_deletions(surplus)
 
     def _try_rehearse(
-        self, item: Desired, missing_types: t.Collection[ResourceType], missing_namespaces: t.Collection[str]
+        self,
+        item: Desired,
+        missing_types: t.Collection[ResourceType],
+        missing_namespaces: t.Collection[str],
+        changing: t.Collection[GroupKind],
     ) -> tuple[int, Body] | ApiError | None:
-        """The answer to a dry run; None when the cluster cannot tell, as what the object needs does not exist yet."""
-        if item.type in missing_types or item.reference.namespace in missing_namespaces:
+        """The answer to a dry run; None when the cluster cannot tell, as what the object needs is not there yet."""
+        found = self._live.get(item.reference.identity)
+        if item.type in missing_types or item.reference.namespace in missing_namespaces or (found and found.leaving):
             return None
         try:
             return self._submit(item.type.path(item.reference.namespace, item.reference.name), item.body, self._options.force_conflicts, dry_run=True)
@@ -455,10 +468,19 @@ class Run:
             if error.status == 400 and "does not support dry run" in error.message:
                 self.outcome.warnings.append(f"{item.reference}: an admission webhook does not support dry runs, so the API server did not check it.")
                 return None
+            if item.reference.group_kind in changing:
+                self.outcome.warnings.append(f"{item.reference}: its definition would be updated first, so the API server could not check it.")
+                return None
             return error
+
+    @staticmethod
+    def _kinds_defined(items: t.Iterable[Desired]) -> set[GroupKind]:
+        definitions = [item for item in items if item.reference.group_kind == CUSTOM_RESOURCE_DEFINITION]
+        return {resource_type.group_kind for item in definitions for resource_type in types_of_definition(item.body)}
 
     def _record_unchecked(self, item: Desired) -> None:
         before = self._live.get(item.reference.identity)
+        before = None if before and before.leaving else before
         (self.outcome.created if before is None else self.outcome.updated).append(item.reference)
         if self._options.diff_mode:
             self.outcome.diff.append(submitted_diff(str(item.reference), before.body if before else None, None, item.body))
@@ -475,19 +497,36 @@ class Run:
             members += self._reader.own_namespace()
         self._refuse_harm_to_others(members)
         if self._options.check_mode:
-            for _number, found in in_phases(members, lambda member: member.reference.group_kind, removal=True):
-                self._record_deletions(found)
-                self.outcome.deleted.extend(member.reference for member in found)
+            self._rehearse_deletions(members)
             self.outcome.parent_deleted = parent is not None
             return
         self._delete(members, (), dependents=True)
         if parent:
             self._delete_parent()
 
+    def _refuse_harm_to_wanted(self, leaving: t.Sequence[Seen], desired: t.Sequence[Desired]) -> None:
+        """What is to be deleted must not take with it what the manifests want, or the set's parent object."""
+        lines = []
+        for member in leaving:
+            name, inside = member.reference.name, []
+            if member.reference.group_kind == NAMESPACE:
+                inside = [str(item.reference) for item in desired if item.reference.namespace == name]
+                inside += ["the set's parent object"] if name == self._identity.namespace else []
+            elif member.reference.group_kind == CUSTOM_RESOURCE_DEFINITION:
+                inside = [str(item.reference) for item in desired if f"{item.type.plural}.{item.type.group_kind.group}" == name]
+            if inside:
+                lines.append(
+                    f"{member.reference} is not among the manifests any more, but {some(inside)} would go with it; keep it among them, "
+                    f"or take it out of the set: kubectl label {member.type.plural} {name} {PART_OF_LABEL}-"
+                )
+        if lines:
+            raise ApplySetError(_lines(lines))
+
     def _refuse_harm_to_others(self, leaving: t.Sequence[Seen]) -> None:
         """What is to be deleted must not take with it what is not of this set."""
         lines = self._reader.sets_inside(leaving)
         if not self._options.force_removal:
+            lines += self._reader.members_inside(leaving)
             lines += self._reader.resources_of_others(leaving)
         if not lines:
             return
@@ -512,16 +551,30 @@ class Run:
         :param dependents: a workload is gone only when its pods are.
         """
         deadline = time.monotonic() + self._options.wait_timeout
-        for number, found in in_phases(members, lambda member: member.reference.group_kind, removal=True):
+        inhabited = {(group, kind, namespace) for group, kind, namespace, _name in staying} | self._reader.strangers
+        home = ("", "Namespace", "", self._identity.namespace)
+        phases = in_phases([member for member in members if member.reference.identity != home], lambda member: member.reference.group_kind, removal=True)
+        # With its own namespace goes the parent object, which has to outlast the members that it accounts for.
+        phases += in_phases([member for member in members if member.reference.identity == home], lambda member: member.reference.group_kind)
+        for number, found in phases:
             self.say(f"deleting {len(found)} {phase_title(number)}")
+            if self._options.wait:
+                # A namespace with pods that are ending is looked at again only after half of the time they may take.
+                namespaces = [member.reference.name for member in found if member.reference.group_kind == NAMESPACE]
+                self._waiter.gone(functools.partial(ending_pods, self._api, namespaces), deadline)
             self._record_deletions(found)
-            requests = deletions(found, staying, self._identity.selector, dependents and self._options.wait)
-            failures = request_deletions(self._api, requests)
+            requests = deletions(found, inhabited, self._identity.selector, dependents and self._options.wait)
+            deleted, failures = request_deletions(self._api, requests)
+            self.outcome.deleted.extend(member.reference for member in deleted)
             if failures:
                 raise ApplySetError(_lines(failures))
-            self.outcome.deleted.extend(member.reference for member in found)
             if self._options.wait:
                 self._waiter.gone(functools.partial(still_there, self._api, found, self._identity.selector), deadline)
+
+    def _rehearse_deletions(self, members: t.Sequence[Seen]) -> None:
+        for _number, found in in_phases(members, lambda member: member.reference.group_kind, removal=True):
+            self._record_deletions(found)
+            self.outcome.deleted.extend(member.reference for member in found)
 
     def _record_deletions(self, members: t.Sequence[Seen]) -> None:
         if self._options.diff_mode:

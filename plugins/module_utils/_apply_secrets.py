@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
+import datetime
 import json
 import re
 import typing as t
@@ -23,6 +25,11 @@ _SHORTEST_SECRET = 4
 
 _STEP = re.compile(r"""\.?(?P<name>[^.\[\]'",\s]+)|\[(?:(?P<every>\*)|'(?P<single>[^']+)'|"(?P<double>[^"]+)")\]""")
 _COMMA = re.compile(r""",(?=(?:[^'"]|'[^']*'|"[^"]*")*$)""")
+
+#: What Go's JSON escapes and Python's does not, and how.
+_GO_ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
+#: Up to the colon that ends the value, which is none in quotation marks, or to the end of the line.
+_QUOTED_VALUE = re.compile(r'((?:Invalid|Unsupported|Duplicate) value: )(?:"(?:[^"\\]|\\.)*"|.)*?(?=: |$)', re.MULTILINE)
 
 Body = dict[str, t.Any]
 #: Steps from the object to a field: names, and None for every item of a list.
@@ -60,7 +67,7 @@ def secret_paths(body: t.Any) -> list[Path]:
 def secret_field_faults(body: Body) -> list[str]:
     """What is wrong with the annotation that marks fields: one that is not found would be shown under another name."""
     marked, faults = _marked(body)
-    return faults + [f"{_ANNOTATION} names {shown_path(path)}, which is not there; correct the path" for path in marked if not list(_values_at(body, path))]
+    return faults + [f"{_ANNOTATION} names {shown_path(path)}, which is not there; correct the path" for path in marked if not _is_there(body, path)]
 
 
 def _marked(body: t.Any) -> tuple[list[Path], list[str]]:
@@ -96,10 +103,19 @@ def _values_at(value: t.Any, path: Path) -> t.Iterator[t.Any]:
     if not path:
         yield value
     elif path[0] is None:
-        for item in value if isinstance(value, list) else ():
+        for item in value if isinstance(value, (list, tuple)) else ():
             yield from _values_at(item, path[1:])
     elif isinstance(value, dict) and path[0] in value:
         yield from _values_at(value[path[0]], path[1:])
+
+
+def _is_there(value: t.Any, path: Path) -> bool:
+    """Whether a path leads to a value, or to a list without items, which may get some later."""
+    if not path:
+        return True
+    if path[0] is None:
+        return value is None or (isinstance(value, list) and (not value or any(_is_there(item, path[1:]) for item in value)))
+    return isinstance(value, dict) and path[0] in value and _is_there(value[path[0]], path[1:])
 
 
 def mask_fields(before: Body, after: Body, paths: t.Iterable[Path]) -> tuple[Body, Body]:
@@ -153,12 +169,17 @@ class SecretMask:
         """Remember the secrets of an object, well-formed or not."""
         for path in secret_paths(body):
             for value in _values_at(body, path):
-                self._learn(value)
+                # One that holds itself is reported by the check of the manifests, which comes later.
+                with contextlib.suppress(RecursionError):
+                    self._learn(value)
 
     def _learn(self, value: t.Any) -> None:
-        if isinstance(value, (dict, list)):
+        if isinstance(value, (dict, list, tuple)):
             for item in value.values() if isinstance(value, dict) else value:
                 self._learn(item)
+        if isinstance(value, datetime.date):
+            # As it is submitted.
+            value = value.isoformat()
         if not isinstance(value, (str, int, float)) or isinstance(value, bool):
             return
         text = str(value)
@@ -172,7 +193,10 @@ class SecretMask:
     def _learn_text(self, text: str) -> None:
         for part in (text, *(line.strip() for line in text.splitlines())):
             # As it is, and as others quote it.
-            self._values.update((part, json.dumps(part)[1:-1], json.dumps(part, ensure_ascii=False)[1:-1]))
+            quoted = json.dumps(part, ensure_ascii=False)[1:-1]
+            self._values.update((part, json.dumps(part)[1:-1], quoted, quoted.translate(_GO_ESCAPES)))
+        # What is submitted of a Secret's stringData. Halves of surrogate pairs are refused later.
+        self._values.add(base64.b64encode(text.encode("utf-8", "replace")).decode("ascii"))
 
     def text(self, text: str, secret: bool = False) -> str:
         """``text`` without the values known; ``secret`` says that it is about an object with secrets, so that any value it quotes goes."""
@@ -180,5 +204,5 @@ class SecretMask:
         for value in sorted((value for value in self._values if len(value) >= _SHORTEST_SECRET), key=len, reverse=True):
             text = text.replace(value, MASK)
         if secret:
-            text = re.sub(r'(Invalid value: )("(?:[^"\\]|\\.)*"|\S+)', rf"\g<1>{MASK}", text)
+            text = _QUOTED_VALUE.sub(rf"\g<1>{MASK}", text)
         return text

@@ -17,6 +17,9 @@ Controllers = t.Mapping[tuple[str, str], str]
 
 _GATEWAY = "gateway.networking.k8s.io"
 _ROUTES = frozenset(GroupKind(_GATEWAY, f"{protocol}Route") for protocol in ("HTTP", "GRPC", "TLS", "TCP", "UDP"))
+_JOB, _POD = GroupKind("batch", "Job"), GroupKind("", "Pod")
+#: The most entries that status.ancestors may have.
+_MOST_ANCESTORS = 16
 
 
 class State(enum.Enum):
@@ -44,27 +47,75 @@ def _waiting(message: str) -> Verdict:
 def readiness(body: Body, controllers: Controllers | None = None) -> Verdict:
     """The verdict on one object as the API server returned it; kinds that report nothing are ready.
 
-    :param controllers: of the Gateways known; what another controller says about a route to one of them does not count.
+    :param controllers: of the Gateways known; what another controller says about a route or policy at one of them does not count.
     """
-    group_kind = GroupKind(body["apiVersion"].rpartition("/")[0], body["kind"])
-    if group_kind not in _CHECKS and group_kind not in _ROUTES:
+    group_kind = _group_kind(body)
+    if not can_wait(group_kind):
         return READY
     if body["metadata"].get("deletionTimestamp"):
         return _waiting("it is being deleted")
-    return _route(body, controllers or {}) if group_kind in _ROUTES else _CHECKS[group_kind](body)
+    if group_kind in _ROUTES:
+        return _route(body, controllers or {})
+    if group_kind in _POLICIES:
+        return _policy(body, _POLICIES[group_kind], controllers or {})
+    return _CHECKS[group_kind](body)
+
+
+def readiness_of_gone(body: Body, is_last: bool) -> Verdict:
+    """The verdict on an object that no longer exists: failed, except for Jobs and Pods, which may go once they have ended.
+
+    :param is_last: ``body`` is what the object was in the end; else it is an earlier reading. A Job that has ttlSecondsAfterFinished
+        and whose end nobody saw is taken for complete.
+    """
+    group_kind, status = _group_kind(body), _status(body)
+    if group_kind == _JOB:
+        failed, complete = (_find(status.get("conditions"), name) for name in ("Failed", "Complete"))
+        if failed and failed.get("status") == "True":
+            return _job(body)
+        if (complete and complete.get("status") == "True") or (not is_last and _spec(body).get("ttlSecondsAfterFinished") is not None):
+            return READY
+    elif group_kind == _POD and status.get("phase") in ("Succeeded", "Failed"):
+        return _pod(body)
+    return Verdict(State.FAILED, "it was deleted while it was waited for")
 
 
 def parent_gateways(body: Body) -> list[tuple[str, str]]:
-    """(namespace, name) of the Gateways that a route names as its parents; none for an object of another kind."""
-    if GroupKind(body["apiVersion"].rpartition("/")[0], body["kind"]) not in _ROUTES:
-        return []
-    keys = [_parent_key(parent, body["metadata"].get("namespace")) for parent in _spec(body).get("parentRefs") or ()]
+    """(namespace, name) of the Gateways on which an object's status depends; none for an object of another kind.
+
+    A route's are its parents, a policy's are those of its targets and of the ancestors in its status.
+    """
+    group_kind = _group_kind(body)
+    references: list[Body] = []
+    if group_kind in _ROUTES:
+        references = list(_spec(body).get("parentRefs") or ())
+    elif group_kind in _POLICIES:
+        references = [*_targets(body), *(ancestor.get("ancestorRef") or {} for ancestor in _status(body).get("ancestors") or ())]
+    keys = [_parent_key(reference, body["metadata"].get("namespace")) for reference in references]
     return [(key[2], key[3]) for key in keys if key[:2] == (_GATEWAY, "Gateway")]
 
 
 def can_wait(group_kind: GroupKind) -> bool:
     """Whether objects of this kind report readiness."""
-    return group_kind in _CHECKS or group_kind in _ROUTES
+    return group_kind in _CHECKS or group_kind in _ROUTES or group_kind in _POLICIES
+
+
+def outdated(body: Body) -> Verdict | None:
+    """Waiting when the object's status says itself that it is about an older generation; None also when it does not say."""
+    status = body.get("status")
+    try:
+        observed = int(status["observedGeneration"]) if isinstance(status, dict) else None
+    except (KeyError, TypeError, ValueError):
+        # Kinds that this collection does not know may write anything there.
+        return None
+    return _behind(observed, _generation(body)) if observed is not None else None
+
+
+def _behind(observed: int, generation: int) -> Verdict | None:
+    return _waiting(f"its controller has seen generation {observed}, not yet {generation}") if observed < generation else None
+
+
+def _group_kind(body: Body) -> GroupKind:
+    return GroupKind(body["apiVersion"].rpartition("/")[0], body["kind"])
 
 
 def _status(body: Body) -> Body:
@@ -91,8 +142,11 @@ def _describe(condition: Body) -> str:
     return f"condition {condition.get('type')} is {condition.get('status')}" + (f": {text}" if text else "")
 
 
-def conditions_true(conditions: t.Any, wanted: t.Sequence[str], generation: int, who: str = "") -> Verdict:
-    """Ready when every condition of ``wanted`` is True for ``generation``; conditions without observedGeneration count as current."""
+def conditions_true(conditions: t.Any, wanted: t.Sequence[str], generation: int, who: str = "", undated: Verdict | None = None) -> Verdict:
+    """Ready when every condition of ``wanted`` is True for ``generation``.
+
+    :param undated: the verdict on a condition without observedGeneration; without one, such a condition counts as current.
+    """
     prefix = f"{who}: " if who else ""
     for condition_type in wanted:
         condition = _find(conditions, condition_type)
@@ -102,51 +156,65 @@ def conditions_true(conditions: t.Any, wanted: t.Sequence[str], generation: int,
         observed = condition.get("observedGeneration")
         if observed is not None and observed < generation:
             return _waiting(f"{prefix}condition {condition_type} is about generation {observed}, not yet {generation}")
+        if observed is None and undated:
+            return undated
         if condition.get("status") != "True":
             return _waiting(prefix + _describe(condition))
     return READY
 
 
-def _conditions(*wanted: str) -> t.Callable[[Body], Verdict]:
-    def check(body: Body) -> Verdict:
-        return conditions_true(_status(body).get("conditions"), wanted, _generation(body))
+def _own_conditions(body: Body, wanted: t.Sequence[str]) -> Verdict:
+    """Of the object as a whole; those without observedGeneration are of the generation that the status names, if it names one."""
+    return conditions_true(_status(body).get("conditions"), wanted, _generation(body), undated=outdated(body))
 
-    return check
+
+def _conditions(*wanted: str) -> t.Callable[[Body], Verdict]:
+    return lambda body: _own_conditions(body, wanted)
 
 
 def _conditions_if_any(*wanted: str) -> t.Callable[[Body], Verdict]:
     """For kinds whose controller looks only at objects that something refers to."""
 
     def check(body: Body) -> Verdict:
-        conditions = _status(body).get("conditions")
-        return conditions_true(conditions, wanted, _generation(body)) if conditions else READY
+        return _own_conditions(body, wanted) if _status(body).get("conditions") else READY
 
     return check
 
 
 def _observed(body: Body) -> Verdict | None:
-    generation, observed = _generation(body), int(_status(body).get("observedGeneration") or 0)
-    if observed < generation:
-        return _waiting(f"its controller has seen generation {observed}, not yet {generation}")
-    return None
+    """Waiting until the controller has seen the object as it is; for kinds whose controllers always say what they have seen."""
+    return _behind(int(_status(body).get("observedGeneration") or 0), _generation(body))
 
 
 def _deployment(body: Body) -> Verdict:
     status, wanted = _status(body), int(_spec(body).get("replicas", 1))
+    if _spec(body).get("paused"):
+        # Nothing is rolled out until someone resumes it.
+        return READY
     stale = _observed(body)
     if stale:
         return stale
+    why = _why_pods_are_missing(status.get("conditions"))
     progressing = _find(status.get("conditions"), "Progressing")
     if progressing and progressing.get("reason") == "ProgressDeadlineExceeded":
-        return Verdict(State.FAILED, _describe(progressing))
+        return Verdict(State.FAILED, _describe(progressing) + why)
     updated, total, available = (int(status.get(field) or 0) for field in ("updatedReplicas", "replicas", "availableReplicas"))
     if updated < wanted:
-        return _waiting(f"{updated} of {wanted} updated")
+        return _waiting(f"{updated} of {wanted} updated{why}")
     if total > updated:
-        return _waiting(f"{total - updated} old replicas left")
+        return _waiting(f"{total - updated} old replicas left{why}")
     if available < wanted:
-        return _waiting(f"{available} of {wanted} ready")
+        return _waiting(f"{available} of {wanted} ready{why}")
     return READY
+
+
+def _why_pods_are_missing(conditions: t.Any) -> str:
+    """What a Deployment itself says about it, such as that a quota or an admission webhook refuses its pods."""
+    for condition_type, status in (("ReplicaFailure", "True"), ("Available", "False")):
+        condition = _find(conditions, condition_type)
+        if condition and condition.get("status") == status:
+            return f"; {_describe(condition)}"
+    return ""
 
 
 def _stateful_set(body: Body) -> Verdict:
@@ -215,7 +283,7 @@ def _definition(body: Body) -> Verdict:
 
 def _gateway(body: Body) -> Verdict:
     status, generation = _status(body), _generation(body)
-    verdict = conditions_true(status.get("conditions"), ("Accepted",), generation)
+    verdict = _own_conditions(body, ("Accepted",))
     if verdict is not READY:
         return verdict
     listeners = {listener.get("name"): listener for listener in status.get("listeners") or ()}
@@ -225,7 +293,7 @@ def _gateway(body: Body) -> Verdict:
         verdict = conditions_true(conditions, ("Accepted", "ResolvedRefs", "Programmed"), generation, f"listener {name}")
         if verdict is not READY:
             return verdict
-    return conditions_true(status.get("conditions"), ("Programmed",), generation)
+    return _own_conditions(body, ("Programmed",))
 
 
 def _route(body: Body, controllers: Controllers) -> Verdict:
@@ -233,19 +301,15 @@ def _route(body: Body, controllers: Controllers) -> Verdict:
     metadata = body["metadata"]
     reported = _status(body).get("parents") or ()
     for parent in _spec(body).get("parentRefs") or ():
-        name = f"parent {parent.get('kind') or 'Gateway'} {parent.get('namespace') or metadata.get('namespace')}/{parent.get('name')}"
-        if parent.get("sectionName"):
-            name += f" listener {parent['sectionName']}"
         wanted = _parent_key(parent, metadata.get("namespace"))
-        controller = controllers.get((wanted[2], wanted[3])) if wanted[:2] == (_GATEWAY, "Gateway") else None
+        name, controller = f"parent {_title(wanted)}", _controller_of(wanted, controllers)
         verdicts = [
             conditions_true(entry.get("conditions"), ("Accepted", "ResolvedRefs"), _generation(body), name)
             for entry in reported
             if _parent_key(entry.get("parentRef") or {}, metadata.get("namespace")) == wanted and controller in (None, entry.get("controllerName"))
         ]
         if not verdicts:
-            doubt = "" if controller else "; does it exist, and is its class served?"
-            return _waiting(f"{name}: {f'controller {controller} has not' if controller else 'no controller has'} answered yet{doubt}")
+            return _unanswered(name, controller)
         if READY not in verdicts:
             return verdicts[0]
     return READY
@@ -262,28 +326,49 @@ def _parent_key(parent: Body, namespace: str | None) -> tuple[t.Any, ...]:
     )
 
 
-def _policy(*wanted: str) -> t.Callable[[Body], Verdict]:
-    """Every ancestor reported holds; at least one is."""
-
-    def check(body: Body) -> Verdict:
-        ancestors = _status(body).get("ancestors") or ()
-        for ancestor in ancestors:
-            reference = ancestor.get("ancestorRef") or {}
-            name = f"ancestor {reference.get('kind', 'Gateway')} {reference.get('namespace') or body['metadata'].get('namespace')}/{reference.get('name')}"
-            verdict = conditions_true(ancestor.get("conditions"), wanted, _generation(body), name)
-            if verdict is not READY:
-                return verdict
-        if ancestors:
-            return READY
-        return _waiting(f"no controller has answered yet; does its target exist ({_targets(body)})?")
-
-    return check
+def _title(key: tuple[t.Any, ...]) -> str:
+    return f"{key[1] or 'Gateway'} {key[2]}/{key[3]}" + (f" listener {key[4]}" if key[4] else "")
 
 
-def _targets(body: Body) -> str:
+def _controller_of(key: tuple[t.Any, ...], controllers: Controllers) -> str | None:
+    return controllers.get((key[2], key[3])) if key[:2] == (_GATEWAY, "Gateway") else None
+
+
+def _unanswered(name: str, controller: str | None) -> Verdict:
+    doubt = "" if controller else "; does it exist, and is its class served?"
+    return _waiting(f"{name}: {f'controller {controller} has not' if controller else 'no controller has'} answered yet{doubt}")
+
+
+def _policy(body: Body, wanted: t.Sequence[str], controllers: Controllers) -> Verdict:
+    """Every ancestor holds that is reported by the controller that serves it: at least one, and each Gateway that is itself a target."""
+    namespace = body["metadata"].get("namespace")
+    reported = _status(body).get("ancestors") or ()
+    answered = []
+    for ancestor in reported:
+        key = _parent_key(ancestor.get("ancestorRef") or {}, namespace)
+        if _controller_of(key, controllers) not in (None, ancestor.get("controllerName")):
+            continue
+        verdict = conditions_true(ancestor.get("conditions"), wanted, _generation(body), f"ancestor {_title(key)}")
+        if verdict is not READY:
+            return verdict
+        answered.append(key)
+    targets = _targets(body)
+    if not answered:
+        names = ", ".join(f"{target.get('kind')} {target.get('name')}" for target in targets) or "targetSelectors"
+        return _waiting(f"no controller has answered yet; does its target exist ({names})?")
+    if len(reported) >= _MOST_ANCESTORS:
+        # There is no room for more, so nothing can be told from what is missing.
+        return READY
+    for key in [_parent_key(target, namespace) for target in targets]:
+        # A target without sectionName is the whole Gateway.
+        if key[:2] == (_GATEWAY, "Gateway") and not any(found[:4] == key[:4] and key[4] in (None, found[4]) for found in answered):
+            return _unanswered(f"target {_title(key)}", _controller_of(key, controllers))
+    return READY
+
+
+def _targets(body: Body) -> list[Body]:
     spec = _spec(body)
-    targets = [*(spec.get("targetRefs") or ()), *([spec["targetRef"]] if spec.get("targetRef") else ())]
-    return ", ".join(f"{target.get('kind')} {target.get('name')}" for target in targets) or "targetSelectors"
+    return [*(spec.get("targetRefs") or ()), *([spec["targetRef"]] if spec.get("targetRef") else ())]
 
 
 def _checks() -> dict[GroupKind, t.Callable[[Body], Verdict]]:
@@ -299,15 +384,12 @@ def _checks() -> dict[GroupKind, t.Callable[[Body], Verdict]]:
         ("apiregistration.k8s.io", "APIService", _conditions("Available")),
         (_GATEWAY, "GatewayClass", _conditions("Accepted")),
         (_GATEWAY, "Gateway", _gateway),
-        (_GATEWAY, "BackendTLSPolicy", _policy("Accepted", "ResolvedRefs")),
-        (envoy, "SecurityPolicy BackendTrafficPolicy ClientTrafficPolicy EnvoyExtensionPolicy", _policy("Accepted")),
-        (envoy, "EnvoyPatchPolicy", _policy("Accepted", "Programmed")),
         (envoy, "Backend", _conditions_if_any("Accepted")),
         (ai, "AIGatewayRoute AIServiceBackend BackendSecurityPolicy", _conditions("Accepted")),
         (ai, "MCPRoute", _conditions("Accepted")),
         (ai, "GatewayConfig", _conditions_if_any("Accepted")),
         ("authorino.kuadrant.io", "AuthConfig", _conditions("Ready")),
-        ("kuadrant.io", "AuthPolicy RateLimitPolicy TokenRateLimitPolicy", _conditions("Accepted", "Enforced")),
+        ("kuadrant.io", "AuthPolicy RateLimitPolicy TokenRateLimitPolicy DNSPolicy TLSPolicy", _conditions("Accepted", "Enforced")),
         ("serving.kserve.io", "LLMInferenceService", _conditions("Ready")),
         ("cert-manager.io", "Certificate Issuer ClusterIssuer", _conditions("Ready")),
     )
@@ -315,3 +397,12 @@ def _checks() -> dict[GroupKind, t.Callable[[Body], Verdict]]:
 
 
 _CHECKS = _checks()
+#: What each ancestor in a policy's status must say.
+_POLICIES = {
+    GroupKind(_GATEWAY, "BackendTLSPolicy"): ("Accepted", "ResolvedRefs"),
+    **{
+        GroupKind("gateway.envoyproxy.io", kind): ("Accepted",)
+        for kind in ("SecurityPolicy", "BackendTrafficPolicy", "ClientTrafficPolicy", "EnvoyExtensionPolicy")
+    },
+    GroupKind("gateway.envoyproxy.io", "EnvoyPatchPolicy"): ("Accepted", "Programmed"),
+}

@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
+import tempfile
 import typing as t
 
 from ansible.module_utils.basic import missing_required_lib
-from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_api import ApiError, ConnectionSettingsError, connect
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_api import Api, ApiError, ConnectionSettingsError, connect
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_manifests import ManifestError
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_reading import ApplySetError
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_run import Options, Outcome, Run
@@ -90,13 +91,18 @@ def perform(params: Params, check_mode: bool, diff_mode: bool, say: t.Callable[[
             return _failure(f"{option} is {params[option]}; give a number of at least 1")
     if params["wait_for"] and not HAS_JMESPATH:
         return _failure(missing_required_lib("jmespath"))
+    with tempfile.TemporaryDirectory(prefix="ai-gateway-") as directory:
+        try:
+            api = connect(params, params["parallel"], directory)
+        except ImportError as error:
+            return _failure(f"{missing_required_lib('kubernetes')} ({error})")
+        except ConnectionSettingsError as error:
+            return _failure(str(error))
+        return _run(api, params, check_mode, diff_mode, say)
+
+
+def _run(api: Api, params: Params, check_mode: bool, diff_mode: bool, say: t.Callable[[str], None]) -> dict[str, t.Any]:
     identity = SetIdentity(params["name"], params["namespace"])
-    try:
-        api = connect(params, params["parallel"])
-    except ImportError as error:
-        return _failure(f"{missing_required_lib('kubernetes')} ({error})")
-    except ConnectionSettingsError as error:
-        return _failure(str(error))
     options = Options(
         prune=params["prune"],
         wait=params["wait"],
@@ -118,6 +124,7 @@ def perform(params: Params, check_mode: bool, diff_mode: bool, say: t.Callable[[
             run.absent()
     except (ManifestError, ApplySetError, ForeignParentError, WaitError, ApiError) as error:
         failure = f"set {identity}: {run.mask.text(str(error))}"
+    run.outcome.warnings[:] = map(run.mask.text, run.outcome.warnings)
     return _result(run.outcome, diff_mode, failure)
 
 

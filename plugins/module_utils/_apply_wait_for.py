@@ -10,7 +10,7 @@ import typing as t
 from dataclasses import dataclass
 
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_manifests import Reference, reference_of
-from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_status import READY, State, Verdict
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_status import READY, State, Verdict, outdated
 
 try:
     import jmespath
@@ -21,8 +21,8 @@ except ImportError:  # The module asks for it where wait_for is given.
     HAS_JMESPATH = False
     JMESPathError = ValueError
 
-#: Longest result of a query that a message quotes.
-_LONGEST_RESULT = 200
+#: Longest result of a query that a message quotes, in characters.
+_LONGEST_RESULT = 2000
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,10 @@ class Expectation:
         )
 
     def verdict(self, body: dict[str, t.Any]) -> Verdict:
-        """Failed once ``failed`` holds of the object, else ready once ``query`` does."""
+        """Failed once ``failed`` holds of the object, else ready once ``query`` does; neither is asked of an older generation's status."""
+        stale = outdated(body)
+        if stale:
+            return stale
         try:
             if self.failed and _holds(found := jmespath.search(self.failed, body)):
                 return Verdict(State.FAILED, f"wait_for failed {self.failed} is {_shown(found)}")
@@ -98,5 +101,9 @@ def _holds(value: t.Any) -> bool:
 
 
 def _shown(value: t.Any) -> str:
+    """All of ``value`` or nothing: secrets are masked in the finished message, where a secret that is cut would not be recognized."""
     text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= _LONGEST_RESULT else f"{text[:_LONGEST_RESULT]} …"
+    if len(text) <= _LONGEST_RESULT:
+        return text
+    kind = "a string" if isinstance(value, str) else "an array" if isinstance(value, list) else "an object"
+    return f"{kind}, {len(text)} characters long as JSON"

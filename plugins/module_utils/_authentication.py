@@ -53,9 +53,10 @@ def _converted(text: str, specification: t.Mapping[str, t.Any]) -> t.Any:
     return boolean(text, strict=False) if specification.get("type") == "bool" else text
 
 
-def configuration_of(settings: t.Mapping[str, t.Any]) -> t.Any:
+def configuration_of(settings: t.Mapping[str, t.Any], directory: str | None = None) -> t.Any:
     """The kubernetes client's configuration: of the options alone where they suffice, else on top of a kubeconfig or of the pod's own account.
 
+    :param directory: for files with a kubeconfig's keys and certificates, which the configuration names.
     :raises ImportError: when the kubernetes library is missing.
     """
     import urllib3
@@ -74,7 +75,7 @@ def configuration_of(settings: t.Mapping[str, t.Any]) -> t.Any:
                 # Not in a pod.
                 pass
         if not loaded:
-            _load_kubeconfig(config, configuration, settings)
+            _load_kubeconfig(config, configuration, settings, directory)
     for name, value in settings.items():
         if name == "api_key":
             configuration.api_key = {"authorization": f"Bearer {value}"}
@@ -87,9 +88,14 @@ def configuration_of(settings: t.Mapping[str, t.Any]) -> t.Any:
     return configuration
 
 
-def _load_kubeconfig(config: t.Any, configuration: t.Any, settings: t.Mapping[str, t.Any]) -> None:
+def _load_kubeconfig(config: t.Any, configuration: t.Any, settings: t.Mapping[str, t.Any], directory: str | None) -> None:
     kubeconfig = settings.get("kubeconfig")
-    options = {"context": settings.get("context"), "persist_config": bool(settings.get("persist_config")), "client_configuration": configuration}
+    options = {
+        "context": settings.get("context"),
+        "persist_config": bool(settings.get("persist_config")),
+        "client_configuration": configuration,
+        "temp_file_path": directory,
+    }
     if isinstance(kubeconfig, dict):
         config.load_kube_config_from_dict(kubeconfig, **options)
     else:

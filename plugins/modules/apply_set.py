@@ -72,8 +72,9 @@ options:
     default: true
   wait_timeout:
     description:
-      - Longest wait, in seconds. The error then names each object that is not ready, its condition, reason and message, the failing containers with
-        their last log lines, and the newest warning event.
+      - Longest wait, in seconds, for the set to be ready, and for what is deleted to be gone.
+      - The error then names each object that is not ready, its condition, reason and message, the failing containers with their last log lines,
+        and the newest warning event.
     type: int
     default: 300
   wait_for:
@@ -105,7 +106,7 @@ options:
       query:
         description:
           - JMESPath expression over the whole object. The object is ready once its result is true, that is neither null nor false nor empty.
-          - Controllers report late, so compare C(status.observedGeneration) with C(metadata.generation) where the kind has it.
+          - Where the object has a C(status.observedGeneration), it is looked at only once that is its C(metadata.generation).
         type: str
         required: true
       failed:
@@ -125,8 +126,9 @@ options:
     default: false
   force_removal:
     description:
-      - Delete a CustomResourceDefinition of the set even when objects of its kind would go with it that are not of the set.
-      - By default these are named in an error, and nothing is deleted.
+      - Delete a Namespace or CustomResourceDefinition of the set even when members of other sets, or objects of its kind that are not of the
+        set, would go with it. By default these are named in an error, and nothing is deleted.
+      - What is in a Namespace and belongs to no set goes with it in any case.
     type: bool
     default: false
 extends_documentation_fragment:
@@ -149,8 +151,9 @@ attributes:
   idempotent:
     support: full
 notes:
-  - Where the connection is local and the Python interpreter is Ansible's own, it runs inside of Ansible, which saves more time than a small set takes.
-    Otherwise, and with C(become), C(delegate_to) or C(environment), it runs as a module does, where the kubernetes library must be.
+  - Where the connection is local and the Python interpreter is Ansible's own or left to discovery, it runs inside of Ansible, which saves more
+    time than a small set takes. Otherwise, and with C(become), C(delegate_to) or C(environment), it runs as a module does, where the kubernetes
+    library must be.
   - The data of Secrets and fields marked as secret are never returned, logged or shown, and are masked in messages of the API server.
 seealso:
   - name: ApplySet specification
@@ -191,7 +194,7 @@ EXAMPLES = r"""
     manifests: "{{ lookup('ansible.builtin.file', 'database.yaml') }}"
     wait_for:
       - kind: Database
-        query: status.phase == 'Running' && status.observedGeneration >= metadata.generation
+        query: status.phase == 'Running'
         failed: status.phase == 'Failed'
 
 - name: Remove the providers

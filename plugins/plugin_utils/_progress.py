@@ -27,8 +27,6 @@ class ProgressAction(ActionBase):
     cluster and not a machine; over any other connection it runs as usual, in silence.
     """
 
-    supports_check_mode = True
-    supports_diff = True
     #: The worker's environment and the progress file are this process's own.
     _requires_connection = True
 

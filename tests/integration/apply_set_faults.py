@@ -196,6 +196,8 @@ def look_for_secrets(directory: pathlib.Path) -> None:
     told = Set("told", place, directory)
     values = ["correct-horse-battery", "staple-and-more-staples"]
     texts = []
+    temporary = directory / "temporary"
+    temporary.mkdir()
     with namespaces(place), system_log() as log:
         for value in values:
             manifests = [
@@ -210,7 +212,8 @@ def look_for_secrets(directory: pathlib.Path) -> None:
             ]
             # The first run is inside of Ansible, the second as a module, of which the system's log is told.
             command = told.command(manifests, "--diff", "-vvv", set_environment={"LANGUAGE": "en"} if value == values[1] else {})
-            texts.append(run(*command, ANSIBLE_LOG_PATH=str(directory / "ansible.log")))
+            texts.append(run(*command, ANSIBLE_LOG_PATH=str(directory / "ansible.log"), TMPDIR=str(temporary)))
+            assert not list(temporary.rglob("*")), "a file stays behind, such as the key to the cluster"
             texts.append(json.dumps(told.result()))
         assert "******** (changed)" in texts[-2]
         told.apply([])

@@ -3,7 +3,7 @@
 
 """An API server in memory, as far as apply_set needs one: discovery, server-side apply, lists by label, deletion.
 
-It does not validate, default, convert or watch anything, knows two kinds, and gives each object one field manager.
+It does not validate, default, convert or watch anything, knows three kinds, and gives each object one field manager.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_api import Api
 
-RESOURCES = {"configmaps": ("ConfigMap", True), "namespaces": ("Namespace", False)}
+RESOURCES = {"configmaps": ("ConfigMap", True), "secrets": ("Secret", True), "namespaces": ("Namespace", False)}
 VERBS = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]
 
 Body = dict[str, t.Any]
@@ -47,6 +47,10 @@ class Cluster:
         self.objects: dict[Key, Body] = {}
         self.writes: list[str] = []
         self.writes_left = -1
+        #: What must not be deleted: by key, the HTTP status that says so; a collection has no name.
+        self.undeletable: dict[Key, int] = {}
+        #: How often objects that are being deleted may still be looked at.
+        self.looks_left = 0
         self._version = 0
         self.put("namespaces", "", "default")
 
@@ -91,6 +95,8 @@ class Cluster:
 
         found = {key: body for key, body in self.objects.items() if is_selected(key, body)}
         if method == "DELETE":
+            if (plural, namespace, "") in self.undeletable:
+                return Answer(self.undeletable[plural, namespace, ""], {"kind": "Status", "reason": "Forbidden", "message": "no collections"})
             for key in found:
                 self._remove(key)
         return Answer(200, {"metadata": {"resourceVersion": str(self._version)}, "items": list(found.values())})
@@ -107,7 +113,17 @@ class Cluster:
         if live is None:
             return Answer(404, {"kind": "Status", "reason": "NotFound", "message": f"{key[2]} not found"})
         if method == "DELETE":
+            if key in self.undeletable:
+                return Answer(self.undeletable[key], {"kind": "Status", "reason": "Forbidden", "message": "not this one"})
+            uid = body.get("preconditions", {}).get("uid")
+            if uid and uid != live["metadata"]["uid"]:
+                return Answer(409, {"kind": "Status", "reason": "Conflict", "message": "the UID in the precondition does not match"})
             self._remove(key)
+        elif live["metadata"].get("deletionTimestamp"):
+            self.looks_left -= 1
+            if self.looks_left < 0:
+                self._remove(key)
+                return Answer(404, {"kind": "Status", "reason": "NotFound", "message": f"{key[2]} not found"})
         return Answer(200, live)
 
     def _applied(self, key: Key, live: Body | None, body: Body) -> Body:

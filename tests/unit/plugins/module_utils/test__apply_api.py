@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import typing as t
 
 import pytest
@@ -141,6 +142,35 @@ def test_a_refusal_without_a_restart_is_final(pauses: list[float]) -> None:
     assert not pauses
 
 
+def test_a_handshake_that_ends_early_is_tried_again(pauses: list[float]) -> None:
+    server = api(Pool(urllib3.exceptions.SSLError(ssl.SSLEOFError("UNEXPECTED_EOF_WHILE_READING")), Answer(200, {"kind": "Widget"})))
+    assert server.request("GET", "/a").body == {"kind": "Widget"}
+    assert len(pauses) == 1
+
+
+def test_what_was_tried_in_vain_is_not_tried_as_long_again(pauses: list[float]) -> None:
+    server = api(Pool(Answer(200, {}), *[refusal(500, "InternalError")] * 100))
+    server.request("GET", "/other/a")
+    for name, tries in (("a", 1), ("b", 0), ("c", 0)):
+        pauses.clear()
+        with pytest.raises(ApiError):
+            server.request("PATCH", f"/widgets/{name}")
+        assert bool(pauses) == bool(tries), name
+    pauses.clear()
+    with pytest.raises(ApiError):
+        server.request("GET", "/explained", patience=0)
+    assert not pauses
+    server._pool.answers[:] = [Answer(200, {}), refusal(500, "InternalError"), Answer(200, {"kind": "Widget"})]
+    server.request("PATCH", "/widgets/a")
+    assert server.request("PATCH", "/widgets/b").body == {"kind": "Widget"}, "one that succeeds gives the others hope again"
+
+
+def test_an_object_that_was_replaced_is_not_waited_for(pauses: list[float]) -> None:
+    with pytest.raises(ApiError):
+        api(Pool(refusal(409, "Conflict", "the UID in the precondition (a) does not match the UID in record (b)"))).request("DELETE", "/a")
+    assert not pauses
+
+
 def test_pauses_grow_to_a_limit() -> None:
     assert 0.05 <= pause_before(0) <= 0.1
     assert 1.5 <= pause_before(50) <= 3.0
@@ -168,7 +198,7 @@ def test_a_wrong_address_is_told_soon(pauses: list[float]) -> None:
 
 def test_a_certificate_that_does_not_verify_is_told_at_once(pauses: list[float]) -> None:
     with pytest.raises(ApiError, match=r"cannot verify the API server .* check ca_cert"):
-        api(Pool(urllib3.exceptions.SSLError("self-signed certificate"))).request("GET", "/first")
+        api(Pool(urllib3.exceptions.SSLError(ssl.SSLCertVerificationError("self-signed certificate")))).request("GET", "/first")
     assert pauses == []
 
 

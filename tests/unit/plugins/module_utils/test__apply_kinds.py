@@ -48,6 +48,8 @@ def test_discovery_lists_resources_without_their_subresources() -> None:
     }
     assert types_of_discovery(document) == [ResourceType("apps/v1", "Deployment", "deployments", True, frozenset(("get", "list")))]
     assert types_of_discovery({"groupVersion": "v1"}) == []
+    # Such as an APIGroup, which has no resources of its own.
+    assert types_of_discovery({"kind": "APIGroup", "name": "apps"}) == []
 
 
 def definition(**spec: t.Any) -> dict[str, t.Any]:

@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import base64
+import datetime
+import time
 import typing as t
 
 import pytest
@@ -69,7 +71,105 @@ def test_texts_of_yaml_are_parsed() -> None:
 def test_broken_yaml_is_named_by_line_and_not_quoted() -> None:
     well_formed, faults = read_manifests(["stringData:\n  key: hunter22: x\n"])
     assert well_formed == []
-    assert faults == ["manifests[0]: is no YAML at line 2: mapping values are not allowed in this context"]
+    assert len(faults) == 1
+    assert faults[0].startswith("manifests[0]: is no YAML at line 2: mapping values are not allowed ")
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("a: 1\nb: !hunter2 x", "is no YAML at line 2: could not determine a constructor for the tag ..."),
+        ("a: !hun'ter2 x", "is no YAML at line 1: could not determine a constructor for the tag ..."),
+        ("a: *hunter2", "is no YAML at line 1: found undefined alias"),
+        ("a: &hunter2 1\nb: &hunter2 1", "is no YAML at line "),
+        ("a: 1\nb: hunter2\x01", "is no YAML at line 2: "),
+        ("a: !!int hunter2", "is no YAML: a value does not fit its type; quote it"),
+        ("a: 0x_", "is no YAML: a value does not fit its type; quote it"),
+        ("a: !!bool hunter2", "is no YAML: a value does not fit its type; quote it"),
+        ("a: !!timestamp hunter2", "is no YAML: a value does not fit its type; quote it"),
+        ("&hunter2 [*hunter2]", "is no YAML: it is nested too deeply, or a list holds itself"),
+    ],
+)
+def test_whatever_the_parser_raises_is_a_fault_without_a_part_of_the_text(text: str, fault: str) -> None:
+    well_formed, faults = read_manifests([text, config_map()])
+    assert [str(manifest) for manifest in well_formed] == ["manifests[1] ConfigMap one"]
+    assert len(faults) == 1
+    assert faults[0].startswith(f"manifests[0]: {fault}")
+    assert "hun" not in faults[0]
+
+
+@pytest.mark.parametrize("date", ["2024-10-21", "2024-13-45", "2024-10-21T01:02:03Z"])
+def test_dates_in_texts_are_strings(date: str) -> None:
+    well_formed, faults = read_manifests([f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: a}}\ndata: {{version: {date}, size: 5}}\n"])
+    assert faults == []
+    assert well_formed[0].body["data"] == {"version": date, "size": 5}
+
+
+def test_dates_of_mappings_become_strings() -> None:
+    noon = datetime.datetime(2024, 10, 21, 12, tzinfo=datetime.UTC)
+    original = config_map(annotations={"day": datetime.date(2024, 10, 21)})
+    original["data"] = {"times": [noon], "pair": ("a", "b")}
+    well_formed, faults = read_manifests([original])
+    assert faults == []
+    assert well_formed[0].body["metadata"]["annotations"] == {"day": "2024-10-21"}
+    assert well_formed[0].body["data"] == {"times": ["2024-10-21T12:00:00+00:00"], "pair": ["a", "b"]}
+    assert original["data"]["times"] == [noon], "the caller's manifest stays as it is"
+
+
+@pytest.mark.parametrize(
+    ("data", "fault"),
+    [
+        ({"a.b": [{"c": {"x"}}]}, "data['a.b'][0].c is a set, which JSON does not have; write a list"),
+        ({"a": b"hunter2"}, "data.a is a bytes, which JSON does not have; quote it"),
+        ({"a": float("nan")}, "data.a is nan, which JSON does not have; quote it"),
+        ({"a": float("-inf")}, "data.a is -inf, which JSON does not have; quote it"),
+        ({"a": "\ud800"}, "data.a has characters that are no Unicode; write it in base64"),
+        ({"a": {1: "x"}}, "data.a has the key 1, which is not a string; quote it"),
+        ({True: "x"}, "data has the key True, which is not a string; quote it"),
+        ({None: "x"}, "data has the key None, which is not a string; quote it"),
+    ],
+)
+def test_what_is_not_json_is_a_fault_that_names_its_path(data: t.Any, fault: str) -> None:
+    assert read_manifests([{**config_map(), "data": data}]) == ([], [f"manifests[0] ConfigMap one: {fault}"])
+
+
+def test_what_is_not_json_in_a_text_is_a_fault_too() -> None:
+    text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {on: .inf, raw: !!binary aGk=, day: !!timestamp 2024-10-21}\n"
+    well_formed, faults = read_manifests([text])
+    assert well_formed == []
+    assert [fault.partition(": ")[2] for fault in faults] == [
+        "data has the key True, which is not a string; quote it",
+        "data.True is inf, which JSON does not have; quote it",
+        "data.raw is a bytes, which JSON does not have; quote it",
+    ]
+    well_formed, faults = read_manifests(["apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: &a {b: *a}\n"])
+    assert well_formed == []
+    assert "a part of it holds itself" in faults[0]
+
+
+def test_the_check_for_json_is_fast() -> None:
+    large = {**config_map(), "spec": {"env": [{"name": f"NAME_{number}", "value": "value"} for number in range(25)]}}
+    start = time.process_time()
+    well_formed, _faults = read_manifests([large] * 5000)
+    assert len(well_formed) == 5000
+    # Many times what it takes, so that a busy machine does not fail it.
+    assert time.process_time() - start < 2
+
+
+@pytest.mark.parametrize("fields", [{"data": "hunter2"}, {"data": ["hunter2"], "stringData": {"a": "b"}}, {"stringData": "hunter2"}])
+def test_data_of_a_secret_that_is_no_mapping_is_a_fault_that_does_not_show_it(fields: dict[str, t.Any]) -> None:
+    well_formed, faults = read_manifests([{"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, **fields}])
+    assert well_formed == []
+    assert len(faults) == 1
+    assert "; write a mapping" in faults[0]
+    assert "hunter2" not in faults[0]
+
+
+def test_an_empty_namespace_is_none() -> None:
+    (item,) = submitted(config_map(namespace=""))
+    assert item.body["metadata"]["namespace"] == "ai-gateway"
+    (item,) = submitted({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "a", "namespace": ""}})
+    assert "namespace" not in item.body["metadata"]
 
 
 @pytest.mark.parametrize(
@@ -81,6 +181,10 @@ def test_broken_yaml_is_named_by_line_and_not_quoted() -> None:
             "manifests[0] ConfigMap x: apiVersion is missing; write GROUP/VERSION, or VERSION for the core group",
         ),
         ({"apiVersion": "a/b/c", "kind": "ConfigMap", "metadata": {"name": "x"}}, "apiVersion is 'a/b/c'"),
+        ({"apiVersion": "apps/", "kind": "ConfigMap", "metadata": {"name": "x"}}, "apiVersion is 'apps/'"),
+        ({"apiVersion": "/v1", "kind": "ConfigMap", "metadata": {"name": "x"}}, "apiVersion is '/v1'"),
+        ({"apiVersion": "../v1", "kind": "ConfigMap", "metadata": {"name": "x"}}, "apiVersion is '../v1'"),
+        ({"apiVersion": "v1?x", "kind": "ConfigMap", "metadata": {"name": "x"}}, "apiVersion is 'v1?x'"),
         ({"apiVersion": "v1", "metadata": {"name": "x"}}, "manifests[0] x: kind is missing"),
         ({"apiVersion": "v1", "kind": ["ConfigMap"], "metadata": {"name": "x"}}, "kind is a list"),
         ({"apiVersion": "v1", "kind": "ConfigMap"}, "metadata is missing; write a mapping with at least name"),

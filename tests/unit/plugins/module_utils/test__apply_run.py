@@ -10,7 +10,12 @@ import pytest
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_manifests import ManifestError
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_reading import ApplySetError
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_run import Options, Outcome, Run
-from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set_identity import GROUP_KINDS_ANNOTATION, NAMESPACES_ANNOTATION, SetIdentity
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set_identity import (
+    GROUP_KINDS_ANNOTATION,
+    NAMESPACES_ANNOTATION,
+    PART_OF_LABEL,
+    SetIdentity,
+)
 from cluster import Cluster, PowerCut
 
 IDENTITY = SetIdentity("shop", "home")
@@ -106,7 +111,7 @@ def test_every_fault_is_told_at_once_and_nothing_written(cluster: Cluster) -> No
         "- manifests[4] ConfigMap d: apiVersion is missing; write GROUP/VERSION, or VERSION for the core group",
         "- manifests[3] Gadget c: the cluster serves no Gadget in v1; install its CustomResourceDefinition first, or correct apiVersion and kind",
         "- manifests[2] ConfigMap home/b: duplicate of manifests[1]; render the object once",
-        "- manifests[0] ConfigMap nowhere/a: namespace nowhere does not exist; add it to the manifests, or create it first",
+        "- manifests[0] ConfigMap nowhere/a: namespace nowhere does not exist, or is being deleted; add it to the manifests, or create it first",
         "- wait_for[0]: no manifest is a Database; correct the entry, or leave it out",
     ]
     assert cluster.writes == []
@@ -154,12 +159,82 @@ def state(cluster: Cluster) -> dict[t.Any, t.Any]:
     }
 
 
+def test_a_namespace_that_wanted_objects_are_in_is_not_pruned(cluster: Cluster) -> None:
+    apply(cluster, [namespace("home"), namespace("far"), *config_maps("a"), *config_maps("b", namespace="far")])
+    for kept, message in (
+        ([namespace("home"), *config_maps("a"), *config_maps("b", namespace="far")], "Namespace far is not among .* ConfigMap far/b would go with it"),
+        ([namespace("far"), *config_maps("b", namespace="far")], "Namespace home is not among .* the set's parent object would go with it"),
+    ):
+        cluster.writes.clear()
+        for check_mode in (True, False):
+            with pytest.raises(ApplySetError, match=message):
+                apply(cluster, kept, check_mode=check_mode)
+        assert cluster.writes == []
+
+
+def test_a_namespace_with_members_of_another_set_is_deleted_only_when_told(cluster: Cluster) -> None:
+    apply(cluster, [namespace("home"), *config_maps("a")])
+    cluster.put("secrets", "home", "theirs")
+    cluster.objects["secrets", "home", "theirs"]["metadata"]["labels"] = {PART_OF_LABEL: "another-set"}
+    with pytest.raises(ApplySetError, match="Namespace home cannot be deleted: Secret home/theirs would go with it"):
+        remove(cluster)
+    assert remove(cluster, force_removal=True).changed
+    assert cluster.names("secrets") == []
+
+
+def test_what_a_controller_labelled_is_no_member_and_survives(cluster: Cluster) -> None:
+    apply(cluster, config_maps("a", "b", "c"))
+    copied = dict(cluster.objects["configmaps", "home", "a"]["metadata"], name="copied", uid="copied", managedFields=[{"manager": "controller"}])
+    cluster.put("configmaps", "home", "copied")
+    cluster.objects["configmaps", "home", "copied"]["metadata"] = copied
+    assert not apply(cluster, config_maps("a", "b", "c")).changed
+    assert names(apply(cluster, config_maps("a")).deleted) == ["b", "c"]
+    remove(cluster)
+    assert cluster.names() == ["copied"]
+
+
+def test_the_sets_own_namespace_goes_last(cluster: Cluster) -> None:
+    apply(cluster, [namespace("home"), namespace("zoo"), *config_maps("a")])
+    cluster.undeletable["namespaces", "", "zoo"] = 403
+    for _attempt in range(2):
+        with pytest.raises(ApplySetError, match="deleting Namespace zoo: not this one"):
+            remove(cluster)
+    del cluster.undeletable["namespaces", "", "zoo"]
+    assert names(remove(cluster).deleted) == ["zoo", "home"]
+
+
+def test_what_is_deleted_is_told_when_not_all_can_be(cluster: Cluster) -> None:
+    apply(cluster, config_maps("a", "b", "c"))
+    cluster.undeletable["configmaps", "home", "c"] = 403
+    run = Run(cluster.api(), IDENTITY, Options(), lambda line: None)
+    with pytest.raises(ApplySetError, match="deleting ConfigMap home/c: not this one"):
+        run.present(config_maps("a"))
+    assert names(run.outcome.deleted) == ["b"]
+    assert run.outcome.changed
+
+
+def test_whoever_may_not_delete_collections_deletes_one_by_one(cluster: Cluster) -> None:
+    apply(cluster, config_maps("a", "b"))
+    cluster.undeletable["configmaps", "home", ""] = 403
+    assert names(remove(cluster).deleted) == ["a", "b"]
+    assert cluster.names() == []
+
+
+def test_a_namespace_on_its_way_out_is_waited_for_and_made_anew_with_the_parent(cluster: Cluster) -> None:
+    manifests = [namespace("home"), *config_maps("a")]
+    apply(cluster, manifests)
+    cluster.objects["namespaces", "", "home"]["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    cluster.looks_left = 2
+    assert names(apply(cluster, manifests).created) == ["home", "a"]
+    assert cluster.names() == ["a", "shop"]
+
+
 @pytest.mark.parametrize("ending", ["present", "absent"])
 def test_a_run_cut_off_before_any_write_is_completed_by_the_next(ending: str) -> None:
-    before = [*config_maps("a", "b", "c"), namespace("old"), *config_maps("d", "e", namespace="old")]
-    after = [*config_maps("a"), *config_maps("b", value="new"), *config_maps("f"), namespace("new"), *config_maps("g", namespace="new")]
+    before = [namespace("home"), *config_maps("a", "b", "c"), namespace("old"), *config_maps("d", "e", namespace="old")]
+    after = [namespace("home"), *config_maps("a"), *config_maps("b", value="new"), *config_maps("f"), namespace("new"), *config_maps("g", namespace="new")]
 
-    def finish(cluster: Cluster) -> None:
+    def run(cluster: Cluster) -> None:
         apply(cluster, after) if ending == "present" else remove(cluster)
 
     def begun() -> Cluster:
@@ -169,18 +244,31 @@ def test_a_run_cut_off_before_any_write_is_completed_by_the_next(ending: str) ->
         return cluster
 
     whole = begun()
-    apply(whole, after)
+    run(whole)
     count = len(whole.writes)
-    finish(whole)
-    assert count > 8
+    assert count > 3
     for writes in range(count):
         cluster = begun()
         cluster.writes_left = writes
         with pytest.raises(PowerCut):
-            apply(cluster, after)
+            run(cluster)
         cluster.writes_left = -1
-        finish(cluster)
+        run(cluster)
         assert state(cluster) == state(whole), f"cut off after {writes} writes"
         cluster.writes.clear()
-        finish(cluster)
+        run(cluster)
         assert cluster.writes == [], f"cut off after {writes} writes"
+
+
+def test_a_run_cut_off_before_any_write_is_removed_by_the_next() -> None:
+    wanted = [namespace("home"), *config_maps("a", "b"), namespace("new"), *config_maps("g", namespace="new")]
+    whole = Cluster()
+    apply(whole, wanted)
+    for writes in range(len(whole.writes)):
+        cluster = Cluster()
+        cluster.writes_left = writes
+        with pytest.raises(PowerCut):
+            apply(cluster, wanted)
+        cluster.writes_left = -1
+        remove(cluster)
+        assert state(cluster) == state(Cluster()), f"cut off after {writes} writes"

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import base64
+import datetime
 import json
 import typing as t
 
@@ -58,6 +59,23 @@ def test_marked_fields_are_found_and_those_that_are_not_there_are_faults() -> No
     assert secret_paths("text") == []
 
 
+@pytest.mark.parametrize(
+    ("spec", "is_there"),
+    [
+        ({"users": []}, True),
+        ({"users": None}, True),
+        ({"users": [{"keys": []}]}, True),
+        ({"users": [{}, {"keys": [{"token": "a"}]}]}, True),
+        ({"users": [{}]}, False),
+        ({"users": [{"keys": [{"tokens": "a"}]}]}, False),
+        ({"users": {"keys": []}}, False),
+        ({}, False),
+    ],
+)
+def test_a_mark_may_name_items_of_an_empty_list(spec: dict[str, t.Any], is_there: bool) -> None:
+    assert bool(secret_field_faults(marked("spec.users[*].keys[*].token", spec=spec))) is not is_there
+
+
 def test_marked_fields_are_masked_with_everything_below_them() -> None:
     before = marked("spec.users", spec={"users": [{"name": "a", "token": "old"}], "size": 1})
     after = marked("spec.users", spec={"users": [{"name": "a", "token": "new"}, {"name": "b"}], "size": 2})
@@ -89,6 +107,26 @@ def test_known_values_are_hidden_in_text_in_every_form() -> None:
     assert mask.text("public") == "public"
 
 
+def test_string_data_is_hidden_as_it_is_submitted() -> None:
+    value = "plain-secret, day 2024-10-21"
+    mask = SecretMask([{"kind": "Secret", "stringData": {"a": value, "b": datetime.date(2030, 1, 2), "c": ("in-a-tuple",)}}])
+    for hidden in (value, "2030-01-02"):
+        encoded = base64.b64encode(hidden.encode()).decode()
+        assert mask.text(f"{hidden}, {encoded}") == f"{MASK}, {MASK}"
+    assert mask.text("in-a-tuple") == MASK
+
+
+def test_values_that_cannot_be_submitted_do_not_stop_the_mask() -> None:
+    endless: dict[str, t.Any] = {"first": "swordfish"}
+    endless["itself"] = endless
+    assert SecretMask([{"kind": "Secret", "data": {"a": "x\ud800"}, "stringData": endless}]).text("swordfish") == MASK
+
+
+def test_values_are_hidden_as_go_writes_them() -> None:
+    mask = SecretMask([{"kind": "Secret", "stringData": {"a": 'horse <"&">'}}])
+    assert mask.text(r"got horse \u003c\"\u0026\"\u003e") == f"got {MASK}"
+
+
 def test_values_are_hidden_as_others_quote_them() -> None:
     value = 'correct "horse" \\ b\u00e4ttery'
     mask = SecretMask([{"kind": "Secret", "data": {"a": base64.b64encode(value.encode()).decode()}}])
@@ -104,3 +142,18 @@ def test_a_value_quoted_in_a_message_about_a_secret_is_hidden() -> None:
     message = 'Secret "s" is invalid: data[a b]: Invalid value: "x \\"y": must be short'
     assert SecretMask().text(message, secret=True) == f'Secret "s" is invalid: data[a b]: Invalid value: {MASK}: must be short'
     assert SecretMask().text(message) == message
+
+
+@pytest.mark.parametrize(
+    ("message", "masked"),
+    [
+        ("a: Invalid value: hunter two: must be short: 3", f"a: Invalid value: {MASK}: must be short: 3"),
+        ('a: Invalid value: {"b":"hunter: two"} c: must be short', f"a: Invalid value: {MASK}: must be short"),
+        ('a: Invalid value: "hunter" two: must be short', f"a: Invalid value: {MASK}: must be short"),
+        ('a: Invalid value: hunter "two: must be short', f"a: Invalid value: {MASK}: must be short"),
+        ("a: Invalid value: hunter two\nb: must be short", f"a: Invalid value: {MASK}\nb: must be short"),
+        ("[a: Invalid value: 5 x: bad, b: Invalid value: 6 y: bad]", f"[a: Invalid value: {MASK}: bad, b: Invalid value: {MASK}: bad]"),
+    ],
+)
+def test_a_value_shown_in_a_message_about_a_secret_is_hidden_to_its_end(message: str, masked: str) -> None:
+    assert SecretMask().text(message, secret=True) == masked

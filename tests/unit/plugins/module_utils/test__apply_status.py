@@ -8,7 +8,16 @@ import typing as t
 
 import pytest
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_kinds import GroupKind
-from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_status import READY, State, Verdict, can_wait, parent_gateways, readiness
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_status import (
+    READY,
+    State,
+    Verdict,
+    can_wait,
+    outdated,
+    parent_gateways,
+    readiness,
+    readiness_of_gone,
+)
 
 GATEWAY_API = "gateway.networking.k8s.io/v1"
 ENVOY = "gateway.envoyproxy.io/v1alpha1"
@@ -68,10 +77,24 @@ SETTLED = {"observedGeneration": 2, "replicas": 2, "updatedReplicas": 2, "availa
             {**SETTLED, "availableReplicas": 0, "conditions": [condition("Progressing", "False", None, "ProgressDeadlineExceeded", "timed out")]},
             Verdict(State.FAILED, "condition Progressing is False: ProgressDeadlineExceeded: timed out"),
         ),
+        (
+            2,
+            {"observedGeneration": 2, "conditions": [condition("Available", "False"), condition("ReplicaFailure", "True", None, "FailedCreate", "quota")]},
+            waiting("0 of 2 updated; condition ReplicaFailure is True: FailedCreate: quota"),
+        ),
+        (
+            2,
+            {**SETTLED, "availableReplicas": 0, "conditions": [condition("Available", "False", None, "MinimumReplicasUnavailable", "too few")]},
+            waiting("0 of 2 ready; condition Available is False: MinimumReplicasUnavailable: too few"),
+        ),
     ],
 )
 def test_deployment(replicas: int, status: dict[str, t.Any], verdict: Verdict) -> None:
     assert readiness(body("apps/v1", "Deployment", {"replicas": replicas}, status)) == verdict
+
+
+def test_a_paused_deployment_is_not_waited_for() -> None:
+    assert readiness(body("apps/v1", "Deployment", {"replicas": 2, "paused": True}, {"observedGeneration": 1})) is READY
 
 
 @pytest.mark.parametrize(
@@ -225,6 +248,51 @@ def test_only_the_controller_that_serves_the_gateway_is_believed() -> None:
     assert parent_gateways(body("v1", "ConfigMap")) == []
 
 
+def ancestor(name: str, accepted: str = "True", controller: str = "a", **reference: t.Any) -> dict[str, t.Any]:
+    return {"ancestorRef": {"name": name, **reference}, "controllerName": controller, "conditions": [condition("Accepted", accepted, 2, "", "conflicts")]}
+
+
+def gateway(name: str, **reference: t.Any) -> dict[str, t.Any]:
+    return {"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": name, **reference}
+
+
+UNANSWERED = "no controller has answered yet; does it exist, and is its class served?"
+
+
+@pytest.mark.parametrize(
+    ("spec", "ancestors", "verdict"),
+    [
+        ({"targetRefs": [gateway("one"), gateway("two")]}, [ancestor("one")], waiting(f"target Gateway shop/two: {UNANSWERED}")),
+        ({"targetRefs": [gateway("one"), gateway("two")]}, [ancestor("two"), ancestor("one", namespace="shop")], READY),
+        ({"targetRef": gateway("one")}, [ancestor("one", namespace="infra")], waiting(f"target Gateway shop/one: {UNANSWERED}")),
+        ({"targetRef": gateway("one", sectionName="https")}, [ancestor("one")], waiting(f"target Gateway shop/one listener https: {UNANSWERED}")),
+        ({"targetRef": gateway("one", sectionName="https")}, [ancestor("one", sectionName="https")], READY),
+        ({"targetRef": gateway("one")}, [ancestor("one", sectionName="https")], READY),
+        # A route is told of by the Gateways it is attached to.
+        ({"targetRefs": [{**gateway("orders"), "kind": "HTTPRoute"}]}, [ancestor("one")], READY),
+        # A status has room for 16.
+        ({"targetRefs": [gateway(str(number)) for number in range(17)]}, [ancestor(str(number)) for number in range(16)], READY),
+    ],
+)
+def test_a_policy_must_be_accepted_for_every_gateway_that_is_its_target(spec: dict[str, t.Any], ancestors: list[dict[str, t.Any]], verdict: Verdict) -> None:
+    assert readiness(body(ENVOY, "SecurityPolicy", spec, {"ancestors": ancestors})) == verdict
+
+
+def test_of_a_policy_too_only_the_controller_that_serves_the_gateway_is_believed() -> None:
+    controllers = {("shop", "one"): "ours"}
+    refused, accepted = ancestor("one", "False", "foreign"), ancestor("one", controller="ours")
+    policy = body(ENVOY, "SecurityPolicy", {"targetRef": gateway("one")}, {"ancestors": [refused, accepted]})
+    assert readiness(policy).state is State.WAITING
+    assert readiness(policy, controllers) is READY
+    policy["status"]["ancestors"] = [ancestor("one", controller="foreign"), ancestor("two")]
+    assert readiness(policy, controllers) == waiting("target Gateway shop/one: controller ours has not answered yet")
+
+
+def test_the_gateways_of_a_policy_are_its_targets_and_ancestors() -> None:
+    spec = {"targetRefs": [gateway("one"), {**gateway("orders"), "kind": "HTTPRoute"}]}
+    policy = body(ENVOY, "BackendTrafficPolicy", spec, {"ancestors": [ancestor("two", namespace="infra")]})
+    assert parent_gateways(policy) == [("shop", "one"), ("infra", "two")]
+
 
 def test_a_policy_must_be_accepted_for_every_ancestor() -> None:
     spec = {"targetRefs": [{"kind": "Gateway", "name": "one"}]}
@@ -239,9 +307,50 @@ def test_a_policy_must_be_accepted_for_every_ancestor() -> None:
     assert readiness(body(ENVOY, "SecurityPolicy", spec)) == waiting("no controller has answered yet; does its target exist (Gateway one)?")
 
 
-def test_kuadrant_policies_must_be_enforced_too() -> None:
-    assert readiness(body("kuadrant.io/v1", "AuthPolicy", status={"conditions": [condition("Accepted"), condition("Enforced")]})) is READY
-    assert readiness(body("kuadrant.io/v1", "AuthPolicy", status={"conditions": [condition("Accepted")]})) == waiting("no condition Enforced yet")
+@pytest.mark.parametrize("kind", ["AuthPolicy", "RateLimitPolicy", "DNSPolicy", "TLSPolicy"])
+def test_kuadrant_policies_must_be_enforced_too(kind: str) -> None:
+    assert readiness(body("kuadrant.io/v1", kind, status={"conditions": [condition("Accepted"), condition("Enforced")]})) is READY
+    assert readiness(body("kuadrant.io/v1", kind, status={"conditions": [condition("Accepted")]})) == waiting("no condition Enforced yet")
+
+
+@pytest.mark.parametrize(("api_version", "kind"), [("kuadrant.io/v1", "AuthPolicy"), ("serving.kserve.io/v1alpha1", "LLMInferenceService")])
+def test_conditions_that_name_no_generation_are_of_the_one_that_the_status_names(api_version: str, kind: str) -> None:
+    conditions = [condition(name, observed=None) for name in ("Accepted", "Enforced", "Ready")]
+    assert readiness(body(api_version, kind, status={"conditions": conditions, "observedGeneration": 2})) is READY
+    verdict = waiting("its controller has seen generation 1, not yet 2")
+    assert readiness(body(api_version, kind, status={"conditions": conditions, "observedGeneration": 1})) == verdict
+
+
+@pytest.mark.parametrize("status", [{}, {"observedGeneration": 2}, {"observedGeneration": "6c5b"}, {"observedGeneration": None}, "Ready"])
+def test_a_status_that_names_no_older_generation_is_not_outdated(status: t.Any) -> None:
+    assert outdated({**body("example.com/v1", "Database"), "status": status}) is None
+
+
+DELETED = Verdict(State.FAILED, "it was deleted while it was waited for")
+
+
+@pytest.mark.parametrize(
+    ("gone", "is_last", "verdict"),
+    [
+        (body("apps/v1", "Deployment", status=SETTLED), True, DELETED),
+        (body("batch/v1", "Job", status={"conditions": [condition("Complete")]}), True, READY),
+        (body("batch/v1", "Job", status={"conditions": [condition("Complete")]}), False, READY),
+        (
+            body("batch/v1", "Job", {"ttlSecondsAfterFinished": 0}, {"conditions": [condition("Failed")]}),
+            True,
+            Verdict(State.FAILED, "condition Failed is True"),
+        ),
+        (body("batch/v1", "Job", {"ttlSecondsAfterFinished": 0}), False, READY),
+        # Deleted while it was running.
+        (body("batch/v1", "Job", {"ttlSecondsAfterFinished": 0}), True, DELETED),
+        (body("batch/v1", "Job"), False, DELETED),
+        (body("v1", "Pod", status={"phase": "Succeeded"}), True, READY),
+        (body("v1", "Pod", status={"phase": "Failed"}), True, Verdict(State.FAILED, "phase Failed")),
+        (body("v1", "Pod", status={"phase": "Running", "conditions": [condition("Ready")]}), True, DELETED),
+    ],
+)
+def test_only_a_job_or_pod_that_has_ended_may_be_gone(gone: dict[str, t.Any], is_last: bool, verdict: Verdict) -> None:
+    assert readiness_of_gone(gone, is_last) == verdict
 
 
 def test_envoy_ai_gateway_says_not_accepted_by_another_condition() -> None:

@@ -70,3 +70,22 @@ def test_faults_name_the_entry_and_the_remedy() -> None:
     assert faults[0].startswith("wait_for[0].query: 'status.' is no JMESPath: ")
     assert faults[1].startswith("wait_for[0].failed: 'a ||' is no JMESPath: ")
     assert faults[2] == "wait_for[1]: no manifest is a Table in example.com/v1 shop/rows; correct the entry, or leave it out"
+
+
+def test_a_status_of_an_older_generation_is_not_asked() -> None:
+    expectation = Expectation("Database", "status.phase == 'Running'", "status.phase == 'Broken'")
+    for phase in ("Running", "Broken"):
+        body = database(phase=phase, observedGeneration=3)
+        body["metadata"]["generation"] = 4
+        assert expectation.verdict(body) == Verdict(State.WAITING, "its controller has seen generation 3, not yet 4")
+    body["status"]["observedGeneration"] = 4
+    assert expectation.verdict(body).state is State.FAILED
+
+
+def test_a_result_is_quoted_whole_or_not_at_all() -> None:
+    # A part of a secret would not be recognized where secrets are masked.
+    text = "x" * 1000 + "secret"
+    expectation = Expectation("Database", "status.none", "status.texts")
+    assert expectation.verdict(database(texts=[text])).message == f'wait_for failed status.texts is ["{text}"]'
+    shown = expectation.verdict(database(texts=[text, text])).message
+    assert shown == "wait_for failed status.texts is an array, 2020 characters long as JSON"
