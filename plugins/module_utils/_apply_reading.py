@@ -198,6 +198,7 @@ class Reader:
     def members_inside(self, leaving: t.Iterable[Seen]) -> list[str]:
         """One line for each Namespace that is to go and would take members of other sets with it, of the kinds that are looked at."""
         namespaces = [member for member in leaving if member.reference.group_kind == NAMESPACE]
+
         def names(collection: tuple[Seen, ResourceType]) -> list[str]:
             member, resource_type = collection
             try:
