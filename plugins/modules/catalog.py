@@ -73,6 +73,16 @@ options:
     type: list
     elements: dict
     default: []
+  allowed_endpoints:
+    description: Host names, addresses and ranges of addresses that providers may have although they look as if they led back into the cluster.
+    type: list
+    elements: str
+    default: []
+  cluster_networks:
+    description: Ranges of addresses of the cluster's pods, Services and nodes that are no private ones.
+    type: list
+    elements: str
+    default: []
   allow_empty:
     description: Accept a description without models or tiers, for who needs the names alone.
     type: bool
@@ -144,22 +154,27 @@ catalog:
           endpoint:
             hostname: api.openai.com
             port: 443
-            tls: {mode: simple, sni: api.openai.com, ca_bundle: "", client_certificate: ""}
+            address: false
+            prefix: /v1
+            tls: {mode: simple, sni: api.openai.com, ca_bundle: "", ca_certificates: "", client_certificate: ""}
+          headers: {}
           credential: {header: Authorization, scheme: Bearer, secret: openai-key, key: apiKey, managed: false}
           models:
             - {name: gpt-4, upstream_name: gpt-4-0613}
     models:
       description:
         - The public models, each once, those of providers first.
-        - A backend names its C(provider), or has C(backend_ref) (C(kind), C(name), C(namespace), C(port)) when the model is on the premises.
+        - The C(name) of a backend is that of the object made for it. It names its C(provider), or has C(backend_ref) (C(kind), C(name), C(namespace), C(port)) when the model is on the premises.
       type: list
       elements: dict
       sample:
         - name: gpt-4
           backends:
-            - {provider: openai, upstream_name: gpt-4-0613, weight: 1, priority: 0}
+            - {name: openai, provider: openai, upstream_name: gpt-4-0613, weight: 1, priority: 0}
     tiers:
-      description: The tiers, with their namespaces, the unit of their windows and the names of all their models.
+      description:
+        - The tiers, with their namespaces, all their limits and the names of all their models. C(restricted) tells whether the models were named.
+        - A limit counts C(total_tokens), C(input_tokens), C(output_tokens) or C(requests), of one C(model) or, where that is empty, of all together.
       type: list
       elements: dict
       sample:
@@ -167,8 +182,10 @@ catalog:
           level: 0
           groups: [system:authenticated]
           namespace: ai-gateway-tier-free
-          token_limit: {tokens: 100, window: 1m, unit: Minute}
+          limits:
+            - {measure: total_tokens, amount: 100, window: 1m, unit: Minute, model: ""}
           models: [gpt-4]
+          restricted: false
 faults:
   description: What is wrong, in the order in which it was found. The message holds the same as text.
   returned: failure

@@ -84,8 +84,15 @@ def test_whole_catalogue() -> None:
                 "name": "openai",
                 "schema": "openai",
                 "simulated": True,
-                "endpoint": {"hostname": "openai-simulator.external-models.svc.cluster.local", "port": 8000, "tls": {"mode": "none"}},
+                "endpoint": {
+                    "hostname": "openai-simulator.external-models.svc.cluster.local",
+                    "port": 8000,
+                    "tls": {"mode": "none"},
+                    "address": False,
+                    "prefix": "/v1",
+                },
                 "credential": {"header": "Authorization", "scheme": "Bearer", "secret": "openai-credential", "key": "apiKey", "managed": True},
+                "headers": {},
                 "models": [{"name": "gpt-4", "upstream_name": "gpt-4-0613"}],
             },
             {
@@ -95,15 +102,18 @@ def test_whole_catalogue() -> None:
                 "endpoint": {
                     "hostname": "api.anthropic.com",
                     "port": 443,
-                    "tls": {"mode": "simple", "sni": "api.anthropic.com", "ca_bundle": "", "client_certificate": ""},
+                    "tls": {"mode": "simple", "sni": "api.anthropic.com", "ca_bundle": "", "ca_certificates": "", "client_certificate": ""},
+                    "address": False,
+                    "prefix": "/v1",
                 },
                 "credential": {"header": "x-api-key", "scheme": "", "secret": "anthropic-key", "key": "apiKey", "managed": False},
+                "headers": {},
                 "models": [{"name": "claude-3-sonnet", "upstream_name": "claude-3-sonnet"}],
             },
         ],
         "models": [
-            {"name": "gpt-4", "backends": [{"provider": "openai", "upstream_name": "gpt-4-0613", "weight": 1, "priority": 0}]},
-            {"name": "claude-3-sonnet", "backends": [{"provider": "anthropic", "upstream_name": "claude-3-sonnet", "weight": 1, "priority": 0}]},
+            {"name": "gpt-4", "backends": [{"name": "openai", "provider": "openai", "upstream_name": "gpt-4-0613", "weight": 1, "priority": 0}]},
+            {"name": "claude-3-sonnet", "backends": [{"name": "anthropic", "provider": "anthropic", "upstream_name": "claude-3-sonnet", "weight": 1, "priority": 0}]},
         ],
         "tiers": [
             {
@@ -111,16 +121,18 @@ def test_whole_catalogue() -> None:
                 "level": 0,
                 "groups": ["system:authenticated"],
                 "namespace": "ai-gateway-tier-free",
-                "token_limit": {"tokens": 100, "window": "1m", "unit": "Minute"},
+                "limits": [{"measure": "total_tokens", "amount": 100, "window": "1m", "unit": "Minute", "model": ""}],
                 "models": ["gpt-4", "claude-3-sonnet"],
+                "restricted": False,
             },
             {
                 "name": "paid",
                 "level": 1,
                 "groups": ["payers"],
                 "namespace": "ai-gateway-tier-paid",
-                "token_limit": {"tokens": 5, "window": "24h", "unit": "Day"},
+                "limits": [{"measure": "total_tokens", "amount": 5, "window": "24h", "unit": "Day", "model": ""}],
                 "models": ["claude-3-sonnet"],
+                "restricted": True,
             },
         ],
     }
@@ -147,12 +159,94 @@ def test_numbers_may_come_as_texts() -> None:
 
 def test_plain_text_takes_port_80() -> None:
     endpoint = build(changed("providers.1.endpoint.tls", {"mode": "none"})).as_dict()["providers"][1]["endpoint"]
-    assert endpoint == {"hostname": "api.anthropic.com", "port": 80, "tls": {"mode": "none"}}
+    assert endpoint == {"hostname": "api.anthropic.com", "port": 80, "tls": {"mode": "none"}, "address": False, "prefix": "/v1"}
 
 
 def test_mutual_tls() -> None:
     tls = {"mode": "mutual", "sni": "other.example.com", "ca_bundle": "ca", "client_certificate": "client"}
-    assert build(changed("providers.1.endpoint.tls", tls)).as_dict()["providers"][1]["endpoint"]["tls"] == tls
+    assert build(changed("providers.1.endpoint.tls", tls)).as_dict()["providers"][1]["endpoint"]["tls"] == {**tls, "ca_certificates": ""}
+
+
+CERTIFICATE = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
+
+
+def test_certificates_may_be_written_where_the_name_of_a_secret_may() -> None:
+    tls = build(changed("providers.1.endpoint.tls", {"ca_bundle": CERTIFICATE * 2})).providers[1].endpoint.tls
+    assert (tls.ca_bundle, tls.ca_certificates) == ("anthropic-ca-bundle", CERTIFICATE * 2)
+
+
+def test_the_end_of_a_simulator() -> None:
+    tls = {"mode": "simple", "ca_bundle": CERTIFICATE}
+    endpoint = build(changed("providers.0.endpoint", {"port": 8443, "tls": tls})).providers[0].endpoint
+    assert (endpoint.hostname, endpoint.port) == ("openai-simulator.external-models.svc.cluster.local", 8443)
+    assert (endpoint.tls.mode, endpoint.tls.sni, endpoint.tls.ca_bundle) == ("simple", endpoint.hostname, "openai-ca-bundle")
+
+
+def test_an_address_needs_a_name_to_verify() -> None:
+    found = paths(changed("providers.1.endpoint", {"hostname": "1.2.3.4"}))
+    assert found == ["ai_gateway_providers[1].endpoint.tls"]
+    found = paths(changed("providers.1.endpoint", {"hostname": "1.2.3.4", "tls": {"mode": "simple"}}))
+    assert found == ["ai_gateway_providers[1].endpoint.tls.sni"]
+    for tls in ({"sni": "api.example.com"}, {"mode": "none"}):
+        endpoint = build(changed("providers.1.endpoint", {"hostname": "1.2.3.4", "tls": tls})).providers[1].endpoint
+        assert (endpoint.hostname, endpoint.address, endpoint.tls.sni) == ("1.2.3.4", True, tls.get("sni", ""))
+
+
+def test_endpoints_that_lead_into_the_cluster_are_allowed_by_name() -> None:
+    inventory = changed("providers.1.endpoint", {"hostname": "vllm.llm.svc.cluster.local", "tls": {"mode": "none"}})
+    (fault,) = faults(inventory)
+    assert fault.path == "ai_gateway_providers[1].endpoint.hostname"
+    assert "ai_gateway_allowed_endpoints" in fault.remedy
+    assert build({**inventory, "allowed_endpoints": ["vllm.llm.svc.cluster.local"]})
+    inventory = changed("providers.1.endpoint", {"hostname": "34.118.224.1", "tls": {"mode": "none"}})
+    assert build(inventory)
+    assert paths({**inventory, "cluster_networks": ["34.118.224.0/20"]}) == ["ai_gateway_providers[1].endpoint.hostname"]
+    assert build({**inventory, "cluster_networks": ["34.118.224.0/20"], "allowed_endpoints": ["34.118.224.0/24"]})
+    assert paths({**INVENTORY, "cluster_networks": ["10.0.0.1/8"], "allowed_endpoints": ["A b"]}) == [
+        "ai_gateway_allowed_endpoints[0]",
+        "ai_gateway_cluster_networks[0]",
+    ]
+
+
+def test_an_external_secret() -> None:
+    credential = build(changed("providers.1.credential", {"external_secret": {"store": "vault", "key": "team/anthropic"}})).as_dict()["providers"][1]["credential"]
+    assert credential["external_secret"] == {"store": "vault", "kind": "SecretStore", "key": "team/anthropic", "property": ""}
+    assert (credential["secret"], credential["managed"]) == ("anthropic-credential", False)
+
+
+def test_headers() -> None:
+    assert build(changed("providers.1.headers", {"OpenAI-Organization": "org-1"})).providers[1].headers == {"openai-organization": "org-1"}
+
+
+def test_limits_of_every_measure_and_of_single_models() -> None:
+    tier = {
+        "request_limit": {"requests": 7, "window": "1s"},
+        "input_token_limit": {"tokens": 8, "window": "1h"},
+        "model_limits": [{"models": ["gpt-4", "claude-3-sonnet"], "output_token_limit": {"tokens": 9, "window": "1m"}}],
+    }
+    inventory = changed("tiers.0", {**INVENTORY["tiers"][0], **tier})
+    limits = [(limit.measure, limit.amount, limit.unit, limit.model) for limit in build(inventory).tiers[0].limits]
+    assert limits == [
+        ("total_tokens", 100, "Minute", ""),
+        ("input_tokens", 8, "Hour", ""),
+        ("requests", 7, "Second", ""),
+        ("output_tokens", 9, "Minute", "gpt-4"),
+        ("output_tokens", 9, "Minute", "claude-3-sonnet"),
+    ]
+
+
+def test_a_tier_may_limit_requests_alone() -> None:
+    inventory = changed("tiers.0.token_limit", ...)
+    inventory["tiers"][0]["request_limit"] = {"requests": 7, "window": "1s"}
+    assert [limit.measure for limit in build(inventory).tiers[0].limits] == ["requests"]
+
+
+def test_one_policy_holds_256_limits() -> None:
+    inventory = copy.deepcopy(INVENTORY)
+    names = [f"m{index}" for index in range(256)]
+    inventory["providers"][0]["models"] += [{"name": name} for name in names]
+    inventory["tiers"][0]["model_limits"] = [{"models": names, "request_limit": {"requests": 1, "window": "1m"}}]
+    assert paths(inventory) == ["ai_gateway_tiers"]
 
 
 @pytest.mark.parametrize(("empty", "path"), [("providers", "ai_gateway_providers"), ("tiers", "ai_gateway_tiers")])
@@ -187,7 +281,6 @@ ONE_FAULT = [
     ("providers.0.name", "o" * 53, "ai_gateway_providers[0].name"),
     ("providers.0.name", "anthropic", "ai_gateway_providers[1].name"),
     ("providers.0.schema", "open-ai", "ai_gateway_providers[0].schema"),
-    ("providers.0.schema", "anthropic", "ai_gateway_providers[0].schema"),
     ("providers.0.simulated", "yes", "ai_gateway_providers[0].simulated"),
     ("providers.0.endpont", {}, "ai_gateway_providers[0].endpont"),
     ("providers.1.endpoint", ..., "ai_gateway_providers[1].endpoint"),
@@ -197,6 +290,18 @@ ONE_FAULT = [
     ("providers.1.endpoint.hostname", "api.anthropic.com.", "ai_gateway_providers[1].endpoint.hostname"),
     ("providers.1.endpoint.hostname", "10.1.2.3", "ai_gateway_providers[1].endpoint.hostname"),
     ("providers.1.endpoint.hostname", "fe80::1", "ai_gateway_providers[1].endpoint.hostname"),
+    ("providers.1.endpoint.hostname", "0x7f.1", "ai_gateway_providers[1].endpoint.hostname"),
+    ("providers.1.endpoint.hostname", "localhost", "ai_gateway_providers[1].endpoint.hostname"),
+    ("providers.1.endpoint.prefix", "v1", "ai_gateway_providers[1].endpoint.prefix"),
+    ("providers.1.endpoint.prefix", "/v1/", "ai_gateway_providers[1].endpoint.prefix"),
+    ("providers.1.headers", ["a"], "ai_gateway_providers[1].headers"),
+    ("providers.1.headers", {"X-API-Key": "k"}, "ai_gateway_providers[1].headers.X-API-Key"),
+    ("providers.1.headers", {"host": "a"}, "ai_gateway_providers[1].headers.host"),
+    ("providers.1.headers", {"a b": "c"}, "ai_gateway_providers[1].headers.a b"),
+    ("providers.1.headers", {"a": "b\nc"}, "ai_gateway_providers[1].headers.a"),
+    ("providers.1.credential", {"external_secret": {"key": "k"}}, "ai_gateway_providers[1].credential.external_secret.store"),
+    ("providers.1.credential.external_secret", {"store": "s", "key": "k"}, "ai_gateway_providers[1].credential"),
+    ("providers.1.models.1", {"name": "gpt-4", "weight": 1}, "ai_gateway_providers[0].models[0]"),
     ("providers.1.endpoint.port", 0, "ai_gateway_providers[1].endpoint.port"),
     ("providers.1.endpoint.port", 65536, "ai_gateway_providers[1].endpoint.port"),
     ("providers.1.endpoint.port", "https", "ai_gateway_providers[1].endpoint.port"),
@@ -247,6 +352,9 @@ ONE_FAULT = [
     ("tiers.0.token_limit.tokens", 1.5, "ai_gateway_tiers[0].token_limit.tokens"),
     ("tiers.0.token_limit.window", "5m", "ai_gateway_tiers[0].token_limit.window"),
     ("tiers.0.token_limit.window", 60, "ai_gateway_tiers[0].token_limit.window"),
+    ("tiers.0.request_limit", {"requests": 0, "window": "1m"}, "ai_gateway_tiers[0].request_limit.requests"),
+    ("tiers.0.model_limits", [{"models": ["gpt-4"]}], "ai_gateway_tiers[0].model_limits[0]"),
+    ("tiers.0.model_limits", [{"request_limit": {"requests": 1, "window": "1m"}}], "ai_gateway_tiers[0].model_limits[0].models"),
     ("tiers.0.models", [], "ai_gateway_tiers[0].models"),
     ("tiers.0.models", ["*", "gpt-4"], "ai_gateway_tiers[0].models"),
     ("tiers.0.models", ["gpt-5"], "ai_gateway_tiers[0].models[0]"),
@@ -292,7 +400,10 @@ def test_message() -> None:
         ("providers.0.credential.vlaue", "did you mean `value`?"),
         ("providers.1.endpoint.tls.cabundle", "did you mean `ca_bundle`?"),
         ("tiers.0.tokens_limit", "did you mean `token_limit`?"),
-        ("tiers.0.zzz", "it takes name, level, groups, token_limit and models"),
+        (
+            "tiers.0.zzz",
+            "it takes name, level, groups, token_limit, input_token_limit, output_token_limit, request_limit, model_limits and models",
+        ),
     ],
 )
 def test_an_unknown_key_names_the_nearest(path: str, remedy: str) -> None:
@@ -357,6 +468,7 @@ def test_cells_that_make_no_sense(cell: tuple[str, str, str], fault: bool, monke
 
 def shared(first: dict[str, int], second: dict[str, int]) -> dict[str, t.Any]:
     inventory = changed("providers.0.models.0", {"name": "gpt-4", **first})
+    inventory["providers"][1]["schema"] = "openai"
     inventory["providers"][1]["models"] = [{"name": "claude-3-sonnet"}, {"name": "gpt-4", "upstream_name": "azure-gpt-4", **second}]
     return inventory
 
@@ -376,8 +488,8 @@ def test_a_model_of_two_providers_without_a_rule_names_both() -> None:
 def test_a_model_of_two_providers_with_a_rule(first: dict[str, int], second: dict[str, int]) -> None:
     (model,) = [model for model in build(shared(first, second)).as_dict()["models"] if model["name"] == "gpt-4"]
     assert model["backends"] == [
-        {"provider": "openai", "upstream_name": "gpt-4", "weight": 1, "priority": 0, **first},
-        {"provider": "anthropic", "upstream_name": "azure-gpt-4", "weight": 1, "priority": 0, **second},
+        {"name": "openai", "provider": "openai", "upstream_name": "gpt-4", "weight": 1, "priority": 0, **first},
+        {"name": "anthropic", "provider": "anthropic", "upstream_name": "azure-gpt-4", "weight": 1, "priority": 0, **second},
     ]
 
 
@@ -390,7 +502,7 @@ ON_PREMISES = {"name": "facebook/opt-125m", "backend_ref": {"name": "opt", "name
 
 
 def test_on_premises_models_are_refused_until_they_are_rendered() -> None:
-    assert paths({"models": [ON_PREMISES]}) == ["ai_gateway_models[0].backend_ref"]
+    assert paths({"models": [{"name": "gemma2", "backend_ref": {"kind": "InferencePool", "name": "gemma2"}}]}) == ["ai_gateway_models[0].backend_ref"]
 
 
 def test_an_on_premises_model(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -401,6 +513,7 @@ def test_an_on_premises_model(monkeypatch: pytest.MonkeyPatch) -> None:
             "name": "facebook/opt-125m",
             "backends": [
                 {
+                    "name": "service.llm.opt.8000",
                     "backend_ref": {"kind": "Service", "name": "opt", "namespace": "llm", "port": 8000},
                     "upstream_name": "facebook/opt-125m",
                     "weight": 1,
@@ -412,6 +525,7 @@ def test_an_on_premises_model(monkeypatch: pytest.MonkeyPatch) -> None:
             "name": "gemma2",
             "backends": [
                 {
+                    "name": "inferencepool.ai-gateway.gemma2",
                     "backend_ref": {"kind": "InferencePool", "name": "gemma2", "namespace": "ai-gateway", "port": None},
                     "upstream_name": "google/gemma-2-2b-it",
                     "weight": 1,

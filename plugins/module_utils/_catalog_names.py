@@ -1,0 +1,75 @@
+# Copyright: Contributors to the egress.ai_gateway project
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the names and other texts of the catalogue must look like."""
+
+from __future__ import annotations
+
+import re
+
+from ansible_collections.egress.ai_gateway.plugins.module_utils._inventory import LABEL_LIMIT, Rule
+
+SIMULATOR_SUFFIX = "-simulator"
+CREDENTIAL_SUFFIX = "-credential"
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+
+
+def _host_of(text: str) -> str:
+    return re.sub(r"^[a-z]+://", "", text.strip().lower()).split("/")[0].split(":")[0].rstrip(".")
+
+
+_LABEL_PATTERN = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+_SUBDOMAIN_PATTERN = rf"{_LABEL_PATTERN}(\.{_LABEL_PATTERN})*"
+_LETTERS = 'lower-case letters, digits and "-", with a letter or digit at both ends'
+
+LABEL = Rule("a DNS-1123 label", _LABEL_PATTERN, _LETTERS, suggest=_slug)
+PROVIDER = Rule(
+    "a provider's name (a DNS-1123 label that starts with a letter, as objects are named after it)",
+    r"[a-z]([-a-z0-9]*[a-z0-9])?",
+    _LETTERS.replace("a letter or digit at both ends", "a letter first and a letter or digit last"),
+    limit=LABEL_LIMIT - max(len(SIMULATOR_SUFFIX), len(CREDENTIAL_SUFFIX)),
+    suggest=_slug,
+)
+OBJECT = Rule("a name of an object (a DNS-1123 subdomain)", _SUBDOMAIN_PATTERN, _LETTERS + ', in parts joined by "."', limit=253)
+SECRET = Rule("a name of a Secret (a DNS-1123 subdomain)", _SUBDOMAIN_PATTERN, _LETTERS + "; a key itself belongs in `value`", limit=253, secret=True)
+HOSTNAME = Rule(
+    "a host name",
+    # The last label is not a number, so an address is not a name.
+    rf"(?!.*(^|\.)[0-9]+$){_SUBDOMAIN_PATTERN}",
+    "the name alone: lower case, no scheme, port, path, address or final dot",
+    limit=253,
+    suggest=_host_of,
+)
+MODEL = Rule(
+    "a model's name",
+    r"[A-Za-z0-9]([A-Za-z0-9._:/-]*[A-Za-z0-9])?",
+    "letters, digits and . _ : / - with a letter or digit at both ends",
+    limit=253,
+    suggest=lambda text: re.sub(r"[^A-Za-z0-9._:/-]+", "-", text).strip("-._:/"),
+)
+UPSTREAM = Rule("a model's name at its provider", r"[A-Za-z0-9][!-~]*", "the name as the provider lists it, without spaces", limit=253)
+GROUP = Rule("a name of a group", r"[!-~]+", "names of groups without spaces, for example system:authenticated", limit=253)
+HEADER = Rule("a name of an HTTP header", r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", "a name such as Authorization or x-api-key", secret=True)
+SCHEME = Rule("an authentication scheme", r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", "one word such as Bearer, or leave it out", secret=True)
+KEY = Rule(
+    "a key that fits into a header",
+    r"[!-~]+",
+    "the key without spaces and line breaks (a lookup gives nothing for a variable that is not set, and a line break at the end of a file: add `| trim`)",
+    limit=8192,
+    secret=True,
+)
+HEADER_VALUE = Rule("a value of an HTTP header", r"[ -~]*[!-~]", "a text of one line", limit=4096)
+REMOTE_KEY = Rule("a name inside of a secret store", r"[!-~]+", "the name as the store has it, without spaces", limit=1024, secret=True)
+PATH_PREFIX = Rule("a path", r"/[A-Za-z0-9._~/-]*[A-Za-z0-9._~-]", 'the path that comes before "/chat/completions", such as /v1 or /api/v1', limit=253)
+NETWORK = Rule("a range of addresses", r"[0-9a-fA-F.:]+/[0-9]{1,3}", "ranges of addresses such as 10.96.0.0/12")
+ENDPOINT = Rule("a host name, address or range of addresses", r"[a-z0-9.:/-]+", "host names, addresses or ranges of addresses", limit=253)
+CERTIFICATES = Rule(
+    "certificates in PEM",
+    r"\s*(-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----\s*)+",
+    "the name of a Secret, or certificates from -----BEGIN CERTIFICATE----- to -----END CERTIFICATE----- and nothing else",
+    limit=262_144,
+    secret=True,
+)

@@ -1,0 +1,88 @@
+# Copyright: Contributors to the egress.ai_gateway project
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Which ends outside the cluster a gateway may be told to call.
+
+A provider's endpoint comes from an inventory that many may write. One that leads back into the cluster, to the node or to a cloud's
+metadata service would let a model's name reach what no client may reach, so such endpoints need to be allowed by name.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+#: Metadata services that clouds serve by name; their addresses are link-local or listed below.
+METADATA_NAMES = ("metadata", "metadata.google.internal", "metadata.goog", "instance-data", "instance-data.ec2.internal")
+METADATA_ADDRESSES = ("169.254.169.254", "169.254.170.2", "fd00:ec2::254", "100.100.100.200", "168.63.129.16")
+#: Namespaces that every cluster has; ``<service>.<namespace>`` is found by the search list of a pod.
+CLUSTER_NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
+
+
+def address(text: str) -> Address | None:
+    """The IP address that ``text`` is, or None; an IPv4 address inside an IPv6 one counts as itself."""
+    try:
+        found = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    return (found.ipv4_mapped or found) if isinstance(found, ipaddress.IPv6Address) else found
+
+
+def network(text: str) -> Network | None:
+    """The range of addresses, such as 10.96.0.0/12, that ``text`` is, or None."""
+    try:
+        return ipaddress.ip_network(text)
+    except ValueError:
+        return None
+
+
+def danger(hostname: str, namespaces: Iterable[str], networks: Iterable[Network], allowed: Iterable[str]) -> str:
+    """What speaks against calling an endpoint; empty if nothing does.
+
+    :param hostname: a DNS name in lower case, or an IP address.
+    :param namespaces: names of the gateway's own namespaces.
+    :param networks: the cluster's ranges of addresses for pods, Services and nodes.
+    :param allowed: names, addresses and ranges that may be called all the same.
+    """
+    found = address(hostname)
+    if hostname in allowed or (found is not None and any(_within(found, network(text)) for text in allowed)):
+        return ""
+    return _danger_of_address(found, networks) if found is not None else _danger_of_name(hostname, namespaces)
+
+
+def _within(found: Address, within: Network | None) -> bool:
+    return within is not None and found.version == within.version and found in within
+
+
+def _danger_of_address(found: Address, networks: Iterable[Network]) -> str:
+    if str(found) in METADATA_ADDRESSES:
+        return "is the address of a cloud's metadata service"
+    if found.is_loopback:
+        return "is a loopback address"
+    if found.is_link_local:
+        return "is a link-local address"
+    if any(_within(found, within) for within in networks):
+        return "is an address of the cluster"
+    if not found.is_global or found.is_multicast:
+        return "is no address of the internet, and the cluster's own may be among such"
+    return ""
+
+
+def _danger_of_name(name: str, namespaces: Iterable[str]) -> str:
+    labels = name.split(".")
+    if name in METADATA_NAMES:
+        return "is the name of a cloud's metadata service"
+    if labels[-1] == "localhost" or name == "localhost.localdomain":
+        return "is the proxy itself"
+    if len(labels) == 1:
+        return "has no dot, so that it is looked up inside the cluster first"
+    if name.endswith((".cluster.local", ".svc")) or ".svc." in name:
+        return "is a name inside the cluster"
+    if len(labels) == 2 and labels[1] in (*CLUSTER_NAMESPACES, *namespaces):
+        return "is a name inside the cluster, a Service and its namespace"
+    if labels[-1] in ("local", "internal"):
+        return "is a name of a private network"
+    return ""
