@@ -95,14 +95,14 @@ def test_what_a_provider_learns_of_the_caller(objects: dict[tuple[str, str], dic
     mutations = {name: objects["AIServiceBackend", name]["spec"]["headerMutation"] for name in names(objects, "AIServiceBackend")}
     assert mutations == {
         # The tests look at who called.
-        "openai": {"remove": ["x-ai-gateway-provider"]},
+        "openai": {"remove": ["x-api-key", "api-key", "x-ai-gateway-provider"]},
         "claude": {
-            "remove": ["x-ai-gateway-provider", "authorization", "x-maas-user", "x-maas-tier"],
+            "remove": ["authorization", "api-key", "x-ai-gateway-provider", "x-maas-user", "x-maas-tier"],
             "set": [{"name": "anthropic-beta", "value": "a"}],
         },
-        "first": {"remove": ["x-ai-gateway-provider", "x-maas-user", "x-maas-tier"]},
-        "second": {"remove": ["x-ai-gateway-provider", "x-maas-user", "x-maas-tier"]},
-        "service.llm.opt.8000": {"remove": ["x-ai-gateway-provider", "authorization"]},
+        "first": {"remove": ["x-api-key", "api-key", "x-ai-gateway-provider", "x-maas-user", "x-maas-tier"]},
+        "second": {"remove": ["x-api-key", "api-key", "x-ai-gateway-provider", "x-maas-user", "x-maas-tier"]},
+        "service.llm.opt.8000": {"remove": ["authorization", "x-api-key", "api-key", "x-ai-gateway-provider"]},
     }
 
 
