@@ -45,10 +45,11 @@ class GatewayError(Exception):
 
 @dataclass(frozen=True)
 class Event:
-    """One server-sent event: its data, and the seconds from the request to its arrival."""
+    """One server-sent event: its data, the seconds from the request to its arrival, and its name, which is empty where it has none."""
 
     data: str
     seconds: float
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -93,19 +94,23 @@ def base_url(url: str) -> str:
 def events_of(lines: Iterable[bytes], clock: t.Callable[[], float]) -> Iterator[Event]:
     """The events in the lines of an event stream, each with the time the clock showed when it was complete.
 
-    Fields other than ``data`` are ignored, as are comments and an event that the stream's end cuts off.
+    Fields other than ``data`` and ``event`` are ignored, as are comments and an event that the stream's end cuts off.
     """
     data: list[str] = []
+    name = ""
     for line in lines:
         text = line.decode("utf-8", "replace").rstrip("\r\n")
         if not text:
             if data:
-                yield Event("\n".join(data), clock())
-                data = []
+                yield Event("\n".join(data), clock(), name)
+            data, name = [], ""
             continue
-        name, _colon, value = text.partition(":")
-        if name == "data":
-            data.append(value.removeprefix(" "))
+        field_name, _colon, value = text.partition(":")
+        value = value.removeprefix(" ")
+        if field_name == "data":
+            data.append(value)
+        elif field_name == "event":
+            name = value
 
 
 class Gateway:
@@ -172,6 +177,7 @@ class Gateway:
             data = json.dumps(body)
         sent.update(headers or {})
         _check_headers(sent)
+        events: list[Event] = []
         started = time.monotonic()
 
         def clock() -> float:
@@ -185,21 +191,23 @@ class Gateway:
             with response:
                 received = _joined(response.headers.items())
                 pieces = _pieces(response, clock, limit)
+                body_bytes = b""
                 if _content_type(received) == EVENT_STREAM:
-                    events = tuple(events_of(_lines(pieces), clock))
-                    body_bytes = b""
+                    # One by one, so that a stream that breaks off leaves those before.
+                    for event in events_of(_lines(pieces), clock):
+                        events.append(event)
                 else:
-                    events = ()
                     body_bytes = b"".join(pieces)
                 status = int(response.getcode())
         except GatewayError:
             raise
         except (OSError, http.client.HTTPException, AnsibleConnectionError) as error:
-            raise GatewayError(self._explain(error, limit)) from error
-        return Answer(status, received, body_bytes, clock(), events)
+            raise GatewayError(self._explain(error, limit, len(events))) from error
+        return Answer(status, received, body_bytes, clock(), tuple(events))
 
-    def _explain(self, error: Exception, limit: float) -> str:
-        """What happened and what to do about it; never holds a header of the request."""
+    def _explain(self, error: Exception, limit: float, events: int) -> str:
+        """What happened, after how many events of a stream, and what to do about it; never holds a header of the request."""
+        after = f", only {events} events of a stream" if events else ""
         reason: t.Any = error.reason if isinstance(error, urllib.error.URLError) else error
         if isinstance(reason, ssl.SSLCertVerificationError):
             return (
@@ -209,11 +217,11 @@ class Gateway:
         if isinstance(reason, ssl.SSLError):
             return f"no TLS connection to {self.url}: {reason}; check that the port speaks TLS and, where it asks for one, client_cert"
         if isinstance(reason, TimeoutError):
-            return f"no whole answer from {self.url} within {limit:g} s; check that the gateway is programmed, or raise timeout"
+            return f"no whole answer from {self.url} within {limit:g} s{after}; check that the gateway is programmed, or raise timeout"
         if isinstance(reason, ConnectionRefusedError):
             return f"connection to {self.url} refused; check that the gateway is programmed and the address and port are right"
-        if isinstance(reason, ConnectionError | http.client.HTTPException):
-            return f"{self.url} closed the connection before a whole answer came ({type(reason).__name__}); see the logs of the gateway's proxy"
+        if isinstance(reason, (ConnectionError, http.client.HTTPException)):
+            return f"{self.url} closed the connection before a whole answer came{after} ({type(reason).__name__}); see the logs of the gateway's proxy"
         return f"cannot reach {self.url}: {reason}; check the address, the name's resolution and the route to it"
 
 

@@ -9,11 +9,11 @@ import hashlib
 import json
 import re
 import typing as t
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 
 from ansible_collections.egress.ai_gateway.plugins.module_utils._checks import Finding, shortened
-from ansible_collections.egress.ai_gateway.plugins.module_utils._gateway import DONE, Answer, Gateway, GatewayError
+from ansible_collections.egress.ai_gateway.plugins.module_utils._gateway import DONE, Answer, Event, Gateway, GatewayError
 
 try:
     import jmespath
@@ -24,25 +24,84 @@ except ImportError:
 #: A simulator of this collection answers a request that carries the first with the second.
 ECHO_HEADER = "x-simulator-echo"
 RECEIVED_HEADER = "x-simulator-received-headers"
+#: Where the token is sent: as a bearer token, or as the clients of Anthropic's API send their keys.
+AUTHORIZATION = "authorization"
+API_KEY = "x-api-key"
+
+
+#: A JSON object of an answer: its body, or the data of one event of its stream.
+Document = Mapping[str, t.Any]
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """What the operations of one API have in common.
+
+    ``end`` is the data of the event that ends a stream, its name where ``named_events``. ``usage`` takes the documents of an answer in their order, at
+    least one, and returns the tokens used as ``prompt_tokens``, ``completion_tokens`` and ``total_tokens``, without those that are not told.
+    """
+
+    name: str
+    end: str
+    usage: Callable[[Sequence[Document]], dict[str, int]]
+    stream_fields: Document
+    named_events: bool = False
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def is_end(self, event: Event) -> bool:
+        return (event.name if self.named_events else event.data) == self.end
+
+    def document(self, event: Event) -> Document:
+        """The document of an event; an empty one where a client of the API would overlook the event, as its name is not the type of its data."""
+        document = _object(event.data)
+        return {} if self.named_events and event.name != document.get("type") else document
+
+
+def _openai_usage(documents: Sequence[Document]) -> dict[str, int]:
+    # Only of the last chunk: a client that reads on to it must find the whole usage there.
+    return _integers(documents[-1].get("usage"))
+
+
+def _anthropic_usage(documents: Sequence[Document]) -> dict[str, int]:
+    """A body tells the whole usage, a stream that of the prompt at its start and that of the answer at its end."""
+    last = _integers(documents[-1].get("usage"))
+    if "output_tokens" not in last:
+        return {}
+    message = documents[0].get("message")
+    told = {**_integers(message.get("usage") if isinstance(message, dict) else None), **last}
+    # Tokens that a cache takes or gives are told apart from the others of the prompt.
+    prompt = sum(told.get(name, 0) for name in ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens"))
+    return {"prompt_tokens": prompt, "completion_tokens": told["output_tokens"], "total_tokens": prompt + told["output_tokens"]}
+
+
+OPENAI = Dialect("openai", DONE, _openai_usage, {"stream": True, "stream_options": {"include_usage": True}})
+ANTHROPIC = Dialect("anthropic", "message_stop", _anthropic_usage, {"stream": True}, named_events=True, headers={"anthropic-version": "2023-06-01"})
 
 
 @dataclass(frozen=True)
 class Operation:
-    """One operation of an inference API: its path, how a request is built, and where an answer or a chunk holds its text."""
+    """One operation of an inference API: its path, how a request is built, and where an answer or a chunk holds its text.
+
+    One that ``generates`` text can stream it and takes a limit of tokens, which is ``max_tokens`` where it must have one.
+    """
 
     method: str
     path: str
     content: Callable[[Probe], dict[str, t.Any]] | None = None
-    text: Callable[[Mapping[str, t.Any]], str] = lambda document: ""
+    text: Callable[[Document], str] = lambda document: ""
+    dialect: Dialect = OPENAI
+    generates: bool = True
+    max_tokens: int | None = None
 
     def body(self, probe: Probe) -> dict[str, t.Any] | None:
         if self.content is None:
             return None
         body: dict[str, t.Any] = {"model": probe.model, **self.content(probe)}
-        if probe.max_tokens is not None:
-            body["max_tokens"] = probe.max_tokens
+        max_tokens = self.max_tokens if probe.max_tokens is None else probe.max_tokens
+        if self.generates and max_tokens is not None:
+            body["max_tokens"] = max_tokens
         if probe.stream:
-            body.update(stream=True, stream_options={"include_usage": True})
+            body.update(self.dialect.stream_fields)
         return {**body, **probe.extra_body}
 
 
@@ -50,26 +109,37 @@ def _chat_content(probe: Probe) -> dict[str, t.Any]:
     return {"messages": probe.messages or [{"role": "user", "content": probe.prompt}]}
 
 
-def _choice(document: Mapping[str, t.Any]) -> Mapping[str, t.Any]:
+def _choice(document: Document) -> Document:
     choices = document.get("choices")
     first = choices[0] if isinstance(choices, list) and choices else None
     return first if isinstance(first, dict) else {}
 
 
-def _chat_text(document: Mapping[str, t.Any]) -> str:
+def _chat_text(document: Document) -> str:
     choice = _choice(document)
     message = choice.get("delta") or choice.get("message") or {}
     return str(message.get("content") or "") if isinstance(message, dict) else ""
 
 
+def _messages_text(document: Document) -> str:
+    """The text of a message's content blocks, or of an event that adds to one."""
+    blocks = [document.get("delta")] if document.get("type") == "content_block_delta" else document.get("content")
+    if not isinstance(blocks, list):
+        return ""
+    return "".join(str(block.get("text") or "") for block in blocks if isinstance(block, dict) and block.get("type") in ("text", "text_delta"))
+
+
 OPERATIONS: dict[str, Operation] = {
     "chat_completions": Operation("POST", "/v1/chat/completions", _chat_content, _chat_text),
     "completions": Operation("POST", "/v1/completions", lambda probe: {"prompt": probe.prompt}, lambda document: str(_choice(document).get("text") or "")),
-    "models": Operation("GET", "/v1/models"),
+    "embeddings": Operation("POST", "/v1/embeddings", lambda probe: {"input": probe.prompt}, generates=False),
+    "messages": Operation("POST", "/v1/messages", _chat_content, _messages_text, ANTHROPIC, max_tokens=1024),
+    "models": Operation("GET", "/v1/models", generates=False),
 }
 
 EXPECT_ARGUMENT_SPEC: dict[str, dict[str, t.Any]] = {
     "status": {"type": "list", "elements": "int", "default": [200]},
+    "api_error": {"type": "bool", "default": False},
     "model": {"type": "list", "elements": "str"},
     "models": {"type": "list", "elements": "str"},
     "contains": {"type": "list", "elements": "str"},
@@ -87,7 +157,9 @@ EXPECT_ARGUMENT_SPEC: dict[str, dict[str, t.Any]] = {
 #: What one probe takes; documented once, for the module's own options and for the entries of ``probes``.
 PROBE_ARGUMENT_SPEC: dict[str, dict[str, t.Any]] = {
     "operation": {"type": "str", "choices": list(OPERATIONS)},
+    "base_path": {"type": "str"},
     "path": {"type": "str"},
+    "token_header": {"type": "str", "choices": [AUTHORIZATION, API_KEY], "no_log": False},
     "model": {"type": "str"},
     "prompt": {"type": "str"},
     "messages": {"type": "list", "elements": "dict"},
@@ -106,6 +178,7 @@ class Expectation:
     """What an answer must be like. Fields that are None or empty expect nothing; the option's documentation says what each means."""
 
     status: tuple[int, ...] = (200,)
+    api_error: bool = False
     model: tuple[str, ...] = ()
     models: tuple[str, ...] | None = None
     contains: tuple[str, ...] = ()
@@ -149,6 +222,7 @@ class Probe:
 
     operation: Operation = OPERATIONS["chat_completions"]
     path: str = OPERATIONS["chat_completions"].path
+    token_header: str = AUTHORIZATION
     model: str = ""
     prompt: str = "Hello"
     messages: tuple[Mapping[str, t.Any], ...] = ()
@@ -166,28 +240,75 @@ class Probe:
         """From a module's parameters; raises ValueError that names the option where one is missing or wrong."""
         given = {name: params[name] for name in (*PROBE_ARGUMENT_SPEC, "token") if params.get(name) is not None}
         operation = OPERATIONS[given.pop("operation", "chat_completions")]
+        base_path = given.pop("base_path", "")
         path = given.pop("path", operation.path)
-        if not path.startswith("/"):
-            raise ValueError(f"path: {path!r} does not begin with a slash; write one such as {operation.path}")
+        for option, value, example in (("base_path", base_path or "/", "/external/openai"), ("path", path, operation.path)):
+            if not value.startswith("/"):
+                raise ValueError(f"{option}: {value!r} does not begin with a slash; write one such as {example}")
+        if base_path.rstrip("/").endswith("/v1") and path.startswith("/v1/"):
+            raise ValueError(f"base_path: {base_path!r} ends in /v1, with which the path {path} begins; leave it out")
         if operation.content is not None and not given.get("model"):
             raise ValueError("model: name the model to ask")
-        if given.get("stream") and operation.content is None:
-            raise ValueError("stream: the list of models cannot be streamed")
+        if given.get("stream") and not operation.generates:
+            raise ValueError(f"stream: {'the list of models' if operation.content is None else 'an embedding'} cannot be streamed")
         for option in ("max_tokens", "wait_timeout"):
             if given.get(option, 0) < 0:
                 raise ValueError(f"{option}: {given[option]} is negative")
         given["messages"] = tuple(given.get("messages", ()))
         given["extra_headers"] = {str(name): str(value) for name, value in given.get("extra_headers", {}).items()}
         given["expect"] = Expectation.from_params(given.get("expect"))
-        return cls(operation=operation, path=path, **given)
+        return cls(operation=operation, path=base_path.rstrip("/") + path, **given)
+
+    @property
+    def bearer_token(self) -> str:
+        return self.token if self.token_header == AUTHORIZATION else ""
 
     @property
     def headers(self) -> dict[str, str]:
-        return {**({ECHO_HEADER: "headers"} if self.echo else {}), **self.extra_headers}
+        """The headers beyond those of every request and the bearer token."""
+        headers = dict(self.operation.dialect.headers)
+        if self.token and not self.bearer_token:
+            headers[self.token_header] = self.token
+        if self.echo:
+            headers[ECHO_HEADER] = "headers"
+        return {**headers, **self.extra_headers}
 
     @property
     def body(self) -> dict[str, t.Any] | None:
         return self.operation.body(self)
+
+
+@dataclass(frozen=True)
+class ApiError:
+    """An error that an answer or an event of its stream tells. ``dialects`` names the APIs whose errors have the form of this one."""
+
+    dialects: tuple[str, ...]
+    type: str
+    code: str | None
+    message: str
+
+    @classmethod
+    def of(cls, document: Document) -> ApiError | None:
+        """The error in a document, if it tells one."""
+        error = document.get("error")
+        if isinstance(error, str) and error:
+            return cls((), "", None, error)
+        if not isinstance(error, dict):
+            return None
+        marked = document.get("type") == "error"
+        texts = isinstance(error.get("message"), str)
+        # A gateway's own errors may have all that either API's have.
+        forms = {
+            OPENAI.name: texts and (not marked or "code" in error or "param" in error),
+            ANTHROPIC.name: texts and marked and isinstance(error.get("type"), str),
+        }
+        code = error.get("code")
+        return cls(
+            dialects=tuple(name for name, met in forms.items() if met),
+            type=str(error.get("type") or ""),
+            code=None if code is None else str(code),
+            message=str(error.get("message") or ""),
+        )
 
 
 @dataclass(frozen=True)
@@ -196,6 +317,7 @@ class Observation:
 
     error: str = ""
     status: int | None = None
+    api_error: ApiError | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     body: t.Any = None
     raw: str = field(default="", repr=False)
@@ -213,13 +335,13 @@ class Observation:
     def as_dict(self) -> dict[str, t.Any]:
         """As the module returns it."""
         names = ("error", "status", "headers", "body", "text", "model", "usage", "seconds", "time_to_first_token", "chunks", "upstream_headers")
-        return {name: getattr(self, name) for name in names}
+        return {**{name: getattr(self, name) for name in names}, "api_error": asdict(self.api_error) if self.api_error else None}
 
 
 def ask(gateway: Gateway, probe: Probe) -> Observation:
     """Send the probe once; a gateway that gives no whole answer is an observation too."""
     try:
-        answer = gateway.send(probe.operation.method, probe.path, token=probe.token, headers=probe.headers, body=probe.body)
+        answer = gateway.send(probe.operation.method, probe.path, token=probe.bearer_token, headers=probe.headers, body=probe.body)
     except GatewayError as error:
         return Observation(error=str(error))
     return observe(probe.operation, answer)
@@ -243,28 +365,32 @@ def observe(operation: Operation, answer: Answer) -> Observation:
         **common,
         body=answer.text if document is None else document,
         raw=answer.text,
+        api_error=ApiError.of(body),
         text=operation.text(body),
-        model=str(body.get("model") or ""),
+        model=_model(body),
         models=tuple(str(item.get("id")) for item in listed if isinstance(item, dict)) if isinstance(listed, list) else (),
-        usage=_usage(body),
+        usage=operation.dialect.usage([body]),
     )
 
 
 def _observe_stream(operation: Operation, answer: Answer, common: Mapping[str, t.Any]) -> Observation:
-    events = [event for event in answer.events if event.data != DONE]
-    documents = [document if isinstance(document := _parsed(event.data), dict) else {} for event in events]
+    dialect = operation.dialect
+    # A ping keeps the connection alive and says nothing.
+    events = [event for event in answer.events if not dialect.is_end(event) and event.name != "ping"]
+    documents = [dialect.document(event) for event in events]
     texts = [operation.text(document) for document in documents]
     return Observation(
         **common,
         raw="\n".join(event.data for event in answer.events),
+        # Of any event: one that a client overlooks tells all the same what went wrong.
+        api_error=next((error for event in events if (error := ApiError.of(_object(event.data)))), None),
         text="".join(texts),
-        model=next((str(document["model"]) for document in documents if document.get("model")), ""),
-        # Only of the last chunk: a client that reads on to it must find the whole usage there.
-        usage=_usage(documents[-1]) if documents else {},
+        model=next((model for document in documents if (model := _model(document))), ""),
+        usage=dialect.usage(documents) if documents else {},
         time_to_first_token=next((round(event.seconds, 3) for event, text in zip(events, texts) if text), None),
         streamed=True,
         chunks=len(events),
-        done=bool(answer.events) and answer.events[-1].data == DONE,
+        done=bool(answer.events) and dialect.is_end(answer.events[-1]),
     )
 
 
@@ -285,6 +411,8 @@ def _findings(probe: Probe, seen: Observation) -> t.Iterator[Finding]:
     expect = probe.expect
     statuses = " or ".join(map(str, expect.status))
     yield Finding(f"status {statuses}", _status_text(seen), seen.status in expect.status)
+    if expect.api_error:
+        yield _api_error_finding(probe.operation.dialect, seen)
     if expect.model:
         met = any(_is_model(seen.model, name) for name in expect.model)
         yield Finding(f"model {' or '.join(expect.model)}", f"model {seen.model}" if seen.model else "no model", met)
@@ -299,12 +427,12 @@ def _findings(probe: Probe, seen: Observation) -> t.Iterator[Finding]:
     if expect.excludes:
         yield _excludes_finding(expect.excludes, seen)
     for expression, value in expect.query.items():
-        found = jmespath.search(expression, seen.body)
-        yield Finding(f"{expression} = {json.dumps(value)}", f"{expression} = {shortened(json.dumps(found))}", found == value)
+        yield _query_finding(expression, value, seen.body)
     for name, pattern in expect.headers.items():
         yield _header_finding(name, pattern, seen.headers.get(name.lower()))
-    if probe.stream:
-        yield Finding("a stream that ends with [DONE]", _stream_text(seen), seen.streamed and seen.done)
+    if probe.stream and not expect.api_error:
+        end = probe.operation.dialect.end
+        yield Finding(f"a stream that ends with {end}", _stream_text(seen, end), seen.streamed and seen.done and not seen.api_error)
     if expect.minimum_chunks is not None:
         yield Finding(f"at least {expect.minimum_chunks} chunks", f"{seen.chunks} chunks", seen.chunks >= expect.minimum_chunks)
     if expect.usage:
@@ -350,6 +478,26 @@ def _models_finding(expected: tuple[str, ...], seen: tuple[str, ...]) -> Finding
     return Finding(wanted, "; ".join(parts), not missing and not extra)
 
 
+def _api_error_finding(dialect: Dialect, seen: Observation) -> Finding:
+    error = seen.api_error
+    if error is None:
+        observed = f"no error but {shortened(seen.raw) or 'an empty body'}"
+    else:
+        told = shortened(": ".join(filter(None, (error.type, error.message))))
+        observed = f"an error of dialect {' and '.join(error.dialects) or 'unknown'} ({told})"
+    return Finding(f"an error of dialect {dialect.name}", observed, error is not None and dialect.name in error.dialects)
+
+
+def _query_finding(expression: str, value: t.Any, body: t.Any) -> Finding:
+    wanted = f"{expression} = {json.dumps(value)}"
+    try:
+        found = jmespath.search(expression, body)
+    except jmespath.exceptions.JMESPathError as error:
+        # A function that does not take what the body has there.
+        return Finding(wanted, shortened(f"{expression}: {error}"), False)
+    return Finding(wanted, f"{expression} = {shortened(json.dumps(found))}", found == value)
+
+
 def _excludes_finding(secrets: tuple[str, ...], seen: Observation) -> Finding:
     places = [f"header {name}" for name, value in seen.headers.items() if any(secret in value for secret in secrets)]
     places += ["the body"] if any(secret in seen.raw for secret in secrets) else []
@@ -371,25 +519,34 @@ def _is_model(seen: str, expected: str) -> bool:
 def _status_text(seen: Observation) -> str:
     message = ""
     if seen.status is not None and seen.status >= 400:
-        error = seen.body.get("error") if isinstance(seen.body, dict) else None
-        message = str(error.get("message") or "") if isinstance(error, dict) else str(error or "")
-        message = shortened(message or seen.raw)
+        message = shortened((seen.api_error.message if seen.api_error else "") or seen.raw)
     return f"status {seen.status}" + (f" ({message})" if message else "")
 
 
-def _stream_text(seen: Observation) -> str:
+def _stream_text(seen: Observation, end: str) -> str:
     if not seen.streamed:
         return f"no event stream but {seen.headers.get('content-type', 'no content type')}"
-    return f"a stream of {seen.chunks} chunks" + ("" if seen.done else " without [DONE]")
+    error = f" with an error ({shortened(seen.api_error.message or seen.api_error.type)})" if seen.api_error else ""
+    return f"a stream of {seen.chunks} chunks{error}" + ("" if seen.done else f" without {end}")
 
 
 def _header_text(value: t.Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _usage(document: Mapping[str, t.Any]) -> dict[str, int]:
-    usage = document.get("usage")
-    return {name: value for name, value in usage.items() if isinstance(value, int)} if isinstance(usage, dict) else {}
+def _model(document: Document) -> str:
+    """The model that a document names, itself or in the message that it begins."""
+    message = document.get("message")
+    return str((message if isinstance(message, dict) else document).get("model") or "")
+
+
+def _integers(fields: t.Any) -> dict[str, int]:
+    return {name: value for name, value in fields.items() if isinstance(value, int)} if isinstance(fields, dict) else {}
+
+
+def _object(text: str) -> Document:
+    document = _parsed(text)
+    return document if isinstance(document, dict) else {}
 
 
 def _parsed(text: str) -> t.Any:

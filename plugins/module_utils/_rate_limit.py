@@ -1,18 +1,20 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Spending a token limit until it is reached: how many calls passed, whether usage explains that, and when calls pass again.
+"""Spending a limit until it is reached: how many calls passed, whether that is what the limit allows, and when calls pass again.
 
 A gateway counts the tokens of a response after it was sent. Calls therefore pass until the counter has reached the limit, and the call that
-reaches it still passes. Where the counter stands exactly at the limit, implementations differ by one call.
+reaches it still passes. Where the counter stands exactly at the limit, implementations differ by one call. Requests are counted before they
+are sent on, so exactly as many pass as the limit says.
 """
 
 from __future__ import annotations
 
 import math
+import re
 import typing as t
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 
 from ansible_collections.egress.ai_gateway.plugins.module_utils._checks import Finding
 from ansible_collections.egress.ai_gateway.plugins.module_utils._inference import Observation
@@ -27,15 +29,42 @@ SAY_INTERVAL = 10.0
 #: Seconds that a call may well take, to tell whether all calls fit into the rest of a window.
 USUAL_SECONDS = 1.0
 LIMIT_HEADERS = ("retry-after", "x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset")
+#: Which tokens a limit counts, and what they are called in an answer's usage.
+COUNTED_TOKENS = {"all": "total_tokens", "input": "prompt_tokens", "output": "completion_tokens"}
 
 
 @dataclass(frozen=True)
 class Limit:
-    """``tokens`` in each ``window`` of seconds; ``aligned`` where windows begin at multiples of their length on the clock, else with the first call."""
+    """``tokens`` or ``requests`` in each ``window`` of seconds, whichever are spent first; one of both may be None, which is no limit.
 
-    tokens: int
+    Windows begin at multiples of their length on the clock where ``aligned``, else with the first call. ``counted`` is one of COUNTED_TOKENS.
+    """
+
+    tokens: int | None
     window: int
     aligned: bool = True
+    requests: int | None = None
+    counted: str = "all"
+
+    @property
+    def amount(self) -> str:
+        """How much may be spent, in words."""
+        requests = f"{self.requests} requests" if self.requests is not None else ""
+        tokens = f"{self.tokens} {self.unit}" if self.tokens is not None else ""
+        return " or ".join(filter(None, (requests, tokens)))
+
+    @property
+    def unit(self) -> str:
+        return "tokens" if self.counted == "all" else f"{self.counted} tokens"
+
+    def spent(self, calls: int, tokens: int) -> str:
+        """How much of the limit is spent, in words."""
+        requests = f"{calls} of {self.requests} requests" if self.requests is not None else ""
+        of = f"{tokens} of {self.tokens} {self.unit}" if self.tokens is not None else ""
+        return " and ".join(filter(None, (requests, of))) + " spent"
+
+    def tokens_of(self, usage: Mapping[str, int]) -> int:
+        return usage.get(COUNTED_TOKENS[self.counted], 0)
 
     def end(self, moment: float, first_call: float) -> float:
         """When the window of a moment ends, in seconds since the epoch."""
@@ -46,8 +75,17 @@ class Limit:
     def expected_calls(self, usages: Sequence[int]) -> tuple[int, int]:
         """How few and how many calls may pass, from the tokens that calls used; calls beyond those use their mean.
 
-        Raises ValueError where no call used any.
+        Raises ValueError where tokens are limited and no call used any.
         """
+        bounds: list[tuple[int, int]] = []
+        if self.requests is not None:
+            bounds.append((self.requests, self.requests))
+        if self.tokens is not None:
+            bounds.append(self._calls_by_tokens(self.tokens, usages))
+        return min(least for least, _most in bounds), min(most for _least, most in bounds)
+
+    @staticmethod
+    def _calls_by_tokens(tokens: int, usages: Sequence[int]) -> tuple[int, int]:
         if not sum(usages):
             raise ValueError("the answers tell no usage")
         mean = sum(usages) / len(usages)
@@ -55,25 +93,61 @@ class Limit:
         spent = 0.0
         for count, usage in enumerate(usages, start=1):
             spent += usage
-            if not least and spent >= self.tokens:
+            if not least and spent >= tokens:
                 least = count
-            if not most and spent > self.tokens:
+            if not most and spent > tokens:
                 most = count
-        missing = (self.tokens - spent) / mean
+        missing = (tokens - spent) / mean
         return least or len(usages) + math.ceil(missing), most or len(usages) + math.floor(missing) + 1
 
 
 @dataclass(frozen=True)
+class Refusal:
+    """What the headers of a refused call tell; what they do not tell is None.
+
+    The ``limit`` that ran out and its ``window`` in seconds, how much is ``remaining`` of it, and by each header the seconds until there is more.
+    """
+
+    limit: int | None = None
+    window: int | None = None
+    remaining: int | None = None
+    reset: int | None = None
+    retry_after: int | None = None
+
+    @classmethod
+    def of(cls, headers: Mapping[str, str]) -> Refusal:
+        """From the headers of an answer, of which those of a limit are as Envoy sends them, in the form of draft 3 of RateLimit headers."""
+        # Such as "100, 100;w=60, 5;w=60": the limit that is nearest to its end, then all that count the call.
+        first, *policies = headers.get("x-ratelimit-limit", "").split(",")
+        limit = _number(first.partition(";")[0])
+        found = (re.match(r"\s*(\d+)\s*;(?:.*;)?\s*w=(\d+)", policy) for policy in policies)
+        return cls(
+            limit=limit,
+            window=next((int(match[2]) for match in found if match and int(match[1]) == limit), None),
+            remaining=_number(headers.get("x-ratelimit-remaining", "")),
+            reset=_number(headers.get("x-ratelimit-reset", "")),
+            # The other form of this header, a date, is of the gateway's clock.
+            retry_after=_number(headers.get("retry-after", "")),
+        )
+
+    def is_of(self, limit: Limit) -> bool:
+        """Whether it may be this limit that ran out: whether what is told of the limit is true of this one."""
+        return self.limit in (None, limit.requests, limit.tokens) and self.window in (None, limit.window)
+
+    def exhausted(self, limit: Limit) -> str | None:
+        """What ran out, ``requests`` or ``tokens``; None where that is not told, or cannot be told apart as both limits are the same number."""
+        kinds = [kind for kind, number in (("requests", limit.requests), ("tokens", limit.tokens)) if number is not None and number == self.limit]
+        return kinds[0] if len(kinds) == 1 and self.is_of(limit) else None
+
+
+@dataclass(frozen=True)
 class Call:
-    """One call: when it began and ended, in seconds since the epoch, and what came back."""
+    """One call: when it began and ended, in seconds since the epoch, what came back, and the tokens that the limit counts of it."""
 
     began: float
     ended: float
     seen: Observation
-
-    @property
-    def tokens(self) -> int:
-        return int(self.seen.usage.get("total_tokens", 0))
+    tokens: int
 
 
 @dataclass(frozen=True)
@@ -110,6 +184,17 @@ class Outcome:
     def recovered_after(self) -> float | None:
         """Seconds from the first refused call to the one that passed again."""
         return self.waited if self.last and self.last.seen.status == 200 else None
+
+    @property
+    def usage(self) -> dict[str, int]:
+        """The tokens of all calls that passed, of every kind that their answers tell."""
+        names = [name for name in COUNTED_TOKENS.values() if any(name in call.seen.usage for call in self.passed)]
+        return {name: sum(call.seen.usage.get(name, 0) for call in self.passed) for name in names}
+
+    @property
+    def refusal(self) -> Refusal:
+        """What the first refused call tells; nothing where none was refused."""
+        return Refusal.of(self.limit_headers)
 
     @property
     def limit_headers(self) -> dict[str, str]:
@@ -157,7 +242,7 @@ class Spender:
     def _call(self) -> Call:
         began = self.now()
         seen = self.ask()
-        return Call(began, self.now(), seen)
+        return Call(began, self.now(), seen, self.limit.tokens_of(seen.usage))
 
     def _wait_for_room(self, calls_expected: int, spent: bool) -> None:
         """Start in a window with room for all calls, and not in one that an earlier round has spent from."""
@@ -176,7 +261,8 @@ class Spender:
                 self.sleep(self.pause)
             calls.append(self._call())
             status = calls[-1].seen.status
-            self.say(f"call {len(calls)}: status {status}, {sum(call.tokens for call in calls)} of {self.limit.tokens} tokens spent")
+            passed = Outcome(tuple(calls)).passed
+            self.say(f"call {len(calls)}: status {status}, {self.limit.spent(len(passed), sum(call.tokens for call in passed))}")
             if status not in (200, 429):
                 break
         straddled = calls[-1].ended >= self.limit.end(calls[0].began, calls[0].began)
@@ -187,10 +273,10 @@ class Spender:
         refused = outcome.refused[0]
         deadline = refused.began + timeout
         end = self.limit.end(refused.began, outcome.calls[0].began)
-        told = outcome.limit_headers.get("retry-after") or outcome.limit_headers.get("x-ratelimit-reset")
-        if told and told.isdigit():
+        told = next((seconds for seconds in (outcome.refusal.retry_after, outcome.refusal.reset) if seconds is not None), None)
+        if told is not None:
             # The gateway's own word, where its clock is not ours.
-            end = refused.began + int(told)
+            end = refused.began + told
         self._sleep_until(min(end, deadline), "the window to end")
         while True:
             call = self._call()
@@ -204,13 +290,20 @@ class Spender:
             self.sleep(min(left, SAY_INTERVAL))
 
 
+def describe_limit(limit: Limit) -> str:
+    """What is expected of the limit before a call was sent, as text."""
+    return f"calls pass until {limit.amount} are spent in {limit.window} s, then 429"
+
+
 def judge_limit(limit: Limit, outcome: Outcome) -> list[Finding]:
-    """Whether as many calls passed as the tokens they used allow."""
-    wanted = f"calls pass until {limit.tokens} tokens are spent in {limit.window} s, then 429"
+    """Whether as many calls passed as the limit allows, by the tokens they used."""
+    wanted = describe_limit(limit)
     passed, refused = outcome.passed, outcome.refused
-    seen = f"{len(passed)} calls with {outcome.tokens_spent} tokens passed"
+    used = f" with {outcome.tokens_spent} {limit.unit}" if limit.tokens is not None else ""
+    seen = f"{len(passed)} calls{used} passed"
     if outcome.straddled:
-        return [Finding(wanted, f"no judgement: the window ended during each of {ROUNDS} rounds; try calls that use more tokens", False)]
+        remedy = "; try calls that use more tokens" if limit.tokens is not None else ""
+        return [Finding(wanted, f"no judgement: the window ended during each of {ROUNDS} rounds{remedy}", False)]
     other = next((call.seen for call in outcome.calls if call.seen.status not in (200, 429)), None)
     if other is not None:
         return [Finding(wanted, f"{seen}, then {other.error or f'status {other.status}'}", False)]
@@ -221,11 +314,14 @@ def judge_limit(limit: Limit, outcome: Outcome) -> list[Finding]:
     except ValueError:
         return [Finding(wanted, f"{len(passed)} calls passed, whose answers tell no usage, then 429", False)]
     count = str(least) if least == most else f"{least} to {most}"
-    mean = outcome.tokens_spent / len(passed)
-    wanted = f"{count} calls of {mean:g} tokens pass a limit of {limit.tokens} tokens in {limit.window} s, then 429"
+    each = f" of {outcome.tokens_spent / len(passed):g} {limit.unit}" if limit.tokens is not None else ""
+    wanted = f"{count} calls{each} pass a limit of {limit.amount} in {limit.window} s, then 429"
     held = outcome.calls[-1].seen.status == 429 and len(refused) == REFUSALS
     ending = "then 429" if held else "429 once and then 200 again"
-    return [Finding(wanted, f"{seen}, {ending}", held and least <= len(passed) <= most)]
+    told = outcome.refusal
+    if not told.is_of(limit):
+        ending += f" of another limit, {told.limit}" + (f" in {told.window} s" if told.window is not None else "")
+    return [Finding(wanted, f"{seen}, {ending}", held and told.is_of(limit) and least <= len(passed) <= most)]
 
 
 def judge_recovery(outcome: Outcome, timeout: float) -> list[Finding]:
@@ -242,13 +338,25 @@ def result_of(limit: Limit, outcome: Outcome) -> dict[str, t.Any]:
         expected = {"minimum": least, "maximum": most}
     except ValueError:
         expected = {}
+    refusal: dict[str, t.Any] | None = None
+    if outcome.refused:
+        error = outcome.refused[0].seen.api_error
+        told = outcome.refusal
+        refusal = {"exhausted": told.exhausted(limit), **asdict(told), "api_error": asdict(error) if error else None}
     return {
         "statuses": [call.seen.status for call in outcome.calls],
         "allowed_requests": len(outcome.passed),
         "expected_requests": expected,
         "tokens_spent": outcome.tokens_spent,
+        "usage": outcome.usage,
         "limited_after": outcome.limited_after,
         "recovered_after": outcome.recovered_after,
         "limit_headers": outcome.limit_headers,
+        "refusal": refusal,
         "straddled": outcome.straddled,
     }
+
+
+def _number(text: str) -> int | None:
+    text = text.strip()
+    return int(text) if text.isascii() and text.isdigit() else None

@@ -27,29 +27,44 @@ attributes:
       - Sends nothing in check mode, as requests cost tokens, and returns each probe as skipped.
 options:
   operation:
-    description: What to ask for. By default V(chat_completions).
+    description: &operation
+      - What to ask for. By default V(chat_completions).
+      - V(messages) is the operation of Anthropic's API and sends C(anthropic-version), the others are of OpenAI's. The stream, the usage and the errors of an
+        answer are those of the same API.
     type: str
-    choices: &operations [chat_completions, completions, models]
+    choices: &operations [chat_completions, completions, embeddings, messages, models]
+  base_path:
+    description: &base_path
+      - What comes between the gateway's address and the path of the operation, for example C(/external/openai) or C(/anthropic). By default nothing.
+    type: str
   path:
-    description: &path Path of the request after the gateway's address. By default that of the operation in the OpenAI API, such as C(/v1/chat/completions).
+    description: &path
+      - Path of the request after the gateway's address and the base path. By default that of the operation in its API, such as C(/v1/chat/completions).
     type: str
+  token_header:
+    description: &token_header
+      - The header for the token. By default V(authorization), where it is sent as bearer token; V(x-api-key) holds the token alone.
+    type: str
+    choices: &token_headers [authorization, x-api-key]
   model:
     description: &model The model to ask. Required for every operation but V(models).
     type: str
   prompt:
-    description: &prompt What to say to the model. By default C(Hello).
+    description: &prompt What to say to the model, or the text to embed. By default C(Hello).
     type: str
   messages:
-    description: &messages The conversation for V(chat_completions), instead of the prompt.
+    description: &messages The conversation for V(chat_completions) and V(messages), instead of the prompt.
     type: list
     elements: dict
   max_tokens:
-    description: &max_tokens How many tokens the model may answer with.
+    description: &max_tokens
+      - How many tokens the model may answer with. By default what the provider allows, for V(messages) 1024, as it must be told one.
+      - Not sent for V(embeddings) and V(models).
     type: int
   stream:
     description: &stream
       - Whether to have the answer streamed. By default V(false).
-      - A streamed answer must be an event stream that ends with C([DONE]).
+      - A streamed answer must be an event stream that tells no error and ends with C([DONE]), for V(messages) with event C(message_stop).
     type: bool
   echo:
     description: &echo
@@ -77,6 +92,12 @@ options:
         type: list
         elements: int
         default: [200]
+      api_error:
+        description:
+          - Whether the answer must be an error in the form of the API that the operation is of, so that a client of it understands the error.
+          - With a stream, one of its events must be such an error, or else the body instead of a stream. It then need not end as it should.
+        type: bool
+        default: false
       model:
         description: One of these models, or a dated snapshot of one, such as C(gpt-4-0613) for C(gpt-4).
         type: list
@@ -107,7 +128,7 @@ options:
         type: bool
         default: false
       minimum_chunks:
-        description: The stream has at least so many chunks.
+        description: The stream has at least so many chunks, which are its events but pings and the one that ends it.
         type: int
       maximum_seconds:
         description: The answer is complete after so many seconds.
@@ -141,15 +162,22 @@ options:
         type: str
         default: ""
       token:
-        description: Sent as bearer token. An empty one sends none.
+        description: Sent in the token header, by default as bearer token. An empty one sends none.
         type: str
       operation:
-        description: What to ask for.
+        description: *operation
         type: str
         choices: *operations
+      base_path:
+        description: *base_path
+        type: str
       path:
         description: *path
         type: str
+      token_header:
+        description: *token_header
+        type: str
+        choices: *token_headers
       model:
         description: *model
         type: str
@@ -229,6 +257,33 @@ EXAMPLES = r"""
         operation: models
         expect: {models: [gpt-4, claude-3-sonnet]}
   register: outcome
+
+- name: Ask each provider by its own path, as clients of either API do
+  egress.ai_gateway.inference_probe:
+    url: "{{ gateway_url }}"
+    token: "{{ jane.token }}"
+    parallel: 16
+    probes:
+      - id: chat
+        base_path: /external/openai
+        model: gpt-4
+      - id: embedding
+        operation: embeddings
+        base_path: /external/openai
+        model: text-embedding-3-small
+        expect: {query: {"length(data[0].embedding)": 1536}, usage: true}
+      - id: messages
+        operation: messages
+        base_path: /external/anthropic
+        model: claude-3-sonnet
+        stream: true
+        expect: {usage: true}
+      - id: messages-no-token
+        operation: messages
+        base_path: /external/anthropic
+        model: claude-3-sonnet
+        token: ""
+        expect: {status: [401], api_error: true, query: {error.type: authentication_error}}
 """
 
 RETURN = r"""
@@ -241,6 +296,27 @@ error:
   description: Why there was no answer, and what to look at. Empty where there was one.
   returned: without O(probes), not in check mode
   type: str
+api_error:
+  description: The error that the answer or an event of its stream tells, in one form for all APIs. None where it tells none.
+  returned: without O(probes), not in check mode
+  type: dict
+  contains:
+    dialects:
+      description: The APIs whose errors have the form of this one, C(openai) and C(anthropic). The errors of a gateway may have both.
+      type: list
+      elements: str
+      sample: [openai]
+    type:
+      description: The kind of error. Empty where it is not told.
+      type: str
+      sample: invalid_request_error
+    code:
+      description: The code, which is told in OpenAI's API alone. None where it is not.
+      type: str
+      sample: model_not_found
+    message:
+      description: What is wrong, in words.
+      type: str
 headers:
   description: The headers of the answer, with names in lower case.
   returned: without O(probes), not in check mode
@@ -250,7 +326,7 @@ body:
   returned: without O(probes), not in check mode
   type: raw
 text:
-  description: What the model said.
+  description: What the model said. Empty of V(embeddings) and V(models), whose answer is in RV(body).
   returned: without O(probes), not in check mode
   type: str
 model:
@@ -258,10 +334,20 @@ model:
   returned: without O(probes), not in check mode
   type: str
 usage:
-  description: The tokens used, as the answer tells them.
+  description: The tokens used, as the answer tells them, under the names of OpenAI's API. What is not told is missing.
   returned: without O(probes), not in check mode
   type: dict
   sample: {prompt_tokens: 10, completion_tokens: 20, total_tokens: 30}
+  contains:
+    prompt_tokens:
+      description: Tokens of the request. In Anthropic's API C(input_tokens) and those that were written to a cache or read from it.
+      type: int
+    completion_tokens:
+      description: Tokens of the answer. In Anthropic's API C(output_tokens).
+      type: int
+    total_tokens:
+      description: The sum of both.
+      type: int
 seconds:
   description: How long the answer took to its end.
   returned: without O(probes), not in check mode
@@ -271,7 +357,7 @@ time_to_first_token:
   returned: without O(probes), not in check mode
   type: float
 chunks:
-  description: How many chunks the stream had.
+  description: How many events the stream had, without pings and the one that ends it.
   returned: without O(probes), not in check mode
   type: int
 upstream_headers:
@@ -370,11 +456,13 @@ def tasks_of(params: Mapping[str, t.Any]) -> list[Task]:
         operation = params["operation"] or "chat_completions"
         return [Task(operation, operation, "", "", probe)]
     tasks: list[Task] = []
+    ids: set[str] = set()
     for index, entry in enumerate(params["probes"]):
         merged = {name: params[name] if entry[name] is None else entry[name] for name in INHERITED}
         try:
-            if any(task.id == entry["id"] for task in tasks):
+            if entry["id"] in ids:
                 raise ValueError(f"id: {entry['id']!r} is given twice; name each probe once")
+            ids.add(entry["id"])
             tasks.append(Task(entry["id"], entry["name"] or entry["id"], entry["hint"], entry["skip"], Probe.from_params(merged)))
         except ValueError as error:
             raise ValueError(f"probes[{index}].{error}") from error

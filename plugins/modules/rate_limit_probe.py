@@ -7,12 +7,13 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: rate_limit_probe
-short_description: Spend the token limit of a user until an AI gateway refuses, and see when it recovers
+short_description: Spend the token or request limit of a user until an AI gateway refuses, and see when it recovers
 version_added: 1.0.0
 description:
   - Asks a model again and again with one token until the gateway answers with status 429, and compares the calls that passed with what the limit allows.
   - A gateway counts the tokens that a response used after it was sent. So calls pass until the counter has reached the limit, and the call that reaches
-    it passes too. With a limit of 100 tokens and 30 tokens a call, four calls pass.
+    it passes too. With a limit of 100 tokens and 30 tokens a call, four calls pass. Requests it counts at once, so of a limit of 5 requests five pass.
+  - Where C(x-ratelimit-limit) of the refusal tells of another limit than the one that was to be spent, that is not as expected either.
   - Waits at the start for the next window where too little is left of the current one, and spends the limit once more where a window ended meanwhile.
   - The token's user must not have spent anything in the window, so use one of its own.
 author: Contributors to the egress.ai_gateway project (!UNKNOWN)
@@ -33,7 +34,7 @@ options:
   name:
     description: What is checked, in words.
     type: str
-    default: Token limit
+    default: Rate limit
   hint:
     description: Where to look when a check fails.
     type: str
@@ -46,10 +47,29 @@ options:
     description: The model to ask.
     type: str
     required: true
+  operation:
+    description: What to ask for. See M(egress.ai_gateway.inference_probe).
+    type: str
+    choices: [chat_completions, completions, embeddings, messages]
+    default: chat_completions
+  base_path:
+    description: What comes between the gateway's address and the path of the operation, for example C(/external/openai). By default nothing.
+    type: str
+  stream:
+    description: Whether to have the answers streamed.
+    type: bool
+    default: false
   limit:
-    description: How many tokens the user may spend in a window.
+    description: How many tokens the user may spend in a window. At least one of this and O(request_limit) is required.
     type: int
-    required: true
+  counted_tokens:
+    description: Which tokens O(limit) counts, V(all) or those of the V(input) or the V(output) alone.
+    type: str
+    choices: [all, input, output]
+    default: all
+  request_limit:
+    description: How many requests the user may send in a window. With O(limit) too, the one that is spent first must refuse.
+    type: int
   window:
     description: Length of the window in seconds.
     type: int
@@ -65,6 +85,7 @@ options:
   simulated_tokens:
     description:
       - How many tokens a simulator of role P(egress.ai_gateway.simulators#role) shall report for each call.
+      - They are of the kind that O(counted_tokens) names; of V(all), two thirds are input, and for V(embeddings) all.
       - Not given, the calls use what the model uses.
     type: int
   max_tokens:
@@ -111,6 +132,23 @@ EXAMPLES = r"""
     limit: 100
     window: 60
     simulated_tokens: 30
+
+- name: Send 5 requests a minute, which use fewer tokens than are allowed
+  egress.ai_gateway.rate_limit_probe:
+    url: "{{ gateway_url }}"
+    token: "{{ tester.token }}"
+    model: gpt-4
+    limit: 100
+    request_limit: 5
+    simulated_tokens: 3
+    wait_for_recovery: false
+  register: spending
+
+- name: See that it was the requests that ran out, and that the client was told when to try again
+  ansible.builtin.assert:
+    that:
+      - spending.refusal.exhausted == 'requests'
+      - spending.refusal.retry_after or spending.refusal.reset
 """
 
 RETURN = r"""
@@ -126,7 +164,7 @@ allowed_requests:
   type: int
   sample: 4
 expected_requests:
-  description: How many calls were to pass, by the tokens they used. Empty where no answer tells its usage.
+  description: How many calls were to pass, by the limit and the tokens they used. Empty where tokens are limited and no answer tells its usage.
   returned: when something was sent
   type: dict
   contains:
@@ -139,10 +177,15 @@ expected_requests:
       type: int
       sample: 4
 tokens_spent:
-  description: How many tokens the calls that passed used.
+  description: How many tokens the calls that passed used, of those that O(counted_tokens) names.
   returned: when something was sent
   type: int
   sample: 120
+usage:
+  description: How many tokens of each kind the calls that passed used together. What no answer tells is missing.
+  returned: when something was sent
+  type: dict
+  sample: {prompt_tokens: 80, completion_tokens: 40, total_tokens: 120}
 limited_after:
   description: Seconds from the first call to the first that was refused. None where none was.
   returned: when something was sent
@@ -156,6 +199,41 @@ limit_headers:
   returned: when something was sent
   type: dict
   sample: {x-ratelimit-limit: "100, 100;w=60", x-ratelimit-remaining: "0", x-ratelimit-reset: "37"}
+refusal:
+  description: What the first refusal tells, parsed. None where no call was refused, and so is each value that it does not tell.
+  returned: when something was sent
+  type: dict
+  contains:
+    exhausted:
+      description:
+        - What ran out, C(requests) or C(tokens).
+        - A gateway tells the number of the limit and not its kind. So this is None too where O(limit) and O(request_limit) are the same number, and where
+          it is neither of them.
+      type: str
+      sample: tokens
+    limit:
+      description: The limit that ran out, the first number of C(x-ratelimit-limit).
+      type: int
+      sample: 100
+    window:
+      description: The length of its window in seconds, from the same header.
+      type: int
+      sample: 60
+    remaining:
+      description: What is left of it, C(x-ratelimit-remaining).
+      type: int
+      sample: 0
+    reset:
+      description: Seconds until its window ends, C(x-ratelimit-reset).
+      type: int
+      sample: 37
+    retry_after:
+      description: Seconds to wait, C(retry-after) where it is no date.
+      type: int
+      sample: 37
+    api_error:
+      description: The error in the body, as M(egress.ai_gateway.inference_probe) returns it.
+      type: dict
 straddled:
   description: Whether a window ended while the limit was spent, in the second round as in the first.
   returned: when something was sent
@@ -167,7 +245,7 @@ checks:
   elements: dict
   sample:
     - id: rate-limit
-      name: Token limit
+      name: Rate limit
       status: passed
       expected: 4 calls of 30 tokens pass a limit of 100 tokens in 60 s, then 429
       observed: 4 calls with 120 tokens passed, then 429
@@ -181,34 +259,52 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.egress.ai_gateway.plugins.module_utils._checks import FAILED, Check
 from ansible_collections.egress.ai_gateway.plugins.module_utils._gateway import GATEWAY_ARGUMENT_SPEC, Gateway
-from ansible_collections.egress.ai_gateway.plugins.module_utils._inference import Probe, ask
+from ansible_collections.egress.ai_gateway.plugins.module_utils._inference import OPERATIONS, Probe, ask
 from ansible_collections.egress.ai_gateway.plugins.module_utils._progress import Progress
-from ansible_collections.egress.ai_gateway.plugins.module_utils._rate_limit import Limit, Spender, judge_limit, judge_recovery, result_of
-
-RECOVERY = "-recovery"
+from ansible_collections.egress.ai_gateway.plugins.module_utils._rate_limit import (
+    COUNTED_TOKENS,
+    REFUSALS,
+    Limit,
+    Spender,
+    describe_limit,
+    judge_limit,
+    judge_recovery,
+    result_of,
+)
 
 
 def probe_of(params: dict[str, t.Any]) -> Probe:
     headers = {}
     if params["simulated_tokens"] is not None:
-        completion = params["simulated_tokens"] // 3
-        headers = {
-            "x-simulator-prompt-tokens": str(params["simulated_tokens"] - completion),
-            "x-simulator-completion-tokens": str(completion),
-        }
-    return Probe.from_params({"model": params["model"], "max_tokens": params["max_tokens"], "token": params["token"], "extra_headers": headers})
+        simulated = params["simulated_tokens"]
+        kind = "input" if params["operation"] == "embeddings" else params["counted_tokens"]
+        completion = {"all": simulated // 3, "input": 0, "output": simulated}[kind]
+        headers = {"x-simulator-prompt-tokens": str(simulated - completion), "x-simulator-completion-tokens": str(completion)}
+    passed_on = {name: params[name] for name in ("operation", "base_path", "stream", "model", "max_tokens", "token")}
+    return Probe.from_params({**passed_on, "extra_headers": headers})
 
 
-def validate(params: dict[str, t.Any]) -> None:
+def calls_known(limit: Limit, simulated_tokens: int | None) -> int | None:
+    """How many calls may pass at most, where that is known before a call was sent."""
+    if limit.tokens is None or simulated_tokens:
+        return limit.expected_calls([simulated_tokens or 0])[1]
+    return limit.requests
+
+
+def validate(params: dict[str, t.Any], limit: Limit) -> None:
     """Raise ValueError for what cannot be spent."""
-    for option, least in {"limit": 1, "window": 1, "simulated_tokens": 1, "max_tokens": 1, "max_requests": 1, "pause": 0, "recovery_timeout": 1}.items():
+    # An option that is given as null counts as given to Ansible.
+    if limit.tokens is None and limit.requests is None:
+        raise ValueError("limit: give it or request_limit, or both")
+    numbers = ("limit", "request_limit", "window", "simulated_tokens", "max_tokens", "max_requests", "recovery_timeout")
+    for option, least in {**dict.fromkeys(numbers, 1), "pause": 0}.items():
         if params[option] is not None and params[option] < least:
             raise ValueError(f"{option}: {params[option]} is too little; give at least {least}")
-    if params["simulated_tokens"]:
-        _least, most = Limit(params["limit"], params["window"]).expected_calls([params["simulated_tokens"]])
-        if most >= params["max_requests"]:
-            most_sent = f"{params['max_requests']} calls of {params['simulated_tokens']} tokens"
-            raise ValueError(f"max_requests: {most_sent} cannot spend {params['limit']}; give more of either")
+    most = calls_known(limit, params["simulated_tokens"])
+    if most is not None and most + REFUSALS > params["max_requests"]:
+        of = f" of {params['simulated_tokens']} tokens" if limit.tokens is not None and params["simulated_tokens"] else ""
+        remedy = "give more of either" if of else "give more"
+        raise ValueError(f"max_requests: {params['max_requests']} calls{of} cannot spend {limit.amount} and be refused; {remedy}")
 
 
 def main() -> t.NoReturn:
@@ -216,11 +312,16 @@ def main() -> t.NoReturn:
         argument_spec={
             **GATEWAY_ARGUMENT_SPEC,
             "id": {"type": "str", "default": "rate-limit"},
-            "name": {"type": "str", "default": "Token limit"},
+            "name": {"type": "str", "default": "Rate limit"},
             "hint": {"type": "str", "default": ""},
             "skip": {"type": "str", "default": ""},
             "model": {"type": "str", "required": True},
-            "limit": {"type": "int", "required": True},
+            "operation": {"type": "str", "choices": [name for name in OPERATIONS if name != "models"], "default": "chat_completions"},
+            "base_path": {"type": "str"},
+            "stream": {"type": "bool", "default": False},
+            "limit": {"type": "int"},
+            "counted_tokens": {"type": "str", "choices": list(COUNTED_TOKENS), "default": "all", "no_log": False},
+            "request_limit": {"type": "int"},
             "window": {"type": "int", "default": 60},
             "window_alignment": {"type": "str", "choices": ["clock", "first_request"], "default": "clock"},
             "simulated_tokens": {"type": "int", "no_log": False},
@@ -234,16 +335,16 @@ def main() -> t.NoReturn:
         supports_check_mode=True,
     )
     params = module.params
-    limit = Limit(params["limit"], params["window"], aligned=params["window_alignment"] == "clock")
+    aligned = params["window_alignment"] == "clock"
+    limit = Limit(params["limit"], params["window"], aligned, params["request_limit"], params["counted_tokens"])
     recovery_timeout = params["recovery_timeout"] or params["window"] + max(10, params["window"] // 4)
     try:
-        validate(params)
+        validate(params, limit)
         probe = probe_of(params)
         gateway = Gateway.from_params(params)
     except ValueError as error:
         module.fail_json(msg=str(error))
 
-    expected = f"calls pass until {limit.tokens} tokens are spent in {limit.window} s, then 429"
     expected_recovery = f"status 200 again within {recovery_timeout} s"
     recovery_id, recovery_name = f"{params['id']}-recovery", f"{params['name']}: recovery"
 
@@ -259,7 +360,7 @@ def main() -> t.NoReturn:
     if skip:
         leave(
             [
-                Check.skipped(params["id"], params["name"], expected, skip, params["hint"]),
+                Check.skipped(params["id"], params["name"], describe_limit(limit), skip, params["hint"]),
                 Check.skipped(recovery_id, recovery_name, expected_recovery, skip, params["hint"]),
             ],
             {},
@@ -274,7 +375,7 @@ def main() -> t.NoReturn:
         sleep=time.sleep,
         say=Progress().say,
     )
-    expected_calls = limit.expected_calls([params["simulated_tokens"]])[1] if params["simulated_tokens"] else params["max_requests"]
+    expected_calls = calls_known(limit, params["simulated_tokens"]) or params["max_requests"]
     started = time.monotonic()
     try:
         outcome = spender.run(recovery_timeout if params["wait_for_recovery"] else None, expected_calls)

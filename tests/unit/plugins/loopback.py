@@ -102,3 +102,33 @@ def stream(model: str = "gpt-4", words: tuple[str, ...] = ("Hel", "lo"), usage: 
     if usage:
         chunks.append({"model": model, "choices": [], "usage": {"total_tokens": 30}})
     return [f"data: {json.dumps(chunk)}\n\n".encode() for chunk in chunks] + ([b"data: [DONE]\n\n"] if done else [])
+
+
+def message(model: str = "claude-3-sonnet", texts: tuple[str, ...] = ("Hello", " there")) -> dict[str, t.Any]:
+    """A message of Anthropic's API, in several content blocks."""
+    return {
+        "type": "message",
+        "role": "assistant",
+        "model": model,
+        "content": [{"type": "text", "text": text} for text in texts],
+        "stop_reason": "end_turn",
+        "usage": {"input_tokens": 20, "output_tokens": 10},
+    }
+
+
+def message_events(model: str = "claude-3-sonnet", words: tuple[str, ...] = ("Hel", "lo")) -> list[dict[str, t.Any]]:
+    """The same as the documents of a stream's events."""
+    return [
+        {"type": "message_start", "message": {**message(model, ()), "usage": {"input_tokens": 20, "output_tokens": 1}}},
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+        {"type": "ping"},
+        *({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": word}} for word in words),
+        {"type": "content_block_stop", "index": 0},
+        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 10}},
+        {"type": "message_stop"},
+    ]
+
+
+def named(documents: t.Iterable[dict[str, t.Any]]) -> list[bytes]:
+    """The parts of an event stream whose events are named by the type of their data."""
+    return [f"event: {document['type']}\ndata: {json.dumps(document)}\n\n".encode() for document in documents]

@@ -49,7 +49,11 @@ def test_events() -> None:
     lines = [b": a comment\n", b"event: message\n", b"data: one\r\n", b"\r\n", b"data:two\n", b"data: lines\n", b"\n", b"\n", b"data: cut off\n"]
     ticks = itertools.count(1)
     events = list(events_of(lines, lambda: next(ticks)))
-    assert [(event.data, event.seconds) for event in events] == [("one", 1), ("two\nlines", 2)]
+    assert [(event.data, event.seconds, event.name) for event in events] == [("one", 1, "message"), ("two\nlines", 2, "")]
+
+
+def test_a_name_without_data_is_no_event() -> None:
+    assert [event.name for event in events_of([b"event: a\n", b"\n", b"data: one\n", b"\n"], lambda: 0.0)] == [""]
 
 
 def test_request_and_answer(loopback: Loopback) -> None:
@@ -92,7 +96,7 @@ def test_redirects_are_not_followed(loopback: Loopback) -> None:
 
 def test_a_cut_stream_is_an_error(loopback: Loopback) -> None:
     loopback.answer = lambda request: Reply(200, parts=stream(done=False), cut=True)
-    with pytest.raises(GatewayError, match="closed the connection before a whole answer came"):
+    with pytest.raises(GatewayError, match="closed the connection before a whole answer came, only 3 events of a stream"):
         Gateway(loopback.url).send("POST", "/v1/chat/completions", body={})
 
 

@@ -10,10 +10,11 @@ import typing as t
 import pytest
 from ansible_collections.egress.ai_gateway.plugins.module_utils._checks import Check, Finding, failures, shortened
 from ansible_collections.egress.ai_gateway.plugins.module_utils._gateway import Answer, Event
-from ansible_collections.egress.ai_gateway.plugins.module_utils._inference import OPERATIONS, Observation, Probe, describe, judge, observe
-from loopback import completion
+from ansible_collections.egress.ai_gateway.plugins.module_utils._inference import OPERATIONS, ApiError, Observation, Probe, describe, judge, observe
+from loopback import completion, message, message_events
 
 CHAT = OPERATIONS["chat_completions"]
+MESSAGES = OPERATIONS["messages"]
 TOKEN = "a-caller's-token"
 KEY = "sk-a-key"
 
@@ -29,6 +30,11 @@ def answer(body: t.Any = None, status: int = 200, headers: dict[str, str] | None
 def streamed(*documents: t.Any, done: bool = True) -> Answer:
     data = [document if isinstance(document, str) else json.dumps(document) for document in documents] + (["[DONE]"] if done else [])
     return Answer(200, {"content-type": "text/event-stream; charset=utf-8"}, b"", 1.0, tuple(Event(text, 0.1 * index) for index, text in enumerate(data, 1)))
+
+
+def streamed_messages(*documents: dict[str, t.Any], named: bool = True) -> Answer:
+    events = tuple(Event(json.dumps(document), 0.1 * index, document["type"] if named else "") for index, document in enumerate(documents, 1))
+    return Answer(200, {"content-type": "text/event-stream"}, b"", 1.0, events)
 
 
 def delta(text: str, **more: t.Any) -> dict[str, t.Any]:
@@ -58,6 +64,52 @@ def test_request(params: dict[str, t.Any], body: dict[str, t.Any]) -> None:
     assert made.path == made.operation.path
 
 
+@pytest.mark.parametrize(
+    ("params", "body"),
+    [
+        ({"operation": "embeddings", "prompt": "Hi", "max_tokens": 5}, {"input": "Hi"}),
+        ({"operation": "messages"}, {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1024}),
+        ({"operation": "messages", "max_tokens": 5, "stream": True}, {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 5, "stream": True}),
+    ],
+)
+def test_request_of_other_operations(params: dict[str, t.Any], body: dict[str, t.Any]) -> None:
+    assert Probe.from_params({"model": "m", **params}).body == {"model": "m", **body}
+
+
+@pytest.mark.parametrize(
+    ("params", "path"),
+    [
+        ({"base_path": "/external/openai"}, "/external/openai/v1/chat/completions"),
+        ({"base_path": "/external/openai/", "operation": "embeddings"}, "/external/openai/v1/embeddings"),
+        ({"base_path": "/anthropic", "operation": "messages"}, "/anthropic/v1/messages"),
+        ({"base_path": "/v1", "path": "/chat"}, "/v1/chat"),
+        ({"base_path": ""}, "/v1/chat/completions"),
+    ],
+)
+def test_base_path(params: dict[str, t.Any], path: str) -> None:
+    assert Probe.from_params({"model": "m", **params}).path == path
+
+
+def test_headers_of_messages() -> None:
+    assert Probe.from_params({"model": "m", "operation": "messages", "token": TOKEN}).headers == {"anthropic-version": "2023-06-01"}
+    made = Probe.from_params({"model": "m", "operation": "messages", "extra_headers": {"anthropic-version": "2024-01-01"}})
+    assert made.headers == {"anthropic-version": "2024-01-01"}
+
+
+@pytest.mark.parametrize(
+    ("params", "bearer", "headers"),
+    [
+        ({"token": TOKEN}, TOKEN, {}),
+        ({"token": TOKEN, "token_header": "authorization"}, TOKEN, {}),
+        ({"token": TOKEN, "token_header": "x-api-key"}, "", {"x-api-key": TOKEN}),
+        ({"token": "", "token_header": "x-api-key"}, "", {}),
+    ],
+)
+def test_the_header_of_the_token(params: dict[str, t.Any], bearer: str, headers: dict[str, str]) -> None:
+    made = Probe.from_params({"model": "m", **params})
+    assert (made.bearer_token, made.headers) == (bearer, headers)
+
+
 def test_request_for_models() -> None:
     made = Probe.from_params({"operation": "models", "path": "/openai/v1/models", "echo": True, "extra_headers": {"x-a": 1}})
     assert (made.operation.method, made.path, made.body) == ("GET", "/openai/v1/models", None)
@@ -69,7 +121,10 @@ def test_request_for_models() -> None:
     [
         ({}, "model: name the model"),
         ({"model": "gpt-4", "path": "v1"}, "path: 'v1' does not begin with a slash"),
+        ({"model": "gpt-4", "base_path": "x"}, "base_path: 'x' does not begin with a slash; write one such as /external/openai"),
+        ({"model": "gpt-4", "base_path": "/external/openai/v1/"}, "base_path: '/external/openai/v1/' ends in /v1"),
         ({"operation": "models", "stream": True}, "stream: the list of models cannot be streamed"),
+        ({"operation": "embeddings", "model": "m", "stream": True}, "stream: an embedding cannot be streamed"),
         ({"model": "gpt-4", "max_tokens": -1}, "max_tokens: -1 is negative"),
         ({"model": "gpt-4", "expect": {"matches": "("}}, r"expect.matches: '\(' is not a regular expression"),
         ({"model": "gpt-4", "expect": {"headers": {"x-a": "["}}}, r"expect.headers.x-a: '\[' is not a regular expression"),
@@ -118,6 +173,120 @@ def test_observed_stream() -> None:
 
 def test_usage_before_the_last_chunk_is_not_seen() -> None:
     assert observe(CHAT, streamed(delta("Hi", usage={"total_tokens": 3}), delta("."))).usage == {}
+
+
+def test_observed_embedding() -> None:
+    body = {"object": "list", "model": "m", "data": [{"embedding": [0.1, 0.2]}], "usage": {"prompt_tokens": 3, "total_tokens": 3}}
+    seen = observe(OPERATIONS["embeddings"], answer(body))
+    assert (seen.text, seen.model, seen.usage) == ("", "m", {"prompt_tokens": 3, "total_tokens": 3})
+
+
+def test_observed_message() -> None:
+    body = message()
+    body["content"].insert(0, {"type": "thinking", "thinking": "Hm"})
+    seen = observe(MESSAGES, answer(body))
+    assert (seen.text, seen.model) == ("Hello there", "claude-3-sonnet")
+    assert seen.usage == {"prompt_tokens": 20, "completion_tokens": 10, "total_tokens": 30}
+
+
+def test_tokens_of_a_cache_are_of_the_prompt() -> None:
+    usage = {"input_tokens": 1, "cache_creation_input_tokens": 20, "cache_read_input_tokens": 300, "output_tokens": 4, "service_tier": "standard"}
+    assert observe(MESSAGES, answer({**message(), "usage": usage})).usage == {"prompt_tokens": 321, "completion_tokens": 4, "total_tokens": 325}
+
+
+def test_usage_of_the_other_dialect_is_none() -> None:
+    assert observe(MESSAGES, answer(completion())).usage == {}
+    assert "total_tokens" not in observe(CHAT, answer(message())).usage
+
+
+@pytest.mark.parametrize("body", [None, [], {"content": "x"}, {"content": ["x", {"type": "text"}]}, {"message": "x", "usage": "x"}, {"delta": "x"}])
+def test_odd_messages_are_observed(body: t.Any) -> None:
+    seen = observe(MESSAGES, answer(body))
+    assert (seen.text, seen.model, dict(seen.usage)) == ("", "", {})
+
+
+def test_observed_stream_of_a_message() -> None:
+    seen = observe(MESSAGES, streamed_messages(*message_events()))
+    assert (seen.text, seen.model, seen.done, seen.time_to_first_token) == ("Hello", "claude-3-sonnet", True, 0.4)
+    assert seen.usage == {"prompt_tokens": 20, "completion_tokens": 10, "total_tokens": 30}
+    # Without the ping and message_stop.
+    assert seen.chunks == 6
+
+
+def test_a_stream_may_tell_the_tokens_of_the_prompt_at_its_end() -> None:
+    start, *middle, last, stop = message_events()
+    start["message"]["usage"]["input_tokens"] = 0
+    last["usage"]["input_tokens"] = 7
+    assert observe(MESSAGES, streamed_messages(start, *middle, last, stop)).usage["total_tokens"] == 17
+
+
+def test_usage_that_a_stream_does_not_tell_at_its_end_is_not_seen() -> None:
+    events = message_events()
+    del events[-2]["usage"]
+    assert observe(MESSAGES, streamed_messages(*events)).usage == {}
+
+
+def test_events_that_clients_overlook_say_nothing() -> None:
+    seen = observe(MESSAGES, streamed_messages(*message_events(), named=False))
+    assert (seen.text, seen.model, dict(seen.usage), seen.done) == ("", "", {}, False)
+
+
+OPENAI_ERROR = {"error": {"message": "No key", "type": "authentication_error", "param": None, "code": "missing_api_key"}}
+ANTHROPIC_ERROR = {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}, "request_id": "req_1"}
+GATEWAY_ERROR = {"type": "error", "error": {"type": "BadRequest", "code": "400", "message": "malformed"}}
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (OPENAI_ERROR, ApiError(("openai",), "authentication_error", "missing_api_key", "No key")),
+        ({"error": {"message": "Not found", "type": "NotFoundError", "code": 404}}, ApiError(("openai",), "NotFoundError", "404", "Not found")),
+        (ANTHROPIC_ERROR, ApiError(("anthropic",), "overloaded_error", None, "Overloaded")),
+        (GATEWAY_ERROR, ApiError(("openai", "anthropic"), "BadRequest", "400", "malformed")),
+        ({"type": "error", "error": {"type": "api_error"}}, ApiError((), "api_error", None, "")),
+        ({"error": {}}, ApiError((), "", None, "")),
+        ({"error": "Forbidden"}, ApiError((), "", None, "Forbidden")),
+        ({"error": None}, None),
+        (completion(), None),
+        ("no JSON object", None),
+    ],
+)
+def test_errors_of_apis(body: t.Any, expected: ApiError | None) -> None:
+    for operation in (CHAT, MESSAGES):
+        assert observe(operation, answer(body, 400)).api_error == expected
+
+
+def test_the_error_as_returned() -> None:
+    assert observe(CHAT, answer(OPENAI_ERROR, 401)).as_dict()["api_error"] == {
+        "dialects": ("openai",), "type": "authentication_error", "code": "missing_api_key", "message": "No key",
+    }  # fmt: skip
+    assert observe(CHAT, answer(completion())).as_dict()["api_error"] is None
+
+
+@pytest.mark.parametrize(
+    ("operation", "seen", "observed"),
+    [
+        ("chat_completions", answer(OPENAI_ERROR), []),
+        ("completions", answer(OPENAI_ERROR), []),
+        ("messages", answer(ANTHROPIC_ERROR), []),
+        ("chat_completions", answer(GATEWAY_ERROR), []),
+        ("messages", answer(GATEWAY_ERROR), []),
+        ("messages", answer(OPENAI_ERROR), ["an error of dialect openai (authentication_error: No key)"]),
+        ("chat_completions", answer(ANTHROPIC_ERROR), ["an error of dialect anthropic (overloaded_error: Overloaded)"]),
+        ("chat_completions", answer({"error": "Forbidden"}), ["an error of dialect unknown (Forbidden)"]),
+        ("chat_completions", Answer(200, {}, b"no healthy upstream", 0.1), ["no error but no healthy upstream"]),
+        ("messages", Answer(200, {}, b"", 0.1), ["no error but an empty body"]),
+    ],
+)
+def test_expected_errors(operation: str, seen: Answer, observed: list[str]) -> None:
+    # A stream that is refused at once is answered by a body too.
+    for stream in (False, True):
+        assert [failure["observed"] for failure in outcome({"api_error": True}, seen, operation=operation, stream=stream)] == observed
+
+
+def test_what_is_expected_of_an_error_in_words() -> None:
+    made = Probe.from_params({"model": "m", "operation": "messages", "stream": True, "expect": {"status": [429], "api_error": True}})
+    assert describe(made) == "status 429; an error of dialect anthropic"
 
 
 MET: list[tuple[dict[str, t.Any], Answer]] = [
@@ -182,6 +351,51 @@ def test_expectations_that_are_not_met(expect: dict[str, t.Any], seen: Answer, o
 )
 def test_expectations_of_a_stream(seen: Answer, observed: list[str]) -> None:
     assert [failure["observed"] for failure in outcome({"usage": True}, seen, stream=True)] == observed
+
+
+def test_a_query_that_the_body_does_not_suit_is_not_met() -> None:
+    (failure,) = outcome({"query": {"length(data)": 1}}, answer({}))
+    assert failure["observed"].startswith("length(data): In function length(), invalid type for value: None")
+
+
+ERROR_EVENT = {"error": {"message": "Overloaded", "type": "server_error", "code": None}}
+
+
+@pytest.mark.parametrize(
+    ("operation", "seen", "observed"),
+    [
+        ("chat_completions", streamed(delta("Hi"), ERROR_EVENT, done=False), ["a stream of 2 chunks with an error (Overloaded) without [DONE]"]),
+        ("chat_completions", streamed(delta("Hi"), ERROR_EVENT), ["a stream of 2 chunks with an error (Overloaded)"]),
+        ("messages", streamed_messages(*message_events()), []),
+        ("messages", streamed_messages(*message_events()[:3]), ["a stream of 2 chunks without message_stop"]),
+        ("messages", streamed_messages(*message_events()[:-1]), ["a stream of 6 chunks without message_stop"]),
+        ("messages", streamed_messages(*message_events()[:4], ANTHROPIC_ERROR), ["a stream of 4 chunks with an error (Overloaded) without message_stop"]),
+        ("messages", streamed_messages(*message_events(), named=False), ["a stream of 8 chunks without message_stop"]),
+        ("messages", streamed(delta("Hi")), ["a stream of 2 chunks without message_stop"]),
+        ("chat_completions", streamed_messages(*message_events()), ["a stream of 7 chunks without [DONE]"]),
+    ],
+)
+def test_how_a_stream_ends(operation: str, seen: Answer, observed: list[str]) -> None:
+    assert [failure["observed"] for failure in outcome({}, seen, operation=operation, stream=True)] == observed
+
+
+@pytest.mark.parametrize(
+    ("operation", "seen", "observed"),
+    [
+        ("chat_completions", streamed(delta("Hi"), ERROR_EVENT, done=False), []),
+        ("messages", streamed_messages(*message_events()[:4], ANTHROPIC_ERROR), []),
+        ("messages", streamed(delta("Hi"), ERROR_EVENT), ["an error of dialect openai (server_error: Overloaded)"]),
+        ("chat_completions", streamed(delta("Hi")), ['no error but {"model": "gpt-4", "choices": [{"delta": {"content": "Hi"}}]} [DONE]']),
+    ],
+)
+def test_expected_errors_in_a_stream(operation: str, seen: Answer, observed: list[str]) -> None:
+    assert [failure["observed"] for failure in outcome({"api_error": True}, seen, operation=operation, stream=True)] == observed
+
+
+@pytest.mark.parametrize(("events", "observed"), [(message_events(), []), (message_events()[:-2], ["a stream of 5 chunks without message_stop", "no usage"])])
+def test_usage_of_a_streamed_message(events: list[dict[str, t.Any]], observed: list[str]) -> None:
+    failed = outcome({"usage": True}, streamed_messages(*events), operation="messages", stream=True)
+    assert [failure["observed"] for failure in failed] == observed
 
 
 def echoed(headers: dict[str, t.Any]) -> Answer:

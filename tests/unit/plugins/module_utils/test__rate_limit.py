@@ -3,9 +3,20 @@
 
 from __future__ import annotations
 
+import typing as t
+
 import pytest
-from ansible_collections.egress.ai_gateway.plugins.module_utils._inference import Observation
-from ansible_collections.egress.ai_gateway.plugins.module_utils._rate_limit import Limit, Outcome, Spender, judge_limit, judge_recovery, result_of
+from ansible_collections.egress.ai_gateway.plugins.module_utils._inference import ApiError, Observation
+from ansible_collections.egress.ai_gateway.plugins.module_utils._rate_limit import (
+    Limit,
+    Outcome,
+    Refusal,
+    Spender,
+    describe_limit,
+    judge_limit,
+    judge_recovery,
+    result_of,
+)
 
 
 class Clock:
@@ -225,3 +236,157 @@ def test_progress_says_what_it_waits_for() -> None:
     assert len(waits) == 6
 
 
+@pytest.mark.parametrize(
+    ("limit", "usages", "expected"),
+    [
+        (Limit(None, 60, requests=5), [], (5, 5)),
+        (Limit(None, 60, requests=5), [0, 0], (5, 5)),
+        (Limit(100, 60, requests=5), [30], (4, 4)),
+        (Limit(100, 60, requests=3), [30], (3, 3)),
+        # The fifth call reaches the limit of tokens exactly, and the sixth is one request too many or not.
+        (Limit(100, 60, requests=5), [20], (5, 5)),
+        (Limit(100, 60, requests=6), [20], (5, 6)),
+    ],
+)
+def test_expected_calls_of_request_limits(limit: Limit, usages: list[int], expected: tuple[int, int]) -> None:
+    assert limit.expected_calls(usages) == expected
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected", "spent"),
+    [
+        (Limit(100, 60), "calls pass until 100 tokens are spent in 60 s, then 429", "30 of 100 tokens spent"),
+        (Limit(100, 60, counted="output"), "calls pass until 100 output tokens are spent in 60 s, then 429", "30 of 100 output tokens spent"),
+        (Limit(None, 60, requests=5), "calls pass until 5 requests are spent in 60 s, then 429", "2 of 5 requests spent"),
+        (Limit(9, 60, requests=5), "calls pass until 5 requests or 9 tokens are spent in 60 s, then 429", "2 of 5 requests and 30 of 9 tokens spent"),
+    ],
+)
+def test_limits_in_words(limit: Limit, expected: str, spent: str) -> None:
+    assert (describe_limit(limit), limit.spent(2, 30)) == (expected, spent)
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({}, Refusal()),
+        (
+            {"x-ratelimit-limit": "100, 100;w=60", "x-ratelimit-remaining": "0", "x-ratelimit-reset": "37"},
+            Refusal(limit=100, window=60, remaining=0, reset=37),
+        ),
+        ({"x-ratelimit-limit": "5, 100;w=3600, 5;w=60", "retry-after": "12"}, Refusal(limit=5, window=60, retry_after=12)),
+        ({"x-ratelimit-limit": '5, 5;name="a user";w=60;burst=1'}, Refusal(limit=5, window=60)),
+        ({"x-ratelimit-limit": '5, 5;w=60;name="a user"'}, Refusal(limit=5, window=60)),
+        ({"x-ratelimit-limit": "5"}, Refusal(limit=5)),
+        ({"x-ratelimit-limit": "many", "x-ratelimit-reset": "1.5s", "retry-after": "Fri, 31 Dec 1999 23:59:59 GMT"}, Refusal()),
+    ],
+)
+def test_what_a_refusal_tells(headers: dict[str, str], expected: Refusal) -> None:
+    assert Refusal.of(headers) == expected
+
+
+@pytest.mark.parametrize(
+    ("told", "limit", "exhausted", "is_of"),
+    [
+        (Refusal(limit=5, window=60), Limit(100, 60, requests=5), "requests", True),
+        (Refusal(limit=100, window=60), Limit(100, 60, requests=5), "tokens", True),
+        (Refusal(limit=5), Limit(None, 60, requests=5), "requests", True),
+        (Refusal(limit=100, window=60), Limit(100, 60), "tokens", True),
+        (Refusal(limit=5, window=60), Limit(5, 60, requests=5), None, True),
+        (Refusal(), Limit(100, 60, requests=5), None, True),
+        (Refusal(limit=7, window=60), Limit(100, 60, requests=5), None, False),
+        (Refusal(limit=5, window=3600), Limit(100, 60, requests=5), None, False),
+    ],
+)
+def test_what_ran_out(told: Refusal, limit: Limit, exhausted: str | None, is_of: bool) -> None:
+    assert (told.exhausted(limit), told.is_of(limit)) == (exhausted, is_of)
+
+
+class Counter:
+    """A gateway that lets so many calls pass and tells of its refusals what it is told to."""
+
+    def __init__(self, passes: int, usage: dict[str, int], headers: dict[str, str] | None = None, error: ApiError | None = None) -> None:
+        self.passes, self.usage, self.headers, self.error = passes, usage, headers or {}, error
+        self.calls = 0
+
+    def ask(self) -> Observation:
+        self.calls += 1
+        if self.calls > self.passes:
+            return Observation(status=429, headers=self.headers, api_error=self.error)
+        return Observation(status=200, usage=self.usage)
+
+
+def count(limit: Limit, counter: Counter) -> tuple[list[t.Any], dict[str, t.Any]]:
+    clock = Clock(1200)
+    spender = Spender(limit, counter.ask, max_requests=30, pause=0.1, now=clock.now, sleep=clock.sleep, say=lambda message: None)
+    outcome = spender.run(None, 5)
+    return [(finding.met, finding.expected, finding.observed) for finding in judge_limit(limit, outcome)], result_of(limit, outcome)
+
+
+USAGE = {"prompt_tokens": 20, "completion_tokens": 10, "total_tokens": 30}
+
+
+def test_a_request_limit() -> None:
+    headers = {"x-ratelimit-limit": "5, 5;w=60, 1000;w=60", "x-ratelimit-remaining": "0", "x-ratelimit-reset": "37", "retry-after": "38"}
+    error = ApiError(("openai",), "rate_limit_error", None, "5 requests a minute are allowed")
+    findings, result = count(Limit(None, 60, requests=5), Counter(5, USAGE, headers, error))
+    assert findings == [(True, "5 calls pass a limit of 5 requests in 60 s, then 429", "5 calls passed, then 429")]
+    assert (result["allowed_requests"], result["expected_requests"]) == (5, {"minimum": 5, "maximum": 5})
+    assert result["usage"] == {"prompt_tokens": 100, "completion_tokens": 50, "total_tokens": 150}
+    assert result["limit_headers"] == headers
+    assert result["refusal"] == {
+        "exhausted": "requests", "limit": 5, "window": 60, "remaining": 0, "reset": 37, "retry_after": 38,
+        "api_error": {"dialects": ("openai",), "type": "rate_limit_error", "code": None, "message": "5 requests a minute are allowed"},
+    }  # fmt: skip
+
+
+def test_a_request_limit_needs_no_usage() -> None:
+    findings, result = count(Limit(None, 60, requests=2), Counter(2, {}))
+    assert [met for met, _expected, _observed in findings] == [True]
+    assert (result["usage"], result["tokens_spent"], result["refusal"]["exhausted"]) == ({}, 0, None)
+
+
+@pytest.mark.parametrize("passes", [0, 4, 6])
+def test_another_number_of_requests_than_expected(passes: int) -> None:
+    findings, _result = count(Limit(None, 60, requests=5), Counter(passes, USAGE))
+    assert findings == [(False, "5 calls pass a limit of 5 requests in 60 s, then 429", f"{passes} calls passed, then 429")]
+
+
+def test_the_limit_that_is_spent_first() -> None:
+    limit = Limit(1000, 60, requests=5)
+    findings, _result = count(limit, Counter(5, USAGE))
+    assert findings == [(True, "5 calls of 30 tokens pass a limit of 5 requests or 1000 tokens in 60 s, then 429", "5 calls with 150 tokens passed, then 429")]
+
+
+def test_a_refusal_of_another_limit() -> None:
+    findings, result = count(Limit(None, 60, requests=5), Counter(5, USAGE, {"x-ratelimit-limit": "150, 5;w=60, 150;w=3600"}))
+    assert [(met, observed) for met, _expected, observed in findings] == [(False, "5 calls passed, then 429 of another limit, 150 in 3600 s")]
+    assert (result["refusal"]["exhausted"], result["refusal"]["limit"]) == (None, 150)
+
+
+@pytest.mark.parametrize(("counted", "passes", "tokens"), [("input", 3, 60), ("output", 6, 60), ("all", 2, 60)])
+def test_limits_of_input_and_output(counted: str, passes: int, tokens: int) -> None:
+    limit = Limit(55, 60, counted=counted)
+    findings, result = count(limit, Counter(passes, USAGE))
+    assert [met for met, _expected, _observed in findings] == [True]
+    assert result["tokens_spent"] == tokens
+    assert result["usage"]["total_tokens"] == passes * 30
+
+
+def test_nothing_is_refused() -> None:
+    _findings, result = count(Limit(None, 60, requests=5), Counter(99, USAGE))
+    assert result["refusal"] is None
+
+
+def test_recovery_follows_retry_after() -> None:
+    clock = Clock(1200)
+    limit = Limit(None, 60, requests=1)
+    counter = Counter(1, USAGE, {"retry-after": "7", "x-ratelimit-reset": "50"})
+
+    def ask() -> Observation:
+        if clock.time > 1205:
+            counter.calls = 0
+        return counter.ask()
+
+    outcome = Spender(limit, ask, max_requests=9, pause=0.1, now=clock.now, sleep=clock.sleep, say=lambda message: None).run(75, 3)
+    assert outcome.recovered_after is not None
+    assert 6.9 < outcome.recovered_after < 7.1

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import itertools
 import json
+import threading
 import time
 import typing as t
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
-from loopback import Loopback, Reply, Request, completion, stream
+from loopback import Loopback, Reply, Request, completion, message, message_events, named, stream
 
 TOKEN = "a-token-that-must-not-show"
 KEY = "sk-a-key-that-must-not-show"
@@ -73,6 +75,85 @@ def test_many_probes(loopback: Loopback, run_module: RunModule) -> None:
     assert [probe["id"] for probe in result["probes"]] == ["stream", "no-token", "unknown", "models", "wrong"]
     assert result["probes"][0]["text"] == "Hello"
     assert len(loopback.requests) == 5
+
+
+def providers(request: Request) -> Reply:
+    """Plays a gateway with a path for each provider, whose answers are of the API that the path is of."""
+    api_key = request.headers.get("x-api-key", "")
+    if TOKEN not in (api_key, request.headers.get("authorization", "").removeprefix("Bearer ")):
+        error = {"type": "authentication_error", "message": "No valid token"}
+        return Reply(401, {"type": "error", "error": error} if request.path.endswith("/messages") else {"error": {**error, "code": None}})
+    if request.path == "/external/anthropic/v1/messages":
+        if request.headers.get("anthropic-version") != "2023-06-01" or "max_tokens" not in request.body:
+            return Reply(400, {"type": "error", "error": {"type": "invalid_request_error", "message": "max_tokens or anthropic-version is missing"}})
+        return Reply(200, parts=named(message_events())) if request.body.get("stream") else Reply(200, message())
+    if request.path == "/external/openai/v1/embeddings":
+        return Reply(200, {"model": "m", "data": [{"embedding": [0.5] * len(request.body["input"])}], "usage": {"prompt_tokens": 1, "total_tokens": 1}})
+    return Reply(404, {"error": {"type": "not_found_error", "message": "No such path", "code": None}})
+
+
+def test_operations_of_either_api(loopback: Loopback, run_module: RunModule) -> None:
+    loopback.answer = providers
+    anthropic = {"operation": "messages", "base_path": "/external/anthropic"}
+    probes = [
+        {**anthropic, "id": "message", "expect": {"usage": True, "model": ["claude-3-sonnet"]}},
+        {**anthropic, "id": "api-key", "token_header": "x-api-key", "stream": True, "expect": {"usage": True}},
+        {**anthropic, "id": "no-token", "token": "", "expect": {"status": [401], "api_error": True, "query": {"error.type": "authentication_error"}}},
+        {"id": "embedding", "operation": "embeddings", "expect": {"query": {"length(data[0].embedding)": 5}, "usage": True}},
+        {"id": "unknown", "operation": "completions", "expect": {"status": [404], "api_error": True}},
+        {"id": "wrong-dialect", "operation": "embeddings", "path": "/v1/messages", "token": "", "expect": {"status": [401], "api_error": True}},
+    ]
+    arguments = {"url": loopback.url, "token": TOKEN, "model": "m", "base_path": "/external/openai", "probes": probes, "fail_on_mismatch": False}
+    result = run_module("inference_probe", arguments)
+    assert {check["id"]: (check["status"], check["observed"]) for check in result["checks"] if check["status"] != "passed"} == {
+        "wrong-dialect": ("failed", "an error of dialect anthropic (authentication_error: No valid token)")
+    }
+    answers = {probe["id"]: probe for probe in result["probes"]}
+    usage = {"prompt_tokens": 20, "completion_tokens": 10, "total_tokens": 30}
+    assert (answers["message"]["text"], answers["message"]["usage"]) == ("Hello there", usage)
+    assert (answers["api-key"]["text"], answers["api-key"]["usage"], answers["api-key"]["api_error"]) == ("Hello", usage, None)
+    assert answers["no-token"]["api_error"] == {"dialects": ["anthropic"], "type": "authentication_error", "code": None, "message": "No valid token"}
+    assert all(("authorization" in request.headers) != ("x-api-key" in request.headers) for request in loopback.requests if TOKEN in str(request.headers))
+    assert TOKEN not in json.dumps(result)
+
+
+@pytest.mark.parametrize(
+    ("cut", "message"),
+    [(True, "closed the connection before a whole answer came, only 4 events of a stream"), (False, "a stream of 3 chunks without message_stop")],
+)
+def test_a_stream_that_breaks_off_fails(loopback: Loopback, run_module: RunModule, cut: bool, message: str) -> None:
+    loopback.answer = lambda request: Reply(200, parts=named(message_events()[:4]), cut=cut)
+    result = run_module("inference_probe", {"url": loopback.url, "operation": "messages", "model": "m", "stream": True})
+    assert result["failed"]
+    assert message in result["msg"]
+
+
+def test_many_probes_keep_their_order_and_number(loopback: Loopback, run_module: RunModule, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    lock = threading.Lock()
+    under_way: list[int] = [0]
+    most: list[int] = [0]
+
+    def counted(request: Request) -> Reply:
+        with lock:
+            under_way[0] += 1
+            most[0] = max(most[0], under_way[0])
+        # Later ones are answered sooner.
+        time.sleep(0.03 if int(request.body["model"]) % 2 else 0.06)
+        with lock:
+            under_way[0] -= 1
+        return Reply(200, completion(model=request.body["model"]))
+
+    loopback.answer = counted
+    progress = tmp_path / "progress"
+    monkeypatch.setenv("EGRESS_AI_GATEWAY_PROGRESS_FILE", str(progress))
+    probes = [{"id": str(number), "model": str(number), "expect": {"model": [str(number)]}} for number in range(100)]
+    result = run_module("inference_probe", {"url": loopback.url, "probes": probes, "parallel": 12})
+    assert [check["id"] for check in result["checks"]] == [probe["id"] for probe in probes]
+    assert [probe["model"] for probe in result["probes"]] == [probe["id"] for probe in probes]
+    assert 4 <= most[0] <= 12
+    lines = progress.read_text().splitlines()
+    assert len(lines) == 100
+    assert lines[-1].startswith("100 of 100 requests: passed ")
 
 
 def test_probes_are_sent_at_the_same_time(loopback: Loopback, run_module: RunModule) -> None:

@@ -9,7 +9,7 @@ import typing as t
 from collections.abc import Callable
 
 import pytest
-from loopback import Loopback, Reply, Request, completion
+from loopback import Loopback, Reply, Request, completion, message, message_events, named
 
 TOKEN = "a-token-that-must-not-show"
 WINDOW = 4
@@ -59,6 +59,44 @@ def test_no_limit_fails_within_the_requests_allowed(loopback: Loopback, run_modu
     assert len(loopback.requests) == 6
 
 
+def test_a_request_limit_of_messages(loopback: Loopback, run_module: RunModule) -> None:
+    def answer(request: Request) -> Reply:
+        if len(loopback.requests) > 3:
+            error = {"type": "error", "error": {"type": "rate_limit_error", "message": "3 requests are allowed"}}
+            return Reply(429, error, {"X-RateLimit-Limit": "3, 3;w=60", "X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "9", "Retry-After": "9"})
+        return Reply(200, parts=named(message_events())) if request.body.get("stream") else Reply(200, message())
+
+    loopback.answer = answer
+    options = {"operation": "messages", "base_path": "/external/anthropic", "stream": True, "limit": 10**6, "request_limit": 3, "window": 60}
+    # Neither the clock nor a window's end matter here.
+    options.update(window_alignment="first_request", wait_for_recovery=False, simulated_tokens=None)
+    result = run_module("rate_limit_probe", arguments(loopback, **options))
+    assert result["statuses"] == [200, 200, 200, 429, 429]
+    assert result["usage"] == {"prompt_tokens": 60, "completion_tokens": 30, "total_tokens": 90}
+    assert (result["refusal"]["exhausted"], result["refusal"]["retry_after"]) == ("requests", 9)
+    assert result["refusal"]["api_error"]["dialects"] == ["anthropic"]
+    assert (result["checks"][0]["name"], result["checks"][0]["status"]) == ("Rate limit", "passed")
+    request = loopback.requests[0]
+    assert (request.path, request.body["stream"], request.body["max_tokens"]) == ("/external/anthropic/v1/messages", True, 20)
+    assert TOKEN not in json.dumps(result)
+
+
+@pytest.mark.parametrize(
+    ("options", "tokens"),
+    [
+        ({}, ("20", "10")),
+        ({"counted_tokens": "input"}, ("30", "0")),
+        ({"counted_tokens": "output"}, ("0", "30")),
+        ({"operation": "embeddings"}, ("30", "0")),
+    ],
+)
+def test_what_a_simulator_is_told_to_report(loopback: Loopback, run_module: RunModule, options: dict[str, t.Any], tokens: tuple[str, str]) -> None:
+    loopback.answer = lambda request: Reply(503, b"")
+    run_module("rate_limit_probe", arguments(loopback, **options, window_alignment="first_request"))
+    headers = loopback.requests[0].headers
+    assert (headers["x-simulator-prompt-tokens"], headers["x-simulator-completion-tokens"]) == tokens
+
+
 def test_without_recovery(loopback: Loopback, run_module: RunModule) -> None:
     loopback.answer = limited(50)
     result = run_module("rate_limit_probe", arguments(loopback, wait_for_recovery=False, fail_on_mismatch=False))
@@ -79,7 +117,10 @@ def test_skipped(loopback: Loopback, run_module: RunModule, check_mode: bool, sk
     ("options", "message"),
     [
         ({"limit": 0}, "limit: 0 is too little; give at least 1"),
-        ({"simulated_tokens": 1}, "max_requests: 30 calls of 1 tokens cannot spend 100"),
+        ({"simulated_tokens": 1}, "max_requests: 30 calls of 1 tokens cannot spend 100 tokens and be refused; give more of either"),
+        ({"limit": None}, "limit: give it or request_limit, or both"),
+        ({"request_limit": 0}, "request_limit: 0 is too little; give at least 1"),
+        ({"limit": None, "request_limit": 29}, "max_requests: 30 calls cannot spend 29 requests and be refused; give more"),
         ({"url": "x"}, "url: 'x' is not an absolute URL"),
         ({"model": ""}, "model: name the model"),
     ],
