@@ -380,7 +380,8 @@ class _Guard:
     def check(self, entry: Entry, hostname: str) -> None:
         problem = danger(hostname, self.namespaces, [found for found in self.networks if found is not None], self.allowed) if hostname else ""
         if problem:
-            entry.fault("hostname", f"{quote(hostname)} {problem}", f"write the provider's public name, or add it to {PREFIX}allowed_endpoints if that is meant")
+            remedy = f"write the provider's public name, or add this one to {PREFIX}allowed_endpoints if it is meant"
+            entry.fault("hostname", f"{quote(hostname)} {problem}", remedy)
 
 
 def _network(root: Entry, path: str, text: str) -> Network | None:

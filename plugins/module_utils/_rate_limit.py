@@ -14,7 +14,7 @@ import math
 import re
 import typing as t
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from ansible_collections.egress.ai_gateway.plugins.module_utils._checks import Finding
 from ansible_collections.egress.ai_gateway.plugins.module_utils._inference import Observation
@@ -152,11 +152,15 @@ class Call:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The calls of the last round; ``straddled`` where a window ended during it. ``last`` is the last call that waited for recovery, if any did."""
+    """The calls of the last round, and those that asked elsewhere once the limit was reached; ``straddled`` where a window ended during them.
+
+    ``last`` is the last call that waited for recovery, if any did.
+    """
 
     calls: tuple[Call, ...] = ()
     straddled: bool = False
     last: Call | None = None
+    elsewhere: tuple[Call, ...] = ()
 
     @property
     def passed(self) -> list[Call]:
@@ -205,7 +209,8 @@ class Outcome:
 class Spender:
     """Spends a limit with calls one after another, and waits for its window to end.
 
-    ``ask`` sends one call; ``now`` tells the time in seconds since the epoch, ``sleep`` waits, ``say`` shows progress.
+    ``ask`` sends one call, each of ``elsewhere`` one to another model or by another path; ``now`` tells the time in seconds since the epoch,
+    ``sleep`` waits, ``say`` shows progress.
     """
 
     def __init__(
@@ -218,9 +223,11 @@ class Spender:
         now: Callable[[], float],
         sleep: Callable[[float], None],
         say: Callable[[str], None],
+        elsewhere: Sequence[Callable[[], Observation]] = (),
     ) -> None:
         self.limit = limit
         self.ask = ask
+        self.elsewhere = elsewhere
         self.max_requests = max_requests
         self.pause = pause
         self.now = now
@@ -237,11 +244,11 @@ class Spender:
             self.say("the window ended while the limit was spent: once more in the next one")
         if recovery_timeout is None or not outcome.refused or outcome.straddled:
             return outcome
-        return Outcome(outcome.calls, last=self._recover(outcome, recovery_timeout))
+        return replace(outcome, last=self._recover(outcome, recovery_timeout))
 
-    def _call(self) -> Call:
+    def _call(self, ask: Callable[[], Observation] | None = None) -> Call:
         began = self.now()
-        seen = self.ask()
+        seen = (ask or self.ask)()
         return Call(began, self.now(), seen, self.limit.tokens_of(seen.usage))
 
     def _wait_for_room(self, calls_expected: int, spent: bool) -> None:
@@ -265,8 +272,10 @@ class Spender:
             self.say(f"call {len(calls)}: status {status}, {self.limit.spent(len(passed), sum(call.tokens for call in passed))}")
             if status not in (200, 429):
                 break
-        straddled = calls[-1].ended >= self.limit.end(calls[0].began, calls[0].began)
-        return Outcome(tuple(calls), straddled)
+        reached = calls[-1].seen.status == 429
+        elsewhere = tuple(self._call(ask) for ask in self.elsewhere) if reached else ()
+        straddled = (*calls, *elsewhere)[-1].ended >= self.limit.end(calls[0].began, calls[0].began)
+        return Outcome(tuple(calls), straddled, elsewhere=elsewhere)
 
     def _recover(self, outcome: Outcome, timeout: float) -> Call:
         """Call from the end of the window on until a call passes or the time is up; return the last call."""
@@ -322,6 +331,18 @@ def judge_limit(limit: Limit, outcome: Outcome) -> list[Finding]:
     if not told.is_of(limit):
         ending += f" of another limit, {told.limit}" + (f" in {told.window} s" if told.window is not None else "")
     return [Finding(wanted, f"{seen}, {ending}", held and told.is_of(limit) and least <= len(passed) <= most)]
+
+
+def judge_elsewhere(names: Sequence[str], outcome: Outcome) -> list[Finding]:
+    """Whether the limit that was reached holds for other models and paths too, which ``names`` name."""
+    answers = (call.seen.error or f"status {call.seen.status}" for call in outcome.elsewhere)
+    observed = ", ".join(f"{name}: {answer}" for name, answer in zip(names, answers))
+    return [Finding(describe_elsewhere(names), observed, all(call.seen.status == 429 for call in outcome.elsewhere))]
+
+
+def describe_elsewhere(names: Sequence[str]) -> str:
+    """What is expected of other models and paths, as text."""
+    return f"429 for {', '.join(names)} too"
 
 
 def judge_recovery(outcome: Outcome, timeout: float) -> list[Finding]:

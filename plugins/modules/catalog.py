@@ -164,7 +164,8 @@ catalog:
     models:
       description:
         - The public models, each once, those of providers first.
-        - The C(name) of a backend is that of the object made for it. It names its C(provider), or has C(backend_ref) (C(kind), C(name), C(namespace), C(port)) when the model is on the premises.
+        - The C(name) of a backend is that of the object made for it. It names its C(provider), or has C(backend_ref) (C(kind), C(name), C(namespace), C(port))
+          when the model is on the premises.
       type: list
       elements: dict
       sample:

@@ -92,6 +92,24 @@ options:
     description: How many tokens the model may answer a call with.
     type: int
     default: 20
+  elsewhere:
+    description:
+      - Calls that must be refused as well once the limit is reached, as it is the user's for all models and by all paths. Each is sent once.
+      - With it, there is a third check, whose id ends in C(-elsewhere).
+    type: list
+    elements: dict
+    default: []
+    options:
+      model:
+        description: The model to ask. By default O(model).
+        type: str
+      operation:
+        description: What to ask for. By default O(operation).
+        type: str
+        choices: [chat_completions, completions, embeddings, messages]
+      base_path:
+        description: What comes between the gateway's address and the path of the operation. By default nothing.
+        type: str
   max_requests:
     description: How many calls to send at most in a round.
     type: int
@@ -253,6 +271,7 @@ checks:
       hint: ""
 """
 
+import functools
 import time
 import typing as t
 
@@ -266,15 +285,19 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._rate_limit impo
     REFUSALS,
     Limit,
     Spender,
+    describe_elsewhere,
     describe_limit,
+    judge_elsewhere,
     judge_limit,
     judge_recovery,
     result_of,
 )
 
+SPENDING_OPERATIONS = [name for name in OPERATIONS if name != "models"]
+
 
 def probe_of(params: dict[str, t.Any]) -> Probe:
-    headers = {}
+    headers: dict[str, str] = {}
     if params["simulated_tokens"] is not None:
         simulated = params["simulated_tokens"]
         kind = "input" if params["operation"] == "embeddings" else params["counted_tokens"]
@@ -282,6 +305,16 @@ def probe_of(params: dict[str, t.Any]) -> Probe:
         headers = {"x-simulator-prompt-tokens": str(simulated - completion), "x-simulator-completion-tokens": str(completion)}
     passed_on = {name: params[name] for name in ("operation", "base_path", "stream", "model", "max_tokens", "token")}
     return Probe.from_params({**passed_on, "extra_headers": headers})
+
+
+def probes_elsewhere(params: dict[str, t.Any]) -> dict[str, Probe]:
+    """The further calls, by what they are."""
+    probes = {}
+    for entry in params["elsewhere"]:
+        given = {"model": params["model"], "operation": params["operation"], **{name: value for name, value in entry.items() if value is not None}}
+        name = " ".join(filter(None, (given["operation"], "of", given["model"], f"at {given['base_path']}" if "base_path" in given else "")))
+        probes[name] = probe_of({**params, "base_path": None, **given})
+    return probes
 
 
 def calls_known(limit: Limit, simulated_tokens: int | None) -> int | None:
@@ -316,9 +349,15 @@ def main() -> t.NoReturn:
             "hint": {"type": "str", "default": ""},
             "skip": {"type": "str", "default": ""},
             "model": {"type": "str", "required": True},
-            "operation": {"type": "str", "choices": [name for name in OPERATIONS if name != "models"], "default": "chat_completions"},
+            "operation": {"type": "str", "choices": SPENDING_OPERATIONS, "default": "chat_completions"},
             "base_path": {"type": "str"},
             "stream": {"type": "bool", "default": False},
+            "elsewhere": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {"model": {"type": "str"}, "operation": {"type": "str", "choices": SPENDING_OPERATIONS}, "base_path": {"type": "str"}},
+            },
             "limit": {"type": "int"},
             "counted_tokens": {"type": "str", "choices": list(COUNTED_TOKENS), "default": "all", "no_log": False},
             "request_limit": {"type": "int"},
@@ -341,12 +380,15 @@ def main() -> t.NoReturn:
     try:
         validate(params, limit)
         probe = probe_of(params)
+        elsewhere = probes_elsewhere(params)
         gateway = Gateway.from_params(params)
     except ValueError as error:
         module.fail_json(msg=str(error))
 
     expected_recovery = f"status 200 again within {recovery_timeout} s"
     recovery_id, recovery_name = f"{params['id']}-recovery", f"{params['name']}: recovery"
+
+    elsewhere_id, elsewhere_name = f"{params['id']}-elsewhere", f"{params['name']}: other models and paths"
 
     def leave(checks: list[Check], result: dict[str, t.Any]) -> t.NoReturn:
         result.update(changed=False, checks=[check.as_dict() for check in checks])
@@ -361,6 +403,7 @@ def main() -> t.NoReturn:
         leave(
             [
                 Check.skipped(params["id"], params["name"], describe_limit(limit), skip, params["hint"]),
+                *([Check.skipped(elsewhere_id, elsewhere_name, describe_elsewhere(list(elsewhere)), skip, params["hint"])] if elsewhere else []),
                 Check.skipped(recovery_id, recovery_name, expected_recovery, skip, params["hint"]),
             ],
             {},
@@ -374,6 +417,7 @@ def main() -> t.NoReturn:
         now=time.time,
         sleep=time.sleep,
         say=Progress().say,
+        elsewhere=[functools.partial(ask, gateway, other) for other in elsewhere.values()],
     )
     expected_calls = calls_known(limit, params["simulated_tokens"]) or params["max_requests"]
     started = time.monotonic()
@@ -388,7 +432,14 @@ def main() -> t.NoReturn:
         why = "the limit was not reached" if params["wait_for_recovery"] else "it is not waited for"
         recovery = Check.skipped(recovery_id, recovery_name, expected_recovery, why, params["hint"])
     spending = Check.of(params["id"], params["name"], judge_limit(limit, outcome), max(0.0, elapsed - outcome.waited), params["hint"])
-    leave([spending, recovery], result_of(limit, outcome))
+    checks = [spending, recovery]
+    if elsewhere:
+        checks[1:1] = [
+            Check.of(elsewhere_id, elsewhere_name, judge_elsewhere(list(elsewhere), outcome), 0.0, params["hint"])
+            if outcome.elsewhere and not outcome.straddled
+            else Check.skipped(elsewhere_id, elsewhere_name, describe_elsewhere(list(elsewhere)), "the limit was not reached", params["hint"])
+        ]
+    leave(checks, result_of(limit, outcome))
 
 
 if __name__ == "__main__":

@@ -113,7 +113,10 @@ def test_whole_catalogue() -> None:
         ],
         "models": [
             {"name": "gpt-4", "backends": [{"name": "openai", "provider": "openai", "upstream_name": "gpt-4-0613", "weight": 1, "priority": 0}]},
-            {"name": "claude-3-sonnet", "backends": [{"name": "anthropic", "provider": "anthropic", "upstream_name": "claude-3-sonnet", "weight": 1, "priority": 0}]},
+            {
+                "name": "claude-3-sonnet",
+                "backends": [{"name": "anthropic", "provider": "anthropic", "upstream_name": "claude-3-sonnet", "weight": 1, "priority": 0}],
+            },
         ],
         "tiers": [
             {
@@ -209,7 +212,8 @@ def test_endpoints_that_lead_into_the_cluster_are_allowed_by_name() -> None:
 
 
 def test_an_external_secret() -> None:
-    credential = build(changed("providers.1.credential", {"external_secret": {"store": "vault", "key": "team/anthropic"}})).as_dict()["providers"][1]["credential"]
+    inventory = changed("providers.1.credential", {"external_secret": {"store": "vault", "key": "team/anthropic"}})
+    credential = build(inventory).as_dict()["providers"][1]["credential"]
     assert credential["external_secret"] == {"store": "vault", "kind": "SecretStore", "key": "team/anthropic", "property": ""}
     assert (credential["secret"], credential["managed"]) == ("anthropic-credential", False)
 

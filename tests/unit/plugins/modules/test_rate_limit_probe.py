@@ -50,6 +50,27 @@ def test_a_limit_and_its_recovery(loopback: Loopback, run_module: RunModule) -> 
     assert TOKEN not in json.dumps(result)
 
 
+@pytest.mark.parametrize(("counted_there", "status"), [(True, "passed"), (False, "failed")])
+def test_the_limit_holds_elsewhere(loopback: Loopback, run_module: RunModule, counted_there: bool, status: str) -> None:
+    here = limited(100)
+    loopback.answer = lambda request: here(request) if counted_there or request.path.startswith("/v1") else Reply(200, completion())
+    elsewhere = [{"model": "other"}, {"base_path": "/external/openai", "operation": "embeddings"}]
+    options = {"elsewhere": elsewhere, "wait_for_recovery": False, "fail_on_mismatch": False, "id": "free"}
+    result = run_module("rate_limit_probe", arguments(loopback, **options))
+    check = {check["id"]: check for check in result["checks"]}["free-elsewhere"]
+    assert check["status"] == status
+    assert check["expected"] == "429 for chat_completions of other, embeddings of gpt-4 at /external/openai too"
+    assert [request.path for request in loopback.requests[-2:]] == ["/v1/chat/completions", "/external/openai/v1/embeddings"]
+    assert [request.body["model"] for request in loopback.requests[-2:]] == ["other", "gpt-4"]
+
+
+def test_elsewhere_is_not_asked_before_the_limit_is_reached(loopback: Loopback, run_module: RunModule) -> None:
+    loopback.answer = limited(10**9)
+    result = run_module("rate_limit_probe", arguments(loopback, max_requests=6, elsewhere=[{"model": "other"}], fail_on_mismatch=False))
+    assert [check["status"] for check in result["checks"]] == ["failed", "skipped", "skipped"]
+    assert len(loopback.requests) == 6
+
+
 def test_no_limit_fails_within_the_requests_allowed(loopback: Loopback, run_module: RunModule) -> None:
     loopback.answer = limited(10**9)
     result = run_module("rate_limit_probe", arguments(loopback, max_requests=6))

@@ -60,7 +60,10 @@ def play(directory: Path, variables: dict[str, t.Any], *arguments: str) -> tuple
         ({"ai_gateway_allow_empty": True}, set()),
         (
             {"ai_gateway_providers": [SIMULATED, REAL], "ai_gateway_tiers": TIERS},
-            {"chat:gpt-4", "stream:gpt-4", "key:gpt-4", "forged:gpt-4", "forbidden:org/more:1"},
+            {
+                *(f"{check}:gpt-4" for check in ("chat", "stream", "messages", "key", "forged")),
+                *("path:openai:gpt-4", "no-token:openai", "no-token:more", "forbidden:org/more:1", "hidden:org/more:1", "rate-limit-elsewhere"),
+            },
         ),
     ],
 )
@@ -71,7 +74,7 @@ def test_check_mode_skips_every_check(tmp_path: Path, variables: dict[str, t.Any
     checks = json.loads((tmp_path / "checks.json").read_text())
     assert {check["status"] for check in checks} == {"skipped"}
     common = {"gateway", "tokens", "models", "no-token:chat", "no-token:models", "bad-token", "tampered-token", "expired-token", "other-audience"}
-    common |= {"outsider", "unknown-model", "rate-limit", "rate-limit-recovery", "cleanup"}
+    common |= {"no-token:messages", "unknown-path", "api-key-header", "outsider", "unknown-model", "rate-limit", "rate-limit-recovery", "cleanup"}
     assert {check["id"] for check in checks} == common | ids
     assert f"{len(checks)} checks: 0 passed, 0 failed, {len(checks)} skipped" in output
     assert all(check["expected"] and check["name"] for check in checks)
