@@ -120,12 +120,15 @@ def test_the_wiring_of_labels_ports_and_volumes(manifests: list[dict[str, t.Any]
 
 def test_the_program_in_the_config_map_takes_the_arguments_and_runs(manifests: list[dict[str, t.Any]], tmp_path: Path) -> None:
     program = tmp_path / "provider_simulator.py"
-    program.write_text(of_kind(manifests, "ConfigMap")["provider-simulator"]["data"]["provider_simulator.py"])
-    assert program.read_text() == (ROLE / "files/provider_simulator.py").read_text()
+    files = of_kind(manifests, "ConfigMap")["provider-simulator"]["data"]
+    assert set(files) == {file.name for file in (ROLE / "files").glob("*.py")}
+    for name, content in files.items():
+        (tmp_path / name).write_text(content)
+        assert content == (ROLE / "files" / name).read_text()
     arguments = of_kind(manifests, "Deployment")["vllm-simulator"]["spec"]["template"]["spec"]["containers"][0]["args"]
     assert [argument for argument in arguments if argument.startswith("--model")] == ["--model=Qwen/Qwen3-0.6B"]
     # It reads the arguments and then stumbles over the key, which is not there.
-    ended = subprocess.run([sys.executable, str(program), *arguments], capture_output=True, text=True, timeout=20, check=False)
+    ended = subprocess.run([sys.executable, "-B", str(program), *arguments], capture_output=True, text=True, timeout=20, check=False)
     assert ended.returncode == 2
     assert "--key-file /run/simulator/apiKey: FileNotFoundError" in ended.stderr
 
