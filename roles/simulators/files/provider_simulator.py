@@ -1,272 +1,148 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A stand-in for a provider of models that speaks the OpenAI API.
+"""A stand-in for a provider of models that speaks the OpenAI or the Anthropic API.
 
 It checks its key, answers with a fixed text and counts tokens exactly, so that tests know what to expect. Request headers steer one request:
 
 x-simulator-prompt-tokens, x-simulator-completion-tokens   the usage to report
 x-simulator-delay                                          seconds before the answer
+x-simulator-event-delay                                    seconds between the events of a stream
 x-simulator-status                                         fail with this status, 400 to 599
+x-simulator-retry-after                                    seconds for the header retry-after of that failure, by default 1 with status 429
+x-simulator-break: headers                                 drop the connection instead of an answer
+                   body                                    in the middle of the body, or of an event
+                   stream                                  between two events; another body than a stream breaks in its middle
+                   event                                   end the stream with an event of the error x-simulator-status, by default 500; where there
+                                                           is no stream, the error is the answer
+x-simulator-break-after                                    events of a stream before the break, by default 2
 x-simulator-echo: headers                                  give back the received headers as JSON in x-simulator-received-headers,
                                                            those that carry a credential as its scheme and SHA-256
 
-Needs Python 3.9 and nothing else.
+Key and certificate files that change are read again. The admin endpoint is described in simulator_admin.py.
+
+Needs Python 3.9 and, beside this file, simulator_admin.py, simulator_dialects.py and simulator_state.py.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
-import hmac
 import io
-import itertools
 import json
+import re
 import signal
 import socket
+import ssl
 import sys
 import threading
 import time
 import typing as t
 import urllib.parse
-from dataclasses import dataclass
+import uuid
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from simulator_admin import AdminServer
+from simulator_dialects import DIALECTS, ApiError, Call, Dialect, KeyForm, Reply, encoded
+from simulator_state import (
+    BREAK_AFTER,
+    BREAKS,
+    BROKEN,
+    DELAY_LIMIT,
+    RETRY_AFTER_LIMIT,
+    Counters,
+    Failure,
+    Failures,
+    Fields,
+    Keys,
+    Reloading,
+    Usage,
+    digest_of,
+)
+
 BODY_LIMIT = 32 * 1024 * 1024
-DELAY_LIMIT = 600.0
+HANDSHAKE_TIMEOUT = 10.0
 TOKENS_LIMIT = 2**31 - 1
-KEY_HEADERS = ("authorization", "x-api-key", "x-provider-api-key")
 # Never echoed in clear, although the last three open nothing here.
-CREDENTIAL_HEADERS = (*KEY_HEADERS, "api-key", "proxy-authorization", "cookie")
-ERROR_TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
+CREDENTIAL_HEADERS = ("authorization", "x-api-key", "x-provider-api-key", "api-key", "proxy-authorization", "cookie")
+HEALTH_PATHS = ("/health", "/ready")
 
 
-class ApiError(Exception):
-    """A refusal: HTTP status, message, and the code and parameter that the dialect names with it."""
-
-    def __init__(self, status: int, message: str, code: str | None = None, param: str | None = None) -> None:
-        super().__init__(message)
-        self.status = status
-        self.message = message
-        self.code = code
-        self.param = param
+class PlannedBreakError(Exception):
+    """The connection is to be dropped here, as a failure says."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the process was started with; tokens of None are counted from the words."""
+    """What the process was started with; tokens of None are counted from the words, times are in seconds."""
 
-    provider: str
-    models: tuple[str, ...]
-    key: str
+    key_forms: tuple[KeyForm, ...]
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     delay: float = 0.0
-    failure_status: int = 500
-    failure_rate: float = 0.0
+    event_delay: float = 0.0
+    retry_after: int | None = None
 
 
 @dataclass(frozen=True)
 class Controls:
-    """How one request is to be answered: the settings, overridden by its headers."""
+    """What the headers of one request ask for."""
 
     prompt_tokens: int | None
     completion_tokens: int | None
-    delay: float
-    status: int | None
+    failure: Failure
     echo: bool
 
 
-@dataclass(frozen=True)
-class Reply:
-    """A document, or the events of a stream; ``note`` goes into the log line."""
+@dataclass
+class Exchange:
+    """What becomes known of one request on its way, for the counters and the log."""
 
-    document: dict[str, t.Any] | None = None
-    events: t.Iterable[dict[str, t.Any]] = ()
+    path: str
+    headers: dict[str, str]
+    model: str = ""
+    key: str = ""
+    status: int = 200
     note: str = ""
+    usage: Usage | None = None
+    failure: Failure = field(default_factory=Failure)
+    request_id: str = field(default_factory=lambda: f"req_{uuid.uuid4().hex}")
 
 
-class OpenAI:
-    """The OpenAI dialect: what the paths answer and what an error looks like. Another dialect is another class of this shape."""
+def controls_of(headers: t.Mapping[str, str]) -> Controls:
+    """The controls in a request's headers (lower-case names).
 
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self.created = int(time.time())
-        self.numbers = itertools.count(1)
-        self.posts: dict[str, t.Callable[[dict[str, t.Any], Controls], Reply]] = {
-            "/v1/chat/completions": self.chat,
-            "/v1/completions": self.complete,
-        }
-        self.gets: dict[str, t.Callable[[], Reply]] = {"/v1/models": self.models}
-        for name in settings.models:
-            self.gets[f"/v1/models/{name}"] = lambda name=name: Reply(self._model(name), note=f"model={name}")  # type: ignore[misc]
-
-    def error(self, error: ApiError) -> dict[str, t.Any]:
-        kind = ERROR_TYPES.get(error.status, "server_error" if error.status >= 500 else "invalid_request_error")
-        return {"error": {"message": error.message, "type": kind, "param": error.param, "code": error.code}}
-
-    def unknown_path(self, path: str) -> ApiError:
-        if path.startswith("/v1/models/"):
-            return self._unknown_model(path[len("/v1/models/") :])
-        return ApiError(404, f"No such path: {path}", "unknown_url")
-
-    def models(self) -> Reply:
-        return Reply({"object": "list", "data": [self._model(name) for name in self.settings.models]})
-
-    def chat(self, body: dict[str, t.Any], controls: Controls) -> Reply:
-        messages = body.get("messages")
-        if not isinstance(messages, list) or not messages or not all(isinstance(item, dict) and "role" in item for item in messages):
-            raise ApiError(400, "messages must be a list of at least one object with role and content", "invalid_messages", "messages")
-        words = sum(_count_words(item.get("content")) for item in messages)
-        return self._answer(body, controls, "chat.completion", "chatcmpl", words)
-
-    def complete(self, body: dict[str, t.Any], controls: Controls) -> Reply:
-        prompt = body.get("prompt")
-        if not isinstance(prompt, (str, list)) or not prompt:
-            raise ApiError(400, "prompt must be a text or a list of texts", "invalid_prompt", "prompt")
-        return self._answer(body, controls, "text_completion", "cmpl", _count_words(prompt))
-
-    def _answer(self, body: dict[str, t.Any], controls: Controls, kind: str, prefix: str, words: int) -> Reply:
-        model = body.get("model")
-        if not isinstance(model, str) or not model:
-            raise ApiError(400, "model must be the name of a model", "missing_model", "model")
-        if model not in self.settings.models:
-            raise self._unknown_model(model)
-        stream = body.get("stream") or False
-        if not isinstance(stream, bool):
-            raise ApiError(400, "stream must be true or false", "invalid_stream", "stream")
-        options = body.get("stream_options") or {}
-        if not isinstance(options, dict):
-            raise ApiError(400, "stream_options must be an object", "invalid_stream_options", "stream_options")
-        limit = self._limit(body)
-        reply = f"This is a simulated answer of provider {self.settings.provider} to {words} words.".split()
-        finish = "stop" if limit is None or limit >= len(reply) else "length"
-        reply = reply[:limit]
-        prompt_tokens = words if controls.prompt_tokens is None else controls.prompt_tokens
-        completion_tokens = len(reply) if controls.completion_tokens is None else controls.completion_tokens
-        usage = {"prompt_tokens": prompt_tokens, "completion_tokens": completion_tokens, "total_tokens": prompt_tokens + completion_tokens}
-        chat = kind == "chat.completion"
-        head = {
-            "id": f"{prefix}-{self.settings.provider}-{next(self.numbers)}",
-            "object": "chat.completion.chunk" if chat and stream else kind,
-            "created": int(time.time()),
-            "model": model,
-        }
-        note = f"model={model} stream={str(stream).lower()} prompt_tokens={prompt_tokens} completion_tokens={completion_tokens}"
-        if stream:
-            return Reply(events=self._events(head, reply, finish, usage, chat, options.get("include_usage") is True), note=note)
-        text = " ".join(reply)
-        choice: dict[str, t.Any] = {"index": 0, "logprobs": None, "finish_reason": finish}
-        choice.update({"message": {"role": "assistant", "content": text}} if chat else {"text": text})
-        return Reply({**head, "choices": [choice], "usage": usage}, note=note)
-
-    @staticmethod
-    def _events(head: dict[str, t.Any], words: list[str], finish: str, usage: dict[str, int], chat: bool, include_usage: bool) -> t.Iterator[dict[str, t.Any]]:
-        """One chunk a word, and the usage in the last chunk.
-
-        A client that asked for the usage gets a chunk of its own for it, as from OpenAI; others get it with the finish reason, since they
-        would stumble over a chunk without choices.
-        """
-        empty = {"usage": None} if include_usage else {}
-
-        def chunk(content: dict[str, t.Any], reason: str | None = None) -> dict[str, t.Any]:
-            return {**head, "choices": [{"index": 0, **content, "logprobs": None, "finish_reason": reason}], **empty}
-
-        if chat:
-            yield chunk({"delta": {"role": "assistant", "content": ""}})
-        for index, word in enumerate(words):
-            text = f" {word}" if index else word
-            yield chunk({"delta": {"content": text}} if chat else {"text": text})
-        last = chunk({"delta": {}} if chat else {"text": ""}, finish)
-        if include_usage:
-            yield last
-            yield {**head, "choices": [], "usage": usage}
-        else:
-            yield {**last, "usage": usage}
-
-    @staticmethod
-    def _limit(body: dict[str, t.Any]) -> int | None:
-        for name in ("max_completion_tokens", "max_tokens"):
-            limit = body.get(name)
-            if limit is not None:
-                if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
-                    raise ApiError(400, f"{name} must be a whole number of at least 1", "invalid_" + name, name)
-                return limit
-        return None
-
-    def _model(self, name: str) -> dict[str, t.Any]:
-        return {"id": name, "object": "model", "created": self.created, "owned_by": self.settings.provider}
-
-    def _unknown_model(self, name: str) -> ApiError:
-        return ApiError(404, f"The model {name!r} does not exist at provider {self.settings.provider}", "model_not_found", "model")
+    :raises ApiError: 400 for a malformed one.
+    """
+    fields = Fields(headers, lambda name: "x-simulator-" + name.replace("_", "-"))
+    try:
+        return Controls(
+            prompt_tokens=fields.integer("prompt_tokens", 0, TOKENS_LIMIT),
+            completion_tokens=fields.integer("completion_tokens", 0, TOKENS_LIMIT),
+            failure=Failure.read(fields),
+            echo=fields.word("echo", ("headers",)) is not None,
+        )
+    except ValueError as error:
+        raise ApiError(400, str(error), "invalid_control") from None
 
 
-def _count_words(content: t.Any) -> int:
-    """Words of a text, of a list of texts or of the text parts of a message."""
-    if isinstance(content, str):
-        return len(content.split())
-    if isinstance(content, list):
-        return sum(_count_words(item.get("text") if isinstance(item, dict) else item) for item in content)
-    return 0
-
-
-def controls_of(headers: t.Mapping[str, str], settings: Settings) -> Controls:
-    """The controls in a request's headers (lower-case names); a malformed one is an error of status 400."""
-
-    def number(name: str, kind: type, low: float, high: float, default: t.Any) -> t.Any:
-        text = headers.get(f"x-simulator-{name}")
-        if text is None:
-            return default
-        try:
-            value = kind(text)
-        except ValueError:
-            value = None
-        if value is None or not low <= value <= high:
-            raise ApiError(400, f"x-simulator-{name} must be a number from {low:g} to {high:g}", "invalid_control")
-        return value
-
-    echo = headers.get("x-simulator-echo")
-    if echo not in (None, "headers"):
-        raise ApiError(400, "x-simulator-echo takes the value headers", "invalid_control")
-    return Controls(
-        prompt_tokens=number("prompt-tokens", int, 0, TOKENS_LIMIT, settings.prompt_tokens),
-        completion_tokens=number("completion-tokens", int, 0, TOKENS_LIMIT, settings.completion_tokens),
-        delay=number("delay", float, 0, DELAY_LIMIT, settings.delay),
-        status=number("status", int, 400, 599, None),
-        echo=echo is not None,
-    )
-
-
-def received_headers(headers: t.Mapping[str, str], key: str) -> str:
-    """The headers as a JSON object. Credentials, and whatever else holds the key, only as scheme and SHA-256."""
+def received_headers(headers: t.Mapping[str, str], forms: t.Iterable[KeyForm], keys: t.Iterable[str]) -> str:
+    """The headers as a JSON object. Credentials, and whatever else holds one of the keys, only as scheme and SHA-256."""
+    schemes = {form.header: form.scheme for form in forms}
 
     def shown(name: str, value: str) -> t.Any:
-        if name not in CREDENTIAL_HEADERS and key not in value:
+        if name not in CREDENTIAL_HEADERS and name not in schemes and not any(key in value for key in keys):
             return value
-        scheme, _space, credential = value.strip().rpartition(" ") if name.endswith("authorization") else ("", "", value.strip())
-        return {"scheme": scheme, "sha256": hashlib.sha256(credential.encode("latin-1")).hexdigest()}
+        with_scheme = schemes.get(name) or name.endswith("authorization")
+        scheme, _space, credential = value.strip().rpartition(" ") if with_scheme else ("", "", value.strip())
+        return {"scheme": scheme, "sha256": digest_of(credential)}
 
     return json.dumps({name: shown(name, value) for name, value in headers.items()}, separators=(",", ":"))
 
 
-def check_key(headers: t.Mapping[str, str], key: str) -> None:
-    """Refuse a request unless one of the headers for it carries the key."""
-    presented = []
-    for name in KEY_HEADERS:
-        value = headers.get(name)
-        if value is not None:
-            scheme, _space, rest = value.strip().partition(" ")
-            # Another scheme than Bearer presents nothing that can match.
-            presented.append(value.strip() if name != "authorization" else rest.strip() if scheme.lower() == "bearer" else "")
-    if not presented:
-        raise ApiError(401, "No API key was given", "missing_api_key")
-    if not any(hmac.compare_digest(candidate.encode("latin-1"), key.encode()) for candidate in presented):
-        raise ApiError(401, "The API key is not the one of this provider", "invalid_api_key")
-
-
 class Handler(BaseHTTPRequestHandler):
-    """HTTP around a dialect: keys, bodies, controls, streams and the log."""
+    """HTTP around a dialect: keys, bodies, controls, failures, streams and the log."""
 
     protocol_version = "HTTP/1.1"
     server_version = "provider-simulator"
@@ -281,7 +157,7 @@ class Handler(BaseHTTPRequestHandler):
     def handle(self) -> None:
         try:
             super().handle()
-        except (ConnectionError, TimeoutError):
+        except OSError:
             self.close_connection = True
 
     def handle_one_request(self) -> None:
@@ -300,71 +176,104 @@ class Handler(BaseHTTPRequestHandler):
 
     def _serve(self) -> None:
         start = time.monotonic()
-        path = urllib.parse.unquote(self.path.partition("?")[0])
         headers: dict[str, str] = {}
         for name, value in self.headers.items():
             name = name.lower()
             headers[name] = f"{headers[name]}, {value}" if name in headers else value
         self.unread = "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
         self.echo = ""
+        path, _mark, query = self.path.partition("?")
+        exchange = Exchange(urllib.parse.unquote(path), headers)
+        if exchange.path in HEALTH_PATHS:
+            stopping = exchange.path == "/ready" and self.server.stopping.is_set()
+            self._send_document(503 if stopping else 200, {"status": "stopping" if stopping else "ok"})
+            return
         try:
-            note = ""
-            status = 200
-            if path in ("/health", "/ready"):
-                status = 503 if path == "/ready" and self.server.stopping.is_set() else 200
-                self._send_document(status, {"status": "ok" if status == 200 else "stopping"})
-                return
-            try:
-                reply = self._reply(path, headers)
-                note = reply.note
-                if reply.document is not None:
-                    self._send_document(200, reply.document)
-                else:
-                    self._send_events(reply.events)
-            except ApiError as error:
-                status = error.status
-                note = f"code={error.code}"
-                self._send_document(status, self.server.dialect.error(error))
-        except (ConnectionError, TimeoutError):
-            status = 499
-            note = "the client went away"
+            self._answer(exchange, dict(urllib.parse.parse_qsl(query)))
+        except PlannedBreakError:
+            exchange.status, exchange.note = BROKEN, f"break={exchange.failure.break_at}"
+            self.close_connection = True
+        except OSError:
+            exchange.status, exchange.note = 499, "the client went away"
             self.close_connection = True
         finally:
-            if path not in ("/health", "/ready"):
-                printable = "".join(character if character.isprintable() else "?" for character in f"{self.command} {path[:200]}")
-                sys.stderr.write(f"{printable} {status} {(time.monotonic() - start) * 1000:.1f}ms {note}\n")
+            known = exchange.path if exchange.path in self.server.dialect.routes else ""
+            self.server.counters.add(known, exchange.model, exchange.status, exchange.key, exchange.usage)
+            printable = "".join(character if character.isprintable() else "?" for character in f"{self.command} {exchange.path[:200]}")
+            sys.stderr.write(f"{printable} {exchange.status} {(time.monotonic() - start) * 1000:.1f}ms {exchange.note}\n")
 
-    def _reply(self, path: str, headers: dict[str, str]) -> Reply:
-        server = self.server
-        body = self._read_body(headers)
-        controls = controls_of(headers, server.settings)
-        if controls.echo:
-            self.echo = received_headers(headers, server.settings.key)
-        check_key(headers, server.settings.key)
-        if controls.delay:
-            time.sleep(controls.delay)
-        if controls.status is not None:
-            raise ApiError(controls.status, "This failure was asked for", "simulated_failure")
-        if server.fails():
-            raise ApiError(server.settings.failure_status, "This failure is simulated", "simulated_failure")
-        dialect = server.dialect
-        post = dialect.posts.get(path)
-        get = dialect.gets.get(path)
-        if post is None and get is None:
-            raise dialect.unknown_path(path)
-        if self.command == "GET":
-            if get is None:
-                raise ApiError(405, f"{path} takes POST", "method_not_allowed")
-            return get()
-        if post is None:
-            raise ApiError(405, f"{path} takes GET", "method_not_allowed")
+    def _answer(self, exchange: Exchange, query: t.Mapping[str, str]) -> None:
+        """Answer a request, or refuse it in the words of the dialect."""
         try:
-            document = json.loads(body)
-        except (ValueError, RecursionError):
-            raise ApiError(400, "The body is not valid JSON", "invalid_json") from None
-        if not isinstance(document, dict):
-            raise ApiError(400, "The body must be a JSON object", "invalid_json")
-        return post(document, controls)
+            reply = self._reply(exchange, query)
+        except ApiError as error:
+            exchange.status, exchange.note = error.status, f"code={error.code}"
+            self._send_error(exchange, error)
+            return
+        if reply.document is None:
+            self._send_events(reply, exchange)
+        else:
+            self._send_document(200, reply.document, exchange)
+        if exchange.status != 200:
+            return
+        exchange.usage = usage = reply.usage
+        exchange.note = f"model={reply.model}" if reply.model else ""
+        if usage is not None:
+            stream = str(reply.document is None).lower()
+            exchange.note += f" stream={stream} prompt_tokens={usage.input_tokens} completion_tokens={usage.output_tokens}"
+
+    def _reply(self, exchange: Exchange, query: t.Mapping[str, str]) -> Reply:
+        """What answers a request, after all that may keep it from being answered.
+
+        :raises ApiError: for a refusal.
+        :raises PlannedBreakError: when the connection is to be dropped without an answer.
+        """
+        server, settings, headers = self.server, self.server.settings, exchange.headers
+        body = self._read_body(headers)
+        controls = controls_of(headers)
+        if controls.echo:
+            self.echo = received_headers(headers, settings.key_forms, server.keys.texts())
+        self._check_key(exchange)
+        document = _document_in(body)
+        model = document.get("model") if document is not None else None
+        exchange.model = model if model in server.dialect.models else ""
+        failure = controls.failure
+        if failure.status is None and failure.break_at is None:
+            failure = failure.over(server.failures.next())
+        exchange.failure = failure
+        time.sleep(settings.delay if failure.delay is None else failure.delay)
+        if failure.break_at == "headers":
+            raise PlannedBreakError
+        if failure.status is not None and failure.break_at != "event":
+            raise self._failed(failure)
+        server.dialect.check_headers(headers)
+        answer = server.dialect.route(self.command, exchange.path)
+        if document is None and self.command == "POST":
+            raise ApiError(400, "The body is not a JSON object", "invalid_json")
+        prompt_tokens = settings.prompt_tokens if controls.prompt_tokens is None else controls.prompt_tokens
+        completion_tokens = settings.completion_tokens if controls.completion_tokens is None else controls.completion_tokens
+        try:
+            reply = answer(Call(document or {}, query, prompt_tokens, completion_tokens))
+        except RecursionError:
+            raise ApiError(400, "The body is nested too deeply", "invalid_json") from None
+        if failure.break_at == "event" and reply.document is not None:
+            raise self._failed(failure)
+        return reply
+
+    def _failed(self, failure: Failure) -> ApiError:
+        status = failure.status or 500
+        retry_after = self.server.settings.retry_after if failure.retry_after is None else failure.retry_after
+        return ApiError(status, "This failure is simulated", "simulated_failure", retry_after=1 if retry_after is None and status == 429 else retry_after)
+
+    def _check_key(self, exchange: Exchange) -> None:
+        """Refuse a request unless one of the headers for it carries a key; note its fingerprint."""
+        presented = [form.presented(exchange.headers) for form in self.server.settings.key_forms]
+        candidates = [candidate for candidate in presented if candidate is not None]
+        if not candidates:
+            raise ApiError(401, "No API key was given", "missing_api_key")
+        exchange.key, accepted = self.server.keys.check(candidates)
+        if not accepted:
+            raise ApiError(401, "The API key is not the one of this provider", "invalid_api_key")
 
     def _read_body(self, headers: t.Mapping[str, str]) -> bytes:
         """The body, which a proxy may send in chunks; an unreadable one ends the connection, as its end is unknown."""
@@ -411,41 +320,102 @@ class Handler(BaseHTTPRequestHandler):
             raise ConnectionError("the body ended early")
         return data
 
-    def _send_document(self, status: int, document: dict[str, t.Any]) -> None:
-        body = json.dumps(document, separators=(",", ":")).encode()
-        self._send_head(status, "application/json", f"Content-Length: {len(body)}", body)
+    def _send_error(self, exchange: Exchange, error: ApiError) -> None:
+        extra = "" if error.retry_after is None else f"Retry-After: {error.retry_after}"
+        self._send_document(error.status, self.server.dialect.error(error, exchange.request_id), exchange, extra)
 
-    def _send_events(self, events: t.Iterable[dict[str, t.Any]]) -> None:
+    def _send_document(self, status: int, document: dict[str, t.Any], exchange: Exchange | None = None, extra: str = "") -> None:
+        """Send a document, or half of it where its exchange is to break.
+
+        :raises PlannedBreakError: after that half.
+        """
+        body = encoded(document)
+        broken = exchange is not None and exchange.failure.break_at in ("body", "stream")
+        head = self._head(status, "application/json", exchange, f"Content-Length: {len(body)}", extra)
+        self.wfile.write(head + (body[: len(body) // 2] if broken else body))
+        if broken:
+            raise PlannedBreakError
+
+    def _send_events(self, reply: Reply, exchange: Exchange) -> None:
+        """Send a stream, each event as a chunk of its own, as far as its exchange goes.
+
+        :raises PlannedBreakError: where it is to break.
+        """
+        dialect, failure = self.server.dialect, exchange.failure
         chunked = self.request_version != "HTTP/1.0"
         if not chunked:
             self.close_connection = True
-        self._send_head(200, "text/event-stream", "Cache-Control: no-cache" + ("\r\nTransfer-Encoding: chunked" if chunked else ""))
-        for text in itertools.chain((json.dumps(event, separators=(",", ":")) for event in events), ["[DONE]"]):
-            data = f"data: {text}\n\n".encode()
-            self.wfile.write(b"%x\r\n%b\r\n" % (len(data), data) if chunked else data)
+        events = [dialect.event(event) for event in reply.events]
+        if dialect.stream_end:
+            events.append(dialect.stream_end)
+        if failure.break_at is not None:
+            # A break after the end would be none.
+            after = min(BREAK_AFTER if failure.break_after is None else failure.break_after, len(events) - 1)
+            following = events[after]
+            del events[after:]
+            if failure.break_at == "event":
+                error = self._failed(failure)
+                exchange.status, exchange.note = error.status, f"code={error.code} break=event"
+                events.append(dialect.event(dialect.error(error, exchange.request_id)))
+        delay = self.server.settings.event_delay if failure.event_delay is None else failure.event_delay
+        self.wfile.write(self._head(200, "text/event-stream", exchange, "Cache-Control: no-cache", "Transfer-Encoding: chunked" if chunked else ""))
+        for index, event in enumerate(events):
+            time.sleep(delay if index else 0)
+            self.wfile.write(b"%x\r\n%b\r\n" % (len(event), event) if chunked else event)
+        if failure.break_at == "body":
+            self.wfile.write((b"%x\r\n" % len(following) if chunked else b"") + following[: len(following) // 2])
+        if failure.break_at in ("body", "stream"):
+            raise PlannedBreakError
         if chunked:
             self.wfile.write(b"0\r\n\r\n")
 
-    def _send_head(self, status: int, content_type: str, framing: str, body: bytes = b"") -> None:
-        """The whole head, and the body if there is one, in a single write."""
+    def _head(self, status: int, content_type: str, exchange: Exchange | None, *lines: str) -> bytes:
+        """The head of a response, with those of the lines that are not empty."""
         if self.unread or self.server.stopping.is_set():
             self.close_connection = True
         reason = self.responses.get(status, ("Simulated",))[0]
-        lines = [f"HTTP/1.1 {status} {reason}", f"Server: {self.server_version}", f"Date: {self.date_time_string()}", f"Content-Type: {content_type}", framing]
+        head = [f"HTTP/1.1 {status} {reason}", f"Server: {self.server_version}", f"Date: {self.date_time_string()}", f"Content-Type: {content_type}"]
+        head += [line for line in lines if line]
+        if exchange is not None:
+            head.append(f"{self.server.dialect.request_id_header}: {exchange.request_id}")
         if self.echo:
-            lines.append(f"x-simulator-received-headers: {self.echo}")
+            head.append(f"x-simulator-received-headers: {self.echo}")
         if self.close_connection:
-            lines.append("Connection: close")
-        self.wfile.write(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + body)
+            head.append("Connection: close")
+        return ("\r\n".join(head) + "\r\n\r\n").encode("latin-1")
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """What the base class refuses, a malformed request or another method, as an error of the dialect and without quoting it."""
         self.close_connection = True
         reason = self.responses.get(code, ("Refused",))[0]
-        self._send_document(int(code), self.server.dialect.error(ApiError(int(code), reason, "invalid_request")))
+        self._send_error(Exchange("", {}), ApiError(int(code), reason, "invalid_request"))
 
     def log_message(self, *_arguments: t.Any) -> None:
         """Only _serve logs: the request line that the base class would write can hold a query."""
+
+
+def _document_in(body: bytes) -> dict[str, t.Any] | None:
+    """The JSON object that a body is, None for another body."""
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    return document if isinstance(document, dict) else None
+
+
+def tls_context(certificate: Path, key: Path, client_ca: Path | None) -> ssl.SSLContext:
+    """TLS from 1.2 with this certificate; with ``client_ca`` only for clients that present a certificate of that authority.
+
+    :raises OSError: for files that cannot be read or do not fit together.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    context.load_cert_chain(certificate, key)
+    if client_ca is not None:
+        context.load_verify_locations(client_ca)
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
 
 
 class SimulatorServer(ThreadingHTTPServer):
@@ -456,14 +426,18 @@ class SimulatorServer(ThreadingHTTPServer):
     request_queue_size = 1024
     allow_reuse_address = True
 
-    def __init__(self, address: tuple[str, int], settings: Settings) -> None:
+    def __init__(
+        self, address: tuple[str, int], settings: Settings, dialect: Dialect, keys: Keys, failures: Failures, tls: Reloading[ssl.SSLContext] | None
+    ) -> None:
         self.settings = settings
-        self.dialect = OpenAI(settings)
+        self.dialect = dialect
+        self.keys = keys
+        self.failures = failures
+        self.counters = Counters()
+        self.tls = tls
         self.stopping = threading.Event()
-        self._lock = threading.Lock()
-        self._idle = threading.Condition(self._lock)
+        self._idle = threading.Condition()
         self._busy = 0
-        self._requests = 0
         super().__init__(address, Handler)
 
     def server_bind(self) -> None:
@@ -472,18 +446,28 @@ class SimulatorServer(ThreadingHTTPServer):
         self.socket.bind(self.server_address)
         self.server_name, self.server_port = self.server_address = self.socket.getsockname()
 
+    def finish_request(self, request: t.Any, client_address: t.Any) -> None:
+        """Serve one connection; runs in a thread of its own, so that a slow handshake holds up nobody else."""
+        if self.tls is None:
+            super().finish_request(request, client_address)
+            return
+        request.settimeout(HANDSHAKE_TIMEOUT)
+        try:
+            connection = self.tls.value().wrap_socket(request, server_side=True)
+        except (ssl.SSLEOFError, ssl.SSLZeroReturnError, ConnectionError):
+            # Somebody only looked whether the port is open, as a probe does.
+            return
+        except ssl.SSLError as error:
+            sys.stderr.write(f"a TLS handshake failed: {error.reason or type(error).__name__}\n")
+            return
+        try:
+            super().finish_request(connection, client_address)
+        finally:
+            self.shutdown_request(connection)
+
     def handle_error(self, request: t.Any, client_address: t.Any) -> None:
         kind = sys.exc_info()[0]
         sys.stderr.write(f"a connection failed: {kind.__name__ if kind else 'unknown'}\n")
-
-    def fails(self) -> bool:
-        """Whether this request fails: of any N requests, N times the rate do, spread evenly, so that tests can count on it."""
-        rate = self.settings.failure_rate
-        if not rate:
-            return False
-        with self._lock:
-            self._requests += 1
-            return int(self._requests * rate) > int((self._requests - 1) * rate)
 
     def busy(self) -> _Busy:
         return _Busy(self)
@@ -515,7 +499,7 @@ class _Busy:
 
 
 def parse_arguments(arguments: t.Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Simulates a provider of models that speaks the OpenAI API.")
+    parser = argparse.ArgumentParser(description="Simulates a provider of models that speaks the OpenAI or the Anthropic API.")
 
     def bounded(kind: type, low: float, high: float) -> t.Callable[[str], t.Any]:
         def parse(text: str) -> t.Any:
@@ -527,41 +511,87 @@ def parse_arguments(arguments: t.Sequence[str] | None = None) -> argparse.Namesp
         parse.__name__ = kind.__name__
         return parse
 
+    def word(text: str) -> str:
+        # A scheme may be empty, which means none.
+        if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]*", text):
+            raise argparse.ArgumentTypeError("it has characters that HTTP does not take there")
+        return text
+
     parser.add_argument("--host", default="0.0.0.0", help="address to listen on")  # noqa: S104 (a pod has one address)
     parser.add_argument("--port", type=bounded(int, 0, 65535), default=8000, help="port to listen on; 0 takes a free one, which is printed")
+    parser.add_argument("--admin-port", type=bounded(int, 0, 65535), help="port of the admin endpoint on 127.0.0.1; by default there is none")
     parser.add_argument("--provider", required=True, help="name of the provider, shown as owned_by")
+    parser.add_argument("--schema", choices=sorted(DIALECTS), default="openai", help="the API that it speaks")
     parser.add_argument("--model", action="append", required=True, dest="models", help="name of a model to serve; may be repeated")
-    parser.add_argument("--key-file", type=Path, required=True, help="file with the key that is accepted")
+    parser.add_argument(
+        "--key-file", type=Path, action="append", required=True, dest="key_files", help="file with keys that are accepted, one a line; may be repeated"
+    )
+    parser.add_argument("--key-header", type=word, help="the one header that carries the key; by default those that are usual for the schema")
+    parser.add_argument("--key-scheme", type=word, help="scheme before the key in that header, empty for none; by default Bearer in Authorization alone")
+    parser.add_argument("--tls-certificate", type=Path, help="file with the certificate to serve TLS with, and its chain")
+    parser.add_argument("--tls-key", type=Path, help="file with the key of the certificate")
+    parser.add_argument("--client-ca", type=Path, help="file with the authority that the clients' certificates must come from")
     parser.add_argument("--prompt-tokens", type=bounded(int, 0, TOKENS_LIMIT), help="tokens to report for every prompt; by default its words")
     parser.add_argument("--completion-tokens", type=bounded(int, 0, TOKENS_LIMIT), help="tokens to report for every answer; by default its words")
     parser.add_argument("--delay", type=bounded(float, 0, DELAY_LIMIT), default=0.0, help="seconds before every answer")
-    parser.add_argument("--failure-status", type=bounded(int, 400, 599), default=500, help="status of a failed request")
+    parser.add_argument("--event-delay", type=bounded(float, 0, DELAY_LIMIT), default=0.0, help="seconds between the events of a stream")
     parser.add_argument("--failure-rate", type=bounded(float, 0, 1), default=0.0, help="share of the requests that fail, 0 to 1")
+    parser.add_argument("--failure-status", type=bounded(int, 400, 599), help="status of a failed request, 500 unless it breaks")
+    parser.add_argument("--failure-break", choices=BREAKS, help="where a failed request breaks; by default it does not")
+    parser.add_argument(
+        "--retry-after", type=bounded(int, 0, RETRY_AFTER_LIMIT), help="seconds that a simulated failure's retry-after names; by default 1 with 429 alone"
+    )
     parser.add_argument("--grace", type=bounded(float, 0, 60), default=2.0, help="seconds to serve on after SIGTERM")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.key_scheme is not None and not options.key_header:
+        parser.error("--key-scheme needs --key-header")
+    if (options.tls_certificate is None) != (options.tls_key is None):
+        parser.error("--tls-certificate and --tls-key need each other")
+    if options.client_ca is not None and options.tls_certificate is None:
+        parser.error("--client-ca needs --tls-certificate and --tls-key")
+    return options
+
+
+def key_forms_of(options: argparse.Namespace, dialect: Dialect) -> tuple[KeyForm, ...]:
+    if not options.key_header:
+        return dialect.key_forms
+    header = options.key_header.lower()
+    usual = "Bearer" if header == "authorization" else ""
+    return (KeyForm(header, usual if options.key_scheme is None else options.key_scheme),)
 
 
 def main() -> int:
     options = parse_arguments()
     try:
-        key = options.key_file.read_text(encoding="ascii").strip()
-    except (OSError, ValueError) as error:
-        print(f"--key-file {options.key_file}: {type(error).__name__}: the key cannot be read", file=sys.stderr)
+        keys = Keys(options.key_files)
+    except ValueError as error:
+        print(f"--key-file {error}", file=sys.stderr)
         return 2
-    if not key:
-        print(f"--key-file {options.key_file} holds no key", file=sys.stderr)
-        return 2
+    tls = None
+    if options.tls_certificate is not None:
+        files = [file for file in (options.tls_certificate, options.tls_key, options.client_ca) if file is not None]
+        try:
+            tls = Reloading("certificate", files, lambda: tls_context(options.tls_certificate, options.tls_key, options.client_ca))
+        except OSError as error:
+            print(f"{', '.join(map(str, files))}: {type(error).__name__}: the certificate cannot be used", file=sys.stderr)
+            return 2
+    dialect = DIALECTS[options.schema](options.provider, tuple(dict.fromkeys(options.models)))
     settings = Settings(
-        provider=options.provider,
-        models=tuple(dict.fromkeys(options.models)),
-        key=key,
+        key_forms=key_forms_of(options, dialect),
         prompt_tokens=options.prompt_tokens,
         completion_tokens=options.completion_tokens,
         delay=options.delay,
-        failure_status=options.failure_status,
-        failure_rate=options.failure_rate,
+        event_delay=options.event_delay,
+        retry_after=options.retry_after,
     )
-    server = SimulatorServer((options.host, options.port), settings)
+    status = options.failure_status or (None if options.failure_break else 500)
+    failures = Failures(Failure(status=status, break_at=options.failure_break), options.failure_rate)
+    server = SimulatorServer((options.host, options.port), settings, dialect, keys, failures, tls)
+    place = f"{options.host}:{server.server_port}"
+    if options.admin_port is not None:
+        admin = AdminServer(options.admin_port, options.provider, keys, server.counters, failures)
+        threading.Thread(target=admin.serve_forever, daemon=True).start()
+        place += f" and 127.0.0.1:{admin.server_address[1]} (admin)"
     stopper = threading.Thread(target=server.stop, args=(options.grace, 30.0))
 
     def on_signal(_number: int, _frame: t.Any) -> None:
@@ -571,7 +601,7 @@ def main() -> int:
 
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
-    print(f"{options.provider} listens on {options.host}:{server.server_port} and serves {', '.join(settings.models)}", file=sys.stderr, flush=True)
+    print(f"{options.provider} listens on {place} and serves {', '.join(dialect.models)}", file=sys.stderr, flush=True)
     server.serve_forever(poll_interval=0.2)
     stopper.join()
     server.server_close()

@@ -33,9 +33,42 @@ PROVIDERS = [
 ]
 
 
-def render(directory: Path, **variables: t.Any) -> list[dict[str, t.Any]]:
-    (directory / "files").symlink_to(ROLE / "files")
+def catalogue(*providers: dict[str, t.Any]) -> dict[str, t.Any]:
+    """A catalogue made by hand, with what the role reads of it."""
+    filled = []
+    for provider in providers:
+        hostname = f"{provider['name']}-simulator.external-models.svc.cluster.local"
+        filled.append(
+            {
+                "simulated": True,
+                "endpoint": {"hostname": hostname, "port": 8000, "tls": {"mode": provider.get("tls", "none")}},
+                "credential": {"header": "Authorization", "scheme": "Bearer", "secret": "s", "key": "apiKey", "managed": True},
+                "models": [{"name": "model", "upstream_name": "model"}],
+                **{key: value for key, value in provider.items() if key != "tls"},
+            }
+        )
+    return {"platform": "embedded", "namespace": "ai-gateway", "simulators_namespace": "external-models", "providers": filled}
+
+
+ANTHROPIC = {"name": "claude", "schema": "anthropic", "credential": {"header": "x-api-key", "scheme": "", "key": "apiKey"}}
+GIVEN = [{"name": name, "credential": {"value": f"sk-{name}"}} for name in ("claude", "secure")]
+
+
+def play(directory: Path, roles: list[str], tasks: list[dict[str, t.Any]], **variables: t.Any) -> subprocess.CompletedProcess[str]:
+    """Run tasks with the role's files and variables; those given by name come before all others."""
     files = [str(ROLE / "defaults/main.yml"), str(ROLE / "vars/main.yml")]
+    content = {"hosts": "localhost", "gather_facts": False, "roles": roles, "vars_files": files, "tasks": tasks}
+    (directory / "play.yml").write_text(json.dumps([content]))
+    (directory / "variables.yml").write_text(yaml.safe_dump({"ai_gateway_platform": "embedded", "ai_gateway_providers": PROVIDERS, **variables}))
+    environment = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS), "ANSIBLE_HOME": str(directory / "home")}
+    command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", "localhost,", "-c", "local", "-e", f"@{directory}/variables.yml"]
+    python = ["-e", f"ansible_python_interpreter={sys.executable}"]
+    return subprocess.run([*command, *python, f"{directory}/play.yml"], env=environment, capture_output=True, text=True, timeout=120, check=False)
+
+
+def render(directory: Path, **variables: t.Any) -> list[dict[str, t.Any]]:
+    """The role's manifests; from the catalogue of the inventory, unless one is given."""
+    (directory / "files").symlink_to(ROLE / "files")
     tasks = [
         {
             "ansible.builtin.copy": {
@@ -44,13 +77,7 @@ def render(directory: Path, **variables: t.Any) -> list[dict[str, t.Any]]:
             }
         }
     ]
-    play = {"hosts": "localhost", "gather_facts": False, "roles": ["egress.ai_gateway.ai_gateway"], "vars_files": files, "tasks": tasks}
-    (directory / "play.yml").write_text(json.dumps([play]))
-    (directory / "variables.yml").write_text(yaml.safe_dump({"ai_gateway_platform": "embedded", "ai_gateway_providers": PROVIDERS, **variables}))
-    environment = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS), "ANSIBLE_HOME": str(directory / "home")}
-    command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", "localhost,", "-c", "local", "-e", f"@{directory}/variables.yml"]
-    python = ["-e", f"ansible_python_interpreter={sys.executable}"]
-    ended = subprocess.run([*command, *python, f"{directory}/play.yml"], env=environment, capture_output=True, text=True, timeout=120, check=False)
+    ended = play(directory, [] if "ai_gateway_catalog" in variables else ["egress.ai_gateway.ai_gateway"], tasks, **variables)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     return [manifest for manifest in yaml.safe_load_all((directory / "out").read_text()) if manifest]
 
@@ -120,12 +147,15 @@ def test_the_wiring_of_labels_ports_and_volumes(manifests: list[dict[str, t.Any]
 
 def test_the_program_in_the_config_map_takes_the_arguments_and_runs(manifests: list[dict[str, t.Any]], tmp_path: Path) -> None:
     program = tmp_path / "provider_simulator.py"
-    program.write_text(of_kind(manifests, "ConfigMap")["provider-simulator"]["data"]["provider_simulator.py"])
-    assert program.read_text() == (ROLE / "files/provider_simulator.py").read_text()
+    files = of_kind(manifests, "ConfigMap")["provider-simulator"]["data"]
+    assert set(files) == {file.name for file in (ROLE / "files").glob("*.py")}
+    for name, content in files.items():
+        (tmp_path / name).write_text(content)
+        assert content == (ROLE / "files" / name).read_text()
     arguments = of_kind(manifests, "Deployment")["vllm-simulator"]["spec"]["template"]["spec"]["containers"][0]["args"]
     assert [argument for argument in arguments if argument.startswith("--model")] == ["--model=Qwen/Qwen3-0.6B"]
     # It reads the arguments and then stumbles over the key, which is not there.
-    ended = subprocess.run([sys.executable, str(program), *arguments], capture_output=True, text=True, timeout=20, check=False)
+    ended = subprocess.run([sys.executable, "-B", str(program), *arguments], capture_output=True, text=True, timeout=20, check=False)
     assert ended.returncode == 2
     assert "--key-file /run/simulator/apiKey: FileNotFoundError" in ended.stderr
 
@@ -143,3 +173,142 @@ def test_settings_reach_the_program_and_a_new_key_rolls_its_own_pods_alone(manif
     for name, same in (("openai-simulator", False), ("vllm-simulator", True)):
         before, after = (deployments[name]["spec"]["template"]["metadata"]["annotations"] for deployments in (of_kind(manifests, "Deployment"), changed))
         assert (before == after) is same
+
+
+def pod_of(manifests: list[dict[str, t.Any]], name: str) -> dict[str, t.Any]:
+    return of_kind(manifests, "Deployment")[name]["spec"]["template"]["spec"]
+
+
+def probes_of(pod: dict[str, t.Any]) -> list[dict[str, t.Any]]:
+    (container,) = pod["containers"]
+    timing = ("periodSeconds", "timeoutSeconds", "failureThreshold")
+    return [{key: value for key, value in container[f"{kind}Probe"].items() if key not in timing} for kind in ("startup", "readiness", "liveness")]
+
+
+def test_the_dialect_and_the_header_of_the_key_reach_the_program(manifests: list[dict[str, t.Any]], tmp_path: Path) -> None:
+    arguments = pod_of(manifests, "openai-simulator")["containers"][0]["args"]
+    assert {"--schema=openai", "--key-header=Authorization", "--key-scheme=Bearer", "--admin-port=8001"} <= set(arguments)
+    assert not any(argument.startswith(("--tls", "--client-ca", "--retry-after")) for argument in arguments)
+    made = render(tmp_path, ai_gateway_catalog=catalogue(ANTHROPIC), ai_gateway_providers=GIVEN, simulators_retry_after=5, simulators_event_delay=0.5)
+    arguments = pod_of(made, "claude-simulator")["containers"][0]["args"]
+    assert {"--schema=anthropic", "--key-header=x-api-key", "--key-scheme=", "--retry-after=5", "--event-delay=0.5"} <= set(arguments)
+    assert probes_of(pod_of(made, "claude-simulator")) == [{"httpGet": {"path": "/health", "port": "http", "scheme": "HTTP"}}] * 3
+
+
+def test_additional_keys_are_in_the_secret_and_their_change_rolls_the_pods_unless_told(tmp_path: Path) -> None:
+    deployments: dict[tuple[bool, bool], dict[str, t.Any]] = {}
+    for restart in (True, False):
+        for extra in (False, True):
+            directory = tmp_path / f"{restart}-{extra}"
+            directory.mkdir()
+            keys = {"claude": ["sk-old", "sk-older"]} if extra else {}
+            made = render(
+                directory,
+                ai_gateway_catalog=catalogue(ANTHROPIC),
+                ai_gateway_providers=GIVEN,
+                simulators_additional_keys=keys,
+                simulators_restart_on_key_change=restart,
+            )
+            data = of_kind(made, "Secret")["claude-simulator"]["data"]
+            assert base64.b64decode(data["additionalKeys"]).decode() == ("sk-old\nsk-older" if extra else "")
+            assert "sk-old" not in json.dumps([manifest for manifest in made if manifest["kind"] != "Secret"])
+            deployments[restart, extra] = of_kind(made, "Deployment")["claude-simulator"]
+    assert "--key-file=/run/simulator/additionalKeys" in deployments[True, True]["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert deployments[True, False] != deployments[True, True]
+    assert deployments[False, False] == deployments[False, True]
+
+
+def test_certificates_by_the_names_of_secrets(tmp_path: Path) -> None:
+    secure = {"name": "secure", "schema": "openai", "endpoint": {"port": 8443, "tls": {"mode": "simple"}}}
+    made = render(tmp_path, ai_gateway_catalog=catalogue(ANTHROPIC, secure), ai_gateway_providers=GIVEN, simulators_certificates={"secure": "its-certificate"})
+    assert set(of_kind(made, "Secret")) == {"claude-simulator", "secure-simulator"}
+    pod = pod_of(made, "secure-simulator")
+    (container,) = pod["containers"]
+    volumes = {volume["name"]: volume.get("secret", {}).get("secretName") for volume in pod["volumes"]}
+    mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    assert volumes["tls"] == "its-certificate"
+    assert set(volumes) == set(mounts) == {"program", "key", "tls"}
+    assert {f"--tls-certificate={mounts['tls']}/tls.crt", f"--tls-key={mounts['tls']}/tls.key"} <= set(container["args"])
+    assert probes_of(pod) == [{"httpGet": {"path": "/health", "port": "https", "scheme": "HTTPS"}}] * 3
+    (port,) = of_kind(made, "Service")["secure-simulator"]["spec"]["ports"]
+    assert (port["port"], port["targetPort"], port["appProtocol"]) == (8443, "https", "https")
+    assert [(port["name"], port["containerPort"]) for port in container["ports"]] == [("https", 8000)]
+    assert not any("tls" in argument for argument in pod_of(made, "claude-simulator")["containers"][0]["args"])
+
+
+def test_certificates_as_text(tmp_path: Path) -> None:
+    secure = {"name": "secure", "schema": "openai", "tls": "mutual"}
+    made: dict[str, list[dict[str, t.Any]]] = {}
+    for number in ("1", "2"):
+        (tmp_path / number).mkdir()
+        made[number] = render(
+            tmp_path / number,
+            ai_gateway_catalog=catalogue(secure),
+            ai_gateway_providers=GIVEN,
+            simulators_certificates={"secure": {"certificate": f"-- certificate {number} --\n", "key": "-- key --\n"}},
+            simulators_client_ca={"secure": {"certificate": "-- authority --\n"}},
+        )
+    secrets = of_kind(made["1"], "Secret")
+    shown = {name: {key: base64.b64decode(value).decode() for key, value in secret["data"].items()} for name, secret in secrets.items()}
+    assert shown["secure-simulator-tls"] == {"tls.crt": "-- certificate 1 --\n", "tls.key": "-- key --\n"}
+    assert shown["secure-simulator-client-ca"] == {"ca.crt": "-- authority --\n"}
+    assert secrets["secure-simulator-tls"]["type"] == "kubernetes.io/tls"
+    assert {secret["metadata"]["namespace"] for secret in secrets.values()} == {"external-models"}
+    pod = pod_of(made["1"], "secure-simulator")
+    volumes = {volume["name"]: volume.get("secret", {}).get("secretName") for volume in pod["volumes"]}
+    assert (volumes["tls"], volumes["client-ca"]) == ("secure-simulator-tls", "secure-simulator-client-ca")
+    assert "--client-ca=/run/simulator-client-ca/ca.crt" in pod["containers"][0]["args"]
+    assert probes_of(pod) == [{"tcpSocket": {"port": "https"}}] * 3
+    assert "-- key --" not in json.dumps([manifest for manifest in made["1"] if manifest["kind"] != "Secret"])
+    # What the role itself puts in place is there when it ends, so its change rolls the pods.
+    assert of_kind(made["1"], "Deployment") != of_kind(made["2"], "Deployment")
+
+
+SECURE = {"name": "secure", "schema": "openai", "tls": "simple"}
+MUTUAL = {"name": "secure", "schema": "openai", "tls": "mutual"}
+PEM = {"certificate": "c", "key": "k"}
+
+
+@pytest.fixture(scope="module")
+def checked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """For each of the settings below, whether the role's checks take them; all in one play, as each start of Ansible takes a second."""
+    directory = tmp_path_factory.mktemp("checks")
+    checks = [task for task in yaml.safe_load((ROLE / "tasks/main.yml").read_text()) if "ansible.builtin.assert" in task]
+    assert len(checks) == 2
+    tasks: list[dict[str, t.Any]] = []
+    for number, (_good, provider, settings) in SETTINGS.items():
+        said = {"ansible.builtin.debug": {"msg": f"settings {number} are refused"}}
+        tasks.append({"block": checks, "rescue": [said], "vars": {"ai_gateway_catalog": catalogue(ANTHROPIC, provider), **settings}})
+    ended = play(directory, [], tasks)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    return {number: "refused" if f"settings {number} are refused" in ended.stdout else "taken" for number in SETTINGS}
+
+
+SETTINGS: dict[str, tuple[bool, dict[str, t.Any], dict[str, t.Any]]] = {
+    "none": (True, {**SECURE, "tls": "none"}, {}),
+    "keys": (True, {**SECURE, "tls": "none"}, {"simulators_additional_keys": {"claude": ["a", "b"], "secure": []}}),
+    "name": (True, SECURE, {"simulators_certificates": {"secure": "a.name"}}),
+    "text": (True, SECURE, {"simulators_certificates": {"secure": PEM}}),
+    "client-ca-of-simple": (True, SECURE, {"simulators_certificates": {"secure": PEM}, "simulators_client_ca": {"secure": "name"}}),
+    "mutual": (True, MUTUAL, {"simulators_certificates": {"secure": PEM}, "simulators_client_ca": {"secure": {"certificate": "c"}}}),
+    "delay": (True, SECURE, {"simulators_certificates": {"secure": PEM}, "simulators_event_delay": 600, "simulators_retry_after": 0}),
+    "absent": (True, SECURE, {"simulators_state": "absent"}),
+    "long-delay": (False, SECURE, {"simulators_certificates": {"secure": PEM}, "simulators_event_delay": 601}),
+    "negative-retry": (False, SECURE, {"simulators_certificates": {"secure": PEM}, "simulators_retry_after": -1}),
+    "unknown-provider": (False, {**SECURE, "tls": "none"}, {"simulators_additional_keys": {"cluade": ["a"]}}),
+    "key-as-text": (False, {**SECURE, "tls": "none"}, {"simulators_additional_keys": {"claude": "a"}}),
+    "key-with-line-break": (False, {**SECURE, "tls": "none"}, {"simulators_additional_keys": {"claude": ["a\n"]}}),
+    "empty-key": (False, {**SECURE, "tls": "none"}, {"simulators_additional_keys": {"claude": [""]}}),
+    "no-certificate": (False, SECURE, {}),
+    "certificate-without-tls": (False, {**SECURE, "tls": "none"}, {"simulators_certificates": {"secure": PEM}}),
+    "certificate-without-key": (False, SECURE, {"simulators_certificates": {"secure": {"certificate": "c"}}}),
+    "certificate-in-the-place-of-a-name": (False, SECURE, {"simulators_certificates": {"secure": "-----BEGIN"}}),
+    "empty-name": (False, SECURE, {"simulators_certificates": {"secure": ""}}),
+    "mutual-without-authority": (False, MUTUAL, {"simulators_certificates": {"secure": PEM}}),
+    "authority-without-certificate": (False, {**SECURE, "tls": "none"}, {"simulators_client_ca": {"secure": "name"}}),
+}
+
+
+@pytest.mark.parametrize("number", SETTINGS)
+def test_the_checks_of_the_settings(checked: dict[str, str], number: str) -> None:
+    assert checked[number] == ("taken" if SETTINGS[number][0] else "refused")

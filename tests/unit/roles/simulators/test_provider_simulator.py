@@ -1,104 +1,26 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The simulator as its pod runs it: a process of its own, asked over sockets."""
+"""The simulator as its pod runs it: a process of its own, asked over sockets. Here HTTP, keys and the OpenAI dialect."""
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import http.client
 import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
 import typing as t
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-PROGRAM = Path(__file__).resolve().parents[4] / "roles/simulators/files/provider_simulator.py"
-KEY = "sk-openai-key-for-demo"
-BEARER = {"Authorization": f"Bearer {KEY}"}
-CHAT = {"model": "gpt-4", "messages": [{"role": "system", "content": "Be brief"}, {"role": "user", "content": "Hello there you"}]}
-
-
-class Simulator:
-    def __init__(self, directory: Path, *arguments: str) -> None:
-        key_file = directory / "key"
-        key_file.write_text(KEY + "\n", encoding="ascii")
-        self.log_file = directory / "log"
-        command = [sys.executable, "-u", str(PROGRAM), "--host=127.0.0.1", "--port=0", "--provider=openai", "--model=gpt-4", "--model=Qwen/Qwen3-0.6B"]
-        with self.log_file.open("wb") as log:
-            self.process = subprocess.Popen([*command, f"--key-file={key_file}", *arguments], stderr=log, stdout=log)
-        deadline = time.monotonic() + 20
-        while not (found := re.search(r"127\.0\.0\.1:(\d+)", self.log)):
-            assert self.process.poll() is None, self.log
-            assert time.monotonic() < deadline, self.log
-            time.sleep(0.02)
-        self.port = int(found[1])
-
-    @property
-    def log(self) -> str:
-        return self.log_file.read_text(encoding="utf-8")
-
-    def ask(self, method: str, path: str, body: t.Any = None, **headers: str) -> tuple[int, dict[str, str], t.Any]:
-        """Status, headers with lower-case names and the parsed body of one request on a connection of its own."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
-        try:
-            connection.request(method, path, body if isinstance(body, (bytes, type(None))) else json.dumps(body), headers)
-            response = connection.getresponse()
-            content = response.read()
-            document = json.loads(content) if response.headers["content-type"] == "application/json" else content.decode()
-            return response.status, {name.lower(): value for name, value in response.headers.items()}, document
-        finally:
-            connection.close()
-
-    def chat(self, body: t.Any = None, **headers: str) -> tuple[int, dict[str, str], t.Any]:
-        return self.ask("POST", "/v1/chat/completions", body or CHAT, **{**BEARER, **headers})
-
-    def raw(self, data: bytes) -> bytes:
-        """What comes back for ``data`` until the simulator closes."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=10) as connection:
-            connection.sendall(data)
-            parts = []
-            while part := connection.recv(65536):
-                parts.append(part)
-        return b"".join(parts)
-
-    def stop(self) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait()
-
-
-@pytest.fixture(scope="module")
-def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulator]:
-    running = Simulator(tmp_path_factory.mktemp("simulator"))
-    yield running
-    running.stop()
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., Simulator]]:
-    running: list[Simulator] = []
-
-    def start_one(*arguments: str) -> Simulator:
-        running.append(Simulator(tmp_path, *arguments))
-        return running[-1]
-
-    yield start_one
-    for simulator in running:
-        simulator.stop()
-
-
-def events_of(text: str) -> list[t.Any]:
-    assert text.endswith("data: [DONE]\n\n")
-    return [json.loads(line[len("data: ") :]) for line in text.split("\n\n")[:-2]]
+from simulator_process import BEARER, CHAT, FILES, KEY, PROGRAM, Simulator, events_of
 
 
 @pytest.mark.parametrize("path", ["/health", "/ready", "/health?probe=1"])
@@ -147,14 +69,17 @@ def test_completions(simulator: Simulator) -> None:
     status, _headers, document = simulator.ask("POST", "/v1/completions", {"model": "gpt-4", "prompt": ["a b", "c"], "max_tokens": 2}, **BEARER)
     assert (status, document["object"], document["choices"][0]["text"]) == (200, "text_completion", "This is")
     assert document["usage"] == {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
-    _status, headers, text = simulator.ask("POST", "/v1/completions", {"model": "gpt-4", "prompt": "a b", "max_tokens": 2, "stream": True}, **BEARER)
+    prompt = {"model": "gpt-4", "prompt": [11, 12], "max_tokens": 2, "stream": True}
+    _status, headers, text = simulator.ask("POST", "/v1/completions", prompt, **BEARER)
     events = events_of(text)
     assert headers["content-type"] == "text/event-stream"
     assert "".join(event["choices"][0]["text"] for event in events) == "This is"
-    assert events[-1]["usage"] == {"prompt_tokens": 2, "completion_tokens": 2, "total_tokens": 4}
+    assert not any("usage" in event for event in events)
+    text = simulator.ask("POST", "/v1/completions", {**prompt, "stream_options": {"include_usage": True}}, **BEARER)[2]
+    assert events_of(text)[-1]["usage"] == {"prompt_tokens": 2, "completion_tokens": 2, "total_tokens": 4}
 
 
-def test_a_stream_has_the_usage_in_its_last_chunk(simulator: Simulator) -> None:
+def test_a_stream_tells_its_usage_only_when_asked(simulator: Simulator) -> None:
     status, headers, text = simulator.chat({**CHAT, "stream": True})
     assert (status, headers["content-type"], headers["transfer-encoding"]) == (200, "text/event-stream", "chunked")
     events = events_of(text)
@@ -163,8 +88,9 @@ def test_a_stream_has_the_usage_in_its_last_chunk(simulator: Simulator) -> None:
     assert events[0]["choices"][0]["delta"] == {"role": "assistant", "content": ""}
     assert "".join(event["choices"][0]["delta"].get("content", "") for event in events) == simulator.chat()[2]["choices"][0]["message"]["content"]
     assert [event["choices"][0]["finish_reason"] for event in events] == [None] * (len(events) - 1) + ["stop"]
-    assert ["usage" in event for event in events] == [False] * (len(events) - 1) + [True]
-    assert events[-1]["usage"] == simulator.chat()[2]["usage"]
+    assert not any("usage" in event for event in events)
+    asked = events_of(simulator.chat({**CHAT, "stream": True, "stream_options": {"include_usage": True}})[2])
+    assert asked[-1]["usage"] == simulator.chat()[2]["usage"]
 
 
 def test_a_stream_that_was_asked_for_usage_ends_with_it_alone(simulator: Simulator) -> None:
@@ -275,7 +201,8 @@ def test_usage_on_request(simulator: Simulator) -> None:
     controls = {"x-simulator-prompt-tokens": "20", "x-simulator-completion-tokens": "10"}
     usage = {"prompt_tokens": 20, "completion_tokens": 10, "total_tokens": 30}
     assert simulator.chat(**controls)[2]["usage"] == usage
-    assert events_of(simulator.chat({**CHAT, "stream": True}, **controls)[2])[-1]["usage"] == usage
+    asked = {**CHAT, "stream": True, "stream_options": {"include_usage": True}}
+    assert events_of(simulator.chat(asked, **controls)[2])[-1]["usage"] == usage
 
 
 def test_delay_on_request(simulator: Simulator) -> None:
@@ -381,14 +308,32 @@ def test_the_openai_sdk(simulator: Simulator) -> None:
     answer = client.chat.completions.create(**CHAT)
     assert answer.choices[0].message.content
     assert answer.usage.prompt_tokens == 5
-    for options in ({}, {"stream_options": {"include_usage": True}}):
+    for options, usage in (({}, None), ({"stream_options": {"include_usage": True}}, answer.usage)):
         chunks = list(client.chat.completions.create(**CHAT, stream=True, **options))
         assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices) == answer.choices[0].message.content
-        assert chunks[-1].usage == answer.usage
+        assert chunks[-1].usage == usage
     assert client.completions.create(model="gpt-4", prompt="Hello").choices[0].text
     with pytest.raises(openai.NotFoundError):
         client.chat.completions.create(**{**CHAT, "model": "gpt-5"})
     with pytest.raises(openai.AuthenticationError):
         client.with_options(api_key="sk-wrong").models.list()
-    with pytest.raises(openai.RateLimitError):
+    with pytest.raises(openai.RateLimitError) as refusal:
         client.with_options(default_headers={"x-simulator-status": "429"}).chat.completions.create(**CHAT)
+    assert refusal.value.response.headers["retry-after"] == "1"
+    assert refusal.value.request_id.startswith("req_")
+    # Without being told, the SDK asks for base64 and turns it into numbers.
+    embeddings = client.embeddings.create(model="gpt-4", input=["Hello", "there you"])
+    assert [len(item.embedding) for item in embeddings.data] == [256, 256]
+    numbers = client.embeddings.create(model="gpt-4", input=["Hello", "there you"], encoding_format="float")
+    assert [item.embedding for item in numbers.data] == [pytest.approx(item.embedding) for item in embeddings.data]
+    assert embeddings.usage.total_tokens == 3
+    with pytest.raises(openai.APIError) as error:
+        list(client.with_options(default_headers={"x-simulator-break": "event"}).chat.completions.create(**CHAT, stream=True))
+    assert error.value.code == "simulated_failure"
+    with pytest.raises(openai.APIConnectionError):
+        client.with_options(default_headers={"x-simulator-break": "headers"}).chat.completions.create(**CHAT)
+
+
+@pytest.mark.parametrize("file", sorted(FILES.glob("*.py")), ids=lambda file: file.name)
+def test_the_program_is_written_in_python_3_9(file: Path) -> None:
+    ast.parse(file.read_text(encoding="utf-8"), feature_version=(3, 9))
