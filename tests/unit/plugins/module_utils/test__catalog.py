@@ -10,7 +10,8 @@ import typing as t
 
 import pytest
 from ansible_collections.egress.ai_gateway.plugins.module_utils import _catalog
-from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog import CatalogError, Fault, build
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog import build
+from ansible_collections.egress.ai_gateway.plugins.module_utils._inventory import CatalogError, Fault
 
 KEY = "sk-a-key-that-must-not-show"
 
