@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 import typing as t
 from pathlib import Path
 
 import pytest
-import simulator_state
 from simulator_state import Counters, Failure, Failures, Fields, Keys, Reloading, Usage
 
 
@@ -109,7 +109,7 @@ def test_failures_that_are_set_and_cleared() -> None:
 
 def test_counters(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
-    monkeypatch.setattr(simulator_state.time, "time", lambda: now[0])
+    monkeypatch.setattr(time, "time", lambda: now[0])
     counters = Counters()
     for arguments in (("/b", "m", 200, "k", Usage(3, 4)), ("/a", "", 401, "unknown", None), ("/b", "m", 200, "k", Usage(1, 1))):
         counters.add(*t.cast("tuple[t.Any, ...]", arguments))
