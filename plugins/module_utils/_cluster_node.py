@@ -449,7 +449,7 @@ class NodeManager:
             return
         started = time.monotonic()
         base = [kubectl, f"--kubeconfig={self.node.kubeconfig}", "--request-timeout=5s"]
-        command = [*base, "get", "node,deployment,service", "--namespace=kube-system", "--output=json"]
+        command = [*base, "get", "node,deployment,service,pod", "--namespace=kube-system", "--output=json"]
         pending = ["the API server does not answer"]
 
         def ready() -> bool:
@@ -460,6 +460,7 @@ class NodeManager:
                 listed = json.loads(done.stdout)["items"]
                 # A Deployment can be available for a moment and crash: the proof is an answer.
                 pending[:] = waiting_for(listed) or ([] if self._dns_answers(listed) else ["an answer from CoreDNS"])
+                pending.extend(failing(listed) if pending else ())
             if pending:
                 self.say(f"waiting for {pending[0]}")
             return not pending
@@ -599,6 +600,17 @@ def waiting_for(listed: list[dict[str, t.Any]]) -> list[str]:
         ):
             pending.append(f"{name}: {status.get('availableReplicas', 0)} of {item['spec'].get('replicas', 1)} available")
     return pending + [f"a {kind}" for kind in ("Node", "Deployment") if kind not in kinds]
+
+
+def failing(listed: list[dict[str, t.Any]]) -> list[str]:
+    """Which containers of these Pod objects cannot start, and why: what the others wait for may be theirs."""
+    found = []
+    for item in listed:
+        for container in item.get("status", {}).get("containerStatuses", []) if item["kind"] == "Pod" else []:
+            waiting = container.get("state", {}).get("waiting", {})
+            if waiting.get("message"):
+                found.append(f"Pod {item['metadata']['name']}: {waiting.get('reason')}: {waiting['message']}")
+    return found
 
 
 def fingerprint(*texts: str) -> str:

@@ -15,6 +15,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._cluster_node im
     ManagedFile,
     Node,
     NodeManager,
+    failing,
     fingerprint,
     mounts_below,
     node_process,
@@ -163,6 +164,15 @@ def listed_deployment(available, generation=1, observed=1):
 )
 def test_what_is_waited_for_is_named(objects, pending):
     assert waiting_for(objects) == pending
+
+
+def test_containers_that_cannot_start_are_named():
+    waiting = {"reason": "CreateContainerError", "message": "failed to mkdir"}
+    statuses = [{"state": {"waiting": waiting}}, {"state": {"waiting": {"reason": "ContainerCreating"}}}, {"state": {"running": {}}}]
+    pod = {"kind": "Pod", "metadata": {"name": "kube-proxy-1"}, "status": {"containerStatuses": statuses}}
+    assert failing([pod, {"kind": "Pod", "metadata": {"name": "new"}}, {"kind": "Node", "metadata": {"name": "n"}}]) == [
+        "Pod kube-proxy-1: CreateContainerError: failed to mkdir"
+    ]
 
 
 def test_fingerprint_tells_texts_apart():
