@@ -87,6 +87,7 @@ OTHER_VARIABLES = (
     "helm_binary",
     "upstream_directory",
     "controller_name",
+    "request_body_limit",
     "catalog",
 )
 

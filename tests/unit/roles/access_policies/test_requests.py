@@ -41,17 +41,27 @@ class Handle:
         self.content = body
         self.kept = metadata if metadata is not None else {}
         self.lua = lua
+        self.resumed = 0
 
     # The names are Envoy's.
     def headers(self, _self: t.Any) -> t.Any:
+        got = self.resumed
+
+        def alive() -> dict[str, str]:
+            assert got == self.resumed, "object used outside of proper scope"
+            return self.values
+
         return self.lua.table_from(
             {
-                "get": lambda _table, name: self.values.get(name),
-                "replace": lambda _table, name, value: self.values.__setitem__(name, value),
+                "get": lambda _table, name: alive().get(name),
+                "replace": lambda _table, name, value: alive().__setitem__(name, value),
             }
         )
 
     def body(self, _self: t.Any, _always: bool) -> t.Any:
+        # The program sleeps until the body is there, and Envoy takes back what it had given.
+        self.resumed += 1
+
         def replace(_table: t.Any, content: bytes | str) -> int:
             self.content = content.encode() if isinstance(content, str) else content
             return len(self.content)
