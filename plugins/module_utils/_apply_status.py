@@ -348,6 +348,9 @@ def _policy(body: Body, wanted: t.Sequence[str], controllers: Controllers) -> Ve
         key = _parent_key(ancestor.get("ancestorRef") or {}, namespace)
         if _controller_of(key, controllers) not in (None, ancestor.get("controllerName")):
             continue
+        # What Envoy Gateway says of the listener whose policy this one is merged with; the Gateway itself has a word of its own.
+        if {condition.get("type") for condition in ancestor.get("conditions") or ()} == {"Merged"}:
+            continue
         verdict = conditions_true(ancestor.get("conditions"), wanted, _generation(body), f"ancestor {_title(key)}")
         if verdict is not READY:
             return verdict

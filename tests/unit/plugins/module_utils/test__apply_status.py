@@ -307,6 +307,14 @@ def test_a_policy_must_be_accepted_for_every_ancestor() -> None:
     assert readiness(body(ENVOY, "SecurityPolicy", spec)) == waiting("no controller has answered yet; does its target exist (Gateway one)?")
 
 
+def test_the_listener_whose_policy_was_merged_with_needs_no_word_of_its_own() -> None:
+    spec = {"targetRefs": [{"kind": "HTTPRoute", "name": "orders"}]}
+    merged = {"ancestorRef": {"name": "one", "sectionName": "http"}, "conditions": [condition("Merged")]}
+    accepted = {"ancestorRef": {"name": "one"}, "conditions": [condition("Accepted")]}
+    assert readiness(body(ENVOY, "BackendTrafficPolicy", spec, {"ancestors": [merged, accepted]})) is READY
+    assert readiness(body(ENVOY, "BackendTrafficPolicy", spec, {"ancestors": [merged]})).state is State.WAITING
+
+
 @pytest.mark.parametrize("kind", ["AuthPolicy", "RateLimitPolicy", "DNSPolicy", "TLSPolicy"])
 def test_kuadrant_policies_must_be_enforced_too(kind: str) -> None:
     assert readiness(body("kuadrant.io/v1", kind, status={"conditions": [condition("Accepted"), condition("Enforced")]})) is READY
