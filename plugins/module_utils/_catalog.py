@@ -123,6 +123,7 @@ RESERVED_HEADERS = (
     "x-maas-tier",
     "x-ai-eg-model",
     "x-ai-gateway-provider",
+    "x-ai-gateway-api",
 )
 # Headers that carry a key have their place in `credential`, where they stay out of manifests.
 KEY_HEADERS = ("authorization", "proxy-authorization", "x-api-key", "api-key", "cookie")

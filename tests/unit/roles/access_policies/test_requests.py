@@ -132,9 +132,10 @@ def sent(handle: Handle) -> tuple[int, t.Any]:
     ],
 )
 def test_paths(proxy: Proxy, path: str, rest: str, end: str) -> None:
-    handle = proxy.request(path, method="POST", x_ai_gateway_provider="forged")
+    handle = proxy.request(path, method="POST", x_ai_gateway_provider="forged", x_ai_gateway_api="forged")
     assert handle.sent is None
     assert (handle.values[":path"], handle.values["x-ai-gateway-provider"]) == (rest, end)
+    assert handle.values["x-ai-gateway-api"] == ("anthropic" if rest == "/v1/messages" else "openai")
 
 
 def test_a_path_of_nobody_is_refused(proxy: Proxy) -> None:
@@ -212,13 +213,19 @@ def test_what_a_provider_said_stays(proxy: Proxy) -> None:
     assert (handle.content.decode(), handle.values["retry-after"]) == (body, "7")
 
 
-@pytest.mark.parametrize(("status", "openai", "anthropic"), [(404, "invalid_request_error", "not_found_error"), (503, "server_error", "overloaded_error")])
+@pytest.mark.parametrize(("status", "openai", "anthropic"), [(502, "server_error", "api_error"), (503, "server_error", "overloaded_error")])
 def test_texts_of_the_proxy_become_errors_of_the_dialect(proxy: Proxy, status: int, openai: str, anthropic: str) -> None:
     text = 'upstream "connect" error\n\x01'
     error = json.loads(proxy.answer(status, text, content_type="text/plain").content)["error"]
     assert (error["type"], error["message"]) == (openai, 'upstream "connect" error\n')
     document = json.loads(proxy.answer(status, text, "/v1/messages", content_type="text/plain").content)
     assert (document["type"], document["error"]["type"]) == ("error", anthropic)
+
+
+def test_what_is_not_found(proxy: Proxy) -> None:
+    error = json.loads(proxy.answer(404, "No matching route found.", content_type="text/plain").content)["error"]
+    assert (error["code"], error["type"]) == ("model_not_found", "invalid_request_error")
+    assert json.loads(proxy.answer(404, "unsupported path: /v1/x", content_type="text/plain").content)["error"]["code"] == "unknown_url"
 
 
 def test_a_refused_model_tells_nothing(proxy: Proxy) -> None:

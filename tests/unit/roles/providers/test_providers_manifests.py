@@ -95,14 +95,14 @@ def test_what_a_provider_learns_of_the_caller(objects: dict[tuple[str, str], dic
     mutations = {name: objects["AIServiceBackend", name]["spec"]["headerMutation"] for name in names(objects, "AIServiceBackend")}
     assert mutations == {
         # The tests look at who called.
-        "openai": {"remove": ["x-api-key", "api-key", "x-ai-gateway-provider"]},
+        "openai": {"remove": ["x-api-key", "api-key", "x-ai-gateway-provider", "x-ai-gateway-api"]},
         "claude": {
-            "remove": ["authorization", "api-key", "x-ai-gateway-provider", "x-maas-user", "x-maas-tier"],
+            "remove": ["authorization", "api-key", "x-ai-gateway-provider", "x-ai-gateway-api", "x-maas-user", "x-maas-tier"],
             "set": [{"name": "anthropic-beta", "value": "a"}],
         },
-        "first": {"remove": ["x-api-key", "api-key", "x-ai-gateway-provider", "x-maas-user", "x-maas-tier"]},
-        "second": {"remove": ["x-api-key", "api-key", "x-ai-gateway-provider", "x-maas-user", "x-maas-tier"]},
-        "service.llm.opt.8000": {"remove": ["authorization", "x-api-key", "api-key", "x-ai-gateway-provider"]},
+        "first": {"remove": ["x-api-key", "api-key", "x-ai-gateway-provider", "x-ai-gateway-api", "x-maas-user", "x-maas-tier"]},
+        "second": {"remove": ["x-api-key", "api-key", "x-ai-gateway-provider", "x-ai-gateway-api", "x-maas-user", "x-maas-tier"]},
+        "service.llm.opt.8000": {"remove": ["authorization", "x-api-key", "api-key", "x-ai-gateway-provider", "x-ai-gateway-api"]},
     }
 
 
@@ -150,6 +150,12 @@ def test_both_paths_of_a_model(objects: dict[tuple[str, str], dict[str, t.Any]])
     ]
     assert rule["backendRefs"] == [{"name": "openai", "weight": 1, "priority": 0, "modelNameOverride": "gpt-4-0613"}]
     assert rule["modelsOwnedBy"] == "openai"
+
+
+def test_an_anthropic_provider_is_asked_in_its_api_alone(objects: dict[tuple[str, str], dict[str, t.Any]]) -> None:
+    (rule,) = [rule for rule in rules(objects) if rule["backendRefs"][0]["name"] == "claude"]
+    for match in rule["matches"]:
+        assert match["headers"][2] == {"type": "Exact", "name": "x-ai-gateway-api", "value": "anthropic"}
 
 
 def test_fail_over(objects: dict[tuple[str, str], dict[str, t.Any]]) -> None:
