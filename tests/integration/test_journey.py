@@ -14,22 +14,28 @@ import pathlib
 import shutil
 import typing as t
 
+import anthropic
 import apply_set_access
 import apply_set_faults
+import catalogs
 import faults
 import machine
 import objects
 import openai
 import pytest
-from runs import ROOT, playbook, recaps, run
+import simulators
+from load import Load, Request
+from runs import INVENTORY, ROOT, follow, playbook, recaps, run, start
 
 REPORT = ROOT / "reports/embedded/validation.json"
 MODELS = ["claude-3-sonnet", "gpt-4"]
 #: What validation must have looked at, whatever else it did.
 CHECKS = {
     "gateway", "tokens", "models", "unknown-model", "rate-limit", "rate-limit-recovery",
-    "no-token:chat", "no-token:models", "bad-token", "tampered-token", "expired-token", "other-audience", "outsider",
-    *(f"{check}:{model}" for check in ("chat", "stream", "key", "forged") for model in MODELS),
+    "no-token:chat", "no-token:models", "no-token:messages", "bad-token", "tampered-token", "expired-token", "other-audience", "outsider",
+    "unknown-path", "api-key-header", "rate-limit-elsewhere",
+    *(f"{check}:{model}" for check in ("chat", "messages", "stream", "key", "forged") for model in MODELS),
+    "path:openai:gpt-4", "path:anthropic:claude-3-sonnet",
 }  # fmt: skip
 
 
@@ -40,12 +46,27 @@ def found() -> dict[str, t.Any]:
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> openai.OpenAI:
-    """The OpenAI SDK as a user has it, with a token of the premium tier."""
-    token = tmp_path_factory.mktemp("token") / "token"
-    playbook("egress.ai_gateway.token", "--extra-vars", f"token_file={token}")
-    url = json.loads(REPORT.read_text(encoding="utf-8"))["gateway_url"]
-    return openai.OpenAI(base_url=f"{url}/v1", api_key=token.read_text(encoding="utf-8").strip(), max_retries=0, timeout=30)
+def token(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A token of the enterprise tier."""
+    path = tmp_path_factory.mktemp("token") / "token"
+    playbook("egress.ai_gateway.token", "--extra-vars", f"token_file={path} token_tier=enterprise")
+    return path.read_text(encoding="utf-8").strip()
+
+
+def gateway_url() -> str:
+    return str(json.loads(REPORT.read_text(encoding="utf-8"))["gateway_url"])
+
+
+@pytest.fixture(scope="module")
+def client(token: str) -> openai.OpenAI:
+    """The OpenAI SDK as a user has it."""
+    return openai.OpenAI(base_url=f"{gateway_url()}/v1", api_key=token, max_retries=0, timeout=30)
+
+
+@pytest.fixture(scope="module")
+def messages_client(token: str) -> anthropic.Anthropic:
+    """The Anthropic SDK as a user has it."""
+    return anthropic.Anthropic(base_url=gateway_url(), api_key=token, max_retries=0, timeout=30)
 
 
 def validation() -> dict[str, str]:
@@ -152,6 +173,124 @@ def test_the_openai_sdk_understands_refusals(client: openai.OpenAI) -> None:
         client.chat.completions.create(model="no-such-model", messages=[{"role": "user", "content": "Hello"}])
     with pytest.raises(openai.AuthenticationError):
         client.with_options(api_key="not-a-token").models.list()
+
+
+def test_a_mixed_catalogue_is_served(tmp_path: pathlib.Path) -> None:
+    mixed = catalogs.variables(tmp_path / "mixed.yml")
+    assert playbook("egress.ai_gateway.site", "--extra-vars", f"@{mixed}") > 0
+    assert set(validation().values()) == {"passed"}
+    assert {f"path:{name}:shared" for name in ("openai", "anthropic")} | {"tls:tls", "chat:claude-sonnet-4"} <= set(validation())
+    # The certificates are new ones in each file.
+    assert playbook("egress.ai_gateway.site", "--extra-vars", f"@{mixed}") == 0
+
+
+@pytest.mark.parametrize("model", ["gpt-4", "claude-sonnet-4"])
+def test_the_anthropic_sdk(messages_client: anthropic.Anthropic, model: str) -> None:
+    """Against a provider of its own API, and against one of OpenAI's, for which the gateway translates."""
+    talk: t.Any = {"model": model, "max_tokens": 16, "messages": [{"role": "user", "content": "Hello"}]}
+    answer = messages_client.messages.create(**talk)
+    assert (answer.type, answer.role) == ("message", "assistant")
+    assert answer.content[0].type == "text"
+    assert answer.usage.input_tokens > 0
+    with messages_client.messages.stream(**talk) as stream:
+        assert "".join(stream.text_stream)
+        assert stream.get_final_message().usage.output_tokens > 0
+
+
+def test_the_anthropic_sdk_lists_models_and_understands_refusals(messages_client: anthropic.Anthropic) -> None:
+    assert "claude-sonnet-4" in [model.id for model in messages_client.models.list()]
+    talk: t.Any = {"max_tokens": 16, "messages": [{"role": "user", "content": "Hello"}]}
+    with pytest.raises(anthropic.NotFoundError) as unknown:
+        messages_client.messages.create(model="no-such-model", **talk)
+    assert t.cast("dict[str, t.Any]", unknown.value.body)["type"] == "error"
+    with pytest.raises(anthropic.AuthenticationError):
+        messages_client.with_options(api_key="not-a-token").messages.create(model="gpt-4", **talk)
+
+
+def test_the_sdks_under_the_paths_of_providers(client: openai.OpenAI, messages_client: anthropic.Anthropic) -> None:
+    url = gateway_url()
+    beneath = client.with_options(base_url=f"{url}/external/vllm/v1")
+    assert [model.id for model in beneath.models.list()] == ["Qwen/Qwen3-0.6B"]
+    assert beneath.models.retrieve("Qwen/Qwen3-0.6B").id == "Qwen/Qwen3-0.6B"
+    assert beneath.chat.completions.create(model="Qwen/Qwen3-0.6B", messages=[{"role": "user", "content": "Say hi"}]).usage
+    assert beneath.embeddings.create(model="Qwen/Qwen3-0.6B", input=["one", "two"]).data[1].embedding
+    assert beneath.completions.create(model="Qwen/Qwen3-0.6B", prompt="Once").choices[0].text
+    with pytest.raises(openai.NotFoundError):
+        beneath.chat.completions.create(model="gpt-4", messages=[{"role": "user", "content": "Hello"}])
+    claude = messages_client.with_options(base_url=f"{url}/external/claude")
+    assert claude.messages.create(model="claude-sonnet-4", max_tokens=16, messages=[{"role": "user", "content": "Hello"}]).content
+    # A request of OpenAI's API cannot be sent to a provider of Anthropic's.
+    with pytest.raises(openai.NotFoundError):
+        client.chat.completions.create(model="claude-sonnet-4", messages=[{"role": "user", "content": "Hello"}])
+
+
+@pytest.mark.parametrize("failure", [{"status": 503}, {"status": 429, "retry_after": 9}, {"break": "headers"}, {"status": 400}])
+def test_another_provider_takes_over(client: openai.OpenAI, failure: dict[str, t.Any]) -> None:
+    """Where the first one fails or has no capacity, and not for what the caller did wrong."""
+    for provider in ("openai", "anthropic"):
+        simulators.admin(provider, "POST", "/reset")
+    simulators.admin("openai", "POST", "/failures", failure)
+    outcomes = []
+    try:
+        for _number in range(10):
+            try:
+                client.chat.completions.create(model="shared", messages=[{"role": "user", "content": "Hello"}])
+                outcomes.append(200)
+            except openai.APIStatusError as error:
+                outcomes.append(error.status_code)
+    finally:
+        simulators.admin("openai", "DELETE", "/failures")
+    counts = {provider: simulators.requests(provider) for provider in ("openai", "anthropic")}
+    print(f"{failure}: answers {outcomes}; requests {counts}")
+    if failure.get("status") == 400:
+        assert (outcomes, counts) == ([400] * 10, {"openai": {"400": 10}, "anthropic": {}})
+    else:
+        assert outcomes == [200] * 10
+        assert counts == {"openai": {str(failure.get("status", 0)): 10}, "anthropic": {"200": 10}}
+
+
+def test_keys_are_rotated_under_load(tmp_path: pathlib.Path, token: str) -> None:
+    """Not one request is refused while the keys of all providers are replaced; a run that is cut off is finished by the next."""
+    new = {entry["name"]: f"{entry['key']}-2" for entry in catalogs.PROVIDERS}
+    mixed = catalogs.variables(tmp_path / "mixed.yml", keys=new)
+    least = int(os.environ.get("ROTATION_REQUESTS", "2000"))
+    requests = [
+        Request("/v1/chat/completions", "gpt-4"),
+        Request("/external/vllm/v1/chat/completions", "Qwen/Qwen3-0.6B"),
+        Request("/v1/messages", "claude-sonnet-4"),
+    ]
+    with Load(gateway_url(), token, requests, least) as load:
+        load.wait(100)
+        with start("ansible-playbook", "--inventory", INVENTORY, "--extra-vars", f"@{mixed}", "egress.ai_gateway.rotate_keys") as cut_off:
+            follow(cut_off, end="TASK [egress.ai_gateway.providers : Apply the providers]")
+            cut_off.kill()
+        playbook("egress.ai_gateway.rotate_keys", "--extra-vars", f"@{mixed}")
+    print(f"{sum(load.outcomes.values())} requests during the rotation: {dict(load.outcomes)}")
+    assert set(load.outcomes) == {"200"}, load.refusals
+    assert playbook("egress.ai_gateway.rotate_keys", "--extra-vars", f"@{mixed}") == 0
+    assert playbook("egress.ai_gateway.site", "--extra-vars", f"@{mixed}") == 0
+
+
+def test_wrong_certificates_are_refused_and_named(tmp_path: pathlib.Path) -> None:
+    mixed = catalogs.variables(tmp_path / "mixed.yml", refused=True)
+    extra = ["--extra-vars", f"@{mixed}", "--extra-vars", "validation_wait_timeout=5"]
+    with start("ansible-playbook", "--inventory", INVENTORY, *extra, "egress.ai_gateway.site") as site:
+        follow(site)
+    assert site.returncode != 0
+    checks = {check["id"]: check for check in json.loads(REPORT.read_text(encoding="utf-8"))["checks"]}
+    for name, word in catalogs.REFUSED.items():
+        assert checks[f"chat:model-of-{name}"]["status"] == checks[f"tls:{name}"]["status"] == "failed"
+        print(f"{name}: {checks[f'tls:{name}']['observed']}")
+        assert word in checks[f"tls:{name}"]["observed"]
+    failed = {check.split(":")[-1].removeprefix("model-of-") for check, outcome in checks.items() if outcome["status"] == "failed"}
+    assert failed == set(catalogs.REFUSED)
+
+
+def test_the_catalogue_shrinks_again() -> None:
+    assert playbook("egress.ai_gateway.site") > 0
+    assert set(validation().values()) == {"passed"}
+    left = [line for line in objects.listing() if any(name in line for name in ("vllm", "claude-credential", "tls-", "shared-models"))]
+    assert left == []
 
 
 @pytest.mark.parametrize("name", ["kubelet", "containerd", "kube-apiserver"])

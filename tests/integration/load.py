@@ -1,0 +1,85 @@
+# Copyright: Contributors to the egress.ai_gateway project
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Requests to a gateway from several connections at once, bounded in count, and what became of each."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import http.client
+import json
+import threading
+import time
+import urllib.parse
+
+#: Connections that are open at the same time.
+CONNECTIONS = 4
+#: Each request is to cost so little that no limit is reached.
+HEADERS = {"content-type": "application/json", "anthropic-version": "2023-06-01", "x-simulator-prompt-tokens": "1", "x-simulator-completion-tokens": "0"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    path: str
+    model: str
+
+
+class Load:
+    """Sends `requests` in turn, again and again, until `count` were sent and it is told to end; `outcomes` counts statuses and errors."""
+
+    def __init__(self, url: str, token: str, requests: list[Request], count: int, pace: float = 0.0) -> None:
+        self._address = urllib.parse.urlsplit(url)
+        self._headers = {**HEADERS, "authorization": f"Bearer {token}"}
+        self._requests = requests
+        self._least = count
+        self._pace = pace
+        self._lock = threading.Lock()
+        self._enough = threading.Event()
+        self._sent = 0
+        self.outcomes: collections.Counter[str] = collections.Counter()
+        #: The first answers that were none, for the message of a test.
+        self.refusals: list[str] = []
+        self._threads = [threading.Thread(target=self._run, daemon=True) for _number in range(CONNECTIONS)]
+
+    def __enter__(self) -> Load:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._enough.set()
+        for thread in self._threads:
+            thread.join()
+
+    def wait(self, count: int, timeout: float = 120) -> None:
+        """Wait until so many requests were sent."""
+        deadline = time.monotonic() + timeout
+        while self._sent < count:
+            assert time.monotonic() < deadline, f"{self._sent} of {count} requests after {timeout} s"
+            time.sleep(0.1)
+
+    def _next(self) -> Request | None:
+        with self._lock:
+            if self._enough.is_set() and self._sent >= self._least:
+                return None
+            self._sent += 1
+            return self._requests[self._sent % len(self._requests)]
+
+    def _run(self) -> None:
+        connection = http.client.HTTPConnection(self._address.hostname or "", self._address.port or 80, timeout=30)
+        while request := self._next():
+            try:
+                body = json.dumps({"model": request.model, "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1})
+                connection.request("POST", request.path, body, self._headers)
+                answer = connection.getresponse()
+                content = answer.read()
+                outcome = str(answer.status)
+            except (OSError, http.client.HTTPException) as error:
+                outcome, content = type(error).__name__, str(error).encode()
+                connection.close()
+            with self._lock:
+                self.outcomes[outcome] += 1
+                if outcome != "200" and len(self.refusals) < 5:
+                    self.refusals.append(f"{request.path} of {request.model}: {outcome} {content[:300].decode(errors='replace')}")
+            time.sleep(self._pace)
+        connection.close()
