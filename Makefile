@@ -35,12 +35,15 @@ help: ## Show this help
 
 ##### Clusters
 
-.PHONY: site validate teardown destroy token
+.PHONY: site validate rotate teardown destroy token
 site: $(READY) ## Provision the AI gateway, with its cluster where that is embedded, and validate it
 	@$(PLAYBOOK) egress.ai_gateway.site
 
 validate: $(READY) ## Check the gateway with real requests; the report goes to reports/
 	@$(PLAYBOOK) egress.ai_gateway.validate
+
+rotate: $(READY) ## Give the gateway the keys that the inventory has now, without a refused request
+	@$(PLAYBOOK) egress.ai_gateway.rotate_keys
 
 teardown: $(READY) ## Remove what site made; the cluster stays
 	@$(PLAYBOOK) egress.ai_gateway.teardown
