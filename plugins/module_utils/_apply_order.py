@@ -43,6 +43,7 @@ PHASES: tuple[tuple[str, frozenset[GroupKind]], ...] = tuple(
                 ("batch", "Job CronJob"),
                 ("autoscaling", "HorizontalPodAutoscaler"),
                 ("policy", "PodDisruptionBudget"),
+                ("serving.kserve.io", "LLMInferenceService"),
             ],
         ),
         # After the workloads that answer them: a webhook that fails closed must not refuse the pods of its own set.

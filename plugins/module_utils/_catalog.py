@@ -32,8 +32,17 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog_names i
     REMOTE_KEY,
     SCHEME,
     SECRET,
+    SERVICE_NAME,
     SIMULATOR_SUFFIX,
     UPSTREAM,
+    slug,
+)
+from ansible_collections.egress.ai_gateway.plugins.module_utils._egress import (
+    Destination,
+    to_inference_service,
+    to_namespaces,
+    to_outside,
+    to_simulators,
 )
 from ansible_collections.egress.ai_gateway.plugins.module_utils._endpoints import Network, address, danger, network
 from ansible_collections.egress.ai_gateway.plugins.module_utils._inventory import (
@@ -58,7 +67,7 @@ BACKEND_KINDS = ("Service", "InferencePool", "LLMInferenceService")
 # What the roles of this version have templates for; the rest is refused before anything is written.
 RENDERED_STACKS = ("envoy_ai_gateway",)
 RENDERED_POLICY_ENGINES = ("authorino",)
-RENDERED_BACKEND_KINDS = ("Service",)
+RENDERED_BACKEND_KINDS = ("Service", "LLMInferenceService")
 # A rate limit service counts in whole units; Gateway API writes a day as 24h.
 WINDOWS = {"1s": "Second", "1m": "Minute", "1h": "Hour", "24h": "Day"}
 
@@ -92,6 +101,10 @@ OTHER_VARIABLES = (
 )
 
 SIMULATOR_PORT = 8000
+# KServe names the Service of an LLMInferenceService so, cuts longer names, and has no setting for the port.
+KSERVE_SUFFIX = "-kserve-workload-svc"
+KSERVE_PORT = 8000
+TLS_KEYS = ("mode", "sni", "ca_bundle", "client_certificate")
 CREDENTIAL_KEY = "apiKey"
 CA_BUNDLE_SUFFIX = "-ca-bundle"
 CA_BUNDLE_KEY = "ca.crt"
@@ -198,12 +211,19 @@ class Provider:
 
 @dataclass(frozen=True)
 class BackendRef:
-    """The object that serves an on-premises model; ``port`` is of a Service, else None."""
+    """The object that serves an on-premises model, and the end of the Service in front of it; that of an InferencePool is empty.
+
+    ``spec`` is of an LLMInferenceService to be made, None of one that exists. ``simulator`` names the simulator that stands in, else it is empty.
+    """
 
     kind: str
     name: str
     namespace: str
-    port: int | None
+    hostname: str = ""
+    port: int | None = None
+    tls: Tls = Tls("none")
+    spec: Mapping[str, t.Any] | None = None
+    simulator: str = ""
 
 
 @dataclass(frozen=True)
@@ -261,13 +281,13 @@ class Catalog:
     providers: tuple[Provider, ...]
     models: tuple[Model, ...]
     tiers: tuple[Tier, ...]
+    egress: tuple[Destination, ...]
 
     def as_dict(self) -> dict[str, t.Any]:
         """The catalogue in plain lists and dictionaries, without any credential's value."""
         result = t.cast("dict[str, t.Any]", _plain(asdict(self)))
         for provider in result["providers"]:
-            if provider["endpoint"]["tls"]["mode"] == "none":
-                provider["endpoint"]["tls"] = {"mode": "none"}
+            _without_empty_tls(provider["endpoint"])
             if provider["credential"]["external_secret"] is None:
                 del provider["credential"]["external_secret"]
             # The rule of a model stands with the model, once.
@@ -275,7 +295,16 @@ class Catalog:
         for model in result["models"]:
             for backend in model["backends"]:
                 del backend["backend_ref" if backend["provider"] is not None else "provider"]
+                if "backend_ref" in backend:
+                    _without_empty_tls(backend["backend_ref"])
+                    if backend["backend_ref"]["spec"] is None:
+                        del backend["backend_ref"]["spec"]
         return result
+
+
+def _without_empty_tls(end: dict[str, t.Any]) -> None:
+    if end["tls"]["mode"] == "none":
+        end["tls"] = {"mode": "none"}
 
 
 def _plain(value: t.Any) -> t.Any:
@@ -321,7 +350,7 @@ def build(inputs: Mapping[str, t.Any], defined: Iterable[str] = ()) -> Catalog:
         served = list(_provider_models(entry))
         provider_entries.append((entry, _provider(entry, tuple(model for _entry, model in served), stack, simulators_namespace, guard), served))
     unique(((entry.at("name"), provider.name) for entry, provider, _served in provider_entries), "name", "give each provider its own", faults)
-    models = _models(root, provider_entries, namespace)
+    models = _models(root, provider_entries, namespace, simulators_namespace)
     tiers = _tiers(root, instance, [model.name for model in models])
     rules = sum(len(tier.limits) for _path, tier in tiers)
     if rules > RATE_LIMIT_RULES:
@@ -348,7 +377,21 @@ def build(inputs: Mapping[str, t.Any], defined: Iterable[str] = ()) -> Catalog:
         providers=tuple(provider for _entry, provider, _served in provider_entries),
         models=models,
         tiers=tuple(tier for _path, tier in tiers),
+        egress=_egress([provider for _entry, provider, _served in provider_entries], models, simulators_namespace, guard),
     )
+
+
+def _egress(providers: Sequence[Provider], models: Sequence[Model], simulators_namespace: str, guard: _Guard) -> tuple[Destination, ...]:
+    """Where the gateway calls, each end once."""
+    references = {backend.name: backend.backend_ref for model in models for backend in model.backends if backend.backend_ref is not None}
+    real = [reference for reference in references.values() if not reference.simulator]
+    outside = [(provider.endpoint.hostname, provider.endpoint.port) for provider in providers if not provider.simulated]
+    found = to_outside(outside, guard.networks, guard.allowed)
+    found += to_namespaces([*(hostname for hostname, _port in outside), *(reference.hostname for reference in real if reference.kind == "Service")])
+    found += [to_inference_service(reference.namespace, reference.name, KSERVE_PORT) for reference in real if reference.kind == "LLMInferenceService"]
+    if any(provider.simulated for provider in providers) or len(real) < len(references):
+        found.append(to_simulators(simulators_namespace, SIMULATOR_PORT))
+    return tuple(found)
 
 
 def _misspelt_variables(defined: Iterable[str], faults: list[Fault]) -> None:
@@ -376,11 +419,12 @@ class _Guard:
 
     def __init__(self, root: Entry, namespaces: Sequence[str]) -> None:
         self.namespaces = namespaces
-        self.networks = [_network(root, path, text) for path, text in root.texts("cluster_networks", NETWORK)] if root.value.get("cluster_networks") else []
+        found = [_network(root, path, text) for path, text in root.texts("cluster_networks", NETWORK)] if root.value.get("cluster_networks") else []
+        self.networks = [known for known in found if known is not None]
         self.allowed = [text for _path, text in root.texts("allowed_endpoints", ENDPOINT)] if root.value.get("allowed_endpoints") else []
 
     def check(self, entry: Entry, hostname: str) -> None:
-        problem = danger(hostname, self.namespaces, [found for found in self.networks if found is not None], self.allowed) if hostname else ""
+        problem = danger(hostname, self.namespaces, self.networks, self.allowed) if hostname else ""
         if problem:
             remedy = f"write the provider's public name, or add this one to {PREFIX}allowed_endpoints if it is meant"
             entry.fault("hostname", f"{quote(hostname)} {problem}", remedy)
@@ -418,7 +462,7 @@ def _endpoint(entry: Entry, provider: str, simulator: Endpoint | None, guard: _G
         found, hostname = None, simulator.hostname
     tls = Tls("simple", sni=hostname)
     if entry.has("tls"):
-        tls = _tls(entry.entry("tls", ("mode", "sni", "ca_bundle", "client_certificate")), provider, hostname, found is not None)
+        tls = _tls(entry.entry("tls", TLS_KEYS), provider, hostname, found is not None)
     elif simulator is not None:
         tls = simulator.tls
     elif found is not None and not entry.faulty("hostname"):
@@ -431,10 +475,10 @@ def _endpoint(entry: Entry, provider: str, simulator: Endpoint | None, guard: _G
     return Endpoint(hostname, port or 0, tls, found is not None, prefix)
 
 
-def _tls(entry: Entry, provider: str, hostname: str, is_address: bool) -> Tls:
-    mode = entry.choice("mode", TLS_MODES, "simple")
+def _tls(entry: Entry, backend: str, hostname: str, is_address: bool = False, default: str = "simple") -> Tls:
+    mode = entry.choice("mode", TLS_MODES, default)
     sni = entry.text("sni", HOSTNAME, "" if is_address else hostname)
-    ca_bundle, ca_certificates = _ca_bundle(entry, provider)
+    ca_bundle, ca_certificates = _ca_bundle(entry, backend)
     client_certificate = entry.text("client_certificate", OBJECT, "")
     if mode == "none":
         for key in ("sni", "ca_bundle", "client_certificate"):
@@ -450,11 +494,11 @@ def _tls(entry: Entry, provider: str, hostname: str, is_address: bool) -> Tls:
     return Tls(mode, sni, ca_bundle, ca_certificates, client_certificate)
 
 
-def _ca_bundle(entry: Entry, provider: str) -> tuple[str, str]:
+def _ca_bundle(entry: Entry, backend: str) -> tuple[str, str]:
     """The name of the object with the certificates, and the certificates themselves if they are written here."""
     text = entry.value.get("ca_bundle")
     if isinstance(text, str) and "-----" in text:
-        return provider + CA_BUNDLE_SUFFIX, entry.text("ca_bundle", CERTIFICATES).strip() + "\n"
+        return backend + CA_BUNDLE_SUFFIX, entry.text("ca_bundle", CERTIFICATES).strip() + "\n"
     return entry.text("ca_bundle", OBJECT, ""), ""
 
 
@@ -539,7 +583,12 @@ def _provider_models(provider: Entry) -> Iterator[tuple[Entry, ProviderModel]]:
     unique(names, "name", "list each model of a provider once", provider.faults)
 
 
-def _models(root: Entry, provider_entries: Sequence[tuple[Entry, Provider, list[tuple[Entry, ProviderModel]]]], namespace: str) -> tuple[Model, ...]:
+def _models(
+    root: Entry,
+    provider_entries: Sequence[tuple[Entry, Provider, list[tuple[Entry, ProviderModel]]]],
+    namespace: str,
+    simulators_namespace: str,
+) -> tuple[Model, ...]:
     """All public models in the order of the catalogue: the providers' first, then the on-premises ones."""
     served: dict[str, list[tuple[str, ProviderModel, ModelBackend]]] = {}
     schema_of = {provider.name: provider.schema for _entry, provider, _models in provider_entries}
@@ -564,22 +613,38 @@ def _models(root: Entry, provider_entries: Sequence[tuple[Entry, Provider, list[
         else:
             _sharing(name, ends, root.faults)
 
-    own: dict[str, tuple[str, ModelBackend]] = {}
+    own: dict[str, ModelBackend] = {}
     names: list[tuple[str, str]] = []
-    for entry in root.entries("models", ("name", "upstream_name", "backend_ref")):
+    # What each object and each simulator is already used for, with the path of that.
+    described: dict[str, tuple[str, BackendRef]] = {}
+    simulators = {provider.name + SIMULATOR_SUFFIX: (entry.path, "") for entry, provider, _served in provider_entries if provider.simulated}
+    for entry in root.entries("models", ("name", "upstream_name", "simulated", "backend_ref")):
         name = entry.text("name", MODEL)
         names.append((entry.at("name"), name))
-        upstream_name = entry.text("upstream_name", UPSTREAM, name)
-        reference = _backend_ref(entry, namespace)
+        reference = _backend_ref(entry, name, namespace, simulators_namespace)
+        backend = ModelBackend(_backend_name(reference), None, reference, entry.text("upstream_name", UPSTREAM, _served_name(reference) or name))
         if name in served:
             entry.fault("name", f"{quote(name)} is also the model {served[name][0][0]} of a provider", "give one of them another public name")
-        else:
-            own.setdefault(name, (entry.path, ModelBackend(_backend_name(reference), None, reference, upstream_name)))
+            continue
+        own.setdefault(name, backend)
+        if not reference.name:
+            continue
+        path, first = described.setdefault(backend.name, (entry.path, reference))
+        if first != reference:
+            problem = f"{reference.kind} {reference.namespace}/{reference.name} is described in another way by {path}"
+            entry.fault("backend_ref", problem, "write the same `simulated` and `backend_ref` in both")
+        elif reference.simulator:
+            # Models share a simulator where they name the object that it stands in for.
+            stands_for = backend.name if entry.has("backend_ref") else entry.path
+            path, other = simulators.setdefault(reference.simulator, (entry.path, stands_for))
+            if other != stands_for:
+                remedy = "write a `backend_ref` with another name: the simulator is named after it"
+                entry.fault("", f"its simulator {reference.simulator} is also that of {path}", remedy)
     unique(names, "name", "give each model its own", root.faults)
 
     return tuple(
         [Model(name, tuple(backend for _path, _model, backend in ends)) for name, ends in served.items()]
-        + [Model(name, (backend,)) for name, (_path, backend) in own.items()]
+        + [Model(name, (backend,)) for name, backend in own.items()]
     )
 
 
@@ -607,18 +672,76 @@ def _sharing(name: str, ends: Sequence[tuple[str, ProviderModel, ModelBackend]],
         )
 
 
-def _backend_ref(model: Entry, namespace: str) -> BackendRef:
+def _backend_ref(model: Entry, name: str, namespace: str, simulators_namespace: str) -> BackendRef:
+    """What serves a model: the object that is named, or the simulator that stands in for it."""
+    simulated = model.flag("simulated", False)
     if not model.has("backend_ref"):
-        model.missing("backend_ref", "kind, name, namespace and, for a Service, port of what serves the model")
-        return BackendRef("", "", "", None)
-    entry = model.entry("backend_ref", ("kind", "name", "namespace", "port"))
+        if not simulated:
+            remedy = "kind, name, namespace and, for a Service, port of what serves the model, or `simulated: true`"
+            model.missing("backend_ref", remedy, unless="simulated")
+            return BackendRef("", "", "")
+        reference = BackendRef("Service", slug(name) + SIMULATOR_SUFFIX, simulators_namespace)
+        return _simulated(reference, model, "name", name, simulators_namespace)
+    entry = model.entry("backend_ref", ("kind", "name", "namespace", "port", "tls", "spec"))
     kind = entry.choice("kind", BACKEND_KINDS, "Service")
     if kind and kind not in RENDERED_BACKEND_KINDS:
         entry.fault("", f"models behind an object of kind {kind} are not available in this version", f"take the model out of {PREFIX}models")
+    name_rule = SERVICE_NAME if kind == "LLMInferenceService" else OBJECT
+    reference = BackendRef(kind, entry.text("name", name_rule), entry.text("namespace", LABEL, namespace))
     if kind != "Service" and entry.has("port"):
         entry.fault("port", f"is not taken from here: {kind or 'the object'} knows its own", "leave it out")
-    port = entry.integer("port", 1, 65535) if kind == "Service" else None
-    return BackendRef(kind, entry.text("name", OBJECT), entry.text("namespace", LABEL, namespace), port)
+    for key, kinds in (("tls", ("Service", "LLMInferenceService")), ("spec", ("LLMInferenceService",))):
+        if kind and kind not in kinds and entry.has(key):
+            entry.fault(key, f"has no meaning with kind {kind}", "leave it out")
+    if kind == "Service":
+        reference = _reached(entry, reference, reference.name, entry.integer("port", 1, 65535))
+    elif kind == "LLMInferenceService":
+        reference = replace(_reached(entry, reference, reference.name + KSERVE_SUFFIX, KSERVE_PORT), spec=_spec(entry))
+    return _simulated(reference, entry, "name", reference.name, simulators_namespace) if simulated and reference.name else reference
+
+
+def _simulated(reference: BackendRef, entry: Entry, key: str, name: str, simulators_namespace: str) -> BackendRef:
+    """The reference with a simulator at its end, which is named after it; what is said of the real end is kept for later."""
+    simulator = slug(name) + SIMULATOR_SUFFIX
+    if name and not PROVIDER.accepts(slug(name)):
+        problem = f"the simulator cannot be named {quote(simulator)} after it: that is no name of a Service"
+        entry.fault(key, problem, f"write a `backend_ref` with a name of up to {PROVIDER.limit} characters that starts with a letter")
+    hostname = f"{simulator}.{simulators_namespace}.svc.cluster.local"
+    return replace(reference, hostname=hostname, port=SIMULATOR_PORT, tls=Tls("none"), simulator=simulator)
+
+
+def _reached(entry: Entry, reference: BackendRef, service: str, port: int | None) -> BackendRef:
+    """The reference with the end of its Service. Plain text is what Services speak, but not those of KServe unless that is said."""
+    reference = replace(reference, hostname=f"{service}.{reference.namespace}.svc.cluster.local", port=port)
+    kserve = reference.kind == "LLMInferenceService"
+    why = "KServe's certificates come from an authority that the system does not know"
+    remedy = "the name of a Secret, or certificates, or write `tls: {mode: none}` where KServe serves plain text (its enableLLMInferenceServiceTLS is false)"
+    if not entry.has("tls"):
+        if kserve and not entry.faulty("tls"):
+            entry.fault("tls", f"is missing, and {why}", f"write `ca_bundle` in it, {remedy}")
+        return reference
+    tls = entry.entry("tls", TLS_KEYS)
+    reference = replace(reference, tls=_tls(tls, _backend_name(reference), reference.hostname, default="simple" if kserve else "none"))
+    if kserve and tls.readable and reference.tls.mode in ("simple", "mutual") and not tls.has("ca_bundle") and not tls.faulty("ca_bundle"):
+        tls.fault("ca_bundle", f"is missing, and {why}", f"write {remedy}")
+    return reference
+
+
+def _spec(entry: Entry) -> Mapping[str, t.Any] | None:
+    spec = entry.value.get("spec")
+    if spec is None or isinstance(spec, Mapping):
+        return t.cast("Mapping[str, t.Any] | None", _plain(spec))
+    entry.fault("spec", f"is {type_name(spec)}", "write the fields of an LLMInferenceService's spec, or leave it out for one that exists")
+    return None
+
+
+def _served_name(reference: BackendRef) -> str:
+    """The name under which KServe serves the model of an LLMInferenceService: that in its spec, or its own; empty where there is no spec."""
+    if reference.spec is None:
+        return ""
+    model = reference.spec.get("model")
+    name = model.get("name") if isinstance(model, Mapping) else None
+    return name if name and isinstance(name, str) else reference.name
 
 
 def _backend_name(reference: BackendRef) -> str:

@@ -13,7 +13,8 @@ SIMULATOR_SUFFIX = "-simulator"
 CREDENTIAL_SUFFIX = "-credential"
 
 
-def _slug(text: str) -> str:
+def slug(text: str) -> str:
+    """The text as a DNS label, as far as that can be."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
@@ -25,13 +26,21 @@ _LABEL_PATTERN = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _SUBDOMAIN_PATTERN = rf"{_LABEL_PATTERN}(\.{_LABEL_PATTERN})*"
 _LETTERS = 'lower-case letters, digits and "-", with a letter or digit at both ends'
 
-LABEL = Rule("a DNS-1123 label", _LABEL_PATTERN, _LETTERS, suggest=_slug)
+LABEL = Rule("a DNS-1123 label", _LABEL_PATTERN, _LETTERS, suggest=slug)
 PROVIDER = Rule(
     "a provider's name (a DNS-1123 label that starts with a letter, as objects are named after it)",
     r"[a-z]([-a-z0-9]*[a-z0-9])?",
     _LETTERS.replace("a letter or digit at both ends", "a letter first and a letter or digit last"),
     limit=LABEL_LIMIT - max(len(SIMULATOR_SUFFIX), len(CREDENTIAL_SUFFIX)),
-    suggest=_slug,
+    suggest=slug,
+)
+SERVICE_NAME = Rule(
+    "a name of an LLMInferenceService (a DNS-1123 label that starts with a letter, as KServe names a Service after it)",
+    PROVIDER.pattern,
+    PROVIDER.remedy,
+    # The longest name that KServe does not cut.
+    limit=43,
+    suggest=slug,
 )
 OBJECT = Rule("a name of an object (a DNS-1123 subdomain)", _SUBDOMAIN_PATTERN, _LETTERS + ', in parts joined by "."', limit=253)
 SECRET = Rule("a name of a Secret (a DNS-1123 subdomain)", _SUBDOMAIN_PATTERN, _LETTERS + "; a key itself belongs in `value`", limit=253, secret=True)

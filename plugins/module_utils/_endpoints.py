@@ -18,6 +18,11 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 #: Metadata services that clouds serve by name; their addresses are link-local or listed below.
 METADATA_NAMES = ("metadata", "metadata.google.internal", "metadata.goog", "instance-data", "instance-data.ec2.internal")
 METADATA_ADDRESSES = ("169.254.169.254", "169.254.170.2", "fd00:ec2::254", "100.100.100.200", "168.63.129.16")
+#: What is no address of the internet, for rules that are written before an address is known.
+PRIVATE_NETWORKS = (
+    *("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24", "192.168.0.0/16"),
+    *("198.18.0.0/15", "224.0.0.0/4", "240.0.0.0/4", "::/127", "fc00::/7", "fe80::/10", "ff00::/8"),
+)
 #: Namespaces that every cluster has; ``<service>.<namespace>`` is found by the search list of a pod.
 CLUSTER_NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 

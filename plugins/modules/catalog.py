@@ -164,8 +164,9 @@ catalog:
     models:
       description:
         - The public models, each once, those of providers first.
-        - The C(name) of a backend is that of the object made for it. It names its C(provider), or has C(backend_ref) (C(kind), C(name), C(namespace), C(port))
-          when the model is on the premises.
+        - The C(name) of a backend is that of the object made for it. It names its C(provider), or has C(backend_ref) when the model is on the premises.
+        - C(backend_ref) has C(kind), C(name) and C(namespace) of the object, C(hostname), C(port) and C(tls) of the Service to call, the C(spec) of an
+          LLMInferenceService to be made, and the name of the C(simulator) that stands in, or an empty text.
       type: list
       elements: dict
       sample:
@@ -187,6 +188,17 @@ catalog:
             - {measure: total_tokens, amount: 100, window: 1m, unit: Minute, model: ""}
           models: [gpt-4]
           restricted: false
+    egress:
+      description:
+        - Where the gateway calls. C(peers) are those of a NetworkPolicy, and a C(port) of null stands for all.
+      type: list
+      elements: dict
+      sample:
+        - name: simulators
+          port: 8000
+          peers:
+            - namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: external-models}}
+              podSelector: {matchLabels: {app.kubernetes.io/name: provider-simulator}}
 faults:
   description: What is wrong, in the order in which it was found. The message holds the same as text.
   returned: failure

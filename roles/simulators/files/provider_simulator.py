@@ -75,7 +75,7 @@ class PlannedBreakError(Exception):
 
 @dataclass(frozen=True)
 class Settings:
-    """What the process was started with; tokens of None are counted from the words, times are in seconds."""
+    """What the process was started with; tokens of None are counted from the words, times are in seconds. Without key forms it asks for no key."""
 
     key_forms: tuple[KeyForm, ...]
     prompt_tokens: int | None = None
@@ -266,7 +266,9 @@ class Handler(BaseHTTPRequestHandler):
         return ApiError(status, "This failure is simulated", "simulated_failure", retry_after=1 if retry_after is None and status == 429 else retry_after)
 
     def _check_key(self, exchange: Exchange) -> None:
-        """Refuse a request unless one of the headers for it carries a key; note its fingerprint."""
+        """Refuse a request unless one of the headers for it carries a key; note its fingerprint. Without such headers none is asked for."""
+        if not self.server.settings.key_forms:
+            return
         presented = [form.presented(exchange.headers) for form in self.server.settings.key_forms]
         candidates = [candidate for candidate in presented if candidate is not None]
         if not candidates:
@@ -523,9 +525,11 @@ def parse_arguments(arguments: t.Sequence[str] | None = None) -> argparse.Namesp
     parser.add_argument("--provider", required=True, help="name of the provider, shown as owned_by")
     parser.add_argument("--schema", choices=sorted(DIALECTS), default="openai", help="the API that it speaks")
     parser.add_argument("--model", action="append", required=True, dest="models", help="name of a model to serve; may be repeated")
-    parser.add_argument(
-        "--key-file", type=Path, action="append", required=True, dest="key_files", help="file with keys that are accepted, one a line; may be repeated"
+    key = parser.add_mutually_exclusive_group(required=True)
+    key.add_argument(
+        "--key-file", type=Path, action="append", default=[], dest="key_files", help="file with keys that are accepted, one a line; may be repeated"
     )
+    key.add_argument("--no-key", action="store_true", help="ask for no key, as a model inside the cluster does")
     parser.add_argument("--key-header", type=word, help="the one header that carries the key; by default those that are usual for the schema")
     parser.add_argument("--key-scheme", type=word, help="scheme before the key in that header, empty for none; by default Bearer in Authorization alone")
     parser.add_argument("--tls-certificate", type=Path, help="file with the certificate to serve TLS with, and its chain")
@@ -543,6 +547,8 @@ def parse_arguments(arguments: t.Sequence[str] | None = None) -> argparse.Namesp
     )
     parser.add_argument("--grace", type=bounded(float, 0, 60), default=2.0, help="seconds to serve on after SIGTERM")
     options = parser.parse_args(arguments)
+    if options.no_key and options.key_header:
+        parser.error("--no-key takes no --key-header")
     if options.key_scheme is not None and not options.key_header:
         parser.error("--key-scheme needs --key-header")
     if (options.tls_certificate is None) != (options.tls_key is None):
@@ -553,6 +559,8 @@ def parse_arguments(arguments: t.Sequence[str] | None = None) -> argparse.Namesp
 
 
 def key_forms_of(options: argparse.Namespace, dialect: Dialect) -> tuple[KeyForm, ...]:
+    if options.no_key:
+        return ()
     if not options.key_header:
         return dialect.key_forms
     header = options.key_header.lower()

@@ -95,13 +95,13 @@ def read_keys(files: t.Iterable[Path]) -> dict[str, str]:
 
 
 class Keys:
-    """The keys that are accepted, as their files hold them now. A fingerprint is the first 12 digits of a key's SHA-256.
+    """The keys that are accepted, as their files hold them now; none without files. A fingerprint is the first 12 digits of a key's SHA-256.
 
     :raises ValueError: at the start, for files without keys; see ``read_keys``.
     """
 
     def __init__(self, files: t.Sequence[Path]) -> None:
-        self._keys = Reloading("keys", files, lambda: read_keys(files))
+        self._keys = Reloading("keys", files, lambda: read_keys(files) if files else {})
         # Only fingerprints that were accepted once are told apart, so that strangers cannot fill the counters.
         self._seen: set[str] = set()
 

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import json
 import typing as t
+from pathlib import Path
 
+import jsonschema
 import pytest
+from definitions import schema_of
 from rendering import manifests
 
 KEY = "sk-a-key-that-must-not-show"
@@ -38,10 +41,28 @@ PROVIDERS = [
         "models": [{"name": "shared", "priority": 1}, *({"name": f"m{index}"} for index in range(20))],
     },
 ]
+SPEC = {
+    "model": {"uri": "hf://facebook/opt-125m", "name": "facebook/opt-125m"},
+    "replicas": 1,
+    "template": {"containers": [{"name": "main", "resources": {"limits": {"cpu": "1", "memory": "10Gi"}}}]},
+}
 MODELS = [
     {"name": "opt", "backend_ref": {"name": "opt", "namespace": "llm", "port": 8000}},
     {"name": "opt-again", "upstream_name": "opt", "backend_ref": {"name": "opt", "namespace": "llm", "port": 8000}},
+    {"name": "simulated", "simulated": True},
+    {"name": "made", "backend_ref": {"kind": "LLMInferenceService", "name": "made", "namespace": "llm", "tls": {"ca_bundle": CERTIFICATE}, "spec": SPEC}},
+    {"name": "there", "backend_ref": {"kind": "LLMInferenceService", "name": "there", "namespace": "llm", "tls": {"ca_bundle": "kserve-ca"}}},
+    {
+        "name": "later",
+        "simulated": True,
+        "backend_ref": {"kind": "LLMInferenceService", "name": "later", "namespace": "llm", "tls": {"mode": "none"}, "spec": SPEC},
+    },
 ]
+ON_PREMISES = {
+    "service.llm.opt.8000",
+    "service.external-models.simulated-simulator.8000",
+    *(f"llminferenceservice.llm.{name}.8000" for name in ("made", "there", "later")),
+}
 
 
 @pytest.fixture(scope="module")
@@ -57,11 +78,12 @@ def names(objects: dict[tuple[str, str], dict[str, t.Any]], kind: str) -> set[st
 def test_the_objects_of_each_provider(objects: dict[tuple[str, str], dict[str, t.Any]]) -> None:
     providers = {"openai", "claude", "first", "second"}
     assert names(objects, "BackendSecurityPolicy") == providers
-    assert names(objects, "Backend") == names(objects, "AIServiceBackend") == providers | {"service.llm.opt.8000"}
+    assert names(objects, "Backend") == names(objects, "AIServiceBackend") == providers | ON_PREMISES
     assert names(objects, "Secret") == {"openai-credential"}
     assert names(objects, "ExternalSecret") == {"claude-credential"}
-    assert names(objects, "ConfigMap") == {"claude-ca-bundle"}
-    assert {manifest["metadata"]["namespace"] for manifest in objects.values()} == {"ai-gateway"}
+    assert names(objects, "ConfigMap") == {"claude-ca-bundle", "llminferenceservice.llm.made.8000-ca-bundle"}
+    elsewhere = {"NetworkPolicy": "envoy-gateway-system", "LLMInferenceService": "llm"}
+    assert all(manifest["metadata"]["namespace"] == elsewhere.get(kind, "ai-gateway") for (kind, _name), manifest in objects.items())
     assert KEY not in json.dumps(list(objects.values()))
 
 
@@ -102,7 +124,7 @@ def test_what_a_provider_learns_of_the_caller(objects: dict[tuple[str, str], dic
         },
         "first": {"remove": ["x-api-key", "api-key", "x-ai-gateway-provider", "x-ai-gateway-api", "x-maas-user", "x-maas-tier"]},
         "second": {"remove": ["x-api-key", "api-key", "x-ai-gateway-provider", "x-ai-gateway-api", "x-maas-user", "x-maas-tier"]},
-        "service.llm.opt.8000": {"remove": ["authorization", "x-api-key", "api-key", "x-ai-gateway-provider", "x-ai-gateway-api"]},
+        **{name: {"remove": ["authorization", "x-api-key", "api-key", "x-ai-gateway-provider", "x-ai-gateway-api"]} for name in ON_PREMISES},
     }
 
 
@@ -118,7 +140,7 @@ def test_routes_hold_fifteen_rules_at_the_most(objects: dict[tuple[str, str], di
     assert names(objects, "AIGatewayRoute") == {"models-0", "models-1", "shared-models-0"}
     assert max(len(route["spec"]["rules"]) for (kind, _name), route in objects.items() if kind == "AIGatewayRoute") == 15
     # One for each model, and those of the paths of both providers of the shared one.
-    assert len(rules(objects)) == 1 + 1 + 20 + 2 + 1 + 2
+    assert len(rules(objects)) == 1 + 1 + 20 + len(MODELS) + 1 + 2
 
 
 def test_each_model_is_listed_once(objects: dict[tuple[str, str], dict[str, t.Any]]) -> None:
@@ -129,7 +151,7 @@ def test_each_model_is_listed_once(objects: dict[tuple[str, str], dict[str, t.An
         for header in match["headers"]
         if header["name"] == "x-ai-eg-model" and header["type"] == "Exact"
     ]
-    assert sorted(exact) == sorted(["gpt-4", "claude-3-sonnet", "shared", *(f"m{index}" for index in range(20)), "opt", "opt-again"])
+    assert sorted(exact) == sorted(["gpt-4", "claude-3-sonnet", "shared", *(f"m{index}" for index in range(20)), *(model["name"] for model in MODELS)])
 
 
 def test_both_paths_of_a_model(objects: dict[tuple[str, str], dict[str, t.Any]]) -> None:
@@ -166,3 +188,68 @@ def test_fail_over(objects: dict[tuple[str, str], dict[str, t.Any]]) -> None:
     assert [reference["name"] for reference in policy["targetRefs"]] == ["shared-models-0"]
     assert policy["retry"]["numRetries"] == 1
     assert all(status in (429, 529) or 500 <= status < 600 for status in policy["retry"]["retryOn"]["httpStatusCodes"])
+
+
+def test_the_backends_of_models_on_the_premises(objects: dict[tuple[str, str], dict[str, t.Any]]) -> None:
+    specs = {name: objects["Backend", name]["spec"] for name in ON_PREMISES}
+    ends = {name: spec["endpoints"][0]["fqdn"] for name, spec in specs.items()}
+    assert ends == {
+        "service.llm.opt.8000": {"hostname": "opt.llm.svc.cluster.local", "port": 8000},
+        "service.external-models.simulated-simulator.8000": {"hostname": "simulated-simulator.external-models.svc.cluster.local", "port": 8000},
+        "llminferenceservice.llm.made.8000": {"hostname": "made-kserve-workload-svc.llm.svc.cluster.local", "port": 8000},
+        "llminferenceservice.llm.there.8000": {"hostname": "there-kserve-workload-svc.llm.svc.cluster.local", "port": 8000},
+        "llminferenceservice.llm.later.8000": {"hostname": "later-simulator.external-models.svc.cluster.local", "port": 8000},
+    }
+    assert {name: spec["tls"] for name, spec in specs.items() if "tls" in spec} == {
+        "llminferenceservice.llm.made.8000": {
+            "sni": "made-kserve-workload-svc.llm.svc.cluster.local",
+            "caCertificateRefs": [{"group": "", "kind": "ConfigMap", "name": "llminferenceservice.llm.made.8000-ca-bundle"}],
+        },
+        "llminferenceservice.llm.there.8000": {
+            "sni": "there-kserve-workload-svc.llm.svc.cluster.local",
+            "caCertificateRefs": [{"group": "", "kind": "Secret", "name": "kserve-ca"}],
+        },
+    }
+
+
+def test_only_an_inference_service_with_a_spec_and_without_a_simulator_is_made(objects: dict[tuple[str, str], dict[str, t.Any]]) -> None:
+    assert names(objects, "LLMInferenceService") == {"made"}
+    assert objects["LLMInferenceService", "made"] == {
+        "apiVersion": "serving.kserve.io/v1alpha1",
+        "kind": "LLMInferenceService",
+        "metadata": {"name": "made", "namespace": "llm"},
+        "spec": SPEC,
+    }
+    (reference,) = next(rule for rule in rules(objects) if rule["matches"][0]["headers"][0]["value"] == "made")["backendRefs"]
+    assert reference["modelNameOverride"] == "facebook/opt-125m"
+
+
+def test_the_inference_service_fits_its_definition(objects: dict[tuple[str, str], dict[str, t.Any]]) -> None:
+    manifest = objects["LLMInferenceService", "made"]
+    schema = schema_of("serving.kserve.io_llminferenceservices.yaml", "v1alpha1")
+    jsonschema.validate(manifest, schema)
+    wrong = {**manifest, "spec": {**SPEC, "replicas": "one"}}
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(wrong, schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**manifest, "spec": {**SPEC, "replica": 1}}, schema)
+
+
+def test_where_the_proxies_may_call(objects: dict[tuple[str, str], dict[str, t.Any]]) -> None:
+    policies = {name.removeprefix("ai-gateway.ai-gateway."): objects["NetworkPolicy", name]["spec"] for name in names(objects, "NetworkPolicy")}
+    services = {f"llminferenceservice.llm.{name}" for name in ("made", "there")}
+    assert set(policies) == {"port-80", "port-443", "port-8443", "namespace.llm", "simulators"} | services
+    for spec in policies.values():
+        assert spec["podSelector"]["matchLabels"] == {
+            "gateway.envoyproxy.io/owning-gateway-name": "ai-gateway",
+            "gateway.envoyproxy.io/owning-gateway-namespace": "ai-gateway",
+        }
+        assert spec["policyTypes"] == ["Egress"]
+        assert len(spec["egress"]) == 1
+    assert policies["port-8443"]["egress"] == [{"to": [{"ipBlock": {"cidr": "34.202.9.189/32"}}], "ports": [{"protocol": "TCP", "port": 8443}]}]
+    assert "ports" not in policies["namespace.llm"]["egress"][0]
+
+
+def test_kinds_of_others_are_rendered_where_they_are_used_alone(tmp_path: Path) -> None:
+    found = manifests(tmp_path, "providers", "envoy_ai_gateway.yaml.j2", {"ai_gateway_providers": PROVIDERS[:1], "ai_gateway_models": MODELS[:1]})
+    assert not {"ExternalSecret", "LLMInferenceService"} & {kind for kind, _name in found}

@@ -34,8 +34,9 @@ class Simulator:
         self.log_file = directory / "log"
         self.tls = tls
         command = [sys.executable, "-u", "-B", str(PROGRAM), "--host=127.0.0.1", "--port=0", "--provider=openai", "--model=gpt-4", "--model=Qwen/Qwen3-0.6B"]
+        key = [] if "--no-key" in arguments else [f"--key-file={self.key_file}"]
         with self.log_file.open("wb") as log:
-            self.process = subprocess.Popen([*command, f"--key-file={self.key_file}", *arguments], stderr=log, stdout=log)
+            self.process = subprocess.Popen([*command, *key, *arguments], stderr=log, stdout=log)
         deadline = time.monotonic() + 20
         while not (found := re.search(r"127\.0\.0\.1:(\d+)(?: and 127\.0\.0\.1:(\d+) \(admin\))?.* serves ", self.log)):
             assert self.process.poll() is None, self.log

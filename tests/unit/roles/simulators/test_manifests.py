@@ -17,6 +17,7 @@ import pytest
 import yaml
 from ansible_collections.egress.ai_gateway.plugins.module_utils import _catalog
 
+GIVEN_BY_AI_GATEWAY = {"ai_gateway_platform": "embedded", "ai_gateway_envoy_gateway_namespace": "envoy-gateway-system"}
 COLLECTIONS = Path(_catalog.__file__).parents[5]
 ROLE = Path(_catalog.__file__).parents[2] / "roles/simulators"
 KEYS = {"openai": "sk-openai-key-for-demo", "vllm": "change-me-super-secret"}
@@ -47,7 +48,8 @@ def catalogue(*providers: dict[str, t.Any]) -> dict[str, t.Any]:
                 **{key: value for key, value in provider.items() if key != "tls"},
             }
         )
-    return {"platform": "embedded", "namespace": "ai-gateway", "simulators_namespace": "external-models", "providers": filled}
+    names = {"platform": "embedded", "namespace": "ai-gateway", "instance": "ai-gateway", "simulators_namespace": "external-models"}
+    return {**names, "providers": filled, "models": []}
 
 
 ANTHROPIC = {"name": "claude", "schema": "anthropic", "credential": {"header": "x-api-key", "scheme": "", "key": "apiKey"}}
@@ -59,7 +61,7 @@ def play(directory: Path, roles: list[str], tasks: list[dict[str, t.Any]], **var
     files = [str(ROLE / "defaults/main.yml"), str(ROLE / "vars/main.yml")]
     content = {"hosts": "localhost", "gather_facts": False, "roles": roles, "vars_files": files, "tasks": tasks}
     (directory / "play.yml").write_text(json.dumps([content]))
-    (directory / "variables.yml").write_text(yaml.safe_dump({"ai_gateway_platform": "embedded", "ai_gateway_providers": PROVIDERS, **variables}))
+    (directory / "variables.yml").write_text(yaml.safe_dump({**GIVEN_BY_AI_GATEWAY, "ai_gateway_providers": PROVIDERS, **variables}))
     environment = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS), "ANSIBLE_HOME": str(directory / "home")}
     command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", "localhost,", "-c", "local", "-e", f"@{directory}/variables.yml"]
     python = ["-e", f"ansible_python_interpreter={sys.executable}"]
@@ -127,6 +129,11 @@ def test_the_wiring_of_labels_ports_and_volumes(manifests: list[dict[str, t.Any]
     policy = of_kind(manifests, "NetworkPolicy")["provider-simulator"]["spec"]
     assert policy["policyTypes"] == ["Ingress", "Egress"]
     assert "egress" not in policy
+    (rule,) = policy["ingress"]
+    assert rule["ports"] == [{"port": 8000, "protocol": "TCP"}]
+    proxies = {"gateway.envoyproxy.io/owning-gateway-name": "ai-gateway", "gateway.envoyproxy.io/owning-gateway-namespace": "ai-gateway"}
+    namespace = {"kubernetes.io/metadata.name": "envoy-gateway-system"}
+    assert rule["from"] == [{"namespaceSelector": {"matchLabels": namespace}, "podSelector": {"matchLabels": proxies}}]
     for name, deployment in of_kind(manifests, "Deployment").items():
         template = deployment["spec"]["template"]
         (container,) = template["spec"]["containers"]
@@ -173,6 +180,29 @@ def test_settings_reach_the_program_and_a_new_key_rolls_its_own_pods_alone(manif
     for name, same in (("openai-simulator", False), ("vllm-simulator", True)):
         before, after = (deployments[name]["spec"]["template"]["metadata"]["annotations"] for deployments in (of_kind(manifests, "Deployment"), changed))
         assert (before == after) is same
+
+
+MODELS = [
+    {"name": "facebook/opt-125m", "simulated": True},
+    {"name": "gemma", "simulated": True, "backend_ref": {"name": "gemma", "namespace": "llm", "port": 80}},
+    {"name": "gemma-lora", "upstream_name": "lora", "simulated": True, "backend_ref": {"name": "gemma", "namespace": "llm", "port": 80}},
+    {"name": "real", "backend_ref": {"name": "real", "namespace": "llm", "port": 80}},
+]
+
+
+def test_simulators_of_models_on_the_premises_take_no_key(tmp_path: Path) -> None:
+    made = render(tmp_path, ai_gateway_providers=[], ai_gateway_models=MODELS)
+    assert set(of_kind(made, "Deployment")) == set(of_kind(made, "Service")) == {"facebook-opt-125m-simulator", "gemma-simulator"}
+    assert not of_kind(made, "Secret")
+    arguments = {name: pod_of(made, name)["containers"][0]["args"] for name in of_kind(made, "Deployment")}
+    assert [argument for argument in arguments["gemma-simulator"] if argument.startswith("--model")] == ["--model=gemma", "--model=lora"]
+    for name, found in arguments.items():
+        assert "--no-key" in found
+        assert not any(argument.startswith("--key") for argument in found)
+        assert [mount["name"] for mount in pod_of(made, name)["containers"][0]["volumeMounts"]] == ["program"]
+        assert [volume["name"] for volume in pod_of(made, name)["volumes"]] == ["program"]
+        (port,) = of_kind(made, "Service")[name]["spec"]["ports"]
+        assert (port["port"], port["targetPort"]) == (8000, "http")
 
 
 def pod_of(manifests: list[dict[str, t.Any]], name: str) -> dict[str, t.Any]:

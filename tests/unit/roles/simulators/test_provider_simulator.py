@@ -337,3 +337,22 @@ def test_the_openai_sdk(simulator: Simulator) -> None:
 @pytest.mark.parametrize("file", sorted(FILES.glob("*.py")), ids=lambda file: file.name)
 def test_the_program_is_written_in_python_3_9(file: Path) -> None:
     ast.parse(file.read_text(encoding="utf-8"), feature_version=(3, 9))
+
+
+def test_a_simulator_without_a_key_asks_for_none_and_shows_none(start: Callable[..., Simulator]) -> None:
+    simulator = start("--no-key", "--admin-port=0")
+    assert simulator.ask("POST", "/v1/chat/completions", CHAT)[0] == 200
+    status, headers, _document = simulator.chat(**{"x-simulator-echo": "headers"})
+    assert status == 200
+    assert KEY not in headers["x-simulator-received-headers"]
+    counters = simulator.admin("GET", "/counters")[1]
+    assert counters["keys"] == []
+    assert [count["key"] for count in counters["counts"]] == [""]
+
+
+@pytest.mark.parametrize("arguments", [[], ["--no-key", "--key-file=/dev/null"], ["--no-key", "--key-header=authorization"]])
+def test_that_no_key_is_wanted_must_be_said(arguments: list[str]) -> None:
+    command = [sys.executable, "-B", str(PROGRAM), "--provider=p", "--model=m", *arguments]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    assert ended.returncode == 2
+    assert "--no-key" in ended.stderr

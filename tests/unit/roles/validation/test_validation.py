@@ -65,6 +65,13 @@ def play(directory: Path, variables: dict[str, t.Any], *arguments: str) -> tuple
                 *("path:openai:gpt-4", "no-token:openai", "no-token:more", "forbidden:org/more:1", "hidden:org/more:1", "rate-limit-elsewhere"),
             },
         ),
+        (
+            {"ai_gateway_models": [{"name": "opt", "simulated": True}], "ai_gateway_tiers": TIERS[:1]},
+            {
+                *(f"{check}:opt" for check in ("chat", "stream", "messages", "key", "forged")),
+                *("path:service.external-models.opt-simulator.8000:opt", "rate-limit-elsewhere"),
+            },
+        ),
     ],
 )
 def test_check_mode_skips_every_check(tmp_path: Path, variables: dict[str, t.Any], ids: set[str]) -> None:
