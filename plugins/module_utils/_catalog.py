@@ -10,6 +10,7 @@ Nothing here reads files, calls an API or keeps a credential's value.
 from __future__ import annotations
 
 import difflib
+import re
 import typing as t
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -139,7 +140,7 @@ RESERVED_HEADERS = (
     "x-ai-gateway-api",
 )
 # Headers that carry a key have their place in `credential`, where they stay out of manifests.
-KEY_HEADERS = ("authorization", "proxy-authorization", "x-api-key", "api-key", "cookie")
+KEY_HEADERS = r"authori[sz]ation|cookie|api-?key|token|secret|password|credential|-key$"
 
 
 @dataclass(frozen=True)
@@ -515,7 +516,7 @@ def _headers(provider: Entry) -> dict[str, str]:
     for name in value:
         if not isinstance(name, str) or not HEADER.accepts(name):
             entry.fault(str(name), "is no name of an HTTP header", f"write {HEADER.remedy}")
-        elif name.lower() in KEY_HEADERS:
+        elif re.search(KEY_HEADERS, name.lower()):
             entry.fault(name, "carries a key", "write the key in `credential`, from where it goes into a Secret")
         elif name.lower() in RESERVED_HEADERS:
             entry.fault(name, "has another meaning on the way to the provider", "leave it out")
@@ -591,6 +592,7 @@ def _models(
 ) -> tuple[Model, ...]:
     """All public models in the order of the catalogue: the providers' first, then the on-premises ones."""
     served: dict[str, list[tuple[str, ProviderModel, ModelBackend]]] = {}
+    addresses = {provider.name for _entry, provider, _models in provider_entries if provider.endpoint.address}
     schema_of = {provider.name: provider.schema for _entry, provider, _models in provider_entries}
     for _entry, provider, models in provider_entries:
         listed = set()
@@ -610,6 +612,11 @@ def _models(
                     "give the model another public name at one of them",
                 )
             )
+        elif len(ends) > 1 and (by_address := [path for path, _model, backend in ends if backend.provider in addresses]):
+            # Envoy AI Gateway cannot tell such ends of a model apart: one would get the key of another, or the caller's token.
+            root.faults.append(
+                Fault(by_address[0], f"{quote(name)} has several providers, and this one is reached by an address", "write the host name of its endpoint")
+            )
         else:
             _sharing(name, ends, root.faults)
 
@@ -617,6 +624,8 @@ def _models(
     names: list[tuple[str, str]] = []
     # What each object and each simulator is already used for, with the path of that.
     described: dict[str, tuple[str, BackendRef]] = {}
+    # What the path /<namespace>/<name> leads to.
+    roads: dict[tuple[str, str], str] = {}
     simulators = {provider.name + SIMULATOR_SUFFIX: (entry.path, "") for entry, provider, _served in provider_entries if provider.simulated}
     for entry in root.entries("models", ("name", "upstream_name", "simulated", "backend_ref")):
         name = entry.text("name", MODEL)
@@ -629,6 +638,11 @@ def _models(
         own.setdefault(name, backend)
         if not reference.name:
             continue
+        if reference.namespace == "external":
+            entry.fault("backend_ref", "its path begins with /external/, as those of providers do", "write an object of another namespace")
+        elif roads.setdefault((reference.namespace, reference.name), backend.name) != backend.name:
+            road = f"/{reference.namespace}/{reference.name}"
+            entry.fault("backend_ref", f"the path {road} leads to another object already", "write an object of another name")
         path, first = described.setdefault(backend.name, (entry.path, reference))
         if first != reference:
             problem = f"{reference.kind} {reference.namespace}/{reference.name} is described in another way by {path}"

@@ -23,6 +23,14 @@ PRIVATE_NETWORKS = (
     *("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24", "192.168.0.0/16"),
     *("198.18.0.0/15", "224.0.0.0/4", "240.0.0.0/4", "::/127", "fc00::/7", "fe80::/10", "ff00::/8"),
 )
+#: Ranges that are no ends of the internet, whatever this Python's own list says, among them those that carry an IPv4 address inside.
+SPECIAL_NETWORKS = tuple(
+    ipaddress.ip_network(text)
+    for text in (
+        *("0.0.0.0/8", "100.64.0.0/10", "192.0.0.0/24", "192.88.99.0/24", "198.18.0.0/15", "240.0.0.0/4"),
+        *("::/96", "::ffff:0:0:0/96", "64:ff9b::/96", "64:ff9b:1::/48", "100::/64", "2001::/32", "2002::/16", "fec0::/10"),
+    )
+)
 #: Namespaces that every cluster has; ``<service>.<namespace>`` is found by the search list of a pod.
 CLUSTER_NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 
@@ -71,7 +79,7 @@ def _danger_of_address(found: Address, networks: Iterable[Network]) -> str:
         return "is a link-local address"
     if any(_within(found, within) for within in networks):
         return "is an address of the cluster"
-    if not found.is_global or found.is_multicast:
+    if not found.is_global or found.is_multicast or any(_within(found, within) for within in SPECIAL_NETWORKS):
         return "is no address of the internet, and the cluster's own may be among such"
     return ""
 
@@ -84,9 +92,9 @@ def _danger_of_name(name: str, namespaces: Iterable[str]) -> str:
         return "is the proxy itself"
     if len(labels) == 1:
         return "has no dot, so that it is looked up inside the cluster first"
-    if name.endswith((".cluster.local", ".svc")) or ".svc." in name:
+    if name.endswith((".cluster.local", ".svc", ".pod")) or ".svc." in name or ".pod." in name:
         return "is a name inside the cluster"
-    if len(labels) == 2 and labels[1] in (*CLUSTER_NAMESPACES, *namespaces):
+    if labels[-1] in (*CLUSTER_NAMESPACES, *namespaces):
         return "is a name inside the cluster, a Service and its namespace"
     if labels[-1] in ("local", "internal"):
         return "is a name of a private network"

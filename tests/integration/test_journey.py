@@ -289,7 +289,7 @@ def test_wrong_certificates_are_refused_and_named(tmp_path: pathlib.Path) -> Non
 def test_the_catalogue_shrinks_again() -> None:
     assert playbook("egress.ai_gateway.site") > 0
     assert set(validation().values()) == {"passed"}
-    left = [line for line in objects.listing() if any(name in line for name in ("vllm", "claude-credential", "tls-", "shared-models"))]
+    left = [line for line in objects.listing() if any(name in line for name in ("vllm", "claude-credential", "tls-", "models-of-", "key-rotation"))]
     assert left == []
 
 

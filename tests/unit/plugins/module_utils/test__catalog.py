@@ -305,6 +305,7 @@ ONE_FAULT = [
     ("providers.1.endpoint.prefix", "/v1/", "ai_gateway_providers[1].endpoint.prefix"),
     ("providers.1.headers", ["a"], "ai_gateway_providers[1].headers"),
     ("providers.1.headers", {"X-API-Key": "k"}, "ai_gateway_providers[1].headers.X-API-Key"),
+    ("providers.1.headers", {"x-goog-api-key": "k"}, "ai_gateway_providers[1].headers.x-goog-api-key"),
     ("providers.1.headers", {"host": "a"}, "ai_gateway_providers[1].headers.host"),
     ("providers.1.headers", {"a b": "c"}, "ai_gateway_providers[1].headers.a b"),
     ("providers.1.headers", {"a": "b\nc"}, "ai_gateway_providers[1].headers.a"),
@@ -500,6 +501,13 @@ def test_a_model_of_two_providers_with_a_rule(first: dict[str, int], second: dic
         {"name": "openai", "provider": "openai", "upstream_name": "gpt-4", "weight": 1, "priority": 0, **first},
         {"name": "anthropic", "provider": "anthropic", "upstream_name": "azure-gpt-4", "weight": 1, "priority": 0, **second},
     ]
+
+
+def test_a_model_of_several_providers_is_not_reached_by_addresses() -> None:
+    """Envoy AI Gateway would give one of them the other's key, or the caller's token."""
+    inventory = shared({"priority": 0}, {"priority": 1})
+    inventory["providers"][1]["endpoint"] = {"hostname": "34.202.9.189", "tls": {"sni": "api.example.com"}}
+    assert paths(inventory) == ["ai_gateway_providers[1].models[1]"]
 
 
 @pytest.mark.parametrize(("first", "second"), [(0, 2), (1, 1), (1, 2)])

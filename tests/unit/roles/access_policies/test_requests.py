@@ -55,6 +55,7 @@ class Handle:
             {
                 "get": lambda _table, name: alive().get(name),
                 "replace": lambda _table, name, value: alive().__setitem__(name, value),
+                "remove": lambda _table, name: alive().pop(name, None),
             }
         )
 
@@ -95,9 +96,9 @@ class Proxy:
         self.lua = luajit21.LuaRuntime(unpack_returned_tuples=True)
         self.lua.execute(program)
 
-    def request(self, path: str, tier: str = "free", method: str = "GET", **headers: str) -> Handle:
+    def request(self, path: str, tier: str = "free", method: str = "GET", content: bytes = b"", **headers: str) -> Handle:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        handle = Handle(self.lua, {":method": method, ":path": path, "x-maas-tier": tier, **named})
+        handle = Handle(self.lua, {":method": method, ":path": path, "x-maas-tier": tier, **named}, content)
         self.lua.globals().envoy_on_request(handle.as_table())
         return handle
 
@@ -124,11 +125,10 @@ def sent(handle: Handle) -> tuple[int, t.Any]:
 @pytest.mark.parametrize(
     ("path", "rest", "end"),
     [
-        ("/v1/chat/completions", "/v1/chat/completions", "any"),
+        ("/v1/chat/completions", "/v1/chat/completions", "*"),
         ("/external/openai/v1/chat/completions?a=b", "/v1/chat/completions?a=b", "openai"),
         ("/external/claude/v1/messages", "/v1/messages", "claude"),
         ("/llm/opt/v1/chat/completions", "/v1/chat/completions", "service.llm.opt.8000"),
-        ("/else/where", "/else/where", "any"),
     ],
 )
 def test_paths(proxy: Proxy, path: str, rest: str, end: str) -> None:
@@ -156,7 +156,9 @@ def test_each_tier_sees_its_models(proxy: Proxy) -> None:
     assert identifiers(proxy, "/v1/models?limit=9", "narrow") == ["claude-3-sonnet"]
     assert identifiers(proxy, "/v1/models", "none-of-them") == []
     assert identifiers(proxy, "/external/openai/v1/models", "free") == ["gpt-4", "Qwen/Qwen3-0.6B"]
-    assert identifiers(proxy, "/external/openai/v1/models", "narrow") == []
+    forbidden, unknown = (sent(proxy.request(f"/external/{name}/v1/models", "narrow")) for name in ("openai", "opened"))
+    assert forbidden[0] == unknown[0] == 404
+    assert json.dumps(forbidden).replace("openai", "opened") == json.dumps(unknown)
     assert identifiers(proxy, "/llm/opt/v1/models", "free") == ["facebook/opt-125m"]
 
 
@@ -166,7 +168,7 @@ def test_the_list_in_each_dialect(proxy: Proxy) -> None:
     _status, body = sent(proxy.request("/v1/models", "narrow", anthropic_version="2023-06-01"))
     assert (body["has_more"], body["first_id"], body["last_id"]) == (False, "claude-3-sonnet", "claude-3-sonnet")
     assert body["data"][0] == {"type": "model", "id": "claude-3-sonnet", "display_name": "claude-3-sonnet", "created_at": "1970-01-01T00:00:00Z"}
-    _status, body = sent(proxy.request("/external/openai/v1/models", "narrow", anthropic_version="2023-06-01"))
+    _status, body = sent(proxy.request("/v1/models", "none-of-them", anthropic_version="2023-06-01"))
     assert body == {"data": [], "has_more": False, "first_id": None, "last_id": None}
 
 
@@ -178,8 +180,32 @@ def test_a_model_that_a_tier_may_not_use_is_one_that_does_not_exist(proxy: Proxy
     assert json.dumps(forbidden).replace("gpt-4", "gpt-5") == json.dumps(unknown)
 
 
-def test_only_get_lists(proxy: Proxy) -> None:
-    assert proxy.request("/v1/models", method="POST").sent is None
+@pytest.mark.parametrize(
+    ("path", "method"), [("/v1/models", "POST"), ("/v1/models/gpt-4", "HEAD"), ("/external/openai/v1/models", "PUT"), ("/v1/messages", "GET")]
+)
+def test_other_methods_are_refused(proxy: Proxy, path: str, method: str) -> None:
+    """Envoy AI Gateway would list all models to anybody, whatever the method."""
+    assert sent(proxy.request(path, method=method))[0] == 405
+
+
+@pytest.mark.parametrize("path", ["/v1/audio/speech", "/v1/responses", "/v2/rerank", "/v1//chat/completions", "/V1/models", "/v1/modelsx", "/else/where", "/"])
+def test_other_paths_are_refused(proxy: Proxy, path: str) -> None:
+    status, body = sent(proxy.request(path, method="POST"))
+    assert (status, body["error"]["code"]) == (404, "unknown_url")
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ('{"model": "gpt-4", "prompt": "a"}', None),
+        ('{"model": "gpt-4", "prompt": "a", "stream": false}', None),
+        ('{"model": "gpt-4", "prompt": "a", "stream" : true}', 400),
+        ('{"model": "gpt-4", "prompt": "a", "stream": true, "stream_options": {"include_usage": true}}', None),
+    ],
+)
+def test_streams_of_completions_tell_their_tokens(proxy: Proxy, body: str, status: int | None) -> None:
+    handle = proxy.request("/v1/completions", method="POST", content=body.encode())
+    assert (sent(handle)[0] if handle.sent else None) == status
 
 
 @pytest.mark.parametrize(
@@ -187,7 +213,7 @@ def test_only_get_lists(proxy: Proxy) -> None:
     [
         ("100, 100;w=60", "100 total tokens that tier free allows a user in 60 seconds", "tokens", "31"),
         ("20, 100;w=60, 20;w=60", "20 requests that tier free allows a user in 60 seconds", "requests", "5"),
-        ("7, 7;w=3600", "7 output tokens of model gpt-4 that tier free allows a user in 3600 seconds", "tokens", "3000"),
+        ("7, 100;w=60, 7;w=3600", "7 output tokens of model gpt-4 that tier free allows a user in 3600 seconds", "tokens", "3000"),
     ],
 )
 def test_a_used_up_limit_is_named(proxy: Proxy, limit: str, measure: str, kind: str, reset: str) -> None:

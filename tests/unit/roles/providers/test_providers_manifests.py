@@ -29,9 +29,16 @@ PROVIDERS = [
     {
         "name": "first",
         "schema": "openai",
-        "endpoint": {"hostname": "34.202.9.189", "port": 8443, "tls": {"sni": "vllm.example.com", "ca_bundle": "first-ca"}},
+        "endpoint": {"hostname": "first.example.com", "port": 8443, "tls": {"sni": "vllm.example.com", "ca_bundle": "first-ca"}},
         "credential": {"secret": "first-key"},
         "models": [{"name": "shared", "priority": 0, "upstream_name": "a"}],
+    },
+    {
+        "name": "fixed",
+        "schema": "openai",
+        "endpoint": {"hostname": "34.202.9.189", "port": 8444, "tls": {"sni": "fixed.example.com"}},
+        "credential": {"secret": "fixed-key"},
+        "models": [{"name": "fixed"}],
     },
     {
         "name": "second",
@@ -76,7 +83,7 @@ def names(objects: dict[tuple[str, str], dict[str, t.Any]], kind: str) -> set[st
 
 
 def test_the_objects_of_each_provider(objects: dict[tuple[str, str], dict[str, t.Any]]) -> None:
-    providers = {"openai", "claude", "first", "second"}
+    providers = {"openai", "claude", "first", "fixed", "second"}
     assert names(objects, "BackendSecurityPolicy") == providers
     assert names(objects, "Backend") == names(objects, "AIServiceBackend") == providers | ON_PREMISES
     assert names(objects, "Secret") == {"openai-credential"}
@@ -99,8 +106,9 @@ def test_tls(objects: dict[tuple[str, str], dict[str, t.Any]]) -> None:
         },
     }
     assert objects["ConfigMap", "claude-ca-bundle"]["data"] == {"ca.crt": CERTIFICATE}
+    assert objects["Backend", "fixed"]["spec"]["endpoints"] == [{"ip": {"address": "34.202.9.189", "port": 8444}}]
     assert objects["Backend", "first"]["spec"] == {
-        "endpoints": [{"ip": {"address": "34.202.9.189", "port": 8443}}],
+        "endpoints": [{"fqdn": {"hostname": "first.example.com", "port": 8443}}],
         "tls": {"sni": "vllm.example.com", "caCertificateRefs": [{"group": "", "kind": "Secret", "name": "first-ca"}]},
     }
 
@@ -113,18 +121,23 @@ def test_keys(objects: dict[tuple[str, str], dict[str, t.Any]]) -> None:
     assert external["data"] == [{"secretKey": "apiKey", "remoteRef": {"key": "claude", "property": "key"}}]
 
 
+OWN = ["authorization", "x-api-key", "api-key", "x-ai-gateway-provider", "x-ai-gateway-api"]
+CALLERS = [
+    *("x-maas-user", "x-maas-tier", "x-forwarded-for", "x-envoy-external-address", "cookie", "proxy-authorization"),
+    *("openai-organization", "openai-project"),
+]
+
+
 def test_what_a_provider_learns_of_the_caller(objects: dict[tuple[str, str], dict[str, t.Any]]) -> None:
     mutations = {name: objects["AIServiceBackend", name]["spec"]["headerMutation"] for name in names(objects, "AIServiceBackend")}
     assert mutations == {
         # The tests look at who called.
-        "openai": {"remove": ["x-api-key", "api-key", "x-ai-gateway-provider", "x-ai-gateway-api"]},
-        "claude": {
-            "remove": ["authorization", "api-key", "x-ai-gateway-provider", "x-ai-gateway-api", "x-maas-user", "x-maas-tier"],
-            "set": [{"name": "anthropic-beta", "value": "a"}],
-        },
-        "first": {"remove": ["x-api-key", "api-key", "x-ai-gateway-provider", "x-ai-gateway-api", "x-maas-user", "x-maas-tier"]},
-        "second": {"remove": ["x-api-key", "api-key", "x-ai-gateway-provider", "x-ai-gateway-api", "x-maas-user", "x-maas-tier"]},
-        **{name: {"remove": ["authorization", "x-api-key", "api-key", "x-ai-gateway-provider", "x-ai-gateway-api"]} for name in ON_PREMISES},
+        "openai": {"remove": OWN},
+        "claude": {"remove": [*OWN, *CALLERS], "set": [{"name": "anthropic-beta", "value": "a"}]},
+        "first": {"remove": [*OWN, *CALLERS]},
+        "fixed": {"remove": [*OWN, *CALLERS]},
+        "second": {"remove": [*OWN, *CALLERS]},
+        **{name: {"remove": OWN} for name in ON_PREMISES},
     }
 
 
@@ -137,10 +150,10 @@ def rules(objects: dict[tuple[str, str], dict[str, t.Any]]) -> list[dict[str, t.
 
 
 def test_routes_hold_fifteen_rules_at_the_most(objects: dict[tuple[str, str], dict[str, t.Any]]) -> None:
-    assert names(objects, "AIGatewayRoute") == {"models-0", "models-1", "shared-models-0"}
+    assert names(objects, "AIGatewayRoute") == {"models-0", "models-1", "models-2", "models-of-2-0"}
     assert max(len(route["spec"]["rules"]) for (kind, _name), route in objects.items() if kind == "AIGatewayRoute") == 15
     # One for each model, and those of the paths of both providers of the shared one.
-    assert len(rules(objects)) == 1 + 1 + 20 + len(MODELS) + 1 + 2
+    assert len(rules(objects)) == 1 + 1 + 1 + 20 + len(MODELS) + 1 + 2
 
 
 def test_each_model_is_listed_once(objects: dict[tuple[str, str], dict[str, t.Any]]) -> None:
@@ -151,7 +164,7 @@ def test_each_model_is_listed_once(objects: dict[tuple[str, str], dict[str, t.An
         for header in match["headers"]
         if header["name"] == "x-ai-eg-model" and header["type"] == "Exact"
     ]
-    assert sorted(exact) == sorted(["gpt-4", "claude-3-sonnet", "shared", *(f"m{index}" for index in range(20)), *(model["name"] for model in MODELS)])
+    assert sorted(exact) == sorted(["gpt-4", "claude-3-sonnet", "fixed", "shared", *(f"m{index}" for index in range(20)), *(model["name"] for model in MODELS)])
 
 
 def test_both_paths_of_a_model(objects: dict[tuple[str, str], dict[str, t.Any]]) -> None:
@@ -160,7 +173,7 @@ def test_both_paths_of_a_model(objects: dict[tuple[str, str], dict[str, t.Any]])
         {
             "headers": [
                 {"type": "Exact", "name": "x-ai-eg-model", "value": "gpt-4"},
-                {"type": "Exact", "name": "x-ai-gateway-provider", "value": "any"},
+                {"type": "Exact", "name": "x-ai-gateway-provider", "value": "*"},
             ]
         },
         {
@@ -181,11 +194,11 @@ def test_an_anthropic_provider_is_asked_in_its_api_alone(objects: dict[tuple[str
 
 
 def test_fail_over(objects: dict[tuple[str, str], dict[str, t.Any]]) -> None:
-    found = objects["AIGatewayRoute", "shared-models-0"]["spec"]["rules"]
-    assert [[reference["name"] for reference in rule["backendRefs"]] for rule in found] == [["first", "second"], ["first"], ["second"]]
+    found = objects["AIGatewayRoute", "models-of-2-0"]["spec"]["rules"]
+    assert [[reference["name"] for reference in rule["backendRefs"]] for rule in found] == [["first", "second"]]
     assert [reference["priority"] for reference in found[0]["backendRefs"]] == [0, 1]
-    policy = objects["BackendTrafficPolicy", "shared-models"]["spec"]
-    assert [reference["name"] for reference in policy["targetRefs"]] == ["shared-models-0"]
+    policy = objects["BackendTrafficPolicy", "models-of-2"]["spec"]
+    assert [reference["name"] for reference in policy["targetRefs"]] == ["models-of-2-0"]
     assert policy["retry"]["numRetries"] == 1
     assert all(status in (429, 529) or 500 <= status < 600 for status in policy["retry"]["retryOn"]["httpStatusCodes"])
 
@@ -238,7 +251,7 @@ def test_the_inference_service_fits_its_definition(objects: dict[tuple[str, str]
 def test_where_the_proxies_may_call(objects: dict[tuple[str, str], dict[str, t.Any]]) -> None:
     policies = {name.removeprefix("ai-gateway.ai-gateway."): objects["NetworkPolicy", name]["spec"] for name in names(objects, "NetworkPolicy")}
     services = {f"llminferenceservice.llm.{name}" for name in ("made", "there")}
-    assert set(policies) == {"port-80", "port-443", "port-8443", "namespace.llm", "simulators"} | services
+    assert set(policies) == {"port-80", "port-443", "port-8443", "port-8444", "namespace.llm", "simulators"} | services
     for spec in policies.values():
         assert spec["podSelector"]["matchLabels"] == {
             "gateway.envoyproxy.io/owning-gateway-name": "ai-gateway",
@@ -246,7 +259,7 @@ def test_where_the_proxies_may_call(objects: dict[tuple[str, str], dict[str, t.A
         }
         assert spec["policyTypes"] == ["Egress"]
         assert len(spec["egress"]) == 1
-    assert policies["port-8443"]["egress"] == [{"to": [{"ipBlock": {"cidr": "34.202.9.189/32"}}], "ports": [{"protocol": "TCP", "port": 8443}]}]
+    assert policies["port-8444"]["egress"] == [{"to": [{"ipBlock": {"cidr": "34.202.9.189/32"}}], "ports": [{"protocol": "TCP", "port": 8444}]}]
     assert "ports" not in policies["namespace.llm"]["egress"][0]
 
 
