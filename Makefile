@@ -29,7 +29,7 @@ PLAYBOOK = ansible-playbook --inventory '$(INVENTORY)' $${EXTRA:+--extra-vars "$
 
 .PHONY: help
 help: ## Show this help
-	@sed -nE 's/^([a-z]+):.*## (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | expand --tabs=16
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | expand --tabs=16
 	@echo
 	@echo 'Variables: INVENTORY=$(INVENTORY), EXTRA="name=value", ANSIBLE_ARGS="--check --diff"'
 
@@ -60,7 +60,7 @@ token: $(READY) ## Print a token for the gateway (EXTRA="token_tier=free token_u
 
 TESTS := lint units package sanity integration
 
-.PHONY: test $(TESTS) bench
+.PHONY: test $(TESTS) bench bench-scale
 test: ## Run all tests; they take over the embedded cluster of this machine
 	@scripts/steps $(TESTS)
 
@@ -90,6 +90,9 @@ integration: $(READY) ## Run the journey of a gateway, from no cluster to no clu
 
 bench: $(READY) ## Measure apply_set beside kubectl and kubernetes.core (ARGS="--objects 500 --rounds 3")
 	python tests/benchmarks/apply.py $(ARGS)
+
+bench-scale: $(READY) ## Measure the gateway with many providers (ARGS="--providers 10 1000 --rounds 1")
+	python tests/benchmarks/scale.py $(ARGS)
 
 ##### Files that are generated
 
