@@ -19,6 +19,7 @@ import apply_set_access
 import apply_set_faults
 import catalogs
 import faults
+import key_search
 import machine
 import objects
 import openai
@@ -269,6 +270,21 @@ def test_keys_are_rotated_under_load(tmp_path: pathlib.Path, token: str) -> None
     assert set(load.outcomes) == {"200"}, load.refusals
     assert playbook("egress.ai_gateway.rotate_keys", "--extra-vars", f"@{mixed}") == 0
     assert playbook("egress.ai_gateway.site", "--extra-vars", f"@{mixed}") == 0
+
+
+def test_no_key_is_told(tmp_path: pathlib.Path) -> None:
+    """Neither by objects but Secrets, nor by logs, processes and reports, nor by a run that changes them and shows its differences."""
+    keys = {entry["name"]: f"{entry['key']}-3" for entry in catalogs.PROVIDERS}
+    mixed = catalogs.variables(tmp_path / "mixed.yml", keys=keys)
+    (tmp_path / "keys").write_text("\n".join(keys.values()), encoding="utf-8")
+    for name in ("rotate_keys", "site"):
+        with start("ansible-playbook", "-vvv", "--diff", "--inventory", INVENTORY, "--extra-vars", f"@{mixed}", f"egress.ai_gateway.{name}") as process:
+            (tmp_path / f"{name}.txt").write_text(process.communicate()[0], encoding="utf-8")
+        assert process.returncode == 0, (tmp_path / f"{name}.txt").read_text(encoding="utf-8")[-4000:]
+    secrets = [f"{catalogs.NAMESPACE}/{name}-simulator" for name in keys] + [f"ai-gateway/{name}-credential" for name in keys]
+    report = key_search.search(list(keys.values()), [*secrets, "envoy-gateway-system/ai-gateway-ai-gateway*"], [tmp_path / "rotate_keys.txt", tmp_path / "site.txt", REPORT.parent])
+    print(report)
+    assert report.faults == []
 
 
 def test_wrong_certificates_are_refused_and_named(tmp_path: pathlib.Path) -> None:
