@@ -14,6 +14,8 @@ import urllib.parse
 
 #: Connections that are open at the same time.
 CONNECTIONS = 4
+#: No load goes on for ever.
+MOST = 100_000
 #: Each request is to cost so little that no limit is reached.
 HEADERS = {"content-type": "application/json", "anthropic-version": "2023-06-01", "x-simulator-prompt-tokens": "1", "x-simulator-completion-tokens": "0"}
 
@@ -25,14 +27,12 @@ class Request:
 
 
 class Load:
-    """Sends `requests` in turn, again and again, until `count` were sent and it is told to end; `outcomes` counts statuses and errors."""
+    """Sends `requests` in turn, again and again, until it is told to end or MOST were sent; `outcomes` counts statuses and errors."""
 
-    def __init__(self, url: str, token: str, requests: list[Request], count: int, pace: float = 0.0) -> None:
+    def __init__(self, url: str, token: str, requests: list[Request]) -> None:
         self._address = urllib.parse.urlsplit(url)
         self._headers = {**HEADERS, "authorization": f"Bearer {token}"}
         self._requests = requests
-        self._least = count
-        self._pace = pace
         self._lock = threading.Lock()
         self._enough = threading.Event()
         self._sent = 0
@@ -60,7 +60,7 @@ class Load:
 
     def _next(self) -> Request | None:
         with self._lock:
-            if self._enough.is_set() and self._sent >= self._least:
+            if self._enough.is_set() or self._sent >= MOST:
                 return None
             self._sent += 1
             return self._requests[self._sent % len(self._requests)]
@@ -81,5 +81,4 @@ class Load:
                 self.outcomes[outcome] += 1
                 if outcome != "200" and len(self.refusals) < 5:
                     self.refusals.append(f"{request.path} of {request.model}: {outcome} {content[:300].decode(errors='replace')}")
-            time.sleep(self._pace)
         connection.close()
