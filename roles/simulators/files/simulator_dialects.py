@@ -8,6 +8,7 @@ Nothing here knows of sockets, keys or failures. Tokens are words, unless a call
 
 from __future__ import annotations
 
+import abc
 import base64
 import hashlib
 import itertools
@@ -80,7 +81,7 @@ class Reply:
     usage: Usage | None = None
 
 
-class Dialect:
+class Dialect(abc.ABC):
     """What the dialects share: the paths, the models and the answer itself."""
 
     #: Where the key is looked for, unless the simulator is told.
@@ -114,21 +115,24 @@ class Dialect:
             raise ApiError(405, f"{path} takes {wanted}", "method_not_allowed")
         return answer
 
-    def check_headers(self, headers: t.Mapping[str, str]) -> None:
+    def check_headers(self, headers: t.Mapping[str, str]) -> None:  # noqa: B027 (one that takes all is fine)
         """:raises ApiError: 400 for headers (lower-case names) that the dialect does not take."""
 
+    @abc.abstractmethod
     def error(self, error: ApiError, request_id: str) -> Document:
-        raise NotImplementedError
+        """The document that tells an error."""
 
     def event(self, event: Document) -> bytes:
         """An event as a stream carries it."""
         return b"data: " + encoded(event) + b"\n\n"
 
+    @abc.abstractmethod
     def model(self, name: str) -> Document:
-        raise NotImplementedError
+        """What is told of a model."""
 
+    @abc.abstractmethod
     def list_models(self, call: Call) -> Reply:
-        raise NotImplementedError
+        """All models, or the page of them that ``call`` asks for."""
 
     def unknown_model(self, name: str) -> ApiError:
         return ApiError(404, f"The model {name!r} does not exist at provider {self.provider}", "model_not_found", "model")
@@ -307,7 +311,7 @@ class Anthropic(Dialect):
         super().__init__(provider, models)
         self.routes.update({"/v1/messages": ("POST", self.create), "/v1/messages/count_tokens": ("POST", self.count_tokens)})
 
-    def check_headers(self, headers: t.Mapping[str, str]) -> None:
+    def check_headers(self, headers: t.Mapping[str, str]) -> None:  # noqa: B027 (one that takes all is fine)
         version = headers.get("anthropic-version")
         if version is None:
             raise ApiError(400, "anthropic-version: header is required")
