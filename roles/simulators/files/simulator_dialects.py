@@ -311,7 +311,7 @@ class Anthropic(Dialect):
         super().__init__(provider, models)
         self.routes.update({"/v1/messages": ("POST", self.create), "/v1/messages/count_tokens": ("POST", self.count_tokens)})
 
-    def check_headers(self, headers: t.Mapping[str, str]) -> None:  # noqa: B027 (one that takes all is fine)
+    def check_headers(self, headers: t.Mapping[str, str]) -> None:
         version = headers.get("anthropic-version")
         if version is None:
             raise ApiError(400, "anthropic-version: header is required")
