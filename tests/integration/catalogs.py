@@ -29,6 +29,10 @@ PROVIDERS: list[dict[str, t.Any]] = [
     {"name": "vllm", "schema": "openai", "key": "change-me-super-secret", "models": [{"name": "Qwen/Qwen3-0.6B"}]},
     {"name": "claude", "schema": "anthropic", "key": "sk-ant-of-its-own-for-demo", "models": [{"name": "claude-sonnet-4"}]},
 ]
+#: On the premises, with a simulator in place of the Service.
+MODELS: list[dict[str, t.Any]] = [
+    {"name": "facebook/opt-125m", "simulated": True, "backend_ref": {"name": "facebook-opt-125m-simulated", "namespace": "llm", "port": 8000}}
+]
 #: What is wrong with the certificate of a provider of that name, and the word that tells it in the report.
 REFUSED = {"tls-wrong-name": "SAN", "tls-unknown-authority": "issuer certificate", "tls-expired": "expired"}
 
@@ -80,6 +84,7 @@ def variables(path: pathlib.Path, *, keys: dict[str, str] | None = None, refused
     for name in issued:
         entry = {"name": name, "schema": "openai", "key": f"sk-{name}-key-for-demo", "models": [{"name": f"model-of-{name}"}]}
         providers.append(provider({**entry, "endpoint": {"tls": {"mode": "simple", "ca_bundle": authority.certificate}}}, keys))
-    path.write_text(yaml.safe_dump({"ai_gateway_providers": providers, "simulators_certificates": issued}), encoding="utf-8")
+    written = {"ai_gateway_providers": providers, "ai_gateway_models": MODELS, "simulators_certificates": issued}
+    path.write_text(yaml.safe_dump(written), encoding="utf-8")
     path.chmod(0o600)
     return path

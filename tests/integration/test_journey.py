@@ -181,6 +181,12 @@ def test_a_mixed_catalogue_is_served(tmp_path: pathlib.Path) -> None:
     assert playbook("egress.ai_gateway.site", "--extra-vars", f"@{mixed}") > 0
     assert set(validation().values()) == {"passed"}
     assert {f"path:{name}:shared" for name in ("openai", "anthropic")} | {"tls:tls", "chat:claude-sonnet-4"} <= set(validation())
+    listed = {"facebook/opt-125m", "gpt-4", "claude-3-sonnet", "Qwen/Qwen3-0.6B"}
+    # What the pages of the mixed demonstration check by hand, beside the list and the limit: each model by its path, and no path without a token.
+    paths = {"openai:gpt-4", "anthropic:claude-3-sonnet", "vllm:Qwen/Qwen3-0.6B", "service.llm.facebook-opt-125m-simulated.8000:facebook/opt-125m"}
+    assert {f"chat:{model}" for model in listed} | {f"path:{path}" for path in paths} <= set(validation())
+    assert {f"no-token:{name}" for name in ("openai", "anthropic", "vllm")} | {"models", "rate-limit"} <= set(validation())
+    assert simulators.answer_to_a_wrong_key("vllm").startswith("401 ")
     # The certificates are new ones in each file.
     assert playbook("egress.ai_gateway.site", "--extra-vars", f"@{mixed}") == 0
 
