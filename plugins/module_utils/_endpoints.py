@@ -10,10 +10,12 @@ metadata service would let a model's name reach what no client may reach, so suc
 from __future__ import annotations
 
 import ipaddress
+import typing as t
 from collections.abc import Iterable
 
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+# Not with "|", which Python 3.9 cannot evaluate.
+Address = t.Union[ipaddress.IPv4Address, ipaddress.IPv6Address]  # noqa: UP007
+Network = t.Union[ipaddress.IPv4Network, ipaddress.IPv6Network]  # noqa: UP007
 
 #: Metadata services that clouds serve by name; their addresses are link-local or listed below.
 METADATA_NAMES = ("metadata", "metadata.google.internal", "metadata.goog", "instance-data", "instance-data.ec2.internal")

@@ -219,5 +219,3 @@ def unique(values: Iterable[tuple[str, t.Any]], what: str, remedy: str, faults: 
             faults.append(Fault(path, f"{what} {shown} is taken by {first[value]}", remedy))
         else:
             first[value] = path
-
-

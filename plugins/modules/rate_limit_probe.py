@@ -99,7 +99,7 @@ options:
     type: list
     elements: dict
     default: []
-    options:
+    suboptions:
       model:
         description: The model to ask. By default O(model).
         type: str
