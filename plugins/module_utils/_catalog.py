@@ -38,11 +38,30 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog_names i
     UPSTREAM,
     slug,
 )
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog_stacks import (
+    AUTHORINO,
+    EGRESS_CLASS,
+    EGRESS_PORT,
+    ENVOY_AI_GATEWAY,
+    KUADRANT,
+    PLATFORMS,
+    POLICY_ENGINES,
+    STACKS,
+    WG_AI_GATEWAY,
+    EgressGateway,
+    MaasApi,
+    check_cell,
+    check_kuadrant,
+    check_second_gateway,
+    default_engine,
+    egress_service,
+)
 from ansible_collections.egress.ai_gateway.plugins.module_utils._egress import (
     Destination,
     to_inference_service,
     to_namespaces,
     to_outside,
+    to_pods,
     to_simulators,
 )
 from ansible_collections.egress.ai_gateway.plugins.module_utils._endpoints import Network, address, danger, network
@@ -59,15 +78,10 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._inventory impor
 )
 
 PREFIX = "ai_gateway_"
-PLATFORMS = ("embedded", "kind", "openshift", "kubernetes")
-STACKS = ("envoy_ai_gateway", "wg_ai_gateway")
-POLICY_ENGINES = ("authorino", "kuadrant")
 SCHEMAS = ("openai", "anthropic")
 TLS_MODES = ("none", "simple", "mutual")
 BACKEND_KINDS = ("Service", "InferencePool", "LLMInferenceService")
 # What the roles of this version have templates for; the rest is refused before anything is written.
-RENDERED_STACKS = ("envoy_ai_gateway",)
-RENDERED_POLICY_ENGINES = ("authorino",)
 RENDERED_BACKEND_KINDS = ("Service", "LLMInferenceService")
 # A rate limit service counts in whole units; Gateway API writes a day as 24h.
 WINDOWS = {"1s": "Second", "1m": "Minute", "1h": "Hour", "24h": "Day"}
@@ -80,6 +94,10 @@ INPUTS = (
     "policy_engine",
     "namespace",
     "instance",
+    "maas_gateway_namespace",
+    "egress_gateway",
+    "maas_api",
+    "maas_api_namespace",
     "simulators_namespace",
     "envoy_gateway_namespace",
     "authorino_namespace",
@@ -208,6 +226,8 @@ class Provider:
     credential: Credential
     headers: Mapping[str, str]
     models: tuple[ProviderModel, ...]
+    #: What the clients' gateway calls instead of the endpoint, None where it calls that.
+    bridge: Endpoint | None = None
 
 
 @dataclass(frozen=True)
@@ -278,6 +298,9 @@ class Catalog:
     namespace: str
     instance: str
     audience: str
+    gateway_namespace: str
+    egress_gateway: EgressGateway | None
+    maas_api: MaasApi
     simulators_namespace: str
     providers: tuple[Provider, ...]
     models: tuple[Model, ...]
@@ -289,6 +312,10 @@ class Catalog:
         result = t.cast("dict[str, t.Any]", _plain(asdict(self)))
         for provider in result["providers"]:
             _without_empty_tls(provider["endpoint"])
+            if provider["bridge"] is None:
+                del provider["bridge"]
+            else:
+                _without_empty_tls(provider["bridge"])
             if provider["credential"]["external_secret"] is None:
                 del provider["credential"]["external_secret"]
             # The rule of a model stands with the model, once.
@@ -333,10 +360,21 @@ def build(inputs: Mapping[str, t.Any], defined: Iterable[str] = ()) -> Catalog:
 
     platform = root.choice("platform", PLATFORMS, "kubernetes")
     stack = root.choice("stack", STACKS, "envoy_ai_gateway")
-    engine = root.choice("policy_engine", POLICY_ENGINES, "kuadrant" if platform == "openshift" else "authorino")
-    _check_cell(platform, stack, engine, root)
+    engine = root.choice("policy_engine", POLICY_ENGINES, default_engine(platform, stack))
+    check_cell(stack, engine, root)
+    two_gateways = stack == WG_AI_GATEWAY
     namespace = root.text("namespace", LABEL, "ai-gateway")
-    instance = root.text("instance", LABEL, "ai-gateway")
+    instance = root.text("instance", LABEL, "maas-default-gateway" if two_gateways else "ai-gateway")
+    maas_gateway_namespace = root.text("maas_gateway_namespace", LABEL, "openshift-ingress")
+    gateway_namespace = maas_gateway_namespace if engine == KUADRANT else namespace
+    egress_gateway = root.text("egress_gateway", LABEL, "egress-gateway")
+    if two_gateways and egress_gateway and (namespace, egress_gateway) == (gateway_namespace, instance):
+        root.fault("egress_gateway", f"{quote(egress_gateway)} is the clients' gateway", f"write another name, or another {PREFIX}instance")
+    service = egress_service(namespace, egress_gateway)
+    if two_gateways and len(service) > LABEL_LIMIT:
+        excess = len(service) - LABEL_LIMIT
+        root.fault("egress_gateway", f"its Service {service} has {len(service)} characters", f"shorten it or {PREFIX}namespace by {excess}")
+    maas_api = MaasApi(root.flag("maas_api", two_gateways), root.text("maas_api_namespace", LABEL, "opendatahub"))
     simulators_namespace = root.text("simulators_namespace", LABEL, "external-models")
     if namespace and namespace == simulators_namespace:
         root.fault("simulators_namespace", f"{quote(namespace)} is the gateway's own namespace", "write another: it goes away with the simulators")
@@ -347,12 +385,20 @@ def build(inputs: Mapping[str, t.Any], defined: Iterable[str] = ()) -> Catalog:
 
     provider_entries: list[tuple[Entry, Provider, list[tuple[Entry, ProviderModel]]]] = []
     guard = _Guard(root, (namespace, simulators_namespace, *controllers))
+    egress_hostname = f"{service}.{namespace}.svc.cluster.local"
     for entry in root.entries("providers", PROVIDER_KEYS):
         served = list(_provider_models(entry))
-        provider_entries.append((entry, _provider(entry, tuple(model for _entry, model in served), stack, simulators_namespace, guard), served))
+        provider = _provider(entry, tuple(model for _entry, model in served), engine, simulators_namespace, guard)
+        if two_gateways:
+            provider = replace(provider, bridge=Endpoint(egress_hostname, EGRESS_PORT, Tls("none"), prefix=f"/{provider.name}/v1"))
+        provider_entries.append((entry, provider, served))
     unique(((entry.at("name"), provider.name) for entry, provider, _served in provider_entries), "name", "give each provider its own", faults)
-    models = _models(root, provider_entries, namespace, simulators_namespace)
+    if two_gateways:
+        check_second_gateway(provider_entries)
+    models = _models(root, provider_entries, namespace, simulators_namespace, stack, engine)
     tiers = _tiers(root, instance, [model.name for model in models])
+    if two_gateways and engine == KUADRANT:
+        check_kuadrant(provider_entries, tiers, faults)
     rules = sum(len(tier.limits) for _path, tier in tiers)
     if rules > RATE_LIMIT_RULES:
         root.fault("tiers", f"has {rules} limits, those of single models counted each", f"write at most {RATE_LIMIT_RULES}: one policy holds no more")
@@ -367,6 +413,11 @@ def build(inputs: Mapping[str, t.Any], defined: Iterable[str] = ()) -> Catalog:
 
     if faults:
         raise CatalogError(faults)
+    providers = [provider for _entry, provider, _served in provider_entries]
+    to_providers = _to_providers(providers, simulators_namespace, guard)
+    to_models = _to_models(models, simulators_namespace)
+    behind = EgressGateway(egress_gateway, EGRESS_CLASS, service, egress_hostname, tuple(to_providers)) if two_gateways else None
+    before = [to_pods("egress-gateway", namespace, {"app": service})] if two_gateways else to_providers
     return Catalog(
         platform=platform,
         stack=stack,
@@ -374,25 +425,39 @@ def build(inputs: Mapping[str, t.Any], defined: Iterable[str] = ()) -> Catalog:
         namespace=namespace,
         instance=instance,
         audience=f"{instance}-sa",
+        gateway_namespace=gateway_namespace,
+        egress_gateway=behind,
+        maas_api=maas_api,
         simulators_namespace=simulators_namespace,
-        providers=tuple(provider for _entry, provider, _served in provider_entries),
+        providers=tuple(providers),
         models=models,
         tiers=tuple(tier for _path, tier in tiers),
-        egress=_egress([provider for _entry, provider, _served in provider_entries], models, simulators_namespace, guard),
+        egress=_once([*before, *to_models]),
     )
 
 
-def _egress(providers: Sequence[Provider], models: Sequence[Model], simulators_namespace: str, guard: _Guard) -> tuple[Destination, ...]:
-    """Where the gateway calls, each end once."""
-    references = {backend.name: backend.backend_ref for model in models for backend in model.backends if backend.backend_ref is not None}
-    real = [reference for reference in references.values() if not reference.simulator]
+def _to_providers(providers: Sequence[Provider], simulators_namespace: str, guard: _Guard) -> list[Destination]:
     outside = [(provider.endpoint.hostname, provider.endpoint.port) for provider in providers if not provider.simulated]
     found = to_outside(outside, guard.networks, guard.allowed)
-    found += to_namespaces([*(hostname for hostname, _port in outside), *(reference.hostname for reference in real if reference.kind == "Service")])
-    found += [to_inference_service(reference.namespace, reference.name, KSERVE_PORT) for reference in real if reference.kind == "LLMInferenceService"]
-    if any(provider.simulated for provider in providers) or len(real) < len(references):
+    found += to_namespaces(hostname for hostname, _port in outside)
+    if any(provider.simulated for provider in providers):
         found.append(to_simulators(simulators_namespace, SIMULATOR_PORT))
-    return tuple(found)
+    return found
+
+
+def _to_models(models: Sequence[Model], simulators_namespace: str) -> list[Destination]:
+    """Where the models on the premises are."""
+    references = {backend.name: backend.backend_ref for model in models for backend in model.backends if backend.backend_ref is not None}
+    real = [reference for reference in references.values() if not reference.simulator]
+    found = to_namespaces(reference.hostname for reference in real if reference.kind == "Service")
+    found += [to_inference_service(reference.namespace, reference.name, KSERVE_PORT) for reference in real if reference.kind == "LLMInferenceService"]
+    if len(real) < len(references):
+        found.append(to_simulators(simulators_namespace, SIMULATOR_PORT))
+    return found
+
+
+def _once(destinations: Sequence[Destination]) -> tuple[Destination, ...]:
+    return tuple({destination.name: destination for destination in destinations}.values())
 
 
 def _misspelt_variables(defined: Iterable[str], faults: list[Fault]) -> None:
@@ -401,18 +466,6 @@ def _misspelt_variables(defined: Iterable[str], faults: list[Fault]) -> None:
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.9)
         if near:
             faults.append(Fault(name, "is not a variable of this collection", f"did you mean `{near[0]}`?"))
-
-
-def _check_cell(platform: str, stack: str, engine: str, root: Entry) -> None:
-    if stack in STACKS and stack not in RENDERED_STACKS:
-        root.fault("stack", f"{stack} is not available in this version", f"write {listing(RENDERED_STACKS, 'or')}")
-    if platform == "embedded" and engine == "kuadrant":
-        root.fault("policy_engine", "the embedded cluster has no Kuadrant: no package registry offers its operator", "write authorino")
-    elif (platform, stack, engine) == ("openshift", "wg_ai_gateway", "authorino"):
-        # The rules would be Envoy Gateway's kinds on a gateway of Istio: accepted by the API, enforced by nobody.
-        root.fault("policy_engine", "authorino's rules cannot attach to OpenShift's MaaS gateway in front of wg_ai_gateway", "write kuadrant")
-    elif engine in POLICY_ENGINES and engine not in RENDERED_POLICY_ENGINES:
-        root.fault("policy_engine", f"{engine} is not available in this version", f"write {listing(RENDERED_POLICY_ENGINES, 'or')}")
 
 
 class _Guard:
@@ -438,7 +491,7 @@ def _network(root: Entry, path: str, text: str) -> Network | None:
     return found
 
 
-def _provider(entry: Entry, models: tuple[ProviderModel, ...], stack: str, simulators_namespace: str, guard: _Guard) -> Provider:
+def _provider(entry: Entry, models: tuple[ProviderModel, ...], engine: str, simulators_namespace: str, guard: _Guard) -> Provider:
     name = entry.text("name", PROVIDER)
     schema = entry.choice("schema", SCHEMAS)
     simulated = entry.flag("simulated", False)
@@ -447,7 +500,7 @@ def _provider(entry: Entry, models: tuple[ProviderModel, ...], stack: str, simul
         endpoint = _endpoint(entry.entry("endpoint", ("hostname", "port", "prefix", "tls")), name, endpoint, guard)
     elif not simulated:
         entry.missing("endpoint", "hostname, port and tls of the provider, or `simulated: true`", unless="simulated")
-    credential = _credential(entry, name, schema, simulated, stack)
+    credential = _credential(entry, name, schema, simulated, engine)
     return Provider(name, schema, simulated, endpoint or Endpoint("", 0, Tls("none")), credential, _headers(entry), models)
 
 
@@ -525,7 +578,7 @@ def _headers(provider: Entry) -> dict[str, str]:
     return headers
 
 
-def _credential(provider: Entry, name: str, schema: str, simulated: bool, stack: str) -> Credential:
+def _credential(provider: Entry, name: str, schema: str, simulated: bool, engine: str) -> Credential:
     missing = Credential("", "", "", CREDENTIAL_KEY, False)
     sources = "`secret` (the name of a Secret that exists), `value` (a lookup) or `external_secret`"
     if not provider.has("credential"):
@@ -538,7 +591,7 @@ def _credential(provider: Entry, name: str, schema: str, simulated: bool, stack:
     scheme = "" if entry.value.get("scheme") == "" else entry.text("scheme", SCHEME, "Bearer" if header.lower() == "authorization" else "")
     if header.lower() in RESERVED_HEADERS:
         entry.fault("header", f"{header} has another meaning on the way to the provider", "write the header that the provider reads its key from")
-    elif stack == "envoy_ai_gateway" and not entry.faulty("header", "scheme") and (header.lower(), scheme.lower()) not in ENVOY_CREDENTIAL_FORMS:
+    elif engine == AUTHORINO and not entry.faulty("header", "scheme") and (header.lower(), scheme.lower()) not in ENVOY_CREDENTIAL_FORMS:
         entry.fault(
             "header",
             "Envoy AI Gateway cannot send a key in this header and scheme",
@@ -589,6 +642,8 @@ def _models(
     provider_entries: Sequence[tuple[Entry, Provider, list[tuple[Entry, ProviderModel]]]],
     namespace: str,
     simulators_namespace: str,
+    stack: str,
+    engine: str,
 ) -> tuple[Model, ...]:
     """All public models in the order of the catalogue: the providers' first, then the on-premises ones."""
     served: dict[str, list[tuple[str, ProviderModel, ModelBackend]]] = {}
@@ -602,7 +657,8 @@ def _models(
             listed.add(model.name)
             backend = ModelBackend(provider.name, provider.name, None, model.upstream_name, model.weight or 1, model.priority or 0)
             served.setdefault(model.name, []).append((entry.path, model, backend))
-    for name, ends in served.items():
+    # Where one provider alone may serve a model, that is a fault already.
+    for name, ends in served.items() if stack == ENVOY_AI_GATEWAY else ():
         schemas = {schema_of[backend.provider] for _path, _model, backend in ends if backend.provider} - {""}
         if len(schemas) > 1:
             root.faults.append(
@@ -630,7 +686,7 @@ def _models(
     for entry in root.entries("models", ("name", "upstream_name", "simulated", "backend_ref")):
         name = entry.text("name", MODEL)
         names.append((entry.at("name"), name))
-        reference = _backend_ref(entry, name, namespace, simulators_namespace)
+        reference = _backend_ref(entry, name, namespace, simulators_namespace, engine)
         backend = ModelBackend(_backend_name(reference), None, reference, entry.text("upstream_name", UPSTREAM, _served_name(reference) or name))
         if name in served:
             entry.fault("name", f"{quote(name)} is also the model {served[name][0][0]} of a provider", "give one of them another public name")
@@ -686,9 +742,12 @@ def _sharing(name: str, ends: Sequence[tuple[str, ProviderModel, ModelBackend]],
         )
 
 
-def _backend_ref(model: Entry, name: str, namespace: str, simulators_namespace: str) -> BackendRef:
+def _backend_ref(model: Entry, name: str, namespace: str, simulators_namespace: str, engine: str) -> BackendRef:
     """What serves a model: the object that is named, or the simulator that stands in for it."""
     simulated = model.flag("simulated", False)
+    if simulated and engine == KUADRANT:
+        problem = f"with engine {KUADRANT} the way to a model on the premises is the route that KServe makes"
+        model.fault("simulated", problem, "leave it out, and write the LLMInferenceService as `backend_ref`")
     if not model.has("backend_ref"):
         if not simulated:
             remedy = "kind, name, namespace and, for a Service, port of what serves the model, or `simulated: true`"
@@ -700,6 +759,9 @@ def _backend_ref(model: Entry, name: str, namespace: str, simulators_namespace: 
     kind = entry.choice("kind", BACKEND_KINDS, "Service")
     if kind and kind not in RENDERED_BACKEND_KINDS:
         entry.fault("", f"models behind an object of kind {kind} are not available in this version", f"take the model out of {PREFIX}models")
+    if kind == "Service" and engine == KUADRANT:
+        problem = f"with engine {KUADRANT} the way to a model on the premises is the route that KServe makes"
+        entry.fault("kind", problem, "write kind LLMInferenceService")
     name_rule = SERVICE_NAME if kind == "LLMInferenceService" else OBJECT
     reference = BackendRef(kind, entry.text("name", name_rule), entry.text("namespace", LABEL, namespace))
     if kind != "Service" and entry.has("port"):
@@ -709,6 +771,10 @@ def _backend_ref(model: Entry, name: str, namespace: str, simulators_namespace: 
             entry.fault(key, f"has no meaning with kind {kind}", "leave it out")
     if kind == "Service":
         reference = _reached(entry, reference, reference.name, entry.integer("port", 1, 65535))
+    elif kind == "LLMInferenceService" and engine == KUADRANT:
+        if entry.has("tls"):
+            entry.fault("tls", f"is not used with engine {KUADRANT}: the MaaS gateway calls the model as KServe says", "leave it out")
+        reference = replace(reference, spec=_spec(entry))
     elif kind == "LLMInferenceService":
         reference = replace(_reached(entry, reference, reference.name + KSERVE_SUFFIX, KSERVE_PORT), spec=_spec(entry))
     return _simulated(reference, entry, "name", reference.name, simulators_namespace) if simulated and reference.name else reference

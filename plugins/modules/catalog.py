@@ -35,7 +35,7 @@ options:
     choices: [envoy_ai_gateway, wg_ai_gateway]
     default: envoy_ai_gateway
   policy_engine:
-    description: What the rules of access are rendered for. By default V(kuadrant) on OpenShift and V(authorino) elsewhere.
+    description: What the rules of access are rendered for. By default V(kuadrant) on OpenShift with O(stack=wg_ai_gateway), and V(authorino) elsewhere.
     type: str
     choices: [authorino, kuadrant]
   namespace:
@@ -43,9 +43,25 @@ options:
     type: str
     default: ai-gateway
   instance:
-    description: Name of the Gateway, and first part of the names of the tiers' namespaces and of the tokens' audience.
+    description:
+      - Name of the clients' Gateway, and first part of the names of the tiers' namespaces and of the tokens' audience.
+      - By default V(ai-gateway), and V(maas-default-gateway) with O(stack=wg_ai_gateway).
     type: str
-    default: ai-gateway
+  maas_gateway_namespace:
+    description: Namespace of the clients' Gateway where it is there already, which is so with O(policy_engine=kuadrant).
+    type: str
+    default: openshift-ingress
+  egress_gateway:
+    description: Name of the second Gateway of O(stack=wg_ai_gateway), in O(namespace).
+    type: str
+    default: egress-gateway
+  maas_api:
+    description: Whether the models are registered with a maas-api that runs in the cluster. By default that is so with O(stack=wg_ai_gateway).
+    type: bool
+  maas_api_namespace:
+    description: Namespace of maas-api.
+    type: str
+    default: opendatahub
   simulators_namespace:
     description: Namespace of the simulators.
     type: str
@@ -137,12 +153,26 @@ catalog:
       description: Audience that tokens of callers must carry.
       type: str
       sample: ai-gateway-sa
+    gateway_namespace:
+      description: Namespace of the clients' Gateway.
+      type: str
+      sample: ai-gateway
+    egress_gateway:
+      description:
+        - The second gateway of stack C(wg_ai_gateway), with its C(name), C(class_name), the C(service) and C(hostname) of its proxies, and what they may call
+          as C(egress). None on the other stack.
+      type: dict
+    maas_api:
+      description: Whether models are registered with maas-api, C(enabled), and its C(namespace).
+      type: dict
+      sample: {enabled: false, namespace: opendatahub}
     simulators_namespace:
       description: As given.
       type: str
     providers:
       description:
         - The providers. The endpoint of a simulated one is its simulator.
+        - With stack C(wg_ai_gateway), C(bridge) is the end that the clients' gateway calls, described as C(endpoint) is.
         - C(credential.managed) tells whether the Secret is rendered from the inventory's value or exists already. A C(credential.scheme) that is empty
           means that the key stands alone.
       type: list
@@ -190,7 +220,7 @@ catalog:
           restricted: false
     egress:
       description:
-        - Where the gateway calls. C(peers) are those of a NetworkPolicy, and a C(port) of null stands for all.
+        - Where the clients' gateway calls. C(peers) are those of a NetworkPolicy, and a C(port) of null stands for all.
       type: list
       elements: dict
       sample:

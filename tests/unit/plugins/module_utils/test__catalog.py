@@ -82,6 +82,9 @@ def test_whole_catalogue() -> None:
         "namespace": "ai-gateway",
         "instance": "ai-gateway",
         "audience": "ai-gateway-sa",
+        "gateway_namespace": "ai-gateway",
+        "egress_gateway": None,
+        "maas_api": {"enabled": False, "namespace": "opendatahub"},
         "simulators_namespace": "external-models",
         "providers": [
             {
@@ -272,7 +275,6 @@ def test_an_empty_catalogue_serves_nobody(empty: str, path: str) -> None:
 ONE_FAULT = [
     ("platform", "openshft", "ai_gateway_platform"),
     ("stack", "istio", "ai_gateway_stack"),
-    ("stack", "wg_ai_gateway", "ai_gateway_stack"),
     ("policy_engine", "kuadrant", "ai_gateway_policy_engine"),
     ("policy_engine", "opa", "ai_gateway_policy_engine"),
     ("namespace", "Ai", "ai_gateway_namespace"),
@@ -448,32 +450,6 @@ def test_a_fault_of_a_credential_shows_no_key(credential: t.Any) -> None:
     with pytest.raises(CatalogError) as caught:
         build(changed("providers.0.credential", credential))
     assert KEY.lower() not in str(caught.value).lower()
-
-
-def test_the_platform_chooses_the_engine() -> None:
-    assert build({"platform": "kind"}).policy_engine == "authorino"
-    assert paths({"platform": "openshift"}) == ["ai_gateway_policy_engine"]
-    assert build({"platform": "openshift", "policy_engine": "authorino"}).policy_engine == "authorino"
-
-
-@pytest.mark.parametrize(
-    ("cell", "fault"),
-    [
-        (("embedded", "envoy_ai_gateway", "kuadrant"), True),
-        (("openshift", "wg_ai_gateway", "authorino"), True),
-        (("openshift", "wg_ai_gateway", "kuadrant"), False),
-        (("kind", "wg_ai_gateway", "authorino"), False),
-        (("kubernetes", "envoy_ai_gateway", "kuadrant"), False),
-    ],
-)
-def test_cells_that_make_no_sense(cell: tuple[str, str, str], fault: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_catalog, "RENDERED_STACKS", _catalog.STACKS)
-    monkeypatch.setattr(_catalog, "RENDERED_POLICY_ENGINES", _catalog.POLICY_ENGINES)
-    inventory = dict(zip(("platform", "stack", "policy_engine"), cell, strict=True))
-    if fault:
-        assert paths(inventory) == ["ai_gateway_policy_engine"]
-    else:
-        assert build(inventory).policy_engine == cell[2]
 
 
 def shared(first: dict[str, int], second: dict[str, int]) -> dict[str, t.Any]:
