@@ -89,6 +89,22 @@ def test_check_mode_skips_every_check(tmp_path: Path, variables: dict[str, t.Any
     assert KEY not in output
 
 
+def test_behind_kuadrant_each_provider_has_its_own_path(tmp_path: Path) -> None:
+    more = {**SIMULATED, "name": "more", "models": [{"name": "org/more:1"}]}
+    local = {"name": "facebook/opt-125m", "backend_ref": {"kind": "LLMInferenceService", "name": "opt-simulated", "namespace": "llm"}}
+    stack = {"ai_gateway_stack": "wg_ai_gateway", "ai_gateway_policy_engine": "kuadrant"}
+    variables = {**stack, "ai_gateway_providers": [SIMULATED, more], "ai_gateway_models": [local], "ai_gateway_tiers": TIERS[:1]}
+    code, output = play(tmp_path, variables, "--check", "-vvvv")
+    assert code == 0, output
+    ids = {check["id"] for check in json.loads((tmp_path / "checks.json").read_text())}
+    names = ("gpt-4", "org/more:1", "facebook/opt-125m")
+    wanted = {f"{check}:{name}" for check in ("chat", "stream", "key", "forged") for name in names}
+    wanted |= {"path:openai:gpt-4", "path:more:org/more:1", "no-token:openai", "no-token:more", "no-token:models", "rate-limit-elsewhere", "unknown-model"}
+    assert ids >= wanted
+    assert not any(name.startswith(("messages:", "hidden:")) for name in ids)
+    assert KEY not in output
+
+
 def test_wrong_variables_are_refused_together(tmp_path: Path) -> None:
     variables = {"ai_gateway_providers": [SIMULATED], "validation_tier": "gold", "validation_models": ["gpt-5"]}
     code, output = play(tmp_path, variables)
