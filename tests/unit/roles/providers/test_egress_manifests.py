@@ -121,4 +121,4 @@ def test_the_clients_gateway_calls_the_egress_gateway(tmp_path: Path) -> None:
         assert found["Backend", name]["spec"] == {"endpoints": [{"fqdn": {"hostname": host, "port": 80}}]}
         assert found["AIServiceBackend", name]["spec"]["schema"] == {"name": "OpenAI", "prefix": f"/{name}/v1"}
         assert ("BackendSecurityPolicy", name) in found
-    assert {name for kind, name in found if kind == "NetworkPolicy"} == {"ai-gateway.maas-default-gateway.egress-gateway"}
+    assert {name for kind, name in found if kind == "NetworkPolicy"} == {f"ai-gateway.maas-default-gateway.{name}" for name in ("egress-gateway", "maas-api")}
