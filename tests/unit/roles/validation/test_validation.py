@@ -82,6 +82,7 @@ def test_check_mode_skips_every_check(tmp_path: Path, variables: dict[str, t.Any
     assert {check["status"] for check in checks} == {"skipped"}
     common = {"gateway", "tokens", "models", "no-token:chat", "no-token:models", "bad-token", "tampered-token", "expired-token", "other-audience"}
     common |= {"no-token:messages", "unknown-path", "api-key-header", "outsider", "unknown-model", "rate-limit", "rate-limit-recovery", "cleanup"}
+    common |= {"wrong-key"}
     assert {check["id"] for check in checks} == common | ids
     assert f"{len(checks)} checks: 0 passed, 0 failed, {len(checks)} skipped" in output
     assert all(check["expected"] and check["name"] for check in checks)
