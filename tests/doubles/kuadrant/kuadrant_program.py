@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 #: The request header that holds the model of the request's body.
-MODEL_HEADER = "x-maas-model"
+MODEL_HEADER = "x-kuadrant-model"
 #: The request header that holds the path as the client sent it: when an answer's tokens are counted, the route has rewritten the path itself.
-PATH_HEADER = "x-maas-path"
+PATH_HEADER = "x-kuadrant-path"
 #: Where the proxies find the tokens of an answer.
 METADATA_NAMESPACE = "kuadrant"
 METADATA_KEY = "total_tokens"

@@ -11,8 +11,8 @@ import typing as t
 from kuadrant_objects import ENVOY_GATEWAY, GATEWAY_API, Object, made
 from kuadrant_program import METADATA_KEY, METADATA_NAMESPACE, MODEL_HEADER, PATH_HEADER, program
 
-USER_HEADER = "x-maas-user"
-TIER_HEADER = "x-maas-tier"
+USER_HEADER = "x-kuadrant-user"
+TIER_HEADER = "x-kuadrant-tier"
 #: The headers by which Envoy counts, and the properties of the identity that they hold.
 IDENTITY_HEADERS = {"userid": USER_HEADER, "tier": TIER_HEADER}
 #: What such a header says where the policy names no such property, so that nobody can send it. Envoy may drop an empty one.

@@ -177,8 +177,8 @@ def changed(policy: Object, path: str, value: t.Any) -> Object:
         ("spec/when", [{"predicate": f'requestBodyJSON("/key") == "{KEY}"'}], "when[0].predicate"),
         ("spec/rules/authorization/tier/when", [{"predicate": 'requestBodyJSON("/model") == "gpt-4"'}], "rules.authorization.tier.when[0].predicate"),
         ("spec/rules/response/success/filters/identity/when", [{"predicate": "true"}], "rules.response.success.filters.identity.when"),
-        ("spec/rules/response/success/headers/X-MaaS-User", {"plain": {"value": KEY}}, "rules.response.success.headers"),
-        ("spec/rules/response/success/headers/user", {"key": "x-maas-user", "plain": {"value": KEY}}, "rules.response.success.headers"),
+        ("spec/rules/response/success/headers/X-Kuadrant-User", {"plain": {"value": KEY}}, "rules.response.success.headers"),
+        ("spec/rules/response/success/headers/user", {"key": "x-kuadrant-user", "plain": {"value": KEY}}, "rules.response.success.headers"),
     ],
 )
 def test_what_an_auth_policy_may_not_ask_is_named(path: str, value: t.Any, field: str) -> None:
