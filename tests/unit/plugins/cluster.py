@@ -1,9 +1,9 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""An API server in memory, as far as apply_set needs one: discovery, server-side apply, lists by label, deletion.
+"""An API server in memory, as far as apply_set and recorded_patch need one: discovery, server-side apply, JSON Patch, lists by label, deletion.
 
-It does not validate, default, convert or watch anything, knows three kinds, and gives each object one field manager.
+It does not validate, default, convert or watch anything, knows four kinds, and gives each object one field manager.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from urllib.parse import parse_qs, urlsplit
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_api import Api
 
 RESOURCES = {"configmaps": ("ConfigMap", True), "secrets": ("Secret", True), "namespaces": ("Namespace", False)}
+APPS_RESOURCES = {"deployments": ("Deployment", True)}
 VERBS = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]
 
 Body = dict[str, t.Any]
@@ -61,21 +62,24 @@ class Cluster:
     def put(self, plural: str, namespace: str, name: str, **content: t.Any) -> None:
         """An object that somebody else made."""
         metadata = {"name": name, "uid": f"uid-{name}", "resourceVersion": "0", **({"namespace": namespace} if namespace else {})}
-        self.objects[plural, namespace, name] = {"apiVersion": "v1", "kind": RESOURCES[plural][0], "metadata": metadata, **content}
+        api_version, resources = ("v1", RESOURCES) if plural in RESOURCES else ("apps/v1", APPS_RESOURCES)
+        body = {"apiVersion": api_version, "kind": resources[plural][0], **content, "metadata": {**content.get("metadata", {}), **metadata}}
+        self.objects[plural, namespace, name] = body
 
     def names(self, plural: str = "configmaps") -> list[str]:
         return sorted(name for found, _namespace, name in self.objects if found == plural)
 
-    def request(self, method: str, url: str, body: bytes | None, **_options: t.Any) -> Answer:
+    def request(self, method: str, url: str, body: bytes | None, **options: t.Any) -> Answer:
         split = urlsplit(url)
         query = {name: values[0] for name, values in parse_qs(split.query).items()}
-        parts = split.path.removeprefix("/api/v1").strip("/").split("/")
+        prefix, group, resources = ("/apis/apps/v1", "apps/v1", APPS_RESOURCES) if split.path.startswith("/apis/apps/") else ("/api/v1", "v1", RESOURCES)
+        parts = split.path.removeprefix(prefix).strip("/").split("/")
         if parts == [""]:
-            listed = [{"name": plural, "kind": kind, "namespaced": namespaced, "verbs": VERBS} for plural, (kind, namespaced) in RESOURCES.items()]
-            return Answer(200, {"groupVersion": "v1", "resources": listed})
+            listed = [{"name": plural, "kind": kind, "namespaced": namespaced, "verbs": VERBS} for plural, (kind, namespaced) in resources.items()]
+            return Answer(200, {"groupVersion": group, "resources": listed})
         namespace = parts[1] if parts[0] == "namespaces" and len(parts) > 2 else ""
         plural, *name = parts[2:] if namespace else parts
-        if plural not in RESOURCES:
+        if plural not in resources:
             return Answer(404, {"kind": "Status"})
         if method != "GET" and "dryRun" not in query:
             if self.writes_left == 0:
@@ -84,6 +88,8 @@ class Cluster:
             self.writes.append(f"{method} {split.path}")
         if not name:
             return self._collection(method, plural, namespace, query)
+        if options.get("headers", {}).get("Content-Type") == "application/json-patch+json":
+            return self._json_patched((plural, namespace, name[0]), json.loads(body or b"[]"), "dryRun" in query)
         return self._object(method, (plural, namespace, name[0]), json.loads(body) if body else {}, "dryRun" in query)
 
     def _collection(self, method: str, plural: str, namespace: str, query: dict[str, str]) -> Answer:
@@ -125,6 +131,28 @@ class Cluster:
                 self._remove(key)
                 return Answer(404, {"kind": "Status", "reason": "NotFound", "message": f"{key[2]} not found"})
         return Answer(200, live)
+
+    def _json_patched(self, key: Key, operations: list[Body], dry_run: bool) -> Answer:
+        if key not in self.objects:
+            return Answer(404, {"kind": "Status", "reason": "NotFound", "message": f"{key[2]} not found"})
+        after = copy.deepcopy(self.objects[key])
+        for operation in operations:
+            *way, last = [part.replace("~1", "/").replace("~0", "~") for part in operation["path"].split("/")[1:]]
+            container: t.Any = after
+            for part in way:
+                container = container[int(part) if isinstance(container, list) else part]
+            if operation["op"] == "test" and container.get(last) != operation["value"]:
+                return Answer(422, {"kind": "Status", "reason": "Invalid", "message": "the server rejected our request due to an error in our request"})
+            if operation["op"] == "remove":
+                del container[last]
+            elif operation["op"] != "test":
+                assert (last in container) == (operation["op"] == "replace"), operation
+                container[last] = operation["value"]
+        if not dry_run:
+            self._version += 1
+            after["metadata"]["resourceVersion"] = f"patched-{self._version}"
+            self.objects[key] = after
+        return Answer(200, after)
 
     def _applied(self, key: Key, live: Body | None, body: Body) -> Body:
         after = copy.deepcopy(body)
