@@ -15,7 +15,7 @@ from runs import ROOT, playbook, run
 
 DOUBLES = ROOT / "tests/doubles"
 #: Third-party definitions that no package registry has.
-CRDS = pathlib.Path(os.environ.get("THIRD_PARTY_CRDS", ROOT.parent / "shared/crds"))
+CRDS = pathlib.Path(os.environ.get("THIRD_PARTY_CRDS") or "/nonexistent")
 #: The namespace of what stands in for a cluster's own MaaS gateway.
 MAAS_NAMESPACE = "openshift-ingress"
 
