@@ -59,6 +59,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog_stacks 
 from ansible_collections.egress.ai_gateway.plugins.module_utils._egress import (
     Destination,
     to_inference_service,
+    to_namespace,
     to_namespaces,
     to_outside,
     to_pods,
@@ -418,6 +419,7 @@ def build(inputs: Mapping[str, t.Any], defined: Iterable[str] = ()) -> Catalog:
     to_models = _to_models(models, simulators_namespace)
     behind = EgressGateway(egress_gateway, EGRESS_CLASS, service, egress_hostname, tuple(to_providers)) if two_gateways else None
     before = [to_pods("egress-gateway", namespace, {"app": service})] if two_gateways else to_providers
+    to_maas_api = [to_namespace("maas-api", maas_api.namespace)] if maas_api.enabled else []
     return Catalog(
         platform=platform,
         stack=stack,
@@ -432,7 +434,7 @@ def build(inputs: Mapping[str, t.Any], defined: Iterable[str] = ()) -> Catalog:
         providers=tuple(providers),
         models=models,
         tiers=tuple(tier for _path, tier in tiers),
-        egress=_once([*before, *to_models]),
+        egress=_once([*before, *to_models, *to_maas_api]),
     )
 
 

@@ -62,6 +62,11 @@ def to_inference_service(namespace: str, name: str, port: int) -> Destination:
     return Destination(f"llminferenceservice.{namespace}.{name}", port, (_namespace(namespace, labels),))
 
 
+def to_namespace(name: str, namespace: str) -> Destination:
+    """All pods of a namespace on any port, under a name of the caller's."""
+    return Destination(name, None, (_namespace(namespace),))
+
+
 def to_pods(name: str, namespace: str, labels: dict[str, str]) -> Destination:
     """Pods of a namespace on any port, under a name of the caller's."""
     return Destination(name, None, (_namespace(namespace, labels),))

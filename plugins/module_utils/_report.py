@@ -11,7 +11,7 @@ import textwrap
 import typing as t
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ansible_collections.egress.ai_gateway.plugins.module_utils._checks import FAILED, PASSED, SKIPPED, STATUSES, Check, shortened
 from ansible_collections.egress.ai_gateway.plugins.module_utils._report_page import PAGE
@@ -24,13 +24,17 @@ LEAST_WIDTH = 20
 
 @dataclass(frozen=True)
 class Report:
-    """The checks of one cluster. ``finished`` is a time in RFC 3339."""
+    """The checks of one cluster. ``finished`` is a time in RFC 3339.
+
+    ``references`` tells what checks stand for elsewhere, by their ids or what of these is before the first colon.
+    """
 
     title: str
     cluster: str
     gateway_url: str
     finished: str
     checks: tuple[Check, ...]
+    references: t.Mapping[str, str] = field(default_factory=dict)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -58,9 +62,16 @@ class Report:
             "gateway_url": self.gateway_url,
             "finished": self.finished,
             "counts": self.counts,
-            "checks": [check.as_dict() for check in self.checks],
+            "checks": [self._described(check) for check in self.checks],
         }
         return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+    def _described(self, check: Check) -> dict[str, t.Any]:
+        reference = self.reference(check)
+        return {**check.as_dict(), **({"reference": reference} if reference else {})}
+
+    def reference(self, check: Check) -> str:
+        return self.references.get(check.id) or self.references.get(check.id.split(":")[0], "")
 
     def to_junit(self) -> str:
         """JUnit XML, as CI systems read it. Raises ImportError without the library junit-xml."""

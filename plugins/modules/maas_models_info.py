@@ -10,7 +10,7 @@ module: maas_models_info
 short_description: List the models that a token can use
 version_added: 1.0.0
 description:
-  - Returns the models that an AI gateway lists for a token.
+  - Returns the models that an AI gateway lists for a token, be it itself or maas-api behind it.
 author: Contributors to the egress.ai_gateway project (!UNKNOWN)
 extends_documentation_fragment:
   - egress.ai_gateway.attributes
@@ -28,6 +28,13 @@ EXAMPLES = r"""
   egress.ai_gateway.maas_models_info:
     url: https://maas.example.com
     token: "{{ jane.token }}"
+  register: result
+
+- name: List the models of Models-as-a-Service, in the cluster and at providers, for a token that maas-api minted
+  egress.ai_gateway.maas_models_info:
+    url: https://maas.apps.example.com
+    token: "{{ mine.token }}"
+    ca_path: /etc/pki/ingress.pem
   register: result
 
 - name: Show their names
@@ -53,6 +60,15 @@ models:
     created:
       description: When it was made or became known, in seconds since the epoch. None where the gateway does not tell.
       type: int
+    url:
+      description: Where the model is served, when the gateway tells. maas-api does for models in the cluster, not for those of providers.
+      returned: when the gateway tells
+      type: str
+      sample: https://maas.apps.example.com/llm/facebook-opt-125m-simulated
+    ready:
+      description: Whether the model is ready, when the gateway tells. maas-api says so of every model of a provider.
+      returned: when the gateway tells
+      type: bool
 status:
   description: The status of the answer.
   returned: when there was one
@@ -78,13 +94,24 @@ REMEDIES = {
 def models_of(answer: Answer) -> list[dict[str, t.Any]]:
     """The models of an answer; raises GatewayError that says what is wrong where it lists none."""
     if answer.status != 200:
-        remedy = REMEDIES.get(answer.status, "see the logs of the gateway's proxy")
+        remedy = REMEDIES.get(answer.status, "see the logs of the gateway's proxy, and of maas-api where that lists the models")
         raise GatewayError(f"status {answer.status}: {remedy}. The answer: {shortened(answer.text) or 'empty'}")
     document = answer.json()
     listed = document.get("data") if isinstance(document, dict) else None
+    if listed is None and isinstance(document, dict) and document.get("object") == "list":
+        # So maas-api says that there are none.
+        listed = []
     if not isinstance(listed, list) or not all(isinstance(item, dict) and "id" in item for item in listed):
         raise GatewayError(f"the answer is no list of models of the OpenAI API; check the url. The answer: {shortened(answer.text) or 'empty'}")
-    return [{"id": item["id"], "owned_by": item.get("owned_by", ""), "created": item.get("created")} for item in listed]
+    return [
+        {
+            "id": item["id"],
+            "owned_by": item.get("owned_by", ""),
+            "created": item.get("created"),
+            **{name: item[name] for name in ("url", "ready") if item.get(name) is not None},
+        }
+        for item in listed
+    ]
 
 
 def main() -> t.NoReturn:

@@ -67,7 +67,7 @@ def test_the_second_gateway_stands_between() -> None:
     (openai,) = catalog["providers"]
     assert openai["endpoint"]["hostname"] == "openai.example.com"
     assert openai["bridge"] == {"hostname": hostname, "port": 80, "tls": {"mode": "none"}, "address": False, "prefix": "/openai/v1"}
-    assert [destination["name"] for destination in catalog["egress"]] == ["egress-gateway"]
+    assert [destination["name"] for destination in catalog["egress"]] == ["egress-gateway", "maas-api"]
     assert catalog["egress"][0]["peers"][0]["podSelector"] == {"matchLabels": {"app": "envoy-ai-gateway-egress-gateway"}}
     assert [destination["name"] for destination in egress["egress"]] == ["port-443"]
 
@@ -75,7 +75,7 @@ def test_the_second_gateway_stands_between() -> None:
 def test_models_on_the_premises_are_called_by_the_first_gateway() -> None:
     model = {"name": "local", "backend_ref": {"name": "local", "namespace": "llm", "port": 8000}}
     catalog = build(two_gateways(models=[model])).as_dict()
-    assert [destination["name"] for destination in catalog["egress"]] == ["egress-gateway", "namespace.llm"]
+    assert [destination["name"] for destination in catalog["egress"]] == ["egress-gateway", "namespace.llm", "maas-api"]
 
 
 def test_wg_ai_gateway_leaves_its_namespace_out_of_the_name_in_default() -> None:

@@ -255,4 +255,4 @@ def test_signing_key_that_cannot_be_read() -> None:
 
 
 def test_sources_by_name() -> None:
-    assert list(SOURCES) == ["service_account", "signing_key"]
+    assert list(SOURCES) == ["service_account", "signing_key", "maas_api"]

@@ -133,7 +133,7 @@ def test_errors(kubernetes: Kubernetes, run: RunModule, options: dict[str, t.Any
 
 def test_a_tier_or_a_namespace_is_needed(kubernetes: Kubernetes, run_module: RunModule) -> None:
     result = run_module("maas_token", {"host": kubernetes.loopback.url, "api_key": "an-api-key", "user": "jane"})
-    assert "one of the following is required: tier, namespace" in result["msg"]
+    assert "source is service_account but any of the following are missing: tier, namespace" in result["msg"]
 
 
 def test_no_api_server(run_module: RunModule, loopback: Loopback) -> None:

@@ -78,6 +78,11 @@ def objects(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], d
     return manifests(tmp_path_factory.mktemp("providers"), "providers", "envoy_ai_gateway.yaml.j2", variables)
 
 
+@pytest.fixture(scope="module")
+def services(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], dict[str, t.Any]]:
+    return manifests(tmp_path_factory.mktemp("services"), "providers", "inference_services.yaml.j2", {"ai_gateway_models": MODELS})
+
+
 def names(objects: dict[tuple[str, str], dict[str, t.Any]], kind: str) -> set[str]:
     return {name for found, name in objects if found == kind}
 
@@ -225,9 +230,11 @@ def test_the_backends_of_models_on_the_premises(objects: dict[tuple[str, str], d
     }
 
 
-def test_only_an_inference_service_with_a_spec_and_without_a_simulator_is_made(objects: dict[tuple[str, str], dict[str, t.Any]]) -> None:
-    assert names(objects, "LLMInferenceService") == {"made"}
-    assert objects["LLMInferenceService", "made"] == {
+def test_only_an_inference_service_with_a_spec_and_without_a_simulator_is_made(
+    services: dict[tuple[str, str], dict[str, t.Any]], objects: dict[tuple[str, str], dict[str, t.Any]]
+) -> None:
+    assert set(services) == {("LLMInferenceService", "made")}
+    assert services["LLMInferenceService", "made"] == {
         "apiVersion": "serving.kserve.io/v1alpha1",
         "kind": "LLMInferenceService",
         "metadata": {"name": "made", "namespace": "llm"},
@@ -237,8 +244,8 @@ def test_only_an_inference_service_with_a_spec_and_without_a_simulator_is_made(o
     assert reference["modelNameOverride"] == "facebook/opt-125m"
 
 
-def test_the_inference_service_fits_its_definition(objects: dict[tuple[str, str], dict[str, t.Any]]) -> None:
-    manifest = objects["LLMInferenceService", "made"]
+def test_the_inference_service_fits_its_definition(services: dict[tuple[str, str], dict[str, t.Any]]) -> None:
+    manifest = services["LLMInferenceService", "made"]
     schema = schema_of("serving.kserve.io_llminferenceservices.yaml", "v1alpha1")
     jsonschema.validate(manifest, schema)
     wrong = {**manifest, "spec": {**SPEC, "replicas": "one"}}

@@ -49,7 +49,7 @@ def catalogue(*providers: dict[str, t.Any]) -> dict[str, t.Any]:
             }
         )
     names = {"platform": "embedded", "namespace": "ai-gateway", "instance": "ai-gateway", "simulators_namespace": "external-models"}
-    return {**names, "providers": filled, "models": []}
+    return {**names, "egress_gateway": None, "providers": filled, "models": []}
 
 
 ANTHROPIC = {"name": "claude", "schema": "anthropic", "credential": {"header": "x-api-key", "scheme": "", "key": "apiKey"}}

@@ -82,10 +82,27 @@ def test_check_mode_skips_every_check(tmp_path: Path, variables: dict[str, t.Any
     assert {check["status"] for check in checks} == {"skipped"}
     common = {"gateway", "tokens", "models", "no-token:chat", "no-token:models", "bad-token", "tampered-token", "expired-token", "other-audience"}
     common |= {"no-token:messages", "unknown-path", "api-key-header", "outsider", "unknown-model", "rate-limit", "rate-limit-recovery", "cleanup"}
+    common |= {"wrong-key"}
     assert {check["id"] for check in checks} == common | ids
     assert f"{len(checks)} checks: 0 passed, 0 failed, {len(checks)} skipped" in output
     assert all(check["expected"] and check["name"] for check in checks)
     assert not (tmp_path / "reports").exists()
+    assert KEY not in output
+
+
+def test_behind_kuadrant_each_provider_has_its_own_path(tmp_path: Path) -> None:
+    more = {**SIMULATED, "name": "more", "models": [{"name": "org/more:1"}]}
+    local = {"name": "facebook/opt-125m", "backend_ref": {"kind": "LLMInferenceService", "name": "opt-simulated", "namespace": "llm"}}
+    stack = {"ai_gateway_stack": "wg_ai_gateway", "ai_gateway_policy_engine": "kuadrant"}
+    variables = {**stack, "ai_gateway_providers": [SIMULATED, more], "ai_gateway_models": [local], "ai_gateway_tiers": TIERS[:1]}
+    code, output = play(tmp_path, variables, "--check", "-vvvv")
+    assert code == 0, output
+    ids = {check["id"] for check in json.loads((tmp_path / "checks.json").read_text())}
+    names = ("gpt-4", "org/more:1", "facebook/opt-125m")
+    wanted = {f"{check}:{name}" for check in ("chat", "stream", "key", "forged") for name in names}
+    wanted |= {"path:openai:gpt-4", "path:more:org/more:1", "no-token:openai", "no-token:more", "no-token:models", "rate-limit-elsewhere", "unknown-model"}
+    assert ids >= wanted
+    assert not any(name.startswith(("messages:", "hidden:")) for name in ids)
     assert KEY not in output
 
 

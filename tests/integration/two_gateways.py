@@ -1,0 +1,80 @@
+# Copyright: Contributors to the egress.ai_gateway project
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Two gateways in a row on the embedded cluster: what must be there before site comes, and the variables that site gets."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import typing as t
+
+import objects
+import yaml
+from runs import ROOT, playbook, run
+
+DOUBLES = ROOT / "tests/doubles"
+#: Third-party definitions that no package registry has.
+CRDS = pathlib.Path(os.environ.get("THIRD_PARTY_CRDS") or "/nonexistent")
+#: The namespace of what stands in for a cluster's own MaaS gateway.
+MAAS_NAMESPACE = "openshift-ingress"
+
+HEADERS = {"authorino": {}, "kuadrant": {"header": "X-Provider-Api-Key"}}
+MODEL = {"kind": "LLMInferenceService", "name": "facebook-opt-125m-simulated", "namespace": "llm"}
+
+
+def variables(path: pathlib.Path, engine: str) -> pathlib.Path:
+    """Write the extra variables of the catalogue for a policy engine: three providers and a model on the premises."""
+    given = yaml.safe_load((pathlib.Path(__file__).parent / "two_gateways.yml").read_text(encoding="utf-8"))
+    keys = {"openai": ("sk-openai-key-for-demo", "gpt-4"), "anthropic": ("sk-ant-claude-key-for-demo", "claude-3-sonnet")}
+    providers = [
+        {"name": name, "schema": "openai", "simulated": True, "credential": {"value": key, **HEADERS[engine]}, "models": [{"name": model}]}
+        for name, (key, model) in keys.items()
+    ]
+    vllm = {"value": "change-me-super-secret", "header": "Authorization", "scheme": "Bearer"}
+    providers.append({"name": "vllm", "schema": "openai", "simulated": True, "credential": vllm, "models": [{"name": "Qwen/Qwen3-0.6B"}]})
+    backend = MODEL if engine == "kuadrant" else {**MODEL, "tls": {"mode": "none"}}
+    written: dict[str, t.Any] = {
+        **given,
+        "ai_gateway_policy_engine": engine,
+        "ai_gateway_providers": providers,
+        "ai_gateway_models": [{"name": "facebook/opt-125m", "backend_ref": backend}],
+        "crds_wg_ai_gateway": str(CRDS / "ainetworking.prototype.x-k8s.io_xbackenddestinations.yaml"),
+        # Kuadrant's stand-in counts by the clock, as Envoy's rate limit service does.
+        "validation_window_alignment": "clock",
+    }
+    path.write_text(yaml.safe_dump(written), encoding="utf-8")
+    return path
+
+
+def images(path: pathlib.Path) -> pathlib.Path:
+    """Make the images of the stand-ins, and write the extra variables that load them into the cluster."""
+    run("ansible-playbook", DOUBLES / "images.yml", "--extra-vars", json.dumps({"doubles_variables_file": str(path)}))
+    return path
+
+
+def platform(engine: str) -> None:
+    """Deploy what stands in for a cluster with Models-as-a-Service, and with engine kuadrant for its gateway and its Kuadrant too."""
+    maas: dict[str, t.Any] = {"maas_platform_crds": str(CRDS), "maas_platform_model": True, "maas_platform_wait": False}
+    base = {"ai_gateway_namespace": MAAS_NAMESPACE, "ai_gateway_instance": "maas-default-gateway", "gateway_allowed_routes": "All"}
+    if engine == "authorino":
+        playbook("egress.ai_gateway.site", "--tags", "crds", "--extra-vars", json.dumps(base))
+        maas |= {"maas_platform_gateway_namespace": "ai-gateway"}
+    else:
+        playbook("egress.ai_gateway.site", "--tags", "crds,controllers,gateway", "--extra-vars", json.dumps(base))
+        maas |= {"maas_platform_gateway_namespace": MAAS_NAMESPACE, "maas_platform_kuadrant": True}
+    playbook(DOUBLES / "maas_platform.yml", "--extra-vars", json.dumps(maas))
+    if engine == "kuadrant":
+        playbook(DOUBLES / "kuadrant.yml", K8S_AUTH_KUBECONFIG=f"{objects.STATE}/kubeconfig")
+
+
+def maas_api() -> dict[str, t.Any]:
+    """What belongs to maas-api and to the tiers, without what the API server counts by itself."""
+    found: dict[str, t.Any] = {}
+    for kind in ("deployment/maas-api", "configmap/tier-to-group-mapping"):
+        read = json.loads(objects.kubectl("--namespace", "opendatahub", "get", kind, "--output", "json"))
+        metadata = {name: read["metadata"].get(name) for name in ("labels", "annotations")}
+        # The Deployment's controller counts its changes.
+        (metadata["annotations"] or {}).pop("deployment.kubernetes.io/revision", None)
+        found[kind] = {"metadata": metadata, **{name: value for name, value in read.items() if name not in ("metadata", "status")}}
+    return found
