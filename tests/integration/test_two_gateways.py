@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import pathlib
 import shutil
+import time
 import typing as t
 
 import objects
@@ -68,8 +69,12 @@ class TestTwoGateways:
         """Cut off after maas-api was changed and before its new pods were seen."""
         arguments = ["--extra-vars", f"@{directory / engine}.yml", "--extra-vars", f"@{directory}/images.json", "egress.ai_gateway.site"]
         with start("ansible-playbook", "--inventory", INVENTORY, *arguments) as cut_off:
-            follow(cut_off, end="TASK [egress.ai_gateway.maas_api : ")
+            follow(cut_off, end="TASK [egress.ai_gateway.maas_api : Have maas-api read the list]")
+            deadline = time.monotonic() + 30
+            while (seen := two_gateways.maas_api()) == found[engine]["maas_api"] and cut_off.poll() is None and time.monotonic() < deadline:
+                pass
             cut_off.kill()
+        assert seen != found[engine]["maas_api"]
         assert site(directory, engine, "teardown") > 0
         assert two_gateways.maas_api() == found[engine]["maas_api"]
         after = objects.wait_for(found[engine]["objects"])
