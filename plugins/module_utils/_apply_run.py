@@ -57,7 +57,15 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_wait impo
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_wait_for import expectations_of
 
 #: Existing objects of these kinds serve others too: used as they are unless adoption is asked for.
-_SHARED = frozenset((NAMESPACE, CUSTOM_RESOURCE_DEFINITION))
+# The policies that come with definitions belong to whoever brought these.
+_SHARED = frozenset(
+    (
+        NAMESPACE,
+        CUSTOM_RESOURCE_DEFINITION,
+        GroupKind("admissionregistration.k8s.io", "ValidatingAdmissionPolicy"),
+        GroupKind("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding"),
+    )
+)
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,7 @@ options:
     default: true
   adopt:
     description:
-      - Take Namespaces and CustomResourceDefinitions into the set that existed before and belong to no set.
+      - Take Namespaces, CustomResourceDefinitions and ValidatingAdmissionPolicies (with their bindings) into the set that existed before and belong to none.
       - By default these are used as they are, never changed and never deleted, and returned as RV(kept).
       - Other objects that existed before become members in any case.
     type: bool

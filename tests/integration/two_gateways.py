@@ -7,11 +7,12 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import subprocess
 import typing as t
 
 import objects
 import yaml
-from runs import ROOT, playbook, run
+from runs import ROOT, playbook, run, start
 
 DOUBLES = ROOT / "tests/doubles"
 #: Third-party definitions that no package registry has.
@@ -58,7 +59,7 @@ def platform(engine: str) -> None:
     maas: dict[str, t.Any] = {"maas_platform_crds": str(CRDS), "maas_platform_model": True, "maas_platform_wait": False}
     base = {"ai_gateway_namespace": MAAS_NAMESPACE, "ai_gateway_instance": "maas-default-gateway", "gateway_allowed_routes": "All"}
     if engine == "authorino":
-        playbook("egress.ai_gateway.site", "--tags", "crds", "--extra-vars", json.dumps(base))
+        gateway_api()
         maas |= {"maas_platform_gateway_namespace": "ai-gateway"}
     else:
         playbook("egress.ai_gateway.site", "--tags", "crds,controllers,gateway", "--extra-vars", json.dumps(base))
@@ -66,6 +67,16 @@ def platform(engine: str) -> None:
     playbook(DOUBLES / "maas_platform.yml", "--extra-vars", json.dumps(maas))
     if engine == "kuadrant":
         playbook(DOUBLES / "kuadrant.yml", K8S_AUTH_KUBECONFIG=f"{objects.STATE}/kubeconfig")
+
+
+def gateway_api() -> None:
+    """The definitions of the Gateway API, as somebody else installs them."""
+    chart = f"{objects.STATE}/upstream/gateway-crds-helm"
+    values = ["--set", "crds.gatewayAPI.enabled=true", "--set", "crds.gatewayAPI.channel=standard", "--set", "crds.envoyGateway.enabled=false"]
+    with start(f"{objects.STATE}/bin/helm", "template", "gateway-api", chart, *values) as helm:
+        rendered = helm.communicate()[0]
+    assert helm.returncode == 0, rendered
+    subprocess.run([*objects.KUBECTL, "apply", "--server-side", "--filename", "-"], input=rendered, text=True, check=True, timeout=120)
 
 
 def maas_api() -> dict[str, t.Any]:
