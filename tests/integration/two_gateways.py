@@ -11,11 +11,11 @@ import typing as t
 
 import objects
 import yaml
-from runs import ROOT, playbook
+from runs import ROOT, playbook, run
 
 DOUBLES = ROOT / "tests/doubles"
 #: Third-party definitions that no package registry has.
-CRDS = pathlib.Path(os.environ.get("THIRD_PARTY_CRDS", ROOT.parent / "shared/crds"))
+CRDS = pathlib.Path(os.environ.get("THIRD_PARTY_CRDS") or "/nonexistent")
 #: The namespace of what stands in for a cluster's own MaaS gateway.
 MAAS_NAMESPACE = "openshift-ingress"
 
@@ -49,22 +49,23 @@ def variables(path: pathlib.Path, engine: str) -> pathlib.Path:
 
 def images(path: pathlib.Path) -> pathlib.Path:
     """Make the images of the stand-ins, and write the extra variables that load them into the cluster."""
-    playbook(DOUBLES / "images.yml", "--extra-vars", json.dumps({"doubles_file": str(path)}))
+    run("ansible-playbook", DOUBLES / "images.yml", "--extra-vars", json.dumps({"doubles_variables_file": str(path)}))
     return path
 
 
 def platform(engine: str) -> None:
     """Deploy what stands in for a cluster with Models-as-a-Service, and with engine kuadrant for its gateway and its Kuadrant too."""
-    maas = {"maas_platform_crds": str(CRDS), "maas_platform_model": True, "maas_platform_gateway_name": "maas-default-gateway", "maas_platform_wait": False}
+    maas: dict[str, t.Any] = {"maas_platform_crds": str(CRDS), "maas_platform_model": True, "maas_platform_wait": False}
     base = {"ai_gateway_namespace": MAAS_NAMESPACE, "ai_gateway_instance": "maas-default-gateway", "gateway_allowed_routes": "All"}
     if engine == "authorino":
         playbook("egress.ai_gateway.site", "--tags", "crds", "--extra-vars", json.dumps(base))
         maas |= {"maas_platform_gateway_namespace": "ai-gateway"}
     else:
         playbook("egress.ai_gateway.site", "--tags", "crds,controllers,gateway", "--extra-vars", json.dumps(base))
-        playbook(DOUBLES / "kuadrant.yml", "--extra-vars", json.dumps({"kuadrant_crds": str(CRDS)}))
         maas |= {"maas_platform_gateway_namespace": MAAS_NAMESPACE, "maas_platform_kuadrant": True}
     playbook(DOUBLES / "maas_platform.yml", "--extra-vars", json.dumps(maas))
+    if engine == "kuadrant":
+        playbook(DOUBLES / "kuadrant.yml", K8S_AUTH_KUBECONFIG=f"{objects.STATE}/kubeconfig")
 
 
 def maas_api() -> dict[str, t.Any]:

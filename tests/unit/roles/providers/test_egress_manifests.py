@@ -60,8 +60,8 @@ def test_each_provider_has_a_destination_and_a_route(objects: dict[tuple[str, st
     route = objects["HTTPRoute", "egress.public"]["spec"]
     assert route["parentRefs"] == [{"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "egress-gateway"}]
     (rule,) = route["rules"]
-    assert rule["matches"] == [{"path": {"type": "PathPrefix", "value": "/public/v1"}}]
-    assert rule["filters"][0]["urlRewrite"]["path"] == {"type": "ReplacePrefixMatch", "replacePrefixMatch": "/api/v1"}
+    assert rule["matches"] == [{"path": {"type": "PathPrefix", "value": "/public/v1/"}}]
+    assert rule["filters"][0]["urlRewrite"]["path"] == {"type": "ReplacePrefixMatch", "replacePrefixMatch": "/api/v1/"}
     # The controller knows XBackendDestinations by this kind, and needs the port.
     assert rule["backendRefs"] == [{"group": "ainetworking.prototype.x-k8s.io", "kind": "Backend", "name": "public", "port": 443}]
 
@@ -73,6 +73,7 @@ def test_connections_are_verified(objects: dict[tuple[str, str], dict[str, t.Any
     def verified(name: str, mode: str, sni: str, secret: str) -> dict[str, t.Any]:
         tls = t.cast("dict[str, t.Any]", ports[name]["tls"])
         assert (tls["mode"], tls["sni"], tls["caBundleRef"]) == (mode, sni, [{"group": "", "kind": "Secret", "name": secret}])
+        assert tls["subjectAltNames"] == [sni]
         return tls
 
     verified("public", "Simple", "api.example.com", "system-roots")

@@ -1,0 +1,96 @@
+# Copyright: Contributors to the egress.ai_gateway project
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The journey of two gateways in a row on the embedded cluster, with the stand-ins of tests/doubles where no registry has a component.
+
+As in the first journey, the tests are stations that run in the order in which they stand here and end at the first that fails.
+"""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import shutil
+import typing as t
+
+import objects
+import pytest
+import two_gateways
+from runs import INVENTORY, ROOT, follow, playbook, start
+
+REPORT = ROOT / "reports/embedded/validation.json"
+ENGINES = ("authorino", "kuadrant")
+pytestmark = pytest.mark.skipif(not two_gateways.CRDS.is_dir(), reason="THIRD_PARTY_CRDS names no directory of CustomResourceDefinitions")
+
+#: What validation must have looked at, whatever else it did: what the proof of concept checks by hand.
+CHECKS = {
+    *("gateway", "tokens", "models", "foreign-proxies", "maas-api-token", "maas-api-models", "maas-api-chat", "maas-api-no-token"),
+    *("no-token:chat", "no-token:openai", "no-token:anthropic", "no-token:vllm", "bad-token", "tampered-token", "expired-token", "other-audience"),
+    *("outsider", "unknown-model", "unknown-path", "api-key-header", "wrong-key", "rate-limit", "rate-limit-recovery", "rate-limit-elsewhere"),
+    *(f"{check}:{model}" for check in ("chat", "stream") for model in ("gpt-4", "claude-3-sonnet", "Qwen/Qwen3-0.6B", "facebook/opt-125m")),
+    *(f"{check}:{model}" for check in ("key", "forged") for model in ("gpt-4", "claude-3-sonnet", "Qwen/Qwen3-0.6B")),
+    *("path:openai:gpt-4", "path:anthropic:claude-3-sonnet", "path:vllm:Qwen/Qwen3-0.6B"),
+}
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    return tmp_path_factory.mktemp("two-gateways")
+
+
+@pytest.fixture(scope="module")
+def found() -> dict[str, t.Any]:
+    """What one station found, for a later one to compare with."""
+    return {}
+
+
+def site(directory: pathlib.Path, engine: str, name: str = "site", *arguments: str) -> int:
+    return playbook(f"egress.ai_gateway.{name}", "--extra-vars", f"@{directory / engine}.yml", "--extra-vars", f"@{directory}/images.json", *arguments)
+
+
+def outcomes() -> dict[str, str]:
+    return {check["id"]: check["status"] for check in json.loads(REPORT.read_text(encoding="utf-8"))["checks"]}
+
+
+def test_the_cluster_comes_up_with_the_images_of_the_stand_ins(directory: pathlib.Path) -> None:
+    images = two_gateways.images(directory / "images.json")
+    playbook("egress.ai_gateway.cluster", "--extra-vars", f"@{images}")
+    for engine in ENGINES:
+        two_gateways.variables(directory / f"{engine}.yml", engine)
+
+
+@pytest.mark.parametrize("engine", ENGINES, scope="class")
+class TestTwoGateways:
+    def test_the_platform_is_there(self, found: dict[str, t.Any], engine: str) -> None:
+        two_gateways.platform(engine)
+        found[engine] = {"objects": objects.settled_listing(), "maas_api": two_gateways.maas_api()}
+
+    def test_a_run_that_is_cut_off_is_taken_back_whole(self, directory: pathlib.Path, found: dict[str, t.Any], engine: str) -> None:
+        """Cut off after maas-api was changed and before its new pods were seen."""
+        arguments = ["--extra-vars", f"@{directory / engine}.yml", "--extra-vars", f"@{directory}/images.json", "egress.ai_gateway.site"]
+        with start("ansible-playbook", "--inventory", INVENTORY, *arguments) as cut_off:
+            follow(cut_off, end="TASK [egress.ai_gateway.maas_api : ")
+            cut_off.kill()
+        assert site(directory, engine, "teardown") > 0
+        assert two_gateways.maas_api() == found[engine]["maas_api"]
+        after = objects.wait_for(found[engine]["objects"])
+        assert (sorted(after - found[engine]["objects"]), sorted(found[engine]["objects"] - after)) == ([], [])
+
+    def test_site_provisions_both_gateways(self, directory: pathlib.Path, engine: str) -> None:
+        shutil.rmtree(REPORT.parent, ignore_errors=True)
+        assert site(directory, engine) > 0
+        assert {check for check, status in outcomes().items() if status == "passed"} >= CHECKS
+        assert {check: status for check, status in outcomes().items() if status == "failed"} == {}
+
+    def test_again_it_changes_nothing(self, directory: pathlib.Path, engine: str) -> None:
+        assert site(directory, engine) == 0
+
+    def test_teardown_leaves_the_platform_as_it_was(self, directory: pathlib.Path, found: dict[str, t.Any], engine: str) -> None:
+        assert site(directory, engine, "teardown") > 0
+        assert two_gateways.maas_api() == found[engine]["maas_api"]
+        after = objects.wait_for(found[engine]["objects"])
+        assert sorted(after - found[engine]["objects"]) == [], "left behind"
+        assert sorted(found[engine]["objects"] - after) == [], "taken away"
+
+
+def test_the_cluster_goes() -> None:
+    playbook("egress.ai_gateway.destroy")
