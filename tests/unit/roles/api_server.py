@@ -28,6 +28,11 @@ VERBS = ["create", "delete", "deletecollection", "get", "list", "patch", "update
 Body = dict[str, t.Any]
 
 
+class _Quiet(ThreadingHTTPServer):
+    def handle_error(self, *_arguments: t.Any) -> None:
+        """Clients end watches as they like."""
+
+
 class Server:
     """Holds ``objects`` by (api_version, plural, namespace, name), knows ``kinds`` as (api_version, plural) and lists the ``writes`` it got.
 
@@ -42,7 +47,7 @@ class Server:
         self.status: t.Callable[[Body], Body | None] = lambda body: None
         self._version = 1
         self._lock = threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server = _Quiet(("127.0.0.1", 0), self._handler())
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def close(self) -> None:
@@ -80,9 +85,7 @@ class Server:
             "K8S_AUTH_KUBECONFIG": str(directory / "kubeconfig"),
         }
         command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", "localhost,", "-c", "local", "-e", f"@{directory}/variables.yml"]
-        ended = subprocess.run(
-            [*command, *arguments, f"{directory}/play.yml"], env=environment, capture_output=True, text=True, timeout=120, check=False
-        )
+        ended = subprocess.run([*command, *arguments, f"{directory}/play.yml"], env=environment, capture_output=True, text=True, timeout=120, check=False)
         return ended.returncode, ended.stdout + ended.stderr
 
     # --- requests ---
@@ -122,7 +125,9 @@ class Server:
         if parts == ["api"]:
             return 200, {"kind": "APIVersions", "versions": ["v1"]}
         if parts == ["apis"]:
-            return 200, self._groups()
+            return 200, {"kind": "APIGroupList", "apiVersion": "v1", "groups": list(self._groups().values())}
+        if len(parts) == 2 and parts[1] in self._groups():
+            return 200, {"kind": "APIGroup", "apiVersion": "v1", **self._groups()[parts[1]]}
         api_version, rest = (parts[1], parts[2:]) if parts[0] == "api" else ("/".join(parts[1:3]), parts[3:])
         if not rest:
             return self._discovery(api_version)
@@ -136,13 +141,13 @@ class Server:
             return self._collection(method, api_version, plural, namespace, query)
         return self._object(method, (api_version, plural, namespace, names[0]), body, content_type, "dryRun" in query)
 
-    def _groups(self) -> Body:
+    def _groups(self) -> dict[str, Body]:
         found: dict[str, Body] = {}
         for version in sorted({version for version, _plural in self.kinds if "/" in version}):
             name, short = version.split("/")
             entry = {"groupVersion": version, "version": short}
             found.setdefault(name, {"name": name, "versions": [], "preferredVersion": entry})["versions"].append(entry)
-        return {"kind": "APIGroupList", "apiVersion": "v1", "groups": list(found.values())}
+        return found
 
     def _discovery(self, api_version: str) -> tuple[int, Body]:
         found = [
@@ -179,7 +184,7 @@ class Server:
         elif live is None:
             return missing
         elif method == "PATCH":
-            after = merged(live, body)
+            after = patched(live, body) if "json-patch" in content_type else merged(live, body)
         elif method == "DELETE":
             if not dry_run:
                 self._record(method, key[3])
@@ -216,6 +221,23 @@ class Server:
 
 def fields_of(value: t.Any) -> Body:
     return {f"f:{key}": fields_of(item) for key, item in value.items()} if isinstance(value, dict) else {}
+
+
+def patched(value: Body, operations: t.Any) -> Body:
+    """A mapping changed by JSON patch, as far as it adds, replaces, removes and tests keys of mappings."""
+    after = copy.deepcopy(value)
+    for operation in operations:
+        *parents, last = (step.replace("~1", "/").replace("~0", "~") for step in operation["path"].strip("/").split("/"))
+        inner = after
+        for step in parents:
+            inner = inner[step]
+        if operation["op"] == "test":
+            assert inner[last] == operation["value"]
+        elif operation["op"] == "remove":
+            del inner[last]
+        else:
+            inner[last] = operation["value"]
+    return after
 
 
 def merged(value: Body, patch: Body) -> Body:

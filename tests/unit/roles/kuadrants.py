@@ -23,6 +23,7 @@ POLICIES = {
     ("kuadrant.io/v1", "authpolicies"): "AuthPolicy",
     ("kuadrant.io/v1", "ratelimitpolicies"): "RateLimitPolicy",
     ("kuadrant.io/v1alpha1", "tokenratelimitpolicies"): "TokenRateLimitPolicy",
+    ("operator.authorino.kuadrant.io/v1beta1", "authorinos"): "Authorino",
 }
 OPERATOR = "kuadrant-operator-controller-manager"
 

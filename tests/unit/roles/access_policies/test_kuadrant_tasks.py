@@ -16,7 +16,7 @@ VARIABLES: dict[str, t.Any] = {
     "ai_gateway_policy_engine": "kuadrant",
     "ai_gateway_providers": [{"name": "openai", "schema": "openai", "simulated": True, "credential": {"value": "k"}, "models": [{"name": "gpt-4"}]}],
     "ai_gateway_tiers": [{"name": "free", "level": 0, "groups": ["all"], "token_limit": {"tokens": 100, "window": "1m"}}],
-    "access_policies_wait_timeout": 3,
+    "access_policies_wait_timeout": 2,
 }
 OURS = {"AuthPolicy": "gateway-auth-policy", "TokenRateLimitPolicy": "gateway-token-rate-limits"}
 
@@ -44,6 +44,19 @@ def test_policies_are_applied_and_stay(kuadrant: Kuadrant, tmp_path: Path) -> No
     assert status == 0, output
     assert "changed=0" in output
     assert kuadrant.restarts == 0
+
+
+@pytest.mark.parametrize(("before", "meanwhile"), [({}, 64), ({"evaluatorCacheSize": 1}, 64), ({"evaluatorCacheSize": 100}, 100)])
+def test_authorinos_cache_is_large_enough_and_what_it_was_afterwards(kuadrant: Kuadrant, tmp_path: Path, before: dict[str, int], meanwhile: int) -> None:
+    metadata = {"name": "authorino", "namespace": "kuadrant-system"}
+    kuadrant.put({"apiVersion": "operator.authorino.kuadrant.io/v1beta1", "kind": "Authorino", "metadata": metadata, "spec": before})
+    status, output = kuadrant.run(tmp_path, "access_policies", VARIABLES)
+    assert status == 0, output
+    assert kuadrant.of_kind("Authorino")["authorino"]["spec"] == {"evaluatorCacheSize": meanwhile}
+    status, output = kuadrant.run(tmp_path, "access_policies", {**VARIABLES, "access_policies_state": "absent"})
+    assert status == 0, output
+    assert kuadrant.of_kind("Authorino")["authorino"]["spec"] == before
+    assert kuadrant.of_kind("AuthPolicy") == kuadrant.of_kind("ConfigMap") == {}
 
 
 def test_check_mode_writes_nothing(kuadrant: Kuadrant, tmp_path: Path) -> None:
