@@ -286,14 +286,18 @@ def _gateway(body: Body) -> Verdict:
     verdict = _own_conditions(body, ("Accepted",))
     if verdict is not READY:
         return verdict
+    programmed = _own_conditions(body, ("Programmed",))
     listeners = {listener.get("name"): listener for listener in status.get("listeners") or ()}
+    if programmed is READY and not listeners:
+        # Some controllers, as wg-ai-gateway's, tell nothing of listeners at any time.
+        return READY
     for listener in _spec(body).get("listeners") or ():
         name = listener.get("name")
         conditions = (listeners.get(name) or {}).get("conditions")
         verdict = conditions_true(conditions, ("Accepted", "ResolvedRefs", "Programmed"), generation, f"listener {name}")
         if verdict is not READY:
             return verdict
-    return _own_conditions(body, ("Programmed",))
+    return programmed
 
 
 def _route(body: Body, controllers: Controllers) -> Verdict:

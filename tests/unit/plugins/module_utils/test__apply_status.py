@@ -179,6 +179,8 @@ LISTENER = {"name": "http", "conditions": [condition("Accepted"), condition("Res
     ("status", "verdict"),
     [
         ({"conditions": [condition("Accepted"), condition("Programmed")], "listeners": [LISTENER]}, READY),
+        # The controller of wg-ai-gateway says nothing of listeners.
+        ({"conditions": [condition("Accepted"), condition("Programmed")]}, READY),
         ({}, waiting("no condition Accepted yet")),
         ({"conditions": [condition("Accepted", observed=1)]}, waiting("condition Accepted is about generation 1, not yet 2")),
         ({"conditions": ACCEPTED}, waiting("listener http: no condition Accepted yet")),
