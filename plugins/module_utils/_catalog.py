@@ -97,6 +97,7 @@ INPUTS = (
     "instance",
     "maas_gateway_namespace",
     "egress_gateway",
+    "egress_namespace",
     "maas_api",
     "maas_api_namespace",
     "simulators_namespace",
@@ -369,24 +370,28 @@ def build(inputs: Mapping[str, t.Any], defined: Iterable[str] = ()) -> Catalog:
     maas_gateway_namespace = root.text("maas_gateway_namespace", LABEL, "openshift-ingress")
     gateway_namespace = maas_gateway_namespace if engine == KUADRANT else namespace
     egress_gateway = root.text("egress_gateway", LABEL, "egress-gateway")
-    if two_gateways and egress_gateway and (namespace, egress_gateway) == (gateway_namespace, instance):
-        root.fault("egress_gateway", f"{quote(egress_gateway)} is the clients' gateway", f"write another name, or another {PREFIX}instance")
-    service = egress_service(namespace, egress_gateway)
+    egress_namespace = root.text("egress_namespace", LABEL, f"{namespace}-egress")
+    if two_gateways and egress_namespace in (namespace, gateway_namespace):
+        problem = f"{quote(egress_namespace)} holds routes of the clients' gateway, and wg-ai-gateway takes all routes where it may write for its own"
+        root.fault("egress_namespace", problem, "write another: it is the egress gateway's alone")
+    service = egress_service(egress_namespace, egress_gateway)
     if two_gateways and len(service) > LABEL_LIMIT:
         excess = len(service) - LABEL_LIMIT
-        root.fault("egress_gateway", f"its Service {service} has {len(service)} characters", f"shorten it or {PREFIX}namespace by {excess}")
+        root.fault("egress_gateway", f"its Service {service} has {len(service)} characters", f"shorten it or {PREFIX}egress_namespace by {excess}")
     maas_api = MaasApi(root.flag("maas_api", two_gateways), root.text("maas_api_namespace", LABEL, "opendatahub"))
     simulators_namespace = root.text("simulators_namespace", LABEL, "external-models")
+    if two_gateways and egress_namespace == simulators_namespace:
+        root.fault("egress_namespace", f"{quote(egress_namespace)} is the simulators' namespace", "write another: that goes away with the simulators")
     if namespace and namespace == simulators_namespace:
         root.fault("simulators_namespace", f"{quote(namespace)} is the gateway's own namespace", "write another: it goes away with the simulators")
     controllers = [root.text("envoy_gateway_namespace", LABEL, "envoy-gateway-system"), root.text("authorino_namespace", LABEL, "authorino")]
-    for key, name in (("namespace", namespace), ("simulators_namespace", simulators_namespace)):
+    for key, name in (("namespace", namespace), ("egress_namespace", egress_namespace), ("simulators_namespace", simulators_namespace)):
         if name and name in controllers:
             root.fault(key, f"{quote(name)} is a namespace of the controllers", "write another: each set of objects has its own")
 
     provider_entries: list[tuple[Entry, Provider, list[tuple[Entry, ProviderModel]]]] = []
-    guard = _Guard(root, (namespace, simulators_namespace, *controllers))
-    egress_hostname = f"{service}.{namespace}.svc.cluster.local"
+    guard = _Guard(root, (namespace, egress_namespace, simulators_namespace, *controllers))
+    egress_hostname = f"{service}.{egress_namespace}.svc.cluster.local"
     for entry in root.entries("providers", PROVIDER_KEYS):
         served = list(_provider_models(entry))
         provider = _provider(entry, tuple(model for _entry, model in served), engine, simulators_namespace, guard)
@@ -404,7 +409,7 @@ def build(inputs: Mapping[str, t.Any], defined: Iterable[str] = ()) -> Catalog:
     if rules > RATE_LIMIT_RULES:
         root.fault("tiers", f"has {rules} limits, those of single models counted each", f"write at most {RATE_LIMIT_RULES}: one policy holds no more")
     for path, tier in tiers:
-        if tier.namespace in (namespace, simulators_namespace, *controllers):
+        if tier.namespace in (namespace, egress_namespace, simulators_namespace, *controllers):
             faults.append(Fault(path, f"its namespace {tier.namespace} has another use already", "rename the tier or that namespace"))
     if not root.flag("allow_empty", True):
         if not faults and not models:
@@ -417,8 +422,8 @@ def build(inputs: Mapping[str, t.Any], defined: Iterable[str] = ()) -> Catalog:
     providers = [provider for _entry, provider, _served in provider_entries]
     to_providers = _to_providers(providers, simulators_namespace, guard)
     to_models = _to_models(models, simulators_namespace)
-    behind = EgressGateway(egress_gateway, EGRESS_CLASS, service, egress_hostname, tuple(to_providers)) if two_gateways else None
-    before = [to_pods("egress-gateway", namespace, {"app": service})] if two_gateways else to_providers
+    behind = EgressGateway(egress_gateway, egress_namespace, EGRESS_CLASS, service, egress_hostname, tuple(to_providers)) if two_gateways else None
+    before = [to_pods("egress-gateway", egress_namespace, {"app": service})] if two_gateways else to_providers
     to_maas_api = [to_namespace("maas-api", maas_api.namespace)] if maas_api.enabled else []
     return Catalog(
         platform=platform,

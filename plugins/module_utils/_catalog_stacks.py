@@ -36,6 +36,7 @@ class EgressGateway:
     """The gateway between that of the clients and the providers; ``service`` and ``hostname`` are those of its proxies, which may call ``egress``."""
 
     name: str
+    namespace: str
     class_name: str
     service: str
     hostname: str

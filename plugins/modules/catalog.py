@@ -52,9 +52,12 @@ options:
     type: str
     default: openshift-ingress
   egress_gateway:
-    description: Name of the second Gateway of O(stack=wg_ai_gateway), in O(namespace).
+    description: Name of the second Gateway of O(stack=wg_ai_gateway), in O(egress_namespace).
     type: str
     default: egress-gateway
+  egress_namespace:
+    description: Namespace of the second Gateway and of all that is behind it. By default the O(namespace) with C(-egress) after it.
+    type: str
   maas_api:
     description: Whether the models are registered with a maas-api that runs in the cluster. By default that is so with O(stack=wg_ai_gateway).
     type: bool
@@ -159,8 +162,8 @@ catalog:
       sample: ai-gateway
     egress_gateway:
       description:
-        - The second gateway of stack C(wg_ai_gateway), with its C(name), C(class_name), the C(service) and C(hostname) of its proxies, and what they may call
-          as C(egress). None on the other stack.
+        - The second gateway of stack C(wg_ai_gateway), with its C(name), C(namespace) and C(class_name), the C(service) and C(hostname) of its proxies, and
+          what they may call as C(egress). None on the other stack.
       type: dict
     maas_api:
       description: Whether models are registered with maas-api, C(enabled), and its C(namespace).

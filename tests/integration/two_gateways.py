@@ -19,6 +19,8 @@ DOUBLES = ROOT / "tests/doubles"
 CRDS = pathlib.Path(os.environ.get("THIRD_PARTY_CRDS") or "/nonexistent")
 #: The namespace of what stands in for a cluster's own MaaS gateway.
 MAAS_NAMESPACE = "openshift-ingress"
+#: Whose routes attach to it: ours, that of maas-api and that of KServe.
+ROUTES = ["ai-gateway", "opendatahub", "llm"]
 
 HEADERS = {"authorino": {}, "kuadrant": {"header": "X-Provider-Api-Key"}}
 MODEL = {"kind": "LLMInferenceService", "name": "facebook-opt-125m-simulated", "namespace": "llm"}
@@ -57,7 +59,7 @@ def images(path: pathlib.Path) -> pathlib.Path:
 def platform(engine: str) -> None:
     """Deploy what stands in for a cluster with Models-as-a-Service, and with engine kuadrant for its gateway and its Kuadrant too."""
     maas: dict[str, t.Any] = {"maas_platform_crds": str(CRDS), "maas_platform_model": True, "maas_platform_wait": False}
-    base = {"ai_gateway_namespace": MAAS_NAMESPACE, "ai_gateway_instance": "maas-default-gateway", "gateway_allowed_routes": "All"}
+    base = {"ai_gateway_namespace": MAAS_NAMESPACE, "ai_gateway_instance": "maas-default-gateway", "gateway_route_namespaces": ROUTES}
     if engine == "authorino":
         gateway_api()
         maas |= {"maas_platform_gateway_namespace": "ai-gateway"}

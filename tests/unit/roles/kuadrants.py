@@ -17,6 +17,7 @@ KINDS = {
     ("apps/v1", "deployments"): "Deployment",
     ("gateway.networking.k8s.io/v1", "gateways"): "Gateway",
     ("gateway.networking.k8s.io/v1", "httproutes"): "HTTPRoute",
+    ("gateway.networking.k8s.io/v1beta1", "referencegrants"): "ReferenceGrant",
 }
 POLICIES = {
     ("kuadrant.io/v1beta1", "kuadrants"): "Kuadrant",
@@ -37,7 +38,7 @@ class Kuadrant(Server):
         self.reason = "Unknown"
         self.ready = True
         self.status = self._status
-        for name in ("ai-gateway", "openshift-ingress", "kuadrant-system"):
+        for name in ("ai-gateway", "ai-gateway-egress", "openshift-ingress", "kuadrant-system"):
             self.put({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
         self.put({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": OPERATOR, "namespace": "kuadrant-system"}, "spec": {"replicas": 1}})
         if installed:

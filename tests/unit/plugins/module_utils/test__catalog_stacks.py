@@ -62,13 +62,13 @@ def test_the_second_gateway_stands_between() -> None:
     assert (catalog["gateway_namespace"], catalog["instance"], catalog["audience"]) == ("ai-gateway", "maas-default-gateway", "maas-default-gateway-sa")
     assert catalog["maas_api"]["enabled"] is True
     egress = catalog["egress_gateway"]
-    hostname = "envoy-ai-gateway-egress-gateway.ai-gateway.svc.cluster.local"
+    hostname = "envoy-ai-gateway-egress-egress-gateway.ai-gateway-egress.svc.cluster.local"
     assert (egress["name"], egress["class_name"], egress["hostname"]) == ("egress-gateway", "wg-ai-gateway", hostname)
     (openai,) = catalog["providers"]
     assert openai["endpoint"]["hostname"] == "openai.example.com"
     assert openai["bridge"] == {"hostname": hostname, "port": 80, "tls": {"mode": "none"}, "address": False, "prefix": "/openai/v1"}
     assert [destination["name"] for destination in catalog["egress"]] == ["egress-gateway", "maas-api"]
-    assert catalog["egress"][0]["peers"][0]["podSelector"] == {"matchLabels": {"app": "envoy-ai-gateway-egress-gateway"}}
+    assert catalog["egress"][0]["peers"][0]["podSelector"] == {"matchLabels": {"app": "envoy-ai-gateway-egress-egress-gateway"}}
     assert [destination["name"] for destination in egress["egress"]] == ["port-443"]
 
 
@@ -79,7 +79,7 @@ def test_models_on_the_premises_are_called_by_the_first_gateway() -> None:
 
 
 def test_wg_ai_gateway_leaves_its_namespace_out_of_the_name_in_default() -> None:
-    egress = build(two_gateways(namespace="default", egress_gateway="poc-gateway")).egress_gateway
+    egress = build(two_gateways(egress_namespace="default", egress_gateway="poc-gateway")).egress_gateway
     assert egress is not None
     assert egress.hostname == "envoy-poc-gateway.default.svc.cluster.local"
 
@@ -92,7 +92,9 @@ def test_kuadrant_finds_the_clients_gateway() -> None:
 @pytest.mark.parametrize(
     ("more", "path"),
     [
-        ({"instance": "egress-gateway"}, "ai_gateway_egress_gateway"),
+        ({"egress_namespace": "ai-gateway"}, "ai_gateway_egress_namespace"),
+        ({"egress_namespace": "external-models"}, "ai_gateway_egress_namespace"),
+        ({"egress_namespace": "authorino"}, "ai_gateway_egress_namespace"),
         ({"egress_gateway": "e" * 60}, "ai_gateway_egress_gateway"),
         ({"maas_api": "no"}, "ai_gateway_maas_api"),
         ({"providers": [provider("a", "m"), provider("b", "m")]}, "ai_gateway_providers[1].models[0].name"),

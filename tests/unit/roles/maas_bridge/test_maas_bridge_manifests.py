@@ -67,11 +67,16 @@ def objects(tmp_path_factory: pytest.TempPathFactory) -> Objects:
     return bridges(tmp_path_factory.mktemp("bridges"), VARIABLES)
 
 
+GRANT = ("ReferenceGrant", "ai-gateway.bridges")
+
+
 def test_a_route_and_a_policy_for_each_provider(objects: Objects) -> None:
     assert set(objects) == {
         (kind, f"{provider}-{suffix}") for provider in ("openai", "vllm") for kind, suffix in (("HTTPRoute", "bridge"), ("AuthPolicy", "bridge-auth"))
-    }
+    } | {GRANT}
     for (kind, name), item in objects.items():
+        if (kind, name) == GRANT:
+            continue
         assert item["metadata"]["namespace"] == "ai-gateway"
         if kind == "AuthPolicy":
             assert item["spec"]["targetRef"] == {"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": name.removesuffix("-auth")}
@@ -90,7 +95,13 @@ def paths(rule: dict[str, t.Any]) -> tuple[str, str]:
 def test_the_way_to_the_egress_gateway(objects: Objects) -> None:
     (rule,) = objects["HTTPRoute", "vllm-bridge"]["spec"]["rules"]
     assert paths(rule) == ("/external/vllm/", "/vllm/")
-    assert rule["backendRefs"] == [{"name": "envoy-ai-gateway-egress-gateway", "port": 80}]
+    service = "envoy-ai-gateway-egress-egress-gateway"
+    assert rule["backendRefs"] == [{"name": service, "namespace": "ai-gateway-egress", "port": 80}]
+    assert objects[GRANT]["metadata"]["namespace"] == "ai-gateway-egress"
+    assert objects[GRANT]["spec"] == {
+        "from": [{"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "namespace": "ai-gateway"}],
+        "to": [{"group": "", "kind": "Service", "name": service}],
+    }
 
 
 def test_one_provider_need_not_be_named(tmp_path: Path) -> None:

@@ -110,14 +110,14 @@ def test_another_certificate_changes_the_route(tmp_path: Path, directory: Path) 
 
 def test_what_the_proxies_of_the_egress_gateway_may_call(objects: dict[tuple[str, str], dict[str, t.Any]]) -> None:
     policies = {name: manifest for (kind, name), manifest in objects.items() if kind == "NetworkPolicy"}
-    service = "envoy-ai-gateway-egress-gateway"
+    service = "envoy-ai-gateway-egress-egress-gateway"
     assert set(policies) == {f"{service}.{name}" for name in ("port-443", "port-8443", "simulators")}
     assert all(policy["spec"]["podSelector"] == {"matchLabels": {"app": service}} for policy in policies.values())
 
 
 def test_the_clients_gateway_calls_the_egress_gateway(tmp_path: Path) -> None:
     found = manifests(tmp_path, "providers", "envoy_ai_gateway.yaml.j2", VARIABLES)
-    host = "envoy-ai-gateway-egress-gateway.ai-gateway.svc.cluster.local"
+    host = "envoy-ai-gateway-egress-egress-gateway.ai-gateway-egress.svc.cluster.local"
     for name in ("simulated", "public", "private", "mutual"):
         assert found["Backend", name]["spec"] == {"endpoints": [{"fqdn": {"hostname": host, "port": 80}}]}
         assert found["AIServiceBackend", name]["spec"]["schema"] == {"name": "OpenAI", "prefix": f"/{name}/v1"}
