@@ -404,7 +404,7 @@ def build(inputs: Mapping[str, t.Any], defined: Iterable[str] = ()) -> Catalog:
     models = _models(root, provider_entries, namespace, simulators_namespace, stack, engine)
     tiers = _tiers(root, instance, [model.name for model in models])
     if two_gateways and engine == KUADRANT:
-        check_kuadrant(provider_entries, tiers, faults)
+        check_kuadrant(provider_entries, models, tiers, faults)
     rules = sum(len(tier.limits) for _path, tier in tiers)
     if rules > RATE_LIMIT_RULES:
         root.fault("tiers", f"has {rules} limits, those of single models counted each", f"write at most {RATE_LIMIT_RULES}: one policy holds no more")

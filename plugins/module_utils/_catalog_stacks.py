@@ -13,7 +13,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._egress import D
 from ansible_collections.egress.ai_gateway.plugins.module_utils._inventory import Entry, Fault, listing, quote
 
 if t.TYPE_CHECKING:
-    from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog import Provider, ProviderModel, Tier
+    from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog import Model, Provider, ProviderModel, Tier
 
     ProviderEntries = Sequence[tuple[Entry, Provider, Sequence[tuple[Entry, ProviderModel]]]]
 
@@ -82,7 +82,7 @@ def check_second_gateway(entries: ProviderEntries) -> None:
                 model_entry.fault("name", problem, "give the model another public name here")
 
 
-def check_kuadrant(entries: ProviderEntries, tiers: Sequence[tuple[str, Tier]], faults: list[Fault]) -> None:
+def check_kuadrant(entries: ProviderEntries, models: Sequence[Model], tiers: Sequence[tuple[str, Tier]], faults: list[Fault]) -> None:
     """Kuadrant's rules see paths and headers, count all tokens of OpenAI's answers and carry keys as texts."""
     for entry, provider, served in entries:
         if provider.schema == "anthropic":
@@ -95,6 +95,13 @@ def check_kuadrant(entries: ProviderEntries, tiers: Sequence[tuple[str, Tier]], 
             if model.upstream_name != model.name:
                 problem = f"is another name than the public one, and engine {KUADRANT} does not change bodies"
                 model_entry.fault("upstream_name", problem, "leave it out, and name the model as the provider does")
+    # What is behind one path, and its models.
+    ends: dict[str, list[str]] = {}
+    for found in models:
+        for backend in found.backends:
+            reference = backend.backend_ref
+            name = f"provider {backend.provider}" if reference is None else f"{reference.kind} {reference.namespace}/{reference.name}"
+            ends.setdefault(name, []).append(found.name)
     for path, tier in tiers:
         counted = sorted({limit.measure for limit in tier.limits} & {"input_tokens", "output_tokens"})
         for measure in counted:
@@ -102,10 +109,9 @@ def check_kuadrant(entries: ProviderEntries, tiers: Sequence[tuple[str, Tier]], 
             faults.append(Fault(f"{path}.{measure.removesuffix('s')}_limit", problem, "write `token_limit`"))
         if not tier.restricted:
             continue
-        for _entry, provider, served in entries:
-            names = [model.name for _model_entry, model in served]
+        for end, names in ends.items():
             allowed = [name for name in names if name in tier.models]
             if allowed and len(allowed) < len(names):
                 others = listing([quote(name) for name in names if name not in tier.models])
-                problem = f"names {listing([quote(name) for name in allowed])} of provider {provider.name} and not {others}"
-                faults.append(Fault(f"{path}.models", f"{problem}: engine {KUADRANT} tells providers apart, not their models", "name all of them or none"))
+                problem = f"names {listing([quote(name) for name in allowed])} of {end} and not {others}"
+                faults.append(Fault(f"{path}.models", f"{problem}: engine {KUADRANT} tells paths apart, not models", "name all of them or none"))

@@ -12,6 +12,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog_stacks 
 from ansible_collections.egress.ai_gateway.plugins.module_utils._inventory import CatalogError
 
 KEY = {"secret": "key"}
+SERVED = {"kind": "LLMInferenceService", "name": "served", "namespace": "llm"}
 TIER = {"name": "free", "level": 0, "groups": ["system:authenticated"], "token_limit": {"tokens": 100, "window": "1m"}}
 
 
@@ -126,6 +127,7 @@ def test_what_two_gateways_cannot_do(more: dict[str, t.Any], path: str) -> None:
         ),
         ({"tiers": [{**TIER, "input_token_limit": {"tokens": 1, "window": "1m"}}]}, "ai_gateway_tiers[0].input_token_limit"),
         ({"tiers": [{**TIER, "models": ["gpt-4"]}]}, "ai_gateway_tiers[0].models"),
+        ({"models": [{"name": name, "backend_ref": SERVED} for name in ("a", "b")], "tiers": [{**TIER, "models": ["a"]}]}, "ai_gateway_tiers[0].models"),
         ({"models": [{"name": "local", "backend_ref": {"name": "local", "port": 80}}]}, "ai_gateway_models[0].backend_ref.kind"),
         (
             {"models": [{"name": "local", "simulated": True, "backend_ref": {"kind": "LLMInferenceService", "name": "local"}}]},
