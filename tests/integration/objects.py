@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import time
 
@@ -18,27 +19,28 @@ def kubectl(*arguments: str) -> str:
     return subprocess.run([*KUBECTL, *arguments], capture_output=True, text=True, check=True, timeout=120).stdout
 
 
-def listing() -> set[str]:
-    """Return "apiVersion kind namespace/name" of every object of every kind that can be listed."""
+def listing(besides: str = "") -> set[str]:
+    """Return "apiVersion kind namespace/name" of every object of every kind that can be listed, `besides` those that match the expression."""
     kinds = set(kubectl("api-resources", "--cached=false", "--verbs=list", "--output=name").split()) - VOLATILE
-    return set(kubectl("get", ",".join(sorted(kinds)), "--all-namespaces", f"--output=jsonpath={ROW}").splitlines())
+    found = kubectl("get", ",".join(sorted(kinds)), "--all-namespaces", f"--output=jsonpath={ROW}").splitlines()
+    return {line for line in found if not (besides and re.search(besides, line))}
 
 
-def settled_listing(quiet: float = 10, timeout: float = 120) -> set[str]:
+def settled_listing(quiet: float = 10, timeout: float = 120, besides: str = "") -> set[str]:
     """Return the listing once it has stayed the same for `quiet` seconds."""
     deadline = time.monotonic() + timeout
-    before, since = listing(), time.monotonic()
+    before, since = listing(besides), time.monotonic()
     while time.monotonic() - since < quiet:
         assert time.monotonic() < deadline, "the cluster's objects keep changing"
         time.sleep(1)
-        if (now := listing()) != before:
+        if (now := listing(besides)) != before:
             before, since = now, time.monotonic()
     return before
 
 
-def wait_for(expected: set[str], timeout: float = 120) -> set[str]:
+def wait_for(expected: set[str], timeout: float = 120, besides: str = "") -> set[str]:
     """Return the listing once it equals `expected`, or as it is after `timeout` seconds: collectors take their time."""
     deadline = time.monotonic() + timeout
-    while (now := listing()) != expected and time.monotonic() < deadline:
+    while (now := listing(besides)) != expected and time.monotonic() < deadline:
         time.sleep(1)
     return now
