@@ -73,10 +73,11 @@ class TestTwoGateways:
         """Cut off after maas-api was changed and before its new pods were seen."""
         arguments = ["--extra-vars", f"@{directory / engine}.yml", "--extra-vars", f"@{directory}/images.json", "egress.ai_gateway.site"]
         with start("ansible-playbook", "--inventory", INVENTORY, *arguments) as cut_off:
-            follow(cut_off, end="TASK [egress.ai_gateway.maas_api : Have maas-api read the list]")
+            follow(cut_off, end="TASK [egress.ai_gateway.maas_api : Present | Have maas-api read the list]")
             deadline = time.monotonic() + 30
             while (seen := two_gateways.maas_api()) == found[engine]["maas_api"] and cut_off.poll() is None and time.monotonic() < deadline:
                 pass
+            assert cut_off.poll() is None, "it ended before it could be cut off"
             cut_off.kill()
         assert seen != found[engine]["maas_api"]
         assert site(directory, engine, "teardown") > 0
