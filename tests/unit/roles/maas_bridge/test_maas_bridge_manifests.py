@@ -131,8 +131,8 @@ def test_what_a_provider_learns_of_the_caller(objects: Objects) -> None:
 
 def test_keys(objects: Objects) -> None:
     success = {name: item["spec"]["rules"]["response"]["success"] for (kind, name), item in objects.items() if kind == "AuthPolicy"}
-    assert success["openai-bridge-auth"]["headers"] == {"X-Provider-Api-Key": {"plain": {"value": KEY}}}
-    assert success["vllm-bridge-auth"]["headers"] == {"Authorization": {"plain": {"value": f"Bearer {STORED}"}}}
+    assert success["openai-bridge-auth"]["headers"] == {"X-Provider-Api-Key": {"plain": {"expression": json.dumps(KEY)}}}
+    assert success["vllm-bridge-auth"]["headers"] == {"Authorization": {"plain": {"expression": json.dumps(f"Bearer {STORED}")}}}
     assert all(set(item["filters"]["identity"]["json"]["properties"]) == {"userid", "tier"} for item in success.values())
 
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import typing as t
 from pathlib import Path
 
@@ -55,7 +56,7 @@ def kuadrant() -> t.Iterator[Kuadrant]:
 
 def values(kuadrant: Kuadrant) -> dict[str, str]:
     found = {name: body for name, body in kuadrant.of_kind("AuthPolicy").items() if name.endswith("-bridge-auth")}
-    return {name: body["spec"]["rules"]["response"]["success"]["headers"]["Authorization"]["plain"]["value"] for name, body in found.items()}
+    return {name: json.loads(body["spec"]["rules"]["response"]["success"]["headers"]["Authorization"]["plain"]["expression"]) for name, body in found.items()}
 
 
 def test_bridges_are_put_up_and_removed_and_no_key_is_told(kuadrant: Kuadrant, tmp_path: Path) -> None:
