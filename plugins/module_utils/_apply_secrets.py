@@ -184,6 +184,10 @@ class SecretMask:
             return
         text = str(value)
         self._learn_text(text)
+        if text.startswith('"'):
+            # An expression that is nothing but a text, as in a policy of Authorino.
+            with contextlib.suppress(ValueError):
+                self._learn_text(str(json.loads(text)))
         try:
             self._learn_text(base64.b64decode(text, validate=True).decode("utf-8"))
         except (binascii.Error, ValueError):

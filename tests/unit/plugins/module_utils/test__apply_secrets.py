@@ -157,3 +157,9 @@ def test_a_value_quoted_in_a_message_about_a_secret_is_hidden() -> None:
 )
 def test_a_value_shown_in_a_message_about_a_secret_is_hidden_to_its_end(message: str, masked: str) -> None:
     assert SecretMask().text(message, secret=True) == masked
+
+
+def test_an_expression_that_is_a_text_is_hidden_without_its_quotes_too() -> None:
+    annotations = {"egress.ai-gateway/secret-fields": "spec.expression"}
+    body = {"apiVersion": "a/v1", "kind": "B", "metadata": {"name": "c", "annotations": annotations}, "spec": {"expression": '"Bearer \\"sk-key\\""'}}
+    assert "sk-key" not in SecretMask([body]).text('the provider refused Bearer "sk-key"')

@@ -139,7 +139,7 @@ def test_keys(objects: Objects) -> None:
 def test_keys_are_marked_as_secret_and_nowhere_else(objects: Objects) -> None:
     for (kind, name), item in objects.items():
         key = KEY if name.startswith("openai") else f"Bearer {STORED}"
-        assert (key in json.dumps(item, ensure_ascii=False).replace('\\"', '"').replace("\\\\", "\\")) == (kind == "AuthPolicy")
+        assert (json.dumps(json.dumps(key))[1:-1] in json.dumps(item)) == (kind == "AuthPolicy")
         assert secret_field_faults(item) == []
         masked = SecretMask([item]).text(f"the value {key} is wrong")
         assert (key not in masked) == (kind == "AuthPolicy")
