@@ -18,7 +18,7 @@ import jsonschema
 import pytest
 import yaml
 from ansible_collections.egress.ai_gateway.plugins.module_utils import _catalog
-from maas_cluster import GATEWAY_API, KSERVE, Cluster
+from maas_api_cluster import GATEWAY_API, KSERVE, Cluster
 
 TESTS = Path(__file__).resolve().parents[2]
 DOUBLES = TESTS / "doubles"

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 import yaml
 from ansible_collections.egress.ai_gateway.plugins.module_utils import _maas_token
-from maas_cluster import CREATED_SECONDS, GATEWAY_API, KSERVE, Cluster, ask
+from maas_api_cluster import CREATED_SECONDS, GATEWAY_API, KSERVE, Cluster, ask
 
 DOUBLE = Path(__file__).resolve().parents[2] / "doubles/maas_api"
 # The program's modules import each other by their names, as in their pod.
