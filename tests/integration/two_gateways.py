@@ -57,18 +57,20 @@ def images(path: pathlib.Path) -> pathlib.Path:
 
 
 def platform(engine: str) -> None:
-    """Deploy what stands in for a cluster with Models-as-a-Service, and with engine kuadrant for its gateway and its Kuadrant too."""
+    """Deploy what stands in for a cluster with Models-as-a-Service, and with engine kuadrant for its gateway and its Kuadrant too.
+
+    Kuadrant's operator comes before any gateway provider, so that it enforces nothing until it is started anew.
+    """
+    gateway_api()
     maas: dict[str, t.Any] = {"maas_platform_crds": str(CRDS), "maas_platform_model": True, "maas_platform_wait": False}
-    base = {"ai_gateway_namespace": MAAS_NAMESPACE, "ai_gateway_instance": "maas-default-gateway", "gateway_route_namespaces": ROUTES}
     if engine == "authorino":
-        gateway_api()
-        maas |= {"maas_platform_gateway_namespace": "ai-gateway"}
-    else:
-        playbook("egress.ai_gateway.site", "--tags", "crds,controllers,gateway", "--extra-vars", json.dumps(base))
-        maas |= {"maas_platform_gateway_namespace": MAAS_NAMESPACE, "maas_platform_kuadrant": True}
+        playbook(DOUBLES / "maas_platform.yml", "--extra-vars", json.dumps({**maas, "maas_platform_gateway_namespace": "ai-gateway"}))
+        return
+    maas |= {"maas_platform_gateway_namespace": MAAS_NAMESPACE, "maas_platform_kuadrant": True}
     playbook(DOUBLES / "maas_platform.yml", "--extra-vars", json.dumps(maas))
-    if engine == "kuadrant":
-        playbook(DOUBLES / "kuadrant.yml", K8S_AUTH_KUBECONFIG=f"{objects.STATE}/kubeconfig")
+    playbook(DOUBLES / "kuadrant.yml", K8S_AUTH_KUBECONFIG=f"{objects.STATE}/kubeconfig")
+    base = {"ai_gateway_namespace": MAAS_NAMESPACE, "ai_gateway_instance": "maas-default-gateway", "gateway_route_namespaces": ROUTES}
+    playbook("egress.ai_gateway.site", "--tags", "crds,controllers,gateway", "--extra-vars", json.dumps(base))
 
 
 def gateway_api() -> None:
