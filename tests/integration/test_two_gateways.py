@@ -34,8 +34,8 @@ CHECKS = {
 }
 
 
-#: A Deployment whose image was another for a while has other pods, and keeps the other template in its history.
-HISTORY = r"^(apps/v1 ReplicaSet|v1 Pod) opendatahub/maas-api-"
+#: A Deployment that was another for a while, or was started anew, has other pods and keeps the other template in its history.
+HISTORY = r"^(apps/v1 ReplicaSet|v1 Pod) (opendatahub/maas-api|kuadrant-system/kuadrant-operator)-"
 
 
 @pytest.fixture(scope="module")
