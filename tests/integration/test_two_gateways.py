@@ -34,8 +34,15 @@ CHECKS = {
 }
 
 
-#: A Deployment that was another for a while, or was started anew, has other pods and keeps the other template in its history.
-HISTORY = r"^(apps/v1 ReplicaSet|v1 Pod) (opendatahub/maas-api|kuadrant-system/kuadrant-operator)-"
+#: A Deployment that was another for a while, or was started anew, has other pods and keeps the other template in its history. And Kuadrant's operator
+#: enforces the policy of maas-api only since it was started anew.
+HISTORY = "|".join(
+    [
+        r"^(apps/v1 ReplicaSet|v1 Pod) (opendatahub/maas-api|kuadrant-system/kuadrant-operator)-",
+        r" opendatahub/kuadrant-(authorino|auth-maas-api-auth-policy)$",
+        r" AuthConfig authorino/opendatahub\.maas-api-auth-policy$",
+    ]
+)
 
 
 @pytest.fixture(scope="module")
