@@ -32,6 +32,8 @@ class Module:
 def nothing_around(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("KUBECONFIG", raising=False)
     monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "none"))
+    # kubernetes.core makes its own the default of all that follow.
+    monkeypatch.setattr("kubernetes.client.Configuration._default", None)
 
 
 @pytest.mark.parametrize(
