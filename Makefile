@@ -88,7 +88,7 @@ sanity: built ## Run ansible-test sanity on the built collection
 	scripts/sanity
 
 integration: $(READY) ## Run the journey of a gateway, from no cluster to no cluster
-	pytest --exitfirst --capture=no tests/integration
+	pytest --exitfirst --capture=no --durations=12 tests/integration
 
 bench: $(READY) ## Measure apply_set beside kubectl and kubernetes.core (ARGS="--objects 500 --rounds 3")
 	python tests/benchmarks/apply.py $(ARGS)
