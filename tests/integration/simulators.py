@@ -26,22 +26,6 @@ def admin(provider: str, method: str, path: str, body: dict[str, t.Any] | None =
     return json.loads(answer) if answer.strip() else None
 
 
-#: Asks the simulator from inside of its pod with another key than its own, and prints the status.
-WRONG_KEY = """
-import sys, urllib.error, urllib.request
-headers = {"content-type": "application/json", "authorization": "Bearer bogus-key"}
-try:
-    urllib.request.urlopen(urllib.request.Request("http://127.0.0.1:8000/v1/chat/completions", b"{}", headers), timeout=10)
-except urllib.error.HTTPError as error:
-    print(error.code, error.read().decode())
-"""
-
-
-def answer_to_a_wrong_key(provider: str) -> str:
-    """Return the status and the body with which the simulator of `provider` refuses another key than its own."""
-    return kubectl("exec", "--namespace", NAMESPACE, f"deployment/{provider}-simulator", "--", "python3", "-c", WRONG_KEY)
-
-
 def requests(provider: str) -> dict[str, int]:
     """Return how many requests the simulator of `provider` answered with which status since it was reset."""
     found: dict[str, int] = {}
