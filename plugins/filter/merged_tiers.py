@@ -16,8 +16,8 @@ short_description: Add tiers to those that maas-api knows
 version_added: 1.0.0
 description:
   - Takes the text of key C(tiers) of maas-api's ConfigMap C(tier-to-group-mapping) and returns it with the given tiers in it.
-  - A tier that the text does not have is appended. One that it has gets the level and, beside its own groups, the groups that it lacks.
-    All else of the text's tiers stays.
+  - A tier that the text does not have is appended. One that it has gets, beside its own groups, the groups that it lacks, and all else of it stays.
+  - A tier with another level than the text's is an error, as the level decides which tier a user is in.
   - Where there is nothing to add, the text is returned as it is, comments and spaces included.
 options:
   _input:
@@ -57,6 +57,11 @@ def merged_tiers(text: str, tiers: Sequence[Mapping[str, t.Any]]) -> str:
         if there is None:
             there = {"name": name, "displayName": name.title(), "description": f"Tier {name} of the AI gateway"}
             found.append(there)
+        elif there.get("level", 0) != level:
+            raise AnsibleFilterError(
+                f"tier {name} has level {there.get('level', 0)} at maas-api and {level} in ai_gateway_tiers; write the same, "
+                "as levels decide who is in which tier"
+            )
         known = there.get("groups") or []
         wanted = {**there, "level": level, "groups": [*known, *(group for group in groups if group not in known)]}
         if wanted != there:

@@ -422,7 +422,7 @@ def build(inputs: Mapping[str, t.Any], defined: Iterable[str] = ()) -> Catalog:
     providers = [provider for _entry, provider, _served in provider_entries]
     to_providers = _to_providers(providers, simulators_namespace, guard)
     to_models = _to_models(models, simulators_namespace)
-    behind = EgressGateway(egress_gateway, egress_namespace, EGRESS_CLASS, service, egress_hostname, tuple(to_providers)) if two_gateways else None
+    behind = EgressGateway(egress_gateway, egress_namespace, EGRESS_CLASS, service, egress_hostname, EGRESS_PORT, tuple(to_providers)) if two_gateways else None
     before = [to_pods("egress-gateway", egress_namespace, {"app": service})] if two_gateways else to_providers
     to_maas_api = [to_namespace("maas-api", maas_api.namespace)] if maas_api.enabled else []
     return Catalog(

@@ -27,19 +27,20 @@ POLICY_ENGINES = (AUTHORINO, KUADRANT)
 
 # wg-ai-gateway reconciles the GatewayClass of this name alone.
 EGRESS_CLASS = "wg-ai-gateway"
-# That of the listener that role gateway gives the egress gateway.
-EGRESS_PORT = 80
+# That of its listener. Its proxies run without any privilege, so that it is none of the first 1024.
+EGRESS_PORT = 8080
 
 
 @dataclass(frozen=True)
 class EgressGateway:
-    """The gateway between that of the clients and the providers; ``service`` and ``hostname`` are those of its proxies, which may call ``egress``."""
+    """The gateway between that of the clients and the providers; ``service``, ``hostname`` and ``port`` are those of its proxies, which may call ``egress``."""
 
     name: str
     namespace: str
     class_name: str
     service: str
     hostname: str
+    port: int
     egress: tuple[Destination, ...]
 
 

@@ -162,8 +162,8 @@ catalog:
       sample: ai-gateway
     egress_gateway:
       description:
-        - The second gateway of stack C(wg_ai_gateway), with its C(name), C(namespace) and C(class_name), the C(service) and C(hostname) of its proxies, and
-          what they may call as C(egress). None on the other stack.
+        - The second gateway of stack C(wg_ai_gateway), with its C(name), C(namespace) and C(class_name), the C(service), C(hostname) and C(port) of its
+          proxies, and what they may call as C(egress). None on the other stack.
       type: dict
     maas_api:
       description: Whether models are registered with maas-api, C(enabled), and its C(namespace).

@@ -43,9 +43,9 @@ def test_a_missing_tier_is_appended() -> None:
     assert len(tiers) == 3
 
 
-def test_a_tier_of_the_same_name_gets_the_level_and_the_groups_that_it_lacks() -> None:
-    premium = merged(TEXT, {"name": "premium", "level": 7, "groups": ["paying", "tier-premium-users"]})[1]
-    assert premium == {"name": "premium", "level": 7, "groups": ["tier-premium-users", "paying"]}
+def test_a_tier_of_the_same_name_gets_the_groups_that_it_lacks() -> None:
+    premium = merged(TEXT, {"name": "premium", "level": 1, "groups": ["paying", "tier-premium-users"]})[1]
+    assert premium == {"name": "premium", "level": 1, "groups": ["tier-premium-users", "paying"]}
 
 
 def test_a_second_time_nothing_changes() -> None:
@@ -71,6 +71,7 @@ def test_no_aliases() -> None:
         ("free: 0", GOLD, "are no list of mappings with name, level and groups"),
         ("- free", GOLD, "are no list of mappings"),
         ("- {name: free, groups: everybody}", GOLD, "are no list of mappings"),
+        (TEXT, {"name": "premium", "level": 7, "groups": ["a"]}, "tier premium has level 1 at maas-api and 7 in ai_gateway_tiers"),
         (TEXT, {**GOLD, "level": 1}, "tiers premium and gold would both have level 1 at maas-api; give them different ones, in ai_gateway_tiers or"),
     ],
 )

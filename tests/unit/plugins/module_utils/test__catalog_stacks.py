@@ -67,7 +67,7 @@ def test_the_second_gateway_stands_between() -> None:
     assert (egress["name"], egress["class_name"], egress["hostname"]) == ("egress-gateway", "wg-ai-gateway", hostname)
     (openai,) = catalog["providers"]
     assert openai["endpoint"]["hostname"] == "openai.example.com"
-    assert openai["bridge"] == {"hostname": hostname, "port": 80, "tls": {"mode": "none"}, "address": False, "prefix": "/openai/v1"}
+    assert openai["bridge"] == {"hostname": hostname, "port": 8080, "tls": {"mode": "none"}, "address": False, "prefix": "/openai/v1"}
     assert [destination["name"] for destination in catalog["egress"]] == ["egress-gateway", "maas-api"]
     assert catalog["egress"][0]["peers"][0]["podSelector"] == {"matchLabels": {"app": "envoy-ai-gateway-egress-egress-gateway"}}
     assert [destination["name"] for destination in egress["egress"]] == ["port-443"]

@@ -119,7 +119,7 @@ def test_the_clients_gateway_calls_the_egress_gateway(tmp_path: Path) -> None:
     found = manifests(tmp_path, "providers", "envoy_ai_gateway.yaml.j2", VARIABLES)
     host = "envoy-ai-gateway-egress-egress-gateway.ai-gateway-egress.svc.cluster.local"
     for name in ("simulated", "public", "private", "mutual"):
-        assert found["Backend", name]["spec"] == {"endpoints": [{"fqdn": {"hostname": host, "port": 80}}]}
+        assert found["Backend", name]["spec"] == {"endpoints": [{"fqdn": {"hostname": host, "port": 8080}}]}
         assert found["AIServiceBackend", name]["spec"]["schema"] == {"name": "OpenAI", "prefix": f"/{name}/v1"}
         assert ("BackendSecurityPolicy", name) in found
     assert {name for kind, name in found if kind == "NetworkPolicy"} == {f"ai-gateway.maas-default-gateway.{name}" for name in ("egress-gateway", "maas-api")}
