@@ -233,7 +233,7 @@ def test_the_backends_of_models_on_the_premises(objects: dict[tuple[str, str], d
 def test_only_an_inference_service_with_a_spec_and_without_a_simulator_is_made(
     services: dict[tuple[str, str], dict[str, t.Any]], objects: dict[tuple[str, str], dict[str, t.Any]]
 ) -> None:
-    assert set(services) == {("LLMInferenceService", "made")}
+    assert set(services) == {("LLMInferenceService", "made"), ("Namespace", "llm")}
     assert services["LLMInferenceService", "made"] == {
         "apiVersion": "serving.kserve.io/v1alpha1",
         "kind": "LLMInferenceService",
