@@ -28,8 +28,9 @@ from runs import INVENTORY, ROOT, start
 PLATFORMS = ("embedded", "kind", "openshift", "kubernetes")
 #: Stack and engine; what the catalogue refuses is no cell.
 ENGINES = (("envoy_ai_gateway", "authorino"), ("wg_ai_gateway", "authorino"), ("wg_ai_gateway", "kuadrant"))
-#: What a dry run tells of an object.
-SUBMITTED = re.compile(r'^\s+- apiVersion: |"apiVersion": ', re.MULTILINE)
+#: The lists of a result of apply_set with objects that were submitted, or looked at because nothing of them would change.
+SUBMITTED = {"created", "updated", "unchanged"}
+RESULT_LINE = re.compile(r"^ {4}(?:(?P<list>\w+):|-   apiVersion: )")
 KUADRANT = {"apiVersion": "kuadrant.io/v1beta1", "kind": "Kuadrant", "metadata": {"name": "kuadrant", "namespace": two_gateways.MAAS_NAMESPACE}}
 
 
@@ -62,7 +63,17 @@ def check(directory: pathlib.Path, platform: str, stack: str, engine: str) -> tu
         output = run.communicate()[0]
     (directory / f"{path.stem}.txt").write_text(output, encoding="utf-8")
     said = output[output.find("fatal:") :][:600] if run.returncode else ""
-    return run.returncode == 0, len(SUBMITTED.findall(output)), said
+    return run.returncode == 0, submitted(output), said
+
+
+def submitted(output: str) -> int:
+    """How many objects the results of apply_set in the output of a run list."""
+    count, name = 0, ""
+    for line in output.splitlines():
+        if found := RESULT_LINE.match(line):
+            name = found["list"] or name
+            count += not found["list"] and name in SUBMITTED
+    return count
 
 
 def main() -> int:
