@@ -53,7 +53,7 @@ def to_outside(ends: Iterable[tuple[str, int]], cluster_networks: Iterable[Netwo
 def to_namespaces(hostnames: Iterable[str]) -> list[Destination]:
     """The namespaces of Services, on any port: that of a Service need not be that of its pods, which is what a policy sees."""
     names = sorted({name for name in map(_namespace_of, hostnames) if name})
-    return [Destination(f"namespace.{name}", None, (_namespace(name),)) for name in names]
+    return [to_namespace(f"namespace.{name}", name) for name in names]
 
 
 def to_inference_service(namespace: str, name: str, port: int) -> Destination:
