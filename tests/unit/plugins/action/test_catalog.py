@@ -9,6 +9,7 @@ from unittest import mock
 
 import pytest
 import yaml
+from ansible._internal._datatag._tags import Origin
 from ansible.errors import AnsibleActionFail
 from ansible_collections.egress.ai_gateway.plugins.action.catalog import ActionModule
 from ansible_collections.egress.ai_gateway.plugins.module_utils import _catalog
@@ -29,6 +30,15 @@ def test_returns_the_catalogue() -> None:
     assert result["changed"] is False
     assert "failed" not in result
     assert (result["catalog"]["audience"], result["catalog"]["policy_engine"]) == ("east-sa", "authorino")
+
+
+def test_keeps_nothing_of_where_a_text_comes_from() -> None:
+    origin = Origin(description="inventory")
+    provider = {"name": origin.tag("a"), "schema": "openai", "simulated": True, "credential": {"value": "k"}, "models": [{origin.tag("name"): origin.tag("m")}]}
+    catalog = run({"providers": [provider]})["catalog"]
+    names = [catalog["providers"][0]["name"], catalog["models"][0]["name"]]
+    assert names == ["a", "m"]
+    assert [type(name) for name in names] == [str, str]
 
 
 def test_returns_all_faults() -> None:
