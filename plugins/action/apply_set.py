@@ -1,7 +1,7 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs M(egress.ai_gateway.apply_set) inside of Ansible where that comes to the same, and shows what it writes and waits for while it does."""
+"""Renders the templates of M(egress.ai_gateway.apply_set), runs it inside of Ansible where that comes to the same, and shows what it writes and waits for."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from ansible import constants
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.common.parameters import remove_values
 from ansible.plugins.action import ActionBase
+from ansible.template import trust_as_template
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_task import argument_spec, hidden_values, perform, shown_params
 from ansible_collections.egress.ai_gateway.plugins.module_utils._progress import Progress
 from ansible_collections.egress.ai_gateway.plugins.plugin_utils._progress import ProgressAction
@@ -25,6 +26,7 @@ class ActionModule(ProgressAction):
     """Runs the task here, or the module of the same name with live progress lines."""
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        self._task.args = self._with_texts(dict(self._task.args), task_vars or {})
         if not self._comes_to_the_same_here(task_vars or {}):
             return super().run(tmp, task_vars)
         result: dict[str, t.Any] = ActionBase.run(self, tmp, task_vars)
@@ -39,6 +41,26 @@ class ActionModule(ProgressAction):
         returned["invocation"] = {"module_args": shown_params(params)}
         result.update(remove_values(returned, hidden_values(params)))
         return result
+
+    def _with_texts(self, arguments: dict[str, t.Any], task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
+        """The options with the texts of ``template`` among the manifests. What is no path and no list of paths stays, to be refused like any wrong option."""
+        names = arguments.get("template")
+        if not isinstance(names, (str, list)):
+            return arguments
+        del arguments["template"]
+        if arguments.get("state") != "absent":
+            manifests = arguments.get("manifests") or []
+            texts = [self._text(name, task_vars) for name in ([names] if isinstance(names, str) else names)]
+            arguments["manifests"] = [*(manifests if isinstance(manifests, list) else [manifests]), *texts]
+        return arguments
+
+    def _text(self, name: str, task_vars: dict[str, t.Any]) -> t.Any:
+        """What a template becomes. The template lookup would copy all variables deeply first, which takes longer than most templates."""
+        path = self._find_needle("templates", name)
+        directories = [os.path.dirname(path), *task_vars.get("ansible_search_path", ())]
+        searchpath = [place for directory in directories for place in (os.path.join(directory, "templates"), directory)]
+        templar = self._templar.copy_with_new_env(searchpath=searchpath, available_variables=task_vars)
+        return templar.template(trust_as_template(self._loader.get_text_file_contents(path)), escape_backslashes=False, overrides={"trim_blocks": True})
 
     def _comes_to_the_same_here(self, task_vars: dict[str, t.Any]) -> bool:
         """Whether a module would run on this machine, by this Python, as this user and with this environment."""

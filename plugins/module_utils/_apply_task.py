@@ -30,6 +30,7 @@ def argument_spec() -> dict[str, t.Any]:
         "namespace": {"type": "str", "required": True},
         # no_log keeps Secrets out of the system log and out of errors about arguments; see hidden_values.
         "manifests": {"type": "raw", "default": [], "no_log": True},
+        "template": {"type": "list", "elements": "path", "default": []},
         "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         "prune": {"type": "bool", "default": True},
         "adopt": {"type": "bool", "default": False},
@@ -89,6 +90,8 @@ def perform(params: Params, check_mode: bool, diff_mode: bool, say: t.Callable[[
     for option in ("wait_timeout", "parallel"):
         if params[option] < 1:
             return _failure(f"{option} is {params[option]}; give a number of at least 1")
+    if params["template"]:
+        return _failure("template is rendered by the action plugin of this module, which did not run; name the module egress.ai_gateway.apply_set in the task")
     if params["wait_for"] and not HAS_JMESPATH:
         return _failure(missing_required_lib("jmespath"))
     with tempfile.TemporaryDirectory(prefix="ai-gateway-") as directory:

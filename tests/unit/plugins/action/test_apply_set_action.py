@@ -6,9 +6,13 @@ from __future__ import annotations
 import json
 import sys
 import typing as t
+from pathlib import Path
 from unittest import mock
 
 import pytest
+from ansible.errors import AnsibleError, AnsibleUndefinedVariable
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar
 from ansible_collections.egress.ai_gateway.plugins.action import apply_set
 from ansible_collections.egress.ai_gateway.plugins.module_utils import _apply_api
 
@@ -17,6 +21,7 @@ NOWHERE = "https://127.0.0.1:1"
 SECRET = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "key"}, "stringData": {"apiKey": "correct-horse-battery"}}
 ARGUMENTS = {"name": "a", "namespace": "b", "manifests": [SECRET], "host": NOWHERE, "api_key": "t0ken-value"}
 MODULE_RESULT = {"changed": False, "by": "module"}
+LOADER = DataLoader()
 
 
 def run(
@@ -26,17 +31,19 @@ def run(
     become: t.Any = None,
     **task: t.Any,
 ) -> dict[str, t.Any]:
+    found = variables or {}
     values = {"async_val": 0, "delegate_to": None, "environment": [{}], "check_mode": False, "diff": False, **task}
+    values["get_search_path"] = lambda: found.get("ansible_search_path", [])
     action = apply_set.ActionModule(
         task=mock.Mock(args=arguments or ARGUMENTS, action="egress.ai_gateway.apply_set", **values),
         connection=mock.Mock(transport=transport, become=become),
         play_context=mock.Mock(remote_addr="embedded"),
-        loader=mock.Mock(),
-        templar=mock.Mock(template=lambda value: value),
+        loader=LOADER,
+        templar=Templar(loader=LOADER, variables=found),
         shared_loader_obj=None,
     )
-    action._execute_module = mock.Mock(return_value=dict(MODULE_RESULT))
-    result: dict[str, t.Any] = action.run(task_vars=variables or {})
+    action._execute_module = mock.Mock(side_effect=lambda **_others: {**MODULE_RESULT, "arguments": action._task.args})
+    result: dict[str, t.Any] = action.run(task_vars=found)
     return result
 
 
@@ -103,3 +110,52 @@ def test_tells_what_it_does(monkeypatch: pytest.MonkeyPatch) -> None:
     assert shown == ["  [embedded] applying"]
     assert result["changed"]
     assert "t0ken-value" not in result["msg"]
+
+
+@pytest.fixture
+def performed(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, t.Any]]:
+    """The options of each run that came to be."""
+    found: list[dict[str, t.Any]] = []
+
+    def perform(params: dict[str, t.Any], *_others: t.Any) -> dict[str, t.Any]:
+        found.append(params)
+        return {"changed": False}
+
+    monkeypatch.setattr(apply_set, "perform", perform)
+    return found
+
+
+@pytest.fixture
+def role(tmp_path: Path) -> dict[str, t.Any]:
+    """The variables of a play, with the directory of a role that has templates among them."""
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "templates/greeting.j2").write_text("{% if true %}\nname: {{ name | to_json }}\n{% endif %}\n{% include 'rest.j2' %}\n")
+    (tmp_path / "templates/rest.j2").write_text("key: {{ '\\\\' }}\n")
+    return {"ansible_search_path": [str(tmp_path)], "name": "a: {{ b }}"}
+
+
+def test_templates_become_manifests_beside_the_others(performed: list[dict[str, t.Any]], role: dict[str, t.Any]) -> None:
+    run({**ARGUMENTS, "template": "greeting.j2"}, role)
+    run({**ARGUMENTS, "manifests": SECRET, "template": ["greeting.j2", "rest.j2"]}, role)
+    text = 'name: "a: {{ b }}"\nkey: \\\n'
+    assert [params["manifests"] for params in performed] == [[SECRET, text], [SECRET, text, "key: \\\n"]]
+    assert [params["template"] for params in performed] == [[], []]
+
+
+def test_a_module_elsewhere_gets_the_texts_too(role: dict[str, t.Any]) -> None:
+    result = run({**ARGUMENTS, "template": "rest.j2"}, role, delegate_to="elsewhere")
+    assert result["arguments"] == {**ARGUMENTS, "manifests": [SECRET, "key: \\\n"]}
+
+
+def test_nothing_is_rendered_for_a_set_that_goes(performed: list[dict[str, t.Any]]) -> None:
+    run({**ARGUMENTS, "manifests": [], "template": "missing.j2", "state": "absent"})
+    assert performed[0]["manifests"] == []
+
+
+def test_a_template_that_cannot_be_rendered_is_told(performed: list[dict[str, t.Any]], role: dict[str, t.Any]) -> None:
+    with pytest.raises(AnsibleError, match=r"missing\.j2"):
+        run({**ARGUMENTS, "template": ["missing.j2"]}, role)
+    with pytest.raises(AnsibleUndefinedVariable, match="'name' is undefined"):
+        run({**ARGUMENTS, "template": "greeting.j2"}, {"ansible_search_path": role["ansible_search_path"]})
+    assert "dict" in run({**ARGUMENTS, "template": {"path": "greeting.j2"}}, role)["msg"]
+    assert performed == []

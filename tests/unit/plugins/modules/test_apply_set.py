@@ -60,6 +60,12 @@ def test_bad_options_are_told_with_what_to_give(run_module: t.Callable[..., dict
     assert "correct-horse-battery" not in json.dumps(result)
 
 
+def test_a_template_that_nothing_rendered_is_refused(run_module: t.Callable[..., dict[str, t.Any]]) -> None:
+    result = run_module("apply_set", {"name": "a", "namespace": "b", "template": ["providers.yaml.j2"]})
+    assert result["failed"]
+    assert result["msg"].startswith("template is rendered by the action plugin of this module")
+
+
 def test_a_kubeconfig_that_does_not_exist_is_named(run_module: t.Callable[..., dict[str, t.Any]], tmp_path: Path) -> None:
     path = str(tmp_path / "kubeconfig")
     result = run_module("apply_set", {"name": "a", "namespace": "b", "kubeconfig": path, "state": "absent"})
