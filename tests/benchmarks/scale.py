@@ -80,12 +80,20 @@ class Figures:
     peak: dict[str, int] = dataclasses.field(default_factory=dict)
 
 
-def settings() -> dict[str, t.Any]:
-    """Return what the embedded inventory, or else the collection's defaults, say of names and tiers."""
-    listed = subprocess.run(["ansible-inventory", "--inventory", str(INVENTORY), "--host", HOST], cwd=ROOT, stdout=subprocess.PIPE, check=True, timeout=60)
-    defaults = yaml.safe_load((ROOT / "roles/ai_gateway/defaults/main.yml").read_text(encoding="utf-8"))
-    variables: dict[str, t.Any] = defaults | json.loads(listed.stdout)
-    return variables
+#: What the embedded inventory, or else the collection's defaults, say of names and tiers.
+SETTINGS = ("ai_gateway_namespace", "ai_gateway_instance", "ai_gateway_simulators_namespace", "ai_gateway_tiers")
+
+
+def settings(directory: pathlib.Path, limit: float) -> dict[str, t.Any]:
+    """Return the SETTINGS as a play has them; ``directory`` takes the play and what it writes."""
+    written = directory / "settings.json"
+    content = ", ".join(f"{name!r}: {name}" for name in SETTINGS)
+    tasks = [{"ansible.builtin.copy": {"content": f"{{{{ {{{content}}} | to_json }}}}", "dest": str(written), "mode": "0600"}}]
+    play = directory / "settings.yml"
+    play.write_text(yaml.safe_dump([{"hosts": "all", "gather_facts": False, "roles": ["egress.ai_gateway.ai_gateway"], "tasks": tasks}]), encoding="utf-8")
+    playbook(str(play), [INVENTORY], limit=limit)
+    found: dict[str, t.Any] = json.loads(written.read_text(encoding="utf-8"))
+    return found
 
 
 class Benchmark:
@@ -99,7 +107,7 @@ class Benchmark:
         #: Seconds, for each command and for what is waited for after it.
         self._limit = limit
         self._key = f"sk-{secrets.token_urlsafe(24)}"
-        self._settings = settings()
+        self._settings = settings(directory, limit)
         self._inventories: dict[int, pathlib.Path] = {}
         self._gateway: Gateway | None = None
 

@@ -18,13 +18,14 @@ import urllib.parse
 
 from apply import KUBECTL_COMMAND
 
-#: Containers that are looked at, by their names.
+#: What is looked at: containers by their names, but for the one that its chart names after itself.
 COMPONENTS = ("envoy", "ai-gateway-extproc", "envoy-gateway", "ai-gateway-controller", "authorino", "kube-apiserver", "etcd")
+NAMED_BY_CHART = {"ai-gateway-helm": "ai-gateway-controller"}
 #: Those that have to do something about a provider once it is written, until it is served.
 GATEWAY_COMPONENTS = COMPONENTS[:4]
 
-#: Events come and go by themselves, and tell of objects that are gone.
-VOLATILE = {"events", "events.events.k8s.io", "componentstatuses"}
+#: Events come and go by themselves, and tell of objects that are gone; EndpointSlices say what Endpoints say.
+VOLATILE = {"events", "events.events.k8s.io", "componentstatuses", "endpoints"}
 ROW = '{range .items[*]}{.kind} {.metadata.namespace}/{.metadata.name}{"\\n"}{end}'
 
 KUBECTL_LIMIT = 300
@@ -131,8 +132,9 @@ def containers(pods: t.Iterable[t.Mapping[str, t.Any]]) -> dict[str, tuple[str, 
         status = pod.get("status", {})
         for container in [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]:
             identity = container.get("containerID", "").rpartition("/")[2]
-            if container["name"] in COMPONENTS and identity and "running" in container.get("state", {}):
-                found[identity] = (container["name"], container["restartCount"])
+            name = NAMED_BY_CHART.get(container["name"], container["name"])
+            if name in COMPONENTS and identity and "running" in container.get("state", {}):
+                found[identity] = (name, container["restartCount"])
     return found
 
 

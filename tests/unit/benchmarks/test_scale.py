@@ -94,10 +94,11 @@ def test_the_usage_of_containers(tmp_path: pathlib.Path, monkeypatch: pytest.Mon
         "containerStatuses": [
             {"name": "envoy", "containerID": "containerd://bbb", "restartCount": 0, "state": running},
             {"name": "shutdown-manager", "containerID": "containerd://ccc", "restartCount": 0, "state": running},
+            {"name": "ai-gateway-helm", "containerID": "containerd://ddd", "restartCount": 0, "state": running},
             {"name": "etcd", "containerID": "", "restartCount": 0, "state": {}},
         ],
     }
-    assert scale_cluster.containers([{"status": status}, {}]) == {"aaa": ("ai-gateway-extproc", 1), "bbb": ("envoy", 0)}
+    assert scale_cluster.containers([{"status": status}, {}]) == {"aaa": ("ai-gateway-extproc", 1), "bbb": ("envoy", 0), "ddd": ("ai-gateway-controller", 0)}
 
     def process(number: int, container: str) -> None:
         directory = tmp_path / str(number)
