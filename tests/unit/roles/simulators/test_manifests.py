@@ -303,7 +303,7 @@ PEM = {"certificate": "c", "key": "k"}
 def checked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """For each of the settings below, whether the role's checks take them; all in one play, as each start of Ansible takes a second."""
     directory = tmp_path_factory.mktemp("checks")
-    checks = [task for task in yaml.safe_load((ROLE / "tasks/main.yml").read_text()) if "ansible.builtin.assert" in task]
+    checks = [task for task in yaml.safe_load((ROLE / "tasks/check.yml").read_text()) if "ansible.builtin.assert" in task]
     assert len(checks) == 2
     tasks: list[dict[str, t.Any]] = []
     for number, (_good, provider, settings) in SETTINGS.items():
