@@ -13,8 +13,11 @@ import sys
 import typing as t
 
 from ansible import constants
+from ansible.errors import AnsibleActionFail
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.common.parameters import remove_values
+from ansible.module_utils.common.validation import check_type_list
+from ansible.module_utils.datatag import native_type_name
 from ansible.plugins.action import ActionBase
 from ansible.template import trust_as_template
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_task import argument_spec, hidden_values, perform, shown_params
@@ -43,19 +46,22 @@ class ActionModule(ProgressAction):
         return result
 
     def _with_texts(self, arguments: dict[str, t.Any], task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
-        """The options with the texts of ``template`` among the manifests. What is no path and no list of paths stays, to be refused like any wrong option."""
-        names = arguments.get("template")
-        if not isinstance(names, (str, list)):
+        """The options with the texts of ``template`` among the manifests. A mapping stays where it is, to be refused like any wrong option."""
+        try:
+            names = check_type_list(arguments.get("template") or [])
+        except TypeError:
             return arguments
-        del arguments["template"]
-        if arguments.get("state") != "absent":
+        arguments.pop("template", None)
+        if names and arguments.get("state") != "absent":
             manifests = arguments.get("manifests") or []
-            texts = [self._text(name, task_vars) for name in ([names] if isinstance(names, str) else names)]
+            texts = [self._text(name, task_vars) for name in names]
             arguments["manifests"] = [*(manifests if isinstance(manifests, list) else [manifests]), *texts]
         return arguments
 
     def _text(self, name: str, task_vars: dict[str, t.Any]) -> t.Any:
         """What a template becomes. The template lookup would copy all variables deeply first, which takes longer than most templates."""
+        if not isinstance(name, str):
+            raise AnsibleActionFail(f"template has an item of type {native_type_name(name)}; write the path of a template")
         path = self._find_needle("templates", name)
         directories = [os.path.dirname(path), *task_vars.get("ansible_search_path", ())]
         searchpath = [place for directory in directories for place in (os.path.join(directory, "templates"), directory)]

@@ -35,7 +35,7 @@ class ActionModule(ActionBase):
 
 
 def _plain(value: t.Any) -> t.Any:
-    """The value without what Ansible notes of where each text comes from: whatever copies the variables later, as each template does, would copy that too."""
+    """The value with texts that do not know where they come from, as Ansible's do: whatever copies the variables later would copy that too."""
     if isinstance(value, str):
         return str(value)
     if isinstance(value, Mapping):

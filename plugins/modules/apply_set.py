@@ -46,7 +46,8 @@ options:
   template:
     description:
       - Paths of Jinja2 templates on the controller, sought as M(ansible.builtin.template) does. Their texts come after the O(manifests), as more of these.
-      - Faster than P(ansible.builtin.template#lookup) with many variables, as these are not copied first.
+      - Faster than P(ansible.builtin.template#lookup) with many variables, as these are not copied first. Blocks are trimmed as there; of the variables that
+        it adds, such as C(ansible_managed), there are none.
       - Not rendered when O(state=absent).
     type: list
     elements: path

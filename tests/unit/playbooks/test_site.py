@@ -25,27 +25,49 @@ VARIABLES: dict[str, t.Any] = {
     "ai_gateway_kubeconfig": "/nonexistent/kubeconfig",
     "gateway_allow_plain_http": True,
 }
-WITH_TLS = {**PROVIDER, "endpoint": {"tls": {"mode": "simple"}}}
+#: The other stack, whose definition is any file as long as nothing reads it.
+TWO_GATEWAYS = {"ai_gateway_stack": "wg_ai_gateway", "crds_wg_ai_gateway": __file__}
+OUTSIDE = {"name": "openai", "schema": "openai", "endpoint": {"hostname": "api.openai.com"}, "credential": {"value": "k"}, "models": [{"name": "gpt-4"}]}
+
+
+def site(tmp_path: Path, variables: dict[str, t.Any], *arguments: str) -> tuple[int, str]:
+    """Run the playbook; its exit status and what it said."""
+    (tmp_path / "variables.yml").write_text(yaml.safe_dump({**VARIABLES, **variables}))
+    environment = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS), "ANSIBLE_HOME": str(tmp_path / "home"), "ANSIBLE_FORCE_COLOR": "false"}
+    command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", "cluster,", "-c", "local", "-e", f"@{tmp_path}/variables.yml"]
+    ended = subprocess.run([*command, *arguments, "egress.ai_gateway.site"], env=environment, capture_output=True, text=True, timeout=120, check=False)
+    return ended.returncode, " ".join((ended.stdout + ended.stderr).split())
 
 
 @pytest.mark.parametrize(
     ("variables", "said"),
     [
         ({"ai_gateway_providers": [{"name": "openai"}]}, "ai_gateway_providers[0].schema: is missing"),
-        ({"ai_gateway_allow_empty": "maybe"}, "ai_gateway_allow_empty"),
         ({"ai_gateway_stack": "wg_ai_gateway", "crds_wg_ai_gateway": "/nonexistent/definition"}, "crds_wg_ai_gateway is /nonexistent/definition."),
         ({"controllers_images": {"envoy": "envoy:1"}}, "controllers_images takes"),
         ({"gateway_allow_plain_http": False}, "gateway_tls_secret is empty"),
         ({"simulators_replicas": 0}, "write simulators_replicas from 1"),
-        ({"ai_gateway_providers": [WITH_TLS]}, "Give a certificate to the providers whose endpoint.tls.mode is not none (openai)"),
+        ({"gateway_service_type": "Nodeport"}, "gateway_service_type must be one of"),
+        ({"access_policies_audiences": []}, "access_policies_audiences and access_policies_user_audiences each take at least one audience"),
+        ({**TWO_GATEWAYS, "maas_api_image": "maas-api"}, 'maas_api_image is "maas-api"'),
+        (
+            {**TWO_GATEWAYS, "ai_gateway_providers": [OUTSIDE], "controllers_images": {"wg_ai_gateway": "a:1"}, "providers_system_roots": "/nonexistent/roots"},
+            "providers_system_roots is /nonexistent/roots",
+        ),
+        ({"validation_tier": "gold"}, "no tier is named gold"),
     ],
 )
 def test_what_is_wrong_is_told_before_anything_is_asked_of_the_cluster(variables: dict[str, t.Any], said: str, tmp_path: Path) -> None:
-    (tmp_path / "variables.yml").write_text(yaml.safe_dump({**VARIABLES, **variables}))
-    environment = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS), "ANSIBLE_HOME": str(tmp_path / "home"), "ANSIBLE_FORCE_COLOR": "false"}
-    command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", "cluster,", "-c", "local", "-e", f"@{tmp_path}/variables.yml"]
-    ended = subprocess.run([*command, "egress.ai_gateway.site"], env=environment, capture_output=True, text=True, timeout=120, check=False)
-    assert ended.returncode != 0, ended.stdout
-    assert said in " ".join((ended.stdout + ended.stderr).split())
-    assert "/nonexistent/kubeconfig" not in ended.stdout + ended.stderr
-    assert "changed=0" in ended.stdout
+    status, output = site(tmp_path, variables)
+    assert status != 0
+    assert said in output
+    assert "/nonexistent/kubeconfig" not in output
+    assert "changed=0" in output
+
+
+@pytest.mark.parametrize("tags", ["--skip-tags=crds,controllers,gateway,simulators,providers", "--tags=maas_bridge", "--tags=validation_rate_limit"])
+def test_any_choice_of_tags_has_a_catalogue(tags: str, tmp_path: Path) -> None:
+    output = site(tmp_path, {}, tags)[1]
+    assert "'ai_gateway_catalog' is undefined" not in output
+    # It came as far as the cluster.
+    assert "/nonexistent/kubeconfig" in output

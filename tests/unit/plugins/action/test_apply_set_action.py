@@ -10,7 +10,7 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
-from ansible.errors import AnsibleError, AnsibleUndefinedVariable
+from ansible.errors import AnsibleActionFail, AnsibleError, AnsibleUndefinedVariable
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
 from ansible_collections.egress.ai_gateway.plugins.action import apply_set
@@ -136,10 +136,11 @@ def role(tmp_path: Path) -> dict[str, t.Any]:
 
 def test_templates_become_manifests_beside_the_others(performed: list[dict[str, t.Any]], role: dict[str, t.Any]) -> None:
     run({**ARGUMENTS, "template": "greeting.j2"}, role)
-    run({**ARGUMENTS, "manifests": SECRET, "template": ["greeting.j2", "rest.j2"]}, role)
+    run({**ARGUMENTS, "template": []}, role)
+    run({**ARGUMENTS, "manifests": SECRET, "template": "greeting.j2,rest.j2"}, role)
     text = 'name: "a: {{ b }}"\nkey: \\\n'
-    assert [params["manifests"] for params in performed] == [[SECRET, text], [SECRET, text, "key: \\\n"]]
-    assert [params["template"] for params in performed] == [[], []]
+    assert [params["manifests"] for params in performed] == [[SECRET, text], [SECRET], [SECRET, text, "key: \\\n"]]
+    assert [params["template"] for params in performed] == [[], [], []]
 
 
 def test_a_module_elsewhere_gets_the_texts_too(role: dict[str, t.Any]) -> None:
@@ -157,5 +158,7 @@ def test_a_template_that_cannot_be_rendered_is_told(performed: list[dict[str, t.
         run({**ARGUMENTS, "template": ["missing.j2"]}, role)
     with pytest.raises(AnsibleUndefinedVariable, match="'name' is undefined"):
         run({**ARGUMENTS, "template": "greeting.j2"}, {"ansible_search_path": role["ansible_search_path"]})
+    with pytest.raises(AnsibleActionFail, match="template has an item of type int; write the path of a template"):
+        run({**ARGUMENTS, "template": [5]}, role)
     assert "dict" in run({**ARGUMENTS, "template": {"path": "greeting.j2"}}, role)["msg"]
     assert performed == []

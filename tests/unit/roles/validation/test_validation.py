@@ -111,13 +111,25 @@ def test_wrong_variables_are_refused_together(tmp_path: Path) -> None:
     code, output = play(tmp_path, variables)
     assert code == 2
     for message in (
-        "validation_gateway_url: the gateway has no address yet; run site, or see the status of Gateway ai-gateway/ai-gateway",
         "validation_tier or validation_rate_limit_tier: no tier is named gold; see ai_gateway_tiers",
         "validation_models: no model is named gpt-5; see ai_gateway_providers",
     ):
         assert message in output
 
 
+def test_a_gateway_without_an_address_is_told(tmp_path: Path) -> None:
+    code, output = play(tmp_path, {"ai_gateway_providers": [SIMULATED]})
+    assert code == 2
+    said = "validation_gateway_url: the gateway has no address yet; run site, or see the status of Gateway ai-gateway/ai-gateway"
+    assert said in " ".join(output.split())
+
+
 def test_the_documented_options_are_the_defaults() -> None:
     options = yaml.safe_load((ROLE / "meta/argument_specs.yml").read_text())["argument_specs"]["main"]["options"]
     assert {name: option["default"] for name, option in options.items()} == yaml.safe_load((ROLE / "defaults/main.yml").read_text())
+
+
+def test_to_skip_one_part_says_how_to_choose_the_other(tmp_path: Path) -> None:
+    code, output = play(tmp_path, {"ai_gateway_allow_empty": True, "validation_gateway_url": "http://127.0.0.1:1"}, "--skip-tags", "validation_rate_limit")
+    assert code == 2
+    assert "Choose one part with --tags validation_probes" in " ".join(output.split())
