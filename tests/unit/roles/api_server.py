@@ -63,8 +63,8 @@ class Server:
     def of_kind(self, kind: str) -> dict[str, Body]:
         return {key[3]: body for key, body in self.objects.items() if body["kind"] == kind}
 
-    def run(self, directory: Path, role: str, variables: Body, *arguments: str) -> tuple[int, str]:
-        """Exit status and output of a play with the role."""
+    def run(self, directory: Path, role: str, variables: Body, *arguments: str, tasks_from: str = "main") -> tuple[int, str]:
+        """Exit status and output of a play with the role, or with a part of its tasks."""
         config = {
             "apiVersion": "v1",
             "kind": "Config",
@@ -74,7 +74,8 @@ class Server:
             "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
         }
         (directory / "kubeconfig").write_text(json.dumps(config))
-        play = {"hosts": "localhost", "gather_facts": False, "roles": [f"egress.ai_gateway.{role}"]}
+        task = {"ansible.builtin.import_role": {"name": f"egress.ai_gateway.{role}", "tasks_from": tasks_from}}
+        play = {"hosts": "localhost", "gather_facts": False, "tasks": [task]}
         (directory / "play.yml").write_text(json.dumps([play]))
         (directory / "variables.yml").write_text(yaml.safe_dump({"ansible_python_interpreter": sys.executable, **variables}))
         environment = {

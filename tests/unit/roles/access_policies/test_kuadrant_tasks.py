@@ -46,17 +46,29 @@ def test_policies_are_applied_and_stay(kuadrant: Kuadrant, tmp_path: Path) -> No
     assert kuadrant.restarts == 0
 
 
-@pytest.mark.parametrize(("before", "meanwhile"), [({}, 64), ({"evaluatorCacheSize": 1}, 64), ({"evaluatorCacheSize": 100}, 100)])
-def test_authorinos_cache_is_large_enough_and_what_it_was_afterwards(kuadrant: Kuadrant, tmp_path: Path, before: dict[str, int], meanwhile: int) -> None:
+def authorino(kuadrant: Kuadrant, spec: dict[str, int]) -> None:
     metadata = {"name": "authorino", "namespace": "kuadrant-system"}
-    kuadrant.put({"apiVersion": "operator.authorino.kuadrant.io/v1beta1", "kind": "Authorino", "metadata": metadata, "spec": before})
+    kuadrant.put({"apiVersion": "operator.authorino.kuadrant.io/v1beta1", "kind": "Authorino", "metadata": metadata, "spec": spec})
+
+
+def test_authorinos_cache_is_large_enough_and_what_it_was_afterwards(kuadrant: Kuadrant, tmp_path: Path) -> None:
+    authorino(kuadrant, {})
     status, output = kuadrant.run(tmp_path, "access_policies", VARIABLES)
     assert status == 0, output
-    assert kuadrant.of_kind("Authorino")["authorino"]["spec"] == {"evaluatorCacheSize": meanwhile}
+    assert kuadrant.of_kind("Authorino")["authorino"]["spec"] == {"evaluatorCacheSize": 64}
     status, output = kuadrant.run(tmp_path, "access_policies", {**VARIABLES, "access_policies_state": "absent"})
     assert status == 0, output
-    assert kuadrant.of_kind("Authorino")["authorino"]["spec"] == before
+    assert kuadrant.of_kind("Authorino")["authorino"]["spec"] == {}
     assert kuadrant.of_kind("AuthPolicy") == kuadrant.of_kind("ConfigMap") == {}
+
+
+@pytest.mark.parametrize(("before", "meanwhile"), [(1, 64), (100, 100)])
+def test_authorinos_cache_only_grows(kuadrant: Kuadrant, tmp_path: Path, before: int, meanwhile: int) -> None:
+    authorino(kuadrant, {"evaluatorCacheSize": before})
+    for state, size in (("present", meanwhile), ("absent", before)):
+        status, output = kuadrant.run(tmp_path, "access_policies", {**VARIABLES, "access_policies_state": state}, tasks_from="cache.yml")
+        assert status == 0, output
+        assert kuadrant.of_kind("Authorino")["authorino"]["spec"] == {"evaluatorCacheSize": size}
 
 
 def test_check_mode_writes_nothing(kuadrant: Kuadrant, tmp_path: Path) -> None:
