@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import typing as t
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from ansible.plugins.action import ActionBase
@@ -26,20 +25,9 @@ class ActionModule(ActionBase):
         result = super().run(tmp, task_vars)
         result["changed"] = False
         try:
-            catalog = build(_plain(self._task.args), defined=task_vars or ())
+            catalog = build(self._task.args, defined=task_vars or ())
         except CatalogError as error:
             result.update(failed=True, msg=str(error), faults=[asdict(fault) for fault in error.faults])
         else:
             result["catalog"] = catalog.as_dict()
         return result
-
-
-def _plain(value: t.Any) -> t.Any:
-    """The value with texts that do not know where they come from, as Ansible's do: whatever copies the variables later would copy that too."""
-    if isinstance(value, str):
-        return str(value)
-    if isinstance(value, Mapping):
-        return {_plain(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, bytes):
-        return [_plain(item) for item in value]
-    return value

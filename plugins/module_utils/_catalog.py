@@ -338,9 +338,9 @@ def _without_empty_tls(end: dict[str, t.Any]) -> None:
 
 
 def _plain(value: t.Any) -> t.Any:
-    """``value`` with lists for tuples and Python's own text for any subclass, so that no marks of the inventory travel on."""
+    """``value`` with lists for tuples and Python's own text for any subclass: whatever copies it later would copy the inventory's marks too."""
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {_plain(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     return "".join(value) if isinstance(value, str) else value
@@ -357,7 +357,7 @@ def build(inputs: Mapping[str, t.Any], defined: Iterable[str] = ()) -> Catalog:
     :raises CatalogError: with all faults.
     """
     faults: list[Fault] = []
-    root = Entry(inputs, "ai_gateway", INPUTS, faults, prefix=PREFIX)
+    root = Entry(_plain(dict(inputs)), "ai_gateway", INPUTS, faults, prefix=PREFIX)
     _misspelt_variables(defined, faults)
 
     platform = root.choice("platform", PLATFORMS, "kubernetes")
