@@ -291,6 +291,16 @@ class Tier:
 
 
 @dataclass(frozen=True)
+class IdentityKey:
+    """Where the key is that makes values of callers which providers may see: the Secret and its key, and the file that the proxies read."""
+
+    namespace: str
+    secret: str
+    key: str = "key"
+    file: str = "/run/ai-gateway/key"
+
+
+@dataclass(frozen=True)
 class Catalog:
     """Everything the roles render from."""
 
@@ -300,6 +310,7 @@ class Catalog:
     namespace: str
     instance: str
     audience: str
+    identity_key: IdentityKey
     gateway_namespace: str
     egress_gateway: EgressGateway | None
     maas_api: MaasApi
@@ -432,6 +443,7 @@ def build(inputs: Mapping[str, t.Any], defined: Iterable[str] = ()) -> Catalog:
         namespace=namespace,
         instance=instance,
         audience=f"{instance}-sa",
+        identity_key=IdentityKey(controllers[0], f"{namespace}.{instance}.identity-key"),
         gateway_namespace=gateway_namespace,
         egress_gateway=behind,
         maas_api=maas_api,
