@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import json
 import re
 import typing as t
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -471,13 +470,12 @@ def build(inputs: Mapping[str, t.Any], defined: Iterable[str] = ()) -> Catalog:
     )
 
 
-def route_name(name: str, backends: Sequence[ModelBackend]) -> str:
-    """The name of a model's route, a DNS label: the public name as far as it is readable there, and a digest of it and of its ends.
+def route_name(name: str) -> str:
+    """The name of a model's route, a DNS label: the public name as far as it is readable there, and a digest of it.
 
-    It depends on no other model. With other ends the model has another route, so that no rule of a route ever means something else than before.
+    It depends on nothing else, so that a change elsewhere in the catalogue never makes a rule mean another model.
     """
-    ends = [[backend.name, backend.upstream_name, backend.weight, backend.priority] for backend in backends]
-    digest = hashlib.sha256(json.dumps([name, ends]).encode()).hexdigest()
+    digest = hashlib.sha256(name.encode()).hexdigest()
     return f"{slug(name)[:ROUTE_SLUG_LIMIT].rstrip('-')}-{digest[:8]}"
 
 
@@ -769,7 +767,7 @@ def _models(
 
     found = [(name, tuple(backend for _path, _model, backend in ends)) for name, ends in served.items()]
     found += [(name, (backend,)) for name, backend in own.items()]
-    return tuple(Model(name, route_name(name, backends), backends) for name, backends in found)
+    return tuple(Model(name, route_name(name), backends) for name, backends in found)
 
 
 def _sharing(name: str, ends: Sequence[tuple[str, ProviderModel, ModelBackend]], faults: list[Fault]) -> None:

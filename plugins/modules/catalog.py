@@ -160,6 +160,11 @@ catalog:
       description: Audience that tokens of callers must carry.
       type: str
       sample: ai-gateway-sa
+    identity_key:
+      description:
+        - C(namespace) and C(secret) of the Secret with the key that makes values of callers which providers may see, its C(key) there, and the C(file) that the
+          proxies read.
+      type: dict
     gateway_namespace:
       description: Namespace of the clients' Gateway.
       type: str

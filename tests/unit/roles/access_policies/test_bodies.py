@@ -10,8 +10,7 @@ import json
 import typing as t
 
 import pytest
-from conftest import KEY
-from proxies import Handle, Program
+from proxies import KEY, Handle, Program
 
 from ansible_collections.egress.ai_gateway.plugins.module_utils._identity import digest
 
