@@ -15,8 +15,9 @@ VOLATILE = {"events", "events.events.k8s.io", "certificatesigningrequests.certif
 ROW = "{range .items[*]}{.apiVersion} {.kind} {.metadata.namespace}/{.metadata.name}{'\\n'}{end}".replace("'", '"')
 
 
-def kubectl(*arguments: str) -> str:
-    return subprocess.run([*KUBECTL, *arguments], capture_output=True, text=True, check=True, timeout=120).stdout
+def kubectl(*arguments: str, document: str | None = None) -> str:
+    """Return what kubectl prints; `document` is its standard input."""
+    return subprocess.run([*KUBECTL, *arguments], input=document, capture_output=True, text=True, check=True, timeout=120).stdout
 
 
 def listing(besides: str = "") -> set[str]:
