@@ -4,11 +4,6 @@
 -- The first and the last to see a request: refuses what is malformed before anybody else reads it, gives the token one form, and makes every error one of the
 -- client's API that says truthfully who refused.
 
--- How much of an error that is no JSON its message takes, in bytes.
-local WORDS = 2000
--- How much of a compressed error is read, in bytes.
-local UNPACKED = 16384
-
 -- What an answer of ours says instead of the proxy's own words, by the beginning of its response code details. {provider} is replaced.
 local REASONS = {
   {"request_payload_too_large", 413, "The body is larger than this gateway takes.", "body_too_large"},
@@ -18,7 +13,7 @@ local REASONS = {
   {"rbac_access_denied", 403, nil, "model_not_allowed"},
   {"ext_authz_error", 503, "This gateway cannot check tokens at the moment. Try again in some seconds.", "authorization_unavailable"},
   {"route_not_found", 404, nil, "model_not_found"},
-  {"no_healthy_upstream", 503, "The provider of this model has no address that answers.", "provider_unavailable"},
+  {"no_healthy_upstream", 503, "The provider of this model has no address that errors.", "provider_unavailable"},
   {"no_cluster", 503, "The provider of this model is not configured yet. Try again in some seconds.", "provider_unavailable"},
   {"cluster_not_found", 503, "The provider of this model is not configured yet. Try again in some seconds.", "provider_unavailable"},
   {"upstream_reset_before_response_started", 503, "The provider of this model could not be reached, or hung up before it answered.", "provider_unavailable"},
@@ -34,7 +29,7 @@ local REASONS = {
 }
 
 local function refused(handle, status, message, code)
-  return answers.refuse(handle, status, message, handle:streamInfo():dynamicMetadata():get(METADATA).anthropic == true, code)
+  return errors.refuse(handle, status, message, handle:streamInfo():dynamicMetadata():get(METADATA).anthropic == true, code)
 end
 
 -- What is wrong with a path, for a client; nil for one whose every character is one of RFC 3986 and whose escapes are whole.
@@ -98,7 +93,7 @@ function envoy_on_request(handle)
   local done, problem = pcall(begin, handle)
   if not done then
     handle:logErr("the request could not be judged: " .. tostring(problem))
-    answers.refuse(handle, 500, "This gateway could not judge the request.", false, "gateway_fault")
+    errors.refuse(handle, 500, "This gateway could not judge the request.", false, "gateway_fault")
   end
 end
 
@@ -119,57 +114,19 @@ local function spent(tier, headers)
   return sentence .. " Try again in " .. (reset or "?") .. " seconds.", measure:find("request") and "requests" or "tokens", reset
 end
 
--- Whether a body is an error of the client's API already.
-local function is_error(text, anthropic)
-  local value = json.read(text)
-  if not json.is_object(value) or not json.is_object(value.error) then return false end
-  local fault = value.error
-  if type(fault.message) ~= "string" or fault.message == "" or type(fault.type) ~= "string" then return false end
-  return not anthropic or value.type == "error"
-end
-
--- The message in a body of another shape, or the body itself; a text of markup loses it.
-local function words_of(text, content_type)
-  local value = json.read(text)
-  if json.is_object(value) then
-    local fault = json.is_object(value.error) and value.error or value
-    for _, name in ipairs({"message", "detail", "error", "title"}) do
-      if type(fault[name]) == "string" and fault[name] ~= "" then text = fault[name] break end
-    end
-  elseif content_type:find("html", 1, true) then
-    text = text:gsub("<[sS][tT][yY][lL][eE].-</[sS][tT][yY][lL][eE]>", " "):gsub("<[^>]*>", " ")
-  end
-  text = text:gsub("%s+", " "):match("^ ?(.-) ?$")
-  if #text <= WORDS then return text end
-  -- Not in the middle of a letter.
-  local stop = WORDS
-  while stop > 0 and (text:byte(stop + 1) or 0) >= 128 and (text:byte(stop + 1) or 0) < 192 do stop = stop - 1 end
-  return text:sub(1, stop) .. " …"
-end
-
--- What a body says, whatever it was compressed with; nil where that cannot be told.
-local function readable(text, encoding)
-  if encoding == "" or encoding == "identity" or text == "" then return text end
-  -- A processor may have replaced the body and left the header.
-  if json.read(text) ~= nil then return text end
-  if encoding == "gzip" or encoding == "x-gzip" or encoding == "deflate" then return inflate(text, UNPACKED) end
-  return nil
-end
-
-local function of_provider(status, text, encoding, content_type, anthropic)
-  local plain = readable(text, encoding)
-  if plain and is_error(plain, anthropic) then return plain end
-  if not plain then
-    return answers.failure(status, "The provider refused with status " .. status .. ", in words that are compressed with " .. encoding .. ".", anthropic, "provider_error")
-  end
-  local words = words_of(plain, content_type)
-  local message = words ~= "" and "The provider refused with status " .. status .. ": " .. words or "The provider refused with status " .. status .. " and said nothing."
-  return answers.failure(status, message, anthropic, "provider_error")
+-- What a provider said, which the program next to it made an error of the provider's API.
+local function of_provider(status, text, content_type, anthropic)
+  if errors.is_one(text, anthropic) then return text end
+  local words = errors.words(text, content_type)
+  if words:find("The provider ", 1, true) ~= 1 then words = "The provider refused with status " .. status .. (words ~= "" and ": " .. words or " and said nothing.") end
+  return errors.failure(status, words, anthropic, "provider_error")
 end
 
 local function of_gateway(status, text, details, headers, kept)
   local anthropic, tier = kept.anthropic == true, kept.tier or ""
-  if is_error(text, anthropic) then return status, text end
+  if details == "lua_response" or details == "ext_authz_denied" then
+    if errors.is_one(text, anthropic) then return status, text end
+  end
   for _, reason in ipairs(REASONS) do
     if details:find(reason[1], 1, true) == 1 then
       local message, what = reason[3], nil
@@ -186,15 +143,15 @@ local function of_gateway(status, text, details, headers, kept)
         code = kept.model and code or "unknown_url"
       end
       status = reason[2] or status
-      return status, answers.failure(status, message, anthropic, code, what)
+      return status, errors.failure(status, message, anthropic, code, what)
     end
   end
   -- What Envoy AI Gateway says of a request that it cannot use; its errors are no JSON where they quote the request.
-  local words = (text:match('"message":"(.*)"}}$') or words_of(text, "")):match("^[^\n]*"):gsub(' "at index.*$', "")
-  if details:find("ext_proc", 1, true) == 1 and status >= 500 then
-    return 502, answers.failure(502, "The provider's answer could not be read.", anthropic, "provider_error")
-  end
-  return status, answers.failure(status, words ~= "" and words or "This gateway refused the request.", anthropic, nil)
+  local value = json.read(text)
+  local words = json.is_object(value) and json.is_object(value.error) and tostring(value.error.message):match("^" .. settings.unreadable:gsub("%p", "%%%0") .. " ?(.*)$") or text
+  words = (words:match('"message":"(.*)"}}$') or errors.words(words, "")):match("^[^\n]*"):gsub(' "at index.*$', "")
+  if status >= 500 then return 502, errors.failure(502, "The provider's answer could not be read.", anthropic, "provider_error") end
+  return status, errors.failure(status, words ~= "" and words or "This gateway refused the request.", anthropic, nil)
 end
 
 local function finish(handle)
@@ -206,7 +163,6 @@ local function finish(handle)
   if not status or status < 400 then return end
   local kept = handle:streamInfo():dynamicMetadata():get(METADATA)
   kept = type(kept) == "table" and kept or {}
-  local encoding = (headers:get("content-encoding") or ""):lower()
   local content_type = (headers:get("content-type") or ""):lower()
   local buffer = handle:body(true)
   -- The wait for the body ended the life of what was got before.
@@ -218,7 +174,7 @@ local function finish(handle)
     ours, changed = of_gateway(status, text, details, headers, kept)
     if ours ~= status then headers:replace(":status", tostring(ours)) end
   else
-    changed = of_provider(status, text, encoding, content_type, kept.anthropic == true)
+    changed = of_provider(status, text, content_type, kept.anthropic == true)
   end
   headers:remove("content-encoding")
   headers:replace("content-type", "application/json")

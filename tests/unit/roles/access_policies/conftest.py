@@ -7,6 +7,7 @@ import pytest
 from proxies import VARIABLES, Program, identity_key, programs
 from rendering import rendered
 
+
 @pytest.fixture(scope="session")
 def texts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The programs as they are rendered, with the key of identities in a file of the test's."""
@@ -24,3 +25,8 @@ def requests(texts: dict[str, str]) -> Program:
 @pytest.fixture(scope="session")
 def bodies(texts: dict[str, str]) -> Program:
     return Program(texts["bodies"])
+
+
+@pytest.fixture(scope="session")
+def answers(texts: dict[str, str]) -> Program:
+    return Program(texts["answers"])

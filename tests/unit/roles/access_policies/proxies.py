@@ -160,12 +160,14 @@ def part(name: str, returned: str) -> t.Any:
 
 
 def programs(rendered: str) -> dict[str, str]:
-    """The programs in the rendered policies: that before every filter, and that after authorization."""
+    """The programs in the rendered policies: that before every filter, that after authorization, and that next to the providers."""
     found = {manifest["kind"]: manifest.get("spec", {}) for manifest in yaml.safe_load_all(rendered) if manifest}
-    patch = found["EnvoyPatchPolicy"]["jsonPatches"][0]["operation"]["value"]
+    filters = [patch["operation"]["value"] for patch in found["EnvoyPatchPolicy"]["jsonPatches"]]
+    named = {item["name"]: item["typed_config"]["default_source_code"]["inline_string"] for item in filters if "name" in item}
     return {
-        "requests": patch["typed_config"]["default_source_code"]["inline_string"],
+        "requests": named["egress.ai_gateway.requests"],
         "bodies": found["EnvoyExtensionPolicy"]["lua"][0]["inline"],
+        "answers": named["egress.ai_gateway.answers"],
     }
 
 
@@ -173,3 +175,24 @@ def identity_key(directory: Path) -> Path:
     path = directory / "key"
     path.write_text("k" * 64, encoding="ascii")
     return path
+
+
+def costs(handle: Handle) -> tuple[int, int, int]:
+    """What a request costs: all tokens, those of its input and of its output."""
+    kept = handle.kept["egress.ai-gateway"]
+    return kept["total_tokens"], kept["input_tokens"], kept["output_tokens"]
+
+
+def events(*documents: t.Any, separator: str = ": ", end: str = "\n\n") -> bytes:
+    return "".join(f"data{separator}{json.dumps(document)}{end}" for document in documents).encode()
+
+
+CHUNK = {"id": "1", "choices": [{"index": 0, "delta": {"content": "a"}}], "usage": None}
+LAST = {"id": "1", "choices": [], "usage": {"prompt_tokens": 60, "completion_tokens": 40, "total_tokens": 100}}
+DONE = b"data: [DONE]\n\n"
+STREAM = {"content_type": "text/event-stream; charset=utf-8"}
+
+
+def cuts(text: bytes) -> list[list[bytes]]:
+    """The text in one piece, in two at several places, and byte by byte."""
+    return [[text], *([text[:place], text[place:]] for place in range(1, len(text), 37)), [bytes([byte]) for byte in text], [text, b""]]

@@ -101,7 +101,7 @@ def test_values_and_their_places(reader: t.Any) -> None:
 
 def test_it_agrees_with_python_about_damaged_texts(reader: t.Any) -> None:
     """But for what is stricter here: a key twice, half a character, and numbers that are none of JSON's."""
-    generator = random.Random(11)
+    generator = random.Random(11)  # noqa: S311
     text = b'{"model": "gpt-4", "messages": [{"role": "user", "content": "\\u00e9 \xc3\xa9"}], "n": 1, "stream": true, "stop": null, "t": 0.5}'
 
     def parsed(damaged: bytes) -> bool:
@@ -145,7 +145,7 @@ def test_quoted_texts_are_json(reader: t.Any, words: bytes, told: str) -> None:
 
 def test_compressed_words_are_read() -> None:
     inflate = part("inflate.lua", "inflate")
-    generator = random.Random(7)
+    generator = random.Random(7)  # noqa: S311
     for number in range(60):
         text = generator.choice([os.urandom(number * 40), b"<html>" + b"too many requests " * number, bytes(generator.choices(b"abcd \n", k=number * 90))])
         deflate = zlib.compressobj(number % 10, zlib.DEFLATED, -15, strategy=generator.choice([zlib.Z_DEFAULT_STRATEGY, zlib.Z_FIXED, zlib.Z_HUFFMAN_ONLY]))
