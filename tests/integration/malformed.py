@@ -52,7 +52,8 @@ class Answer:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What became of a case: a status, or `closed`, `reset`, `stream-reset`, `goaway`, `timeout`, `no-http`, or for one that is not complete `unanswered`."""
+    """What became of a case: a status, or `closed`, `reset`, `stream-reset`, `goaway`, `timeout`, `no-http`,
+    `no-http2`, `too-large`, `not-connected`, or for one that is not complete `unanswered`."""
 
     name: str
     answer: Answer | None
@@ -89,23 +90,27 @@ class Reader(t.Protocol):
 class Http1Reader:
     def __init__(self, head: bool) -> None:
         self._head = head
-        self._data = b""
+        self._data = bytearray()
+        #: Status and headers of the answer, once they are whole; what is left of the data is its body.
+        self._begun: tuple[int, list[tuple[str, str]]] | None = None
         self.answer: Answer | None = None
         self.end = ""
 
     def feed(self, data: bytes) -> bytes:
         self._data += data
         self._parse(False)
+        if len(self._data) > MOST_BYTES and not self.answer:
+            self.end = "too-large"
         return b""
 
     def close(self) -> None:
         self._parse(True)
-        if self._data and not self.answer and not self._data.startswith(b"HTTP/1."):
+        if self._data and not self._begun and not self._data.startswith(b"HTTP/1."):
             self.end = "no-http"
 
     def _parse(self, closed: bool) -> None:
-        while self._data.startswith(b"HTTP/1."):
-            head, separator, rest = self._data.partition(b"\r\n\r\n")
+        while not self._begun and self._data.startswith(b"HTTP/1."):
+            head, separator, rest = bytes(self._data).partition(b"\r\n\r\n")
             if not separator:
                 return
             line, *lines = head.decode("latin-1").split("\r\n")
@@ -114,23 +119,25 @@ class Http1Reader:
                 self.end = "no-http"
                 return
             status = int(words[1])
-            headers = [(name.strip().lower(), value.strip()) for name, _colon, value in (text.partition(":") for text in lines)]
-            if 100 <= status < 200 and status != 101:
-                self._data = rest
-                continue
-            body = self._body(status, dict(headers), rest, closed)
+            self._data = bytearray(rest)
+            if status >= 200 or status == 101:
+                headers = [(name.strip().lower(), value.strip()) for name, _colon, value in (text.partition(":") for text in lines)]
+                self._begun = status, headers
+        if self._begun:
+            body = self._body(closed)
             if body is not None:
-                self.answer = Answer(status, headers, body)
-            return
+                self.answer = Answer(*self._begun, body)
 
-    def _body(self, status: int, headers: dict[str, str], rest: bytes, closed: bool) -> bytes | None:
+    def _body(self, closed: bool) -> bytes | None:
+        status, pairs = self._begun or (0, [])
+        headers = dict(pairs)
         if self._head or status in (101, 204, 304):
             return b""
         if "chunked" in headers.get("transfer-encoding", ""):
-            return dechunked(rest)
+            return dechunked(bytes(self._data))
         if (length := headers.get("content-length", "")).isdigit():
-            return rest[: int(length)] if len(rest) >= int(length) else None
-        return rest if closed else None
+            return bytes(self._data[: int(length)]) if len(self._data) >= int(length) else None
+        return bytes(self._data) if closed else None
 
 
 def dechunked(data: bytes) -> bytes | None:
@@ -258,7 +265,7 @@ def exchange(connection: socket.socket, case: Case) -> Outcome:
                 end = reader.end or "closed"
                 break
             reply = reader.feed(data)
-            if reader.end in ("no-http", "no-http2", "stream-reset"):
+            if reader.end in ("no-http", "no-http2", "stream-reset", "too-large"):
                 end = reader.end
             if reply and writable:
                 waiting = memoryview(bytes(waiting) + reply) if len(waiting) < 2**16 else waiting
