@@ -264,7 +264,8 @@ def answer_of(path: str, body: object) -> Answer:
         return Answer(0, reset=True)
     if behaviour == "redirect":
         return Answer(302, [("location", f"http://elsewhere.example{path}")])
-    name = model if isinstance(model, str) else "odd-good"
+    # A name of megabytes would make such an answer.
+    name = model[:1000] if isinstance(model, str) else "odd-good"
     if asked.get("stream") is True and api != "embeddings":
         options = asked.get("stream_options")
         return stream_of(api, name, behaviour, isinstance(options, dict) and options.get("include_usage") is True)
