@@ -153,6 +153,7 @@ def test_whole_catalogue() -> None:
                 "restricted": True,
             },
         ],
+        "secrets": [{"name": "anthropic-key", "namespace": "ai-gateway", "keys": ["apiKey"], "users": ["provider anthropic"]}],
         "egress": [{"name": destination.name, "port": destination.port, "peers": list(destination.peers)} for destination in EGRESS],
     }
 
