@@ -229,6 +229,11 @@ def test_numbers_may_come_as_texts() -> None:
     assert build(changed("providers.1.endpoint.port", "8443")).providers[1].endpoint.port == 8443
 
 
+@pytest.mark.parametrize(("text", "enabled"), [("true", True), ("False", False), ("false", False)])
+def test_truth_values_may_come_as_texts(text: str, enabled: bool) -> None:
+    assert build({"maas_api": text}).maas_api.enabled is enabled
+
+
 def test_plain_text_takes_port_80() -> None:
     endpoint = build(changed("providers.1.endpoint.tls", {"mode": "none"})).as_dict()["providers"][1]["endpoint"]
     assert endpoint == {"hostname": "api.anthropic.com", "port": 80, "tls": {"mode": "none"}, "address": False, "prefix": "/v1"}
