@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass, replace
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog_names import (
     CERTIFICATE_BLOCK,
     CERTIFICATES,
+    CREDENTIAL_KEY,
     CREDENTIAL_SUFFIX,
     ENDPOINT,
     GROUP,
@@ -40,6 +41,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog_names i
     UPSTREAM,
     slug,
 )
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog_secrets import NeededSecret, needed_secrets
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog_stacks import (
     AUTHORINO,
     EGRESS_CLASS,
@@ -129,9 +131,7 @@ SIMULATOR_PORT = 8000
 KSERVE_SUFFIX = "-kserve-workload-svc"
 KSERVE_PORT = 8000
 TLS_KEYS = ("mode", "sni", "ca_bundle", "client_certificate")
-CREDENTIAL_KEY = "apiKey"
 CA_BUNDLE_SUFFIX = "-ca-bundle"
-CA_BUNDLE_KEY = "ca.crt"
 EXTERNAL_SECRET_STORES = ("SecretStore", "ClusterSecretStore")
 # Envoy numbers priorities from 0 and the rate limit service counts in 32 bits.
 PRIORITY_LIMIT = 127
@@ -331,6 +331,8 @@ class Catalog:
     providers: tuple[Provider, ...]
     models: tuple[Model, ...]
     tiers: tuple[Tier, ...]
+    #: The Secrets that must be on the cluster, as they are named and nobody here makes them.
+    secrets: tuple[NeededSecret, ...]
     egress: tuple[Destination, ...]
 
     def as_dict(self) -> dict[str, t.Any]:
@@ -466,6 +468,7 @@ def build(inputs: Mapping[str, t.Any], defined: Iterable[str] = ()) -> Catalog:
         providers=tuple(providers),
         models=models,
         tiers=tuple(tier for _path, tier in tiers),
+        secrets=needed_secrets(providers, models, namespace, egress_namespace if two_gateways else ""),
         egress=_once([*before, *to_models, *to_maas_api]),
     )
 

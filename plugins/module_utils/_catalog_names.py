@@ -11,6 +11,10 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._inventory impor
 
 SIMULATOR_SUFFIX = "-simulator"
 CREDENTIAL_SUFFIX = "-credential"
+# What a Secret holds: a provider's key, certificates to verify with, and a certificate to present.
+CREDENTIAL_KEY = "apiKey"
+CA_BUNDLE_KEY = "ca.crt"
+CLIENT_CERTIFICATE_KEYS = ("tls.crt", "tls.key")
 
 
 def slug(text: str) -> str:

@@ -172,6 +172,9 @@ class Entry:
 
     def flag(self, key: str, default: bool) -> bool:
         value = self.value.get(key, default)
+        # As with numbers; --extra-vars name=false gives a text.
+        if isinstance(value, str):
+            value = {"true": True, "false": False}.get(value.lower(), value)
         if not isinstance(value, bool):
             self.fault(key, f"is {type_name(value)}", "write true or false")
             return default

@@ -235,6 +235,13 @@ catalog:
             - {measure: total_tokens, amount: 100, window: 1m, unit: Minute, model: ""}
           models: [gpt-4]
           restricted: false
+    secrets:
+      description:
+        - The Secrets that must be on the cluster, as the description names them and no role makes them. C(users) tells who needs C(keys) of them.
+      type: list
+      elements: dict
+      sample:
+        - {name: openai-key, namespace: ai-gateway, keys: [apiKey], users: [provider openai]}
     egress:
       description:
         - Where the clients' gateway calls. C(peers) are those of a NetworkPolicy, and a C(port) of null stands for all.

@@ -13,6 +13,7 @@ import shutil
 import time
 import typing as t
 
+import dressed_paths
 import objects
 import pytest
 import rule_bodies
@@ -102,6 +103,15 @@ class TestTwoGateways:
         assert site(directory, engine) > 0 or engine == "authorino"
         assert {check for check, status in outcomes().items() if status == "passed"} >= CHECKS
         assert {check: status for check, status in outcomes().items() if status == "failed"} == {}
+
+    def test_a_used_up_limit_is_not_passed_by_the_look_of_a_path(self, directory: pathlib.Path, engine: str) -> None:
+        token = directory / f"{engine}.token"
+        site(directory, engine, "token", "--extra-vars", f"token_file={token} token_tier=free token_user=dressed")
+        url = json.loads(REPORT.read_text(encoding="utf-8"))["gateway_url"]
+        caller = dressed_paths.Caller(url, token.read_text(encoding="utf-8").strip())
+        assert dressed_paths.passed(caller) == []
+        caller.spend()
+        assert caller.ask(f"{dressed_paths.LIST}?limit=5", "GET") == 200
 
     def test_again_it_changes_nothing(self, directory: pathlib.Path, engine: str) -> None:
         assert site(directory, engine, "site", "--skip-tags", "validation_probes,validation_rate_limit") == 0

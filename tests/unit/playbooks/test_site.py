@@ -15,6 +15,9 @@ import pytest
 import yaml
 from ansible_collections.egress.ai_gateway.plugins.module_utils import _catalog
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "roles"))
+from api_server import Server
+
 # Not resolved: a checkout may be linked into the tree of collections.
 COLLECTIONS = Path(_catalog.__file__).parents[5]
 PROVIDER = {"name": "openai", "schema": "openai", "simulated": True, "credential": {"value": "k"}, "models": [{"name": "gpt-4"}]}
@@ -27,15 +30,17 @@ VARIABLES: dict[str, t.Any] = {
 }
 #: The other stack, whose definition is any file as long as nothing reads it.
 TWO_GATEWAYS = {"ai_gateway_stack": "wg_ai_gateway", "crds_wg_ai_gateway": __file__}
+#: All that a playbook asks of a cluster before its first write.
+KINDS = {("v1", "secrets"): "Secret"}
 OUTSIDE = {"name": "openai", "schema": "openai", "endpoint": {"hostname": "api.openai.com"}, "credential": {"value": "k"}, "models": [{"name": "gpt-4"}]}
 
 
-def site(tmp_path: Path, variables: dict[str, t.Any], *arguments: str) -> tuple[int, str]:
+def site(tmp_path: Path, variables: dict[str, t.Any], *arguments: str, playbook: str = "site") -> tuple[int, str]:
     """Run the playbook; its exit status and what it said."""
     (tmp_path / "variables.yml").write_text(yaml.safe_dump({**VARIABLES, **variables}))
     environment = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS), "ANSIBLE_HOME": str(tmp_path / "home"), "ANSIBLE_FORCE_COLOR": "false"}
     command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", "cluster,", "-c", "local", "-e", f"@{tmp_path}/variables.yml"]
-    ended = subprocess.run([*command, *arguments, "egress.ai_gateway.site"], env=environment, capture_output=True, text=True, timeout=120, check=False)
+    ended = subprocess.run([*command, *arguments, f"egress.ai_gateway.{playbook}"], env=environment, capture_output=True, text=True, timeout=120, check=False)
     return ended.returncode, " ".join((ended.stdout + ended.stderr).split())
 
 
@@ -71,3 +76,21 @@ def test_any_choice_of_tags_has_a_catalogue(tags: str, tmp_path: Path) -> None:
     assert "'ai_gateway_catalog' is undefined" not in output
     # It came as far as the cluster.
     assert "/nonexistent/kubeconfig" in output
+
+
+@pytest.mark.parametrize("arguments", [("site",), ("site", "--check"), ("site", "--tags=providers"), ("rotate_keys",)])
+def test_a_secret_that_is_missing_is_told_before_the_first_write(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    server = Server(KINDS)
+    try:
+        variables = {
+            "ai_gateway_providers": [PROVIDER, {**OUTSIDE, "name": "outside", "credential": {"secret": "outside-key"}, "models": [{"name": "gpt-5"}]}],
+            "ai_gateway_kubeconfig": str(server.kubeconfig(tmp_path)),
+            "gateway_url": "http://gateway.invalid",
+        }
+        status, output = site(tmp_path, variables, *arguments[1:], playbook=arguments[0])
+    finally:
+        server.close()
+    assert status != 0
+    assert "provider outside: Secret ai-gateway/outside-key is missing: kubectl create secret generic outside-key --namespace ai-gateway" in output
+    assert "changed=0" in output
+    assert server.writes == []

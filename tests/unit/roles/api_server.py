@@ -63,8 +63,8 @@ class Server:
     def of_kind(self, kind: str) -> dict[str, Body]:
         return {key[3]: body for key, body in self.objects.items() if body["kind"] == kind}
 
-    def run(self, directory: Path, role: str, variables: Body, *arguments: str, tasks_from: str = "main") -> tuple[int, str]:
-        """Exit status and output of a play with the role, or with a part of its tasks."""
+    def kubeconfig(self, directory: Path) -> Path:
+        """Write a kubeconfig for this server into the directory."""
         config = {
             "apiVersion": "v1",
             "kind": "Config",
@@ -73,7 +73,13 @@ class Server:
             "users": [{"name": "test", "user": {}}],
             "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
         }
-        (directory / "kubeconfig").write_text(json.dumps(config))
+        path = directory / "kubeconfig"
+        path.write_text(json.dumps(config))
+        return path
+
+    def run(self, directory: Path, role: str, variables: Body, *arguments: str, tasks_from: str = "main") -> tuple[int, str]:
+        """Exit status and output of a play with the role, or with a part of its tasks."""
+        self.kubeconfig(directory)
         task = {"ansible.builtin.import_role": {"name": f"egress.ai_gateway.{role}", "tasks_from": tasks_from}}
         play = {"hosts": "localhost", "gather_facts": False, "tasks": [task]}
         (directory / "play.yml").write_text(json.dumps([play]))

@@ -153,6 +153,7 @@ def test_whole_catalogue() -> None:
                 "restricted": True,
             },
         ],
+        "secrets": [{"name": "anthropic-key", "namespace": "ai-gateway", "keys": ["apiKey"], "users": ["provider anthropic"]}],
         "egress": [{"name": destination.name, "port": destination.port, "peers": list(destination.peers)} for destination in EGRESS],
     }
 
@@ -226,6 +227,11 @@ def test_a_fault_of_what_an_uncounted_answer_costs() -> None:
 
 def test_numbers_may_come_as_texts() -> None:
     assert build(changed("providers.1.endpoint.port", "8443")).providers[1].endpoint.port == 8443
+
+
+@pytest.mark.parametrize(("text", "enabled"), [("true", True), ("False", False), ("false", False)])
+def test_truth_values_may_come_as_texts(text: str, enabled: bool) -> None:
+    assert build({"maas_api": text}).maas_api.enabled is enabled
 
 
 def test_plain_text_takes_port_80() -> None:

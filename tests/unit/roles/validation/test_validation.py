@@ -106,6 +106,13 @@ def test_behind_kuadrant_each_provider_has_its_own_path(tmp_path: Path) -> None:
     assert KEY not in output
 
 
+def test_behind_kuadrant_one_model_is_enough(tmp_path: Path) -> None:
+    stack = {"ai_gateway_stack": "wg_ai_gateway", "ai_gateway_policy_engine": "kuadrant"}
+    code, output = play(tmp_path, {**stack, "ai_gateway_providers": [SIMULATED], "ai_gateway_tiers": TIERS[:1]}, "--check")
+    assert code == 0, output
+    assert "rate-limit" in {check["id"] for check in json.loads((tmp_path / "checks.json").read_text())}
+
+
 def test_wrong_variables_are_refused_together(tmp_path: Path) -> None:
     variables = {"ai_gateway_providers": [SIMULATED], "validation_tier": "gold", "validation_models": ["gpt-5"]}
     code, output = play(tmp_path, variables)
