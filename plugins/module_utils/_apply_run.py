@@ -68,7 +68,7 @@ _SHARED = frozenset(
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Options:
     prune: bool = True
     wait: bool = True

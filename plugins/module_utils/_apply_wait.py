@@ -70,7 +70,7 @@ class WaitError(Exception):
     """The set did not become ready, or not gone; says which objects and why."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Awaited:
     """One object to wait for; ``labelled`` says that the set's selector finds it."""
 
@@ -80,7 +80,7 @@ class Awaited:
     labelled: bool = True
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Collection:
     """What one watch is about; ``awaited`` are the objects of it that count."""
 
@@ -90,7 +90,7 @@ class _Collection:
     awaited: set[Identity]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Reading:
     """An object as it is, or as it was in the end when it no longer ``exists``: without ``body`` when nobody saw that."""
 
@@ -250,7 +250,7 @@ class Waiter:
             raise WaitError(self._report("failed", failed, objects, bodies))
         started = time.monotonic()
         deadline = started + self._timeout
-        events: queue.Queue[_Reading | ApiError] = queue.Queue(_QUEUED)
+        events: queue.Queue[_Reading | Exception] = queue.Queue(_QUEUED)
         stop = threading.Event()
         for collection in self._collections(awaited):
             if not collection.awaited.isdisjoint(pending):
@@ -268,8 +268,8 @@ class Waiter:
                     event = events.get(timeout=min(1.0, max(0.01, deadline - now)))
                 except queue.Empty:
                     continue
-                if isinstance(event, ApiError):
-                    raise WaitError(f"cannot watch the set: {event.message}")
+                if isinstance(event, Exception):
+                    raise event
                 key = event.identity
                 verdict = self._verdict_of(event, bodies)
                 if verdict.state is State.READY:
@@ -323,10 +323,13 @@ class Waiter:
                 alone.append(_Collection(item.type, namespace, {"fieldSelector": f"metadata.name={item.reference.name}"}, {identity}))
         return [*members.values(), *alone]
 
-    def _watch(self, collection: _Collection, deadline: float, events: queue.Queue[_Reading | ApiError], stop: threading.Event) -> None:
-        """Put every reading of the awaited objects into ``events``: a list, then its changes, and again when the watch breaks."""
+    def _watch(self, collection: _Collection, deadline: float, events: queue.Queue[_Reading | Exception], stop: threading.Event) -> None:
+        """Put every reading of the awaited objects into ``events``: a list, then its changes, and again when the watch breaks.
 
-        def put(event: _Reading | ApiError) -> None:
+        What ends the watching for good is put there too, as an exception.
+        """
+
+        def put(event: _Reading | Exception) -> None:
             while not stop.is_set():
                 try:
                     events.put(event, timeout=0.5)
@@ -354,12 +357,14 @@ class Waiter:
                         put(self._missed(collection.type, identity, body))
             except ApiError as error:
                 if error.status in (401, 403) and not self._api.is_of_a_restart(error):
-                    put(error)
+                    where = f" in namespace {collection.namespace}" if collection.namespace else ""
+                    put(WaitError(f"cannot watch the set's {collection.type.plural}{where}: {error.message}"))
                     return
+                # The next list tells what was missed.
                 stop.wait(0.5)
-            except Exception:
-                # A stream that breaks off in the middle of a line; the next list tells what was missed.
-                stop.wait(0.5)
+            except Exception as error:
+                put(error)
+                return
 
     def _list(self, collection: _Collection, put: t.Callable[[_Reading], None], stop: threading.Event) -> str | None:
         """``put`` the awaited objects page by page, then those that are missing; returns the list's version, None when the kind is not served."""

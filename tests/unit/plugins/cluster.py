@@ -3,13 +3,14 @@
 
 """An API server in memory, as far as apply_set and recorded_patch need one: discovery, server-side apply, JSON Patch, lists by label, deletion.
 
-It does not validate, default, convert or watch anything, knows four kinds, and gives each object one field manager.
+It does not validate, default or convert anything, ends each watch without an event, knows four kinds, and gives each object one field manager.
 """
 
 from __future__ import annotations
 
 import copy
 import json
+import time
 import typing as t
 from urllib.parse import parse_qs, urlsplit
 
@@ -31,6 +32,14 @@ class Answer:
         self.status = status
         self.data = json.dumps(body).encode()
         self.headers: dict[str, str] = {"Content-Type": "application/json"}
+
+    def stream(self, **_options: t.Any) -> t.Iterator[bytes]:
+        """The events of a watch: none."""
+        time.sleep(0.02)
+        yield from ()
+
+    def close(self) -> None:
+        pass
 
 
 class PowerCut(BaseException):
