@@ -13,6 +13,7 @@ import typing as t
 from dataclasses import dataclass
 
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_api import Api, ApiError
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_finalizers import Reminders
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_kinds import GroupKind, ResourceType
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_manifests import Reference, reference_of
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_status import (
@@ -213,8 +214,10 @@ def _warning(event: Body) -> tuple[str, str, str, str]:
 class Waiter:
     """Waits within ``timeout`` seconds and says meanwhile what for."""
 
-    def __init__(self, api: Api, selector: str, timeout: float, say: t.Callable[[str], None]) -> None:
+    def __init__(self, api: Api, selector: str, timeout: float, say: t.Callable[[str], None], warn: t.Callable[[str], None] = lambda warning: None) -> None:
+        """:param warn: is told what was done to have an object go."""
         self._api = api
+        self._warn = warn
         self._selector = selector
         self._timeout = timeout
         self._say = say
@@ -408,18 +411,20 @@ class Waiter:
         return "\n".join(lines)
 
     def gone(self, what: t.Callable[[], list[Body]], deadline: float) -> None:
-        """Return once ``what`` finds nothing any more.
+        """Return once ``what`` finds nothing any more. Where finalizers do not move, their owners are reminded.
 
         :raises WaitError: at ``deadline`` (monotonic seconds), naming each object left and what holds it.
         """
         started, spoken, pause = time.monotonic(), time.monotonic(), 0.02
+        reminders = Reminders(self._api, self._say, self._warn)
         while True:
             left = what()
             if not left:
                 return
             now = time.monotonic()
             if now >= deadline:
-                raise WaitError(self._left(left, now - started))
+                raise WaitError(self._left(left, now - started, reminders))
+            reminders.look(left)
             if now - spoken >= _PROGRESS_INTERVAL:
                 more = " and others" if len(left) > 1 else ""
                 self._say(f"waiting for {reference_of(left[0])} to be gone{_held_by(left[0])}{more} ({now - started:.0f} s)")
@@ -428,8 +433,12 @@ class Waiter:
             pause = min(_GONE_INTERVAL, pause * 2)
 
     @staticmethod
-    def _left(left: t.Sequence[Body], elapsed: float) -> str:
-        lines = [f"{reference_of(body)} still exists after {elapsed:.0f} s{_held_by(body)}" for body in left[:_DESCRIBED]]
+    def _left(left: t.Sequence[Body], elapsed: float, reminders: Reminders) -> str:
+        lines = []
+        for body in left[:_DESCRIBED]:
+            times = reminders.times(body)
+            reminded = f"; its controller was reminded {times} times, does it run?" if times else ""
+            lines.append(f"{reference_of(body)} still exists after {elapsed:.0f} s{_held_by(body)}{reminded}")
         if len(left) > _DESCRIBED:
             lines.append("also " + ", ".join(str(reference_of(body)) for body in left[_DESCRIBED:]))
         return "\n".join(lines)
