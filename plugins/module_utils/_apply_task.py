@@ -65,9 +65,11 @@ def hidden_values(params: Params) -> set[str]:
     values = [params.get("api_key"), params.get("password"), headers.get("proxy_basic_auth"), headers.get("basic_auth")]
     kubeconfig = params.get("kubeconfig")
     if isinstance(kubeconfig, dict):
-        for entry in kubeconfig.get("users") or ():
-            user = (entry.get("user") if isinstance(entry, dict) else None) or {}
-            values += [user.get(field) for field in ("token", "password", "client-key-data")]
+        users = kubeconfig.get("users")
+        for entry in users if isinstance(users, list) else ():
+            user = entry.get("user") if isinstance(entry, dict) else None
+            # Whatever else it is, reading the kubeconfig fails and tells it.
+            values += [user.get(field) for field in ("token", "password", "client-key-data")] if isinstance(user, dict) else []
     return {str(value) for value in values if value}
 
 
