@@ -70,6 +70,8 @@ class ApiError(Exception):
         self.status = status
         self.reason = reason
         self.message = message
+        #: Method and path of the request, once the last try has failed.
+        self.request = ""
         self.details = details or {}
         self.retry_after = retry_after
 
@@ -125,7 +127,7 @@ def error_of(status: int, body: bytes, headers: t.Mapping[str, str]) -> ApiError
     return ApiError(status, document.get("reason", ""), document.get("message", ""), document.get("details"), retry_after)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Answer:
     status: int
     body: Body
@@ -212,6 +214,7 @@ class Api:
                 if not (is_transient(error, unserved_too) or self.is_of_a_restart(error)) or waited + pause > allowed:
                     if patience is None and waited > _SILENT_SECONDS:
                         self._given_up.add(collection)
+                    error.request = f"{method} {path}"
                     raise
                 if waited > _SILENT_SECONDS:
                     self._say_now_and_then(f"trying again ({waited:.0f} s): {method} {path}: {error.message}")
@@ -329,7 +332,10 @@ class Api:
     def watch(
         self, resource_type: ResourceType, namespace: str, resource_version: str, seconds: float, query: Query | None = None
     ) -> t.Iterator[tuple[str, Body]]:
-        """Events (type, object) of a collection after ``resource_version``, for ``seconds`` or until the server ends it."""
+        """Events (type, object) of a collection after ``resource_version``, for ``seconds`` or until the server ends it.
+
+        :raises ApiError: when the server says no, and with ``status`` 0 when the stream breaks off.
+        """
         import urllib3
 
         parameters = {**(query or {}), "watch": "true", "resourceVersion": resource_version, "timeoutSeconds": max(1, int(seconds))}
@@ -345,9 +351,8 @@ class Api:
                     if event["type"] == "ERROR":
                         raise ApiError(int(event["object"].get("code") or 500), event["object"].get("reason", ""), event["object"].get("message", ""))
                     yield event["type"], event["object"]
-        except (urllib3.exceptions.HTTPError, OSError):
-            self._lost = time.monotonic()
-            raise
+        except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+            raise self._no_answer(error) from error
         finally:
             answer.close()
 

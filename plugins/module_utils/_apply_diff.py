@@ -51,9 +51,12 @@ def _project_list(items: list[t.Any], children: Fields) -> list[t.Any]:
         kind, text = key[0], key[2:]
         if kind == "i":
             matches: t.Iterable[int] = (int(text),)
-        else:
+        elif kind in "kv":
             wanted = json.loads(text)
             matches = (number for number, item in enumerate(items) if (_has_key(item, wanted) if kind == "k" else item == wanted))
+        else:
+            # A field of what was a mapping in another version of the API, or is one on the other side of a diff.
+            continue
         for number in matches:
             if number < len(items):
                 selected[number] = project(items[number], sub)

@@ -70,7 +70,7 @@ def reference_of(body: dict[str, t.Any]) -> Reference:
     return Reference(body["apiVersion"], body["kind"], metadata.get("namespace", ""), metadata["name"])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Manifest:
     """One object of the list; ``position`` says where, such as ``manifests[3]`` or ``manifests[3].items[0]``."""
 
@@ -89,7 +89,7 @@ class Manifest:
         return _title(self.position, self.body)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Desired:
     """One object to submit: its body carries the set's label and no field that only the API server writes."""
 

@@ -40,7 +40,8 @@ class ApplySetError(Exception):
     """The set could not be brought to its desired state; the message says what to do."""
 
 
-@dataclass(frozen=True)
+# Compared and hashed by identity, as all that holds a body: no mapping has a hash.
+@dataclass(frozen=True, eq=False)
 class Seen:
     """An object as it was read: only what the run needs of it, as a set may have thousands."""
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import typing as t
+from dataclasses import dataclass
 
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_api import NAMES_ONLY, Api, ApiError
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_kinds import NAMESPACE, GroupKind, ResourceType
@@ -26,7 +27,8 @@ _OWNERS = frozenset(
 _PODS = ResourceType("v1", "Pod", "pods", True, frozenset())
 
 
-class Deletion(t.NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Deletion:
     """One request: the path of an object or a collection, its query and options, and the members that it deletes."""
 
     path: str

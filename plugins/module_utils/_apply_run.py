@@ -68,7 +68,7 @@ _SHARED = frozenset(
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Options:
     prune: bool = True
     wait: bool = True
@@ -110,7 +110,7 @@ class Run:
         self._identity = identity
         self._options = options
         self.say = say
-        self._waiter = Waiter(api, identity.selector, options.wait_timeout, say)
+        self._waiter = Waiter(api, identity.selector, options.wait_timeout, say, self.outcome.warnings.append)
         self._reader = Reader(api, identity, self._keep)
         #: What is to be applied, and the latest reading of objects.
         self._wanted: dict[Identity, Desired] = {}

@@ -14,6 +14,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_manifests
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_reading import ApplySetError
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_run import Options, Outcome, Run
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set_identity import ForeignParentError, SetIdentity
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_unexpected import told
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_wait import WaitError
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_wait_for import HAS_JMESPATH
 from ansible_collections.kubernetes.core.plugins.module_utils.args_common import AUTH_ARG_SPEC
@@ -64,9 +65,11 @@ def hidden_values(params: Params) -> set[str]:
     values = [params.get("api_key"), params.get("password"), headers.get("proxy_basic_auth"), headers.get("basic_auth")]
     kubeconfig = params.get("kubeconfig")
     if isinstance(kubeconfig, dict):
-        for entry in kubeconfig.get("users") or ():
-            user = (entry.get("user") if isinstance(entry, dict) else None) or {}
-            values += [user.get(field) for field in ("token", "password", "client-key-data")]
+        users = kubeconfig.get("users")
+        for entry in users if isinstance(users, list) else ():
+            user = entry.get("user") if isinstance(entry, dict) else None
+            # Whatever else it is, reading the kubeconfig fails and tells it.
+            values += [user.get(field) for field in ("token", "password", "client-key-data")] if isinstance(user, dict) else []
     return {str(value) for value in values if value}
 
 
@@ -125,8 +128,14 @@ def _run(api: Api, params: Params, check_mode: bool, diff_mode: bool, say: t.Cal
             run.present(_manifests(params))
         else:
             run.absent()
-    except (ManifestError, ApplySetError, ForeignParentError, WaitError, ApiError) as error:
+    except (ManifestError, ApplySetError, ForeignParentError, WaitError) as error:
         failure = f"set {identity}: {run.mask.text(str(error))}"
+    except ApiError as error:
+        # Nobody has said yet what the request was for.
+        request = f"{error.request}: " if error.request else ""
+        failure = f"set {identity}: {run.mask.text(request + error.message)}"
+    except Exception as error:
+        failure = f"set {identity}: {told(error)}"
     run.outcome.warnings[:] = map(run.mask.text, run.outcome.warnings)
     return _result(run.outcome, diff_mode, failure)
 

@@ -13,6 +13,7 @@ import typing as t
 from dataclasses import dataclass
 
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_api import Api, ApiError
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_finalizers import Reminders
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_kinds import GroupKind, ResourceType
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_manifests import Reference, reference_of
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_status import (
@@ -70,7 +71,7 @@ class WaitError(Exception):
     """The set did not become ready, or not gone; says which objects and why."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Awaited:
     """One object to wait for; ``labelled`` says that the set's selector finds it."""
 
@@ -80,7 +81,7 @@ class Awaited:
     labelled: bool = True
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Collection:
     """What one watch is about; ``awaited`` are the objects of it that count."""
 
@@ -90,7 +91,7 @@ class _Collection:
     awaited: set[Identity]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Reading:
     """An object as it is, or as it was in the end when it no longer ``exists``: without ``body`` when nobody saw that."""
 
@@ -213,8 +214,10 @@ def _warning(event: Body) -> tuple[str, str, str, str]:
 class Waiter:
     """Waits within ``timeout`` seconds and says meanwhile what for."""
 
-    def __init__(self, api: Api, selector: str, timeout: float, say: t.Callable[[str], None]) -> None:
+    def __init__(self, api: Api, selector: str, timeout: float, say: t.Callable[[str], None], warn: t.Callable[[str], None] = lambda warning: None) -> None:
+        """:param warn: is told what was done to have an object go."""
         self._api = api
+        self._warn = warn
         self._selector = selector
         self._timeout = timeout
         self._say = say
@@ -250,7 +253,7 @@ class Waiter:
             raise WaitError(self._report("failed", failed, objects, bodies))
         started = time.monotonic()
         deadline = started + self._timeout
-        events: queue.Queue[_Reading | ApiError] = queue.Queue(_QUEUED)
+        events: queue.Queue[_Reading | Exception] = queue.Queue(_QUEUED)
         stop = threading.Event()
         for collection in self._collections(awaited):
             if not collection.awaited.isdisjoint(pending):
@@ -268,8 +271,8 @@ class Waiter:
                     event = events.get(timeout=min(1.0, max(0.01, deadline - now)))
                 except queue.Empty:
                     continue
-                if isinstance(event, ApiError):
-                    raise WaitError(f"cannot watch the set: {event.message}")
+                if isinstance(event, Exception):
+                    raise event
                 key = event.identity
                 verdict = self._verdict_of(event, bodies)
                 if verdict.state is State.READY:
@@ -323,10 +326,13 @@ class Waiter:
                 alone.append(_Collection(item.type, namespace, {"fieldSelector": f"metadata.name={item.reference.name}"}, {identity}))
         return [*members.values(), *alone]
 
-    def _watch(self, collection: _Collection, deadline: float, events: queue.Queue[_Reading | ApiError], stop: threading.Event) -> None:
-        """Put every reading of the awaited objects into ``events``: a list, then its changes, and again when the watch breaks."""
+    def _watch(self, collection: _Collection, deadline: float, events: queue.Queue[_Reading | Exception], stop: threading.Event) -> None:
+        """Put every reading of the awaited objects into ``events``: a list, then its changes, and again when the watch breaks.
 
-        def put(event: _Reading | ApiError) -> None:
+        What ends the watching for good is put there too, as an exception.
+        """
+
+        def put(event: _Reading | Exception) -> None:
             while not stop.is_set():
                 try:
                     events.put(event, timeout=0.5)
@@ -354,12 +360,14 @@ class Waiter:
                         put(self._missed(collection.type, identity, body))
             except ApiError as error:
                 if error.status in (401, 403) and not self._api.is_of_a_restart(error):
-                    put(error)
+                    where = f" in namespace {collection.namespace}" if collection.namespace else ""
+                    put(WaitError(f"cannot watch the set's {collection.type.plural}{where}: {error.message}"))
                     return
+                # The next list tells what was missed.
                 stop.wait(0.5)
-            except Exception:
-                # A stream that breaks off in the middle of a line; the next list tells what was missed.
-                stop.wait(0.5)
+            except Exception as error:
+                put(error)
+                return
 
     def _list(self, collection: _Collection, put: t.Callable[[_Reading], None], stop: threading.Event) -> str | None:
         """``put`` the awaited objects page by page, then those that are missing; returns the list's version, None when the kind is not served."""
@@ -403,18 +411,20 @@ class Waiter:
         return "\n".join(lines)
 
     def gone(self, what: t.Callable[[], list[Body]], deadline: float) -> None:
-        """Return once ``what`` finds nothing any more.
+        """Return once ``what`` finds nothing any more. Where finalizers do not move, their owners are reminded.
 
         :raises WaitError: at ``deadline`` (monotonic seconds), naming each object left and what holds it.
         """
         started, spoken, pause = time.monotonic(), time.monotonic(), 0.02
+        reminders = Reminders(self._api, self._say, self._warn)
         while True:
             left = what()
             if not left:
                 return
             now = time.monotonic()
             if now >= deadline:
-                raise WaitError(self._left(left, now - started))
+                raise WaitError(self._left(left, now - started, reminders))
+            reminders.look(left)
             if now - spoken >= _PROGRESS_INTERVAL:
                 more = " and others" if len(left) > 1 else ""
                 self._say(f"waiting for {reference_of(left[0])} to be gone{_held_by(left[0])}{more} ({now - started:.0f} s)")
@@ -423,8 +433,12 @@ class Waiter:
             pause = min(_GONE_INTERVAL, pause * 2)
 
     @staticmethod
-    def _left(left: t.Sequence[Body], elapsed: float) -> str:
-        lines = [f"{reference_of(body)} still exists after {elapsed:.0f} s{_held_by(body)}" for body in left[:_DESCRIBED]]
+    def _left(left: t.Sequence[Body], elapsed: float, reminders: Reminders) -> str:
+        lines = []
+        for body in left[:_DESCRIBED]:
+            times = reminders.times(body)
+            reminded = f"; its controller was reminded {times} times, does it run?" if times else ""
+            lines.append(f"{reference_of(body)} still exists after {elapsed:.0f} s{_held_by(body)}{reminded}")
         if len(left) > _DESCRIBED:
             lines.append("also " + ", ".join(str(reference_of(body)) for body in left[_DESCRIBED:]))
         return "\n".join(lines)

@@ -77,6 +77,9 @@ options:
       - These are workloads and Jobs, custom resource definitions, the kinds of Gateway API, Envoy Gateway, Envoy AI Gateway, Kuadrant, Authorino and
         cert-manager. Conditions count only when they are about the object's current generation.
       - When absent, or when members are pruned, wait until the objects are gone.
+      - Some controllers take no second look at an object that they failed to let go. Where nothing moves for five seconds, such a controller is had to look
+        again by a change of a field of the object's C(spec) that matters no more, with a warning that names both. This concerns the kinds of Envoy AI Gateway
+        with finalizers, and GatewayClasses of Envoy Gateway. No finalizer is taken off.
     type: bool
     default: true
   wait_timeout:

@@ -18,6 +18,7 @@ import anthropic
 import apply_set_access
 import apply_set_faults
 import catalogs
+import catalogue_changes
 import faults
 import key_search
 import machine
@@ -345,6 +346,11 @@ def test_a_killed_process_comes_back_during_traffic(client: openai.OpenAI, name:
     assert set(recovery.requests_afterwards) == {"200"}
     # The proxies, and the decisions that the policies have at hand, need none of these processes.
     assert recovery.requests["200"] >= 0.9 * sum(recovery.requests.values())
+
+
+def test_any_catalogue_becomes_any_other(tmp_path: pathlib.Path) -> None:
+    """Last before the teardown, which takes any away: with a tier go the accounts of its tokens."""
+    catalogue_changes.change_often(tmp_path, pairs=int(os.environ.get("CATALOGUE_PAIRS", "4")))
 
 
 def test_teardown_in_check_mode_changes_nothing() -> None:

@@ -3,20 +3,25 @@
 
 """An API server in memory, as far as apply_set and recorded_patch need one: discovery, server-side apply, JSON Patch, lists by label, deletion.
 
-It does not validate, default, convert or watch anything, knows four kinds, and gives each object one field manager.
+It does not validate, default or convert anything, ends each watch without an event, and gives each object one field manager.
 """
 
 from __future__ import annotations
 
 import copy
 import json
+import time
 import typing as t
 from urllib.parse import parse_qs, urlsplit
 
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_api import Api
 
-RESOURCES = {"configmaps": ("ConfigMap", True), "secrets": ("Secret", True), "namespaces": ("Namespace", False)}
-APPS_RESOURCES = {"deployments": ("Deployment", True)}
+#: By API version and plural, each kind and whether it is namespaced.
+Resources = dict[str, dict[str, tuple[str, bool]]]
+RESOURCES: Resources = {
+    "v1": {"configmaps": ("ConfigMap", True), "secrets": ("Secret", True), "namespaces": ("Namespace", False)},
+    "apps/v1": {"deployments": ("Deployment", True)},
+}
 VERBS = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]
 
 Body = dict[str, t.Any]
@@ -32,6 +37,14 @@ class Answer:
         self.data = json.dumps(body).encode()
         self.headers: dict[str, str] = {"Content-Type": "application/json"}
 
+    def stream(self, **_options: t.Any) -> t.Iterator[bytes]:
+        """The events of a watch: none."""
+        time.sleep(0.02)
+        yield from ()
+
+    def close(self) -> None:
+        pass
+
 
 class PowerCut(BaseException):
     """The client dies: nothing catches this."""
@@ -44,7 +57,8 @@ def fields_of(value: t.Any) -> Body:
 class Cluster:
     """Holds ``objects`` by key and the ``writes`` it got, and cuts the client off after ``writes_left`` more of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, resources: Resources = RESOURCES) -> None:
+        self.resources = resources
         self.objects: dict[Key, Body] = {}
         self.writes: list[str] = []
         self.writes_left = -1
@@ -62,8 +76,8 @@ class Cluster:
     def put(self, plural: str, namespace: str, name: str, **content: t.Any) -> None:
         """An object that somebody else made."""
         metadata = {"name": name, "uid": f"uid-{name}", "resourceVersion": "0", **({"namespace": namespace} if namespace else {})}
-        api_version, resources = ("v1", RESOURCES) if plural in RESOURCES else ("apps/v1", APPS_RESOURCES)
-        body = {"apiVersion": api_version, "kind": resources[plural][0], **content, "metadata": {**content.get("metadata", {}), **metadata}}
+        ((api_version, (kind, _namespaced)),) = [(version, listed[plural]) for version, listed in self.resources.items() if plural in listed]
+        body = {"apiVersion": api_version, "kind": kind, **content, "metadata": {**content.get("metadata", {}), **metadata}}
         self.objects[plural, namespace, name] = body
 
     def names(self, plural: str = "configmaps") -> list[str]:
@@ -72,11 +86,15 @@ class Cluster:
     def request(self, method: str, url: str, body: bytes | None, **options: t.Any) -> Answer:
         split = urlsplit(url)
         query = {name: values[0] for name, values in parse_qs(split.query).items()}
-        prefix, group, resources = ("/apis/apps/v1", "apps/v1", APPS_RESOURCES) if split.path.startswith("/apis/apps/") else ("/api/v1", "v1", RESOURCES)
-        parts = split.path.removeprefix(prefix).strip("/").split("/")
-        if parts == [""]:
+        parts = split.path.strip("/").split("/")[1:]
+        if split.path.startswith("/apis/") and len(parts) == 1:
+            versions = [{"groupVersion": version} for version in self.resources if version.startswith(f"{parts[0]}/")]
+            return Answer(200, {"preferredVersion": versions[0], "versions": versions}) if versions else Answer(404, {"kind": "Status"})
+        group = parts.pop(0) if split.path.startswith("/api/") else "/".join((parts.pop(0), parts.pop(0)))
+        resources = self.resources.get(group, {})
+        if not parts:
             listed = [{"name": plural, "kind": kind, "namespaced": namespaced, "verbs": VERBS} for plural, (kind, namespaced) in resources.items()]
-            return Answer(200, {"groupVersion": group, "resources": listed})
+            return Answer(200, {"groupVersion": group, "resources": listed}) if listed else Answer(404, {"kind": "Status"})
         namespace = parts[1] if parts[0] == "namespaces" and len(parts) > 2 else ""
         plural, *name = parts[2:] if namespace else parts
         if plural not in resources:
@@ -155,13 +173,13 @@ class Cluster:
         return Answer(200, after)
 
     def _applied(self, key: Key, live: Body | None, body: Body) -> Body:
-        after = copy.deepcopy(body)
+        after = self.stored(body)
         metadata = after["metadata"]
-        owned = fields_of({**{name: value for name, value in body.items() if name not in ("apiVersion", "kind")}, "metadata": dict(metadata)})
+        owned = self.fields({**{name: value for name, value in body.items() if name not in ("apiVersion", "kind")}, "metadata": dict(body["metadata"])})
         for name in ("name", "namespace"):
             owned["f:metadata"].pop(f"f:{name}", None)
-        entry = {"manager": "egress.ai_gateway", "operation": "Apply", "apiVersion": "v1", "fieldsV1": owned}
-        if live and self._submitted(live) == self._submitted(body) and live["metadata"].get("managedFields") == [entry]:
+        entry = {"manager": "egress.ai_gateway", "operation": "Apply", "apiVersion": body["apiVersion"], "fieldsV1": owned}
+        if live and self._submitted(live) == self._submitted(after) and live["metadata"].get("managedFields") == [entry]:
             return live
         self._version += 1
         uid = live["metadata"]["uid"] if live else f"uid-{self._version}"
@@ -169,6 +187,14 @@ class Cluster:
         if key[0] == "namespaces":
             after["status"] = {"phase": "Active"}
         return after
+
+    def stored(self, body: Body) -> Body:
+        """What is stored of what was applied."""
+        return copy.deepcopy(body)
+
+    def fields(self, body: Body) -> Body:
+        """The field set of what was applied."""
+        return fields_of(body)
 
     @staticmethod
     def _submitted(body: Body) -> Body:

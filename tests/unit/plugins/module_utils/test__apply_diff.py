@@ -93,6 +93,13 @@ def test_projection_keeps_what_the_field_set_names() -> None:
         ([{"k": 1, "v": 2}, {"k": 2, "v": 3}], {'k:{"k":2}': {".": {}, "f:v": {}}}, [{"v": 3}]),
         ("text", {"f:a": {}}, "text"),
         ({"a": [1]}, {}, {"a": [1]}),
+        ([{"a": [1]}, {"a": [2]}], {'v:{"a":[2]}': {}}, [{"a": [2]}]),
+        ([[1], [2, 3]], {"v:[2,3]": {}, "i:0": {}}, [[1], [2, 3]]),
+        ([[{"k": 1, "l": 2}], []], {"i:0": {'k:{"k":1}': {"f:k": {}}}}, [[{"k": 1}]]),
+        ([{"k": None}, {"k": True}, {"k": "1"}], {'k:{"k":true}': {}, 'k:{"k":null}': {}}, [{"k": None}, {"k": True}]),
+        ([1, "f:a"], {"f:a": {}, "v:1": {}}, [1]),
+        ({"k": {"k": 1}}, {'k:{"k":1}': {}, "i:0": {}}, {}),
+        (None, {"f:a": {}, "i:0": {}}, None),
     ],
 )
 def test_projection_of_each_kind_of_path(value: t.Any, fields: dict[str, t.Any], kept: t.Any) -> None:

@@ -138,6 +138,15 @@ def test_an_empty_set_is_refused_unless_nothing_is_to_go(cluster: Cluster) -> No
     assert cluster.names() == ["a", "shop"]
 
 
+def test_a_namespace_that_goes_is_shown_in_a_diff(cluster: Cluster) -> None:
+    """Beside members of another set or none: what is looked at then is more than what is shown."""
+    apply(cluster, [namespace("home"), namespace("tier"), *config_maps("a")])
+    for check_mode in (True, False):
+        outcome = apply(cluster, [namespace("home"), *config_maps("a")], check_mode=check_mode, diff_mode=True)
+        assert names(outcome.deleted) == ["tier"]
+        assert [entry["before_header"] for entry in outcome.diff] == ["Namespace tier"]
+
+
 def test_absent_removes_the_set_and_nothing_else(cluster: Cluster) -> None:
     cluster.put("namespaces", "", "home")
     cluster.put("configmaps", "home", "not-ours")

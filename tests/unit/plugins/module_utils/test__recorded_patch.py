@@ -194,9 +194,9 @@ def test_where_the_object_is_gone_the_record_goes(cluster: Faulty) -> None:
     assert RECORD not in cluster.objects
 
 
-def test_where_its_kind_is_gone_the_record_goes(cluster: Faulty, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_its_kind_is_gone_the_record_goes(cluster: Faulty) -> None:
     present(cluster)
-    monkeypatch.setattr("cluster.APPS_RESOURCES", {})
+    cluster.resources = {**cluster.resources, "apps/v1": {}}
     with pytest.raises(PatchError, match="the cluster serves no Deployment in apps/v1; correct api_version and kind"):
         present(cluster)
     assert absent(cluster).warnings

@@ -39,6 +39,13 @@ def test_only_credentials_are_hidden_of_the_options() -> None:
     assert apply_set.hidden_values({"kubeconfig": "/etc/kubeconfig"}) == set()
 
 
+@pytest.mark.parametrize("users", [5, "me", {"name": "me"}, [{"name": "me", "user": "t0ken"}], [5]])
+def test_a_kubeconfig_that_is_none_is_refused(run_module: t.Callable[..., dict[str, t.Any]], users: t.Any) -> None:
+    kubeconfig = {"users": users, "current-context": "prod"}
+    result = run_module("apply_set", {"name": "a", "namespace": "b", "kubeconfig": kubeconfig, "state": "absent"})
+    assert "cannot read how to reach the cluster" in result["msg"]
+
+
 def test_a_failure_shows_no_manifest(run_module: t.Callable[..., dict[str, t.Any]], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_apply_api, "FIRST_ANSWER_SECONDS", 0.1)
     result = run_module("apply_set", {"name": "a", "namespace": "b", "manifests": [SECRET], "host": NOWHERE, "api_key": "t0ken-value"})
