@@ -123,7 +123,8 @@ local function of_provider(status, text, content_type, anthropic)
 end
 
 local function of_gateway(status, text, details, headers, kept)
-  local anthropic, tier = kept.anthropic == true, kept.tier or ""
+  -- What Envoy refused before the program saw it is in the API of its path already.
+  local anthropic, tier = kept.anthropic == true or kept.anthropic == nil and errors.is_one(text, true), kept.tier or ""
   if details == "lua_response" or details == "ext_authz_denied" then
     if errors.is_one(text, anthropic) then return status, text end
   end
