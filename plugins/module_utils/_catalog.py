@@ -10,12 +10,14 @@ Nothing here reads files, calls an API or keeps a credential's value.
 from __future__ import annotations
 
 import difflib
+import hashlib
 import re
 import typing as t
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog_names import (
+    CERTIFICATE_BLOCK,
     CERTIFICATES,
     CREDENTIAL_SUFFIX,
     ENDPOINT,
@@ -108,6 +110,7 @@ INPUTS = (
     "tiers",
     "allowed_endpoints",
     "cluster_networks",
+    "uncounted_tokens",
     "allow_empty",
 )
 # Variables of the role that are not part of the catalogue, and the fact it sets.
@@ -134,8 +137,13 @@ EXTERNAL_SECRET_STORES = ("SecretStore", "ClusterSecretStore")
 PRIORITY_LIMIT = 127
 WEIGHT_LIMIT = 1_000_000
 AMOUNT_LIMIT = 2**32 - 1
+# What an answer costs of which no tokens can be counted: so many tokens at the most, or this word for reckoning them from its bytes.
+UNCOUNTED_LIMIT = 10_000_000
+ESTIMATED = "estimated"
 # A BackendTrafficPolicy holds so many rules.
 RATE_LIMIT_RULES = 256
+# So much of a model's name is in that of its route.
+ROUTE_SLUG_LIMIT = 40
 
 # The limits that a tier or some of its models may have, what each counts, and under which key its amount stands.
 LIMITS = {
@@ -263,7 +271,10 @@ class ModelBackend:
 
 @dataclass(frozen=True)
 class Model:
+    """A public model. ``route`` is the name of its AIGatewayRoute, see ``route_name``."""
+
     name: str
+    route: str
     backends: tuple[ModelBackend, ...]
 
 
@@ -291,6 +302,16 @@ class Tier:
 
 
 @dataclass(frozen=True)
+class IdentityKey:
+    """Where the key is that makes values of callers which providers may see: the Secret and its key, and the file that the proxies read."""
+
+    namespace: str
+    secret: str
+    key: str = "key"
+    file: str = "/run/ai-gateway/key"
+
+
+@dataclass(frozen=True)
 class Catalog:
     """Everything the roles render from."""
 
@@ -300,10 +321,13 @@ class Catalog:
     namespace: str
     instance: str
     audience: str
+    identity_key: IdentityKey
     gateway_namespace: str
     egress_gateway: EgressGateway | None
     maas_api: MaasApi
     simulators_namespace: str
+    #: Tokens that an answer costs of which none can be counted; 0 to reckon them from its bytes.
+    uncounted_tokens: int
     providers: tuple[Provider, ...]
     models: tuple[Model, ...]
     tiers: tuple[Tier, ...]
@@ -382,6 +406,7 @@ def build(inputs: Mapping[str, t.Any], defined: Iterable[str] = ()) -> Catalog:
     simulators_namespace = root.text("simulators_namespace", LABEL, "external-models")
     if two_gateways and egress_namespace == simulators_namespace:
         root.fault("egress_namespace", f"{quote(egress_namespace)} is the simulators' namespace", "write another: that goes away with the simulators")
+    uncounted_tokens = _uncounted_tokens(root)
     if namespace and namespace == simulators_namespace:
         root.fault("simulators_namespace", f"{quote(namespace)} is the gateway's own namespace", "write another: it goes away with the simulators")
     controllers = [root.text("envoy_gateway_namespace", LABEL, "envoy-gateway-system"), root.text("authorino_namespace", LABEL, "authorino")]
@@ -432,15 +457,32 @@ def build(inputs: Mapping[str, t.Any], defined: Iterable[str] = ()) -> Catalog:
         namespace=namespace,
         instance=instance,
         audience=f"{instance}-sa",
+        identity_key=IdentityKey(controllers[0], f"{namespace}.{instance}.identity-key"),
         gateway_namespace=gateway_namespace,
         egress_gateway=behind,
         maas_api=maas_api,
         simulators_namespace=simulators_namespace,
+        uncounted_tokens=uncounted_tokens,
         providers=tuple(providers),
         models=models,
         tiers=tuple(tier for _path, tier in tiers),
         egress=_once([*before, *to_models, *to_maas_api]),
     )
+
+
+def route_name(name: str) -> str:
+    """The name of a model's route, a DNS label: the public name as far as it is readable there, and a digest of it.
+
+    It depends on nothing else, so that a change elsewhere in the catalogue never makes a rule mean another model.
+    """
+    digest = hashlib.sha256(name.encode()).hexdigest()
+    return f"{slug(name)[:ROUTE_SLUG_LIMIT].rstrip('-')}-{digest[:8]}"
+
+
+def _uncounted_tokens(root: Entry) -> int:
+    if root.value.get("uncounted_tokens") in (None, ESTIMATED):
+        return 0
+    return root.integer("uncounted_tokens", 1, UNCOUNTED_LIMIT, why=f", or {ESTIMATED}") or 0
 
 
 def _to_providers(providers: Sequence[Provider], simulators_namespace: str, guard: _Guard) -> list[Destination]:
@@ -559,7 +601,8 @@ def _ca_bundle(entry: Entry, backend: str) -> tuple[str, str]:
     """The name of the object with the certificates, and the certificates themselves if they are written here."""
     text = entry.value.get("ca_bundle")
     if isinstance(text, str) and "-----" in text:
-        return backend + CA_BUNDLE_SUFFIX, entry.text("ca_bundle", CERTIFICATES).strip() + "\n"
+        blocks = re.findall(CERTIFICATE_BLOCK, entry.text("ca_bundle", CERTIFICATES))
+        return backend + CA_BUNDLE_SUFFIX, "".join(f"{block}\n" for block in blocks)
     return entry.text("ca_bundle", OBJECT, ""), ""
 
 
@@ -635,11 +678,14 @@ def _provider_models(provider: Entry) -> Iterator[tuple[Entry, ProviderModel]]:
     for entry in provider.entries("models", ("name", "upstream_name", "weight", "priority")):
         name = entry.text("name", MODEL)
         names.append((entry.at("name"), name))
-        yield entry, ProviderModel(
-            name,
-            entry.text("upstream_name", UPSTREAM, name),
-            entry.integer("weight", 1, WEIGHT_LIMIT, required=False),
-            entry.integer("priority", 0, PRIORITY_LIMIT, required=False),
+        yield (
+            entry,
+            ProviderModel(
+                name,
+                entry.text("upstream_name", UPSTREAM, name),
+                entry.integer("weight", 1, WEIGHT_LIMIT, required=False),
+                entry.integer("priority", 0, PRIORITY_LIMIT, required=False),
+            ),
         )
     unique(names, "name", "list each model of a provider once", provider.faults)
 
@@ -719,10 +765,9 @@ def _models(
                 entry.fault("", f"its simulator {reference.simulator} is also that of {path}", remedy)
     unique(names, "name", "give each model its own", root.faults)
 
-    return tuple(
-        [Model(name, tuple(backend for _path, _model, backend in ends)) for name, ends in served.items()]
-        + [Model(name, (backend,)) for name, backend in own.items()]
-    )
+    found = [(name, tuple(backend for _path, _model, backend in ends)) for name, ends in served.items()]
+    found += [(name, (backend,)) for name, backend in own.items()]
+    return tuple(Model(name, route_name(name), backends) for name, backends in found)
 
 
 def _sharing(name: str, ends: Sequence[tuple[str, ProviderModel, ModelBackend]], faults: list[Fault]) -> None:

@@ -54,13 +54,24 @@ HOSTNAME = Rule(
 )
 MODEL = Rule(
     "a model's name",
-    r"[A-Za-z0-9]([A-Za-z0-9._:/-]*[A-Za-z0-9])?",
-    "letters, digits and . _ : / - with a letter or digit at both ends",
+    r"[A-Za-z0-9]([A-Za-z0-9._:/@+-]*[A-Za-z0-9])?",
+    "letters, digits and . _ : / @ + - with a letter or digit at both ends",
     limit=253,
-    suggest=lambda text: re.sub(r"[^A-Za-z0-9._:/-]+", "-", text).strip("-._:/"),
+    suggest=lambda text: re.sub(r"[^A-Za-z0-9._:/@+-]+", "-", text).strip("-._:/@+"),
 )
-UPSTREAM = Rule("a model's name at its provider", r"[A-Za-z0-9][!-~]*", "the name as the provider lists it, without spaces", limit=253)
-GROUP = Rule("a name of a group", r"[!-~]+", "names of groups without spaces, for example system:authenticated", limit=253)
+UPSTREAM = Rule(
+    "a model's name at its provider",
+    r"[!-~]([ -~]*[!-~])?",
+    "the name as the provider lists it, in ASCII and without a space at either end",
+    limit=253,
+)
+GROUP = Rule(
+    "a name of a group",
+    r"\S(.*\S)?",
+    "names of groups on one line and without a space at either end, for example system:authenticated or Domain Users",
+    limit=253,
+    printable=True,
+)
 HEADER = Rule("a name of an HTTP header", r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", "a name such as Authorization or x-api-key", secret=True)
 SCHEME = Rule("an authentication scheme", r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", "one word such as Bearer, or leave it out", secret=True)
 KEY = Rule(
@@ -70,15 +81,32 @@ KEY = Rule(
     limit=8192,
     secret=True,
 )
-HEADER_VALUE = Rule("a value of an HTTP header", r"[ -~]*[!-~]", "a text of one line", limit=4096)
-REMOTE_KEY = Rule("a name inside of a secret store", r"[!-~]+", "the name as the store has it, without spaces", limit=1024, secret=True)
-PATH_PREFIX = Rule("a path", r"/[A-Za-z0-9._~/-]*[A-Za-z0-9._~-]", 'the path that comes before "/chat/completions", such as /v1 or /api/v1', limit=253)
+# HTTP drops spaces at the ends, and gives other letters no meaning.
+HEADER_VALUE = Rule("a value of an HTTP header", r"[!-~]([ -~]*[!-~])?", "a text of one line, in ASCII and without a space at either end", limit=4096)
+REMOTE_KEY = Rule(
+    "a name inside of a secret store",
+    r"\S(.*\S)?",
+    "the name as the store has it, on one line and without a space at either end",
+    limit=1024,
+    secret=True,
+    printable=True,
+)
+PATH_PREFIX = Rule(
+    "a path",
+    r"/|(/[A-Za-z0-9._~:@+=,-]+)+",
+    'the path that comes before "/chat/completions", such as /v1 or /api/v1, or / alone, without a slash at its end',
+    limit=253,
+    suggest=lambda text: "/" + re.sub(r"/+", "/", text).strip("/"),
+)
 NETWORK = Rule("a range of addresses", r"[0-9a-fA-F.:]+/[0-9]{1,3}", "ranges of addresses such as 10.96.0.0/12")
+CERTIFICATE_BLOCK = r"-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----"
+# What tools write there to say whose certificate follows; no block of any other kind.
+_BETWEEN_BLOCKS = r"(?:(?!-----)[\s\S])*"
 ENDPOINT = Rule("a host name, address or range of addresses", r"[a-z0-9.:/-]+", "host names, addresses or ranges of addresses", limit=253)
 CERTIFICATES = Rule(
     "certificates in PEM",
-    r"\s*(-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----\s*)+",
-    "the name of a Secret, or certificates from -----BEGIN CERTIFICATE----- to -----END CERTIFICATE----- and nothing else",
+    rf"{_BETWEEN_BLOCKS}({CERTIFICATE_BLOCK}{_BETWEEN_BLOCKS})+",
+    "the name of a Secret, or certificates from -----BEGIN CERTIFICATE----- to -----END CERTIFICATE-----, and no key",
     limit=262_144,
     secret=True,
 )

@@ -45,17 +45,21 @@ def _natural(path: str) -> list[str | int]:
 
 @dataclass(frozen=True)
 class Rule:
-    """What a text must look like. ``secret``: a wrong text is not quoted, as it may be a key that landed in the wrong place."""
+    """What a text must look like. ``secret``: a wrong text is not quoted, as it may be a key that landed in the wrong place.
+
+    ``printable``: besides, it has no character that cannot be seen, such as a line break, a tab or one that changes the direction of writing.
+    """
 
     kind: str
     pattern: str
     remedy: str
     limit: int = LABEL_LIMIT
     secret: bool = False
+    printable: bool = False
     suggest: t.Callable[[str], str] = lambda text: ""
 
     def accepts(self, text: str) -> bool:
-        return len(text) <= self.limit and re.fullmatch(self.pattern, text) is not None
+        return len(text) <= self.limit and re.fullmatch(self.pattern, text) is not None and (text.isprintable() or not self.printable)
 
     def fault(self, path: str, text: str) -> Fault:
         if not text.strip():
@@ -69,7 +73,9 @@ class Rule:
 
 
 def quote(text: str) -> str:
-    return '"' + (text if len(text) <= 80 else text[:77] + "...").encode("unicode_escape").decode() + '"'
+    """The text in quotes, shortened, with an escape for each character that cannot be seen."""
+    shown = text if len(text) <= 80 else text[:77] + "..."
+    return '"' + "".join(char if char.isprintable() and char != "\\" else char.encode("unicode_escape").decode() for char in shown) + '"'
 
 
 # --- reading with a path ---
@@ -148,9 +154,9 @@ class Entry:
             return ""
         return value
 
-    def integer(self, key: str, low: int, high: int, default: int | None = None, required: bool = True) -> int | None:
+    def integer(self, key: str, low: int, high: int, default: int | None = None, required: bool = True, why: str = "") -> int | None:
         value = self.value.get(key)
-        remedy = f"a whole number from {low} to {high}"
+        remedy = f"a whole number from {low} to {high}{why}"
         if value is None:
             if required and default is None:
                 self.missing(key, remedy)

@@ -102,6 +102,10 @@ options:
     type: list
     elements: str
     default: []
+  uncounted_tokens:
+    description: What an answer costs of which no tokens can be counted, a number of tokens or V(estimated), which reckons them from its bytes.
+    type: raw
+    default: estimated
   allow_empty:
     description: Accept a description without models or tiers, for who needs the names alone.
     type: bool
@@ -156,6 +160,11 @@ catalog:
       description: Audience that tokens of callers must carry.
       type: str
       sample: ai-gateway-sa
+    identity_key:
+      description:
+        - C(namespace) and C(secret) of the Secret with the key that makes values of callers which providers may see, its C(key) there, and the C(file) that the
+          proxies read.
+      type: dict
     gateway_namespace:
       description: Namespace of the clients' Gateway.
       type: str
@@ -172,6 +181,10 @@ catalog:
     simulators_namespace:
       description: As given.
       type: str
+    uncounted_tokens:
+      description: Tokens that an answer costs of which none can be counted, or 0 to reckon them from its bytes.
+      type: int
+      sample: 0
     providers:
       description:
         - The providers. The endpoint of a simulated one is its simulator.
@@ -196,7 +209,7 @@ catalog:
             - {name: gpt-4, upstream_name: gpt-4-0613}
     models:
       description:
-        - The public models, each once, those of providers first.
+        - The public models, each once, those of providers first. C(route) is the name of the model's AIGatewayRoute, which is another with other ends.
         - The C(name) of a backend is that of the object made for it. It names its C(provider), or has C(backend_ref) when the model is on the premises.
         - C(backend_ref) has C(kind), C(name) and C(namespace) of the object, C(hostname), C(port) and C(tls) of the Service to call, the C(spec) of an
           LLMInferenceService to be made, and the name of the C(simulator) that stands in, or an empty text.
@@ -204,6 +217,7 @@ catalog:
       elements: dict
       sample:
         - name: gpt-4
+          route: gpt-4-bbbd1159
           backends:
             - {name: openai, provider: openai, upstream_name: gpt-4-0613, weight: 1, priority: 0}
     tiers:
@@ -249,5 +263,5 @@ faults:
     remedy:
       description: What to write instead.
       type: str
-      sample: 'write letters, digits and . _ : / - with a letter or digit at both ends, for example "GPT-4"'
+      sample: 'write letters, digits and . _ : / @ + - with a letter or digit at both ends, for example "GPT-4"'
 """

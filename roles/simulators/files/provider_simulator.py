@@ -83,6 +83,12 @@ class Settings:
     delay: float = 0.0
     event_delay: float = 0.0
     retry_after: int | None = None
+    #: What stands before a path of the API beside /v1, without a slash at the end.
+    prefix: str = "/v1"
+
+    def api_path(self, path: str) -> str:
+        """The path of the API, which begins with /v1, for one that begins with the prefix; any other as it is."""
+        return "/v1" + path[len(self.prefix) :] if path.startswith(self.prefix + "/") and not path.startswith("/v1/") else path
 
 
 @dataclass(frozen=True)
@@ -183,9 +189,9 @@ class Handler(BaseHTTPRequestHandler):
         self.unread = "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
         self.echo = ""
         path, _mark, query = self.path.partition("?")
-        exchange = Exchange(urllib.parse.unquote(path), headers)
-        if exchange.path in HEALTH_PATHS:
-            stopping = exchange.path == "/ready" and self.server.stopping.is_set()
+        exchange = Exchange(self.server.settings.api_path(urllib.parse.unquote(path)), headers)
+        if path in HEALTH_PATHS:
+            stopping = path == "/ready" and self.server.stopping.is_set()
             self._send_document(503 if stopping else 200, {"status": "stopping" if stopping else "ok"})
             return
         try:
@@ -519,11 +525,17 @@ def parse_arguments(arguments: t.Sequence[str] | None = None) -> argparse.Namesp
             raise argparse.ArgumentTypeError("it has characters that HTTP does not take there")
         return text
 
+    def prefix(text: str) -> str:
+        if not re.fullmatch(r"/|(/[^/?#\s]+)+", text):
+            raise argparse.ArgumentTypeError("it is no path such as /v1 or /, without a slash at its end")
+        return text.rstrip("/")
+
     parser.add_argument("--host", default="0.0.0.0", help="address to listen on")  # noqa: S104 (a pod has one address)
     parser.add_argument("--port", type=bounded(int, 0, 65535), default=8000, help="port to listen on; 0 takes a free one, which is printed")
     parser.add_argument("--admin-port", type=bounded(int, 0, 65535), help="port of the admin endpoint on 127.0.0.1; by default there is none")
     parser.add_argument("--provider", required=True, help="name of the provider, shown as owned_by")
     parser.add_argument("--schema", choices=sorted(DIALECTS), default="openai", help="the API that it speaks")
+    parser.add_argument("--prefix", type=prefix, default="/v1", help="what stands before the paths of the API beside /v1, for example /api/v1 or /")
     parser.add_argument("--model", action="append", required=True, dest="models", help="name of a model to serve; may be repeated")
     key = parser.add_mutually_exclusive_group(required=True)
     key.add_argument(
@@ -591,6 +603,7 @@ def main() -> int:
         delay=options.delay,
         event_delay=options.event_delay,
         retry_after=options.retry_after,
+        prefix=options.prefix,
     )
     status = options.failure_status or (None if options.failure_break else 500)
     failures = Failures(Failure(status=status, break_at=options.failure_break), options.failure_rate)

@@ -26,7 +26,8 @@ _RULES = ("authentication", "metadata", "authorization", "response", "callbacks"
 _BODY_FUNCTIONS = re.compile(r"\b(requestBodyJSON|responseBodyJSON)\s*\(")
 _STRING = r"""(?:"(?P<double>[^"\\]*)"|'(?P<single>[^'\\]*)')"""
 _EQUALS = re.compile(rf"(?P<what>auth\.identity\.\w+|request\.\w+|requestBodyJSON\(\s*[\"']/model[\"']\s*\))\s*(?P<operator>==|!=)\s*{_STRING}")
-_PATH = re.compile(rf"(?P<negated>!?)\s*request\.(?P<field>path|url_path)\.(?P<method>startsWith|endsWith|contains)\(\s*{_STRING}\s*\)")
+_PATH = re.compile(rf"(?P<negated>!?)\s*request\.(?P<field>path|url_path)\.(?P<method>startsWith|endsWith|contains|matches)\(\s*{_STRING}\s*\)")
+_CLASS = re.compile(r"\[[^\]]*\]")
 _PARTS = re.compile(r"""("[^"]*"|'[^']*'|&&|\|\||[^"'&|]+|.)""", re.DOTALL)
 
 
@@ -149,6 +150,15 @@ def _quoted(text: str) -> str:
     return re.sub(r"([\\.+*?()|\[\]{}^$])", r"\\\1", text)
 
 
+def _whole(pattern: str) -> str | None:
+    """What a regular expression has between ^ and $; None for one that is not for a whole text, or that may reach into a query."""
+    inner = pattern[1:-1]
+    outside = _CLASS.sub("", inner)
+    if pattern[:1] != "^" or pattern[-1:] != "$" or re.search(r"[.^$]", outside) or any(found[1] == "^" or "?" in found for found in _CLASS.findall(inner)):
+        return None
+    return inner
+
+
 def header_match(predicate: str, where: str) -> Object:
     """How Envoy's rate limit asks a simple predicate: by the value of a header.
 
@@ -166,11 +176,18 @@ def header_match(predicate: str, where: str) -> Object:
         # Without its query, a path is whatever stands before the first question mark.
         any_text, rest = (".*", "") if path["field"] == "path" else ("[^?]*", r"(\?.*)?")
         text = _quoted(_literal(path))
+        if path["method"] == "matches":
+            inner = _whole(_literal(path)) if path["field"] == "url_path" else None
+            if inner is None:
+                raise UnsupportedError(
+                    f"{where}: matches is supported for request.url_path with a regular expression from ^ to $, without . and [^ for any character"
+                )
+            return {"name": PATH_HEADER, "type": "RegularExpression", "value": f"(?:{inner}){rest}", "invert": bool(path["negated"])}
         forms = {"startsWith": f"{text}.*", "endsWith": f"{any_text}{text}{rest}", "contains": f"{any_text}{text}.*"}
         return {"name": PATH_HEADER, "type": "RegularExpression", "value": forms[path["method"]], "invert": bool(path["negated"])}
     raise UnsupportedError(
         f'{where}: the supported forms are auth.identity.userid, auth.identity.tier, request.path, request.method or requestBodyJSON("/model") '
-        "with == or != and a text, request.path or request.url_path with startsWith, endsWith or contains, negated by !, and several of these with &&"
+        "with == or != and a text, request.path or request.url_path with startsWith, endsWith, contains or matches, negated by !, and several of these with &&"
     )
 
 

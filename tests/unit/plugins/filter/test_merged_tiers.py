@@ -48,6 +48,13 @@ def test_a_tier_of_the_same_name_gets_the_groups_that_it_lacks() -> None:
     assert premium == {"name": "premium", "level": 1, "groups": ["tier-premium-users", "paying"]}
 
 
+@pytest.mark.parametrize("group", ["Domain Users", "Équipe IA", "cn=ai,ou=Gruppen, dc=example", "🚀 Team", "a\\b", "'\"", "- x: #y", "yes", "null", "12", "*"])
+def test_any_name_of_a_group_comes_back_as_it_is(group: str) -> None:
+    once = merged_tiers(TEXT, [{**GOLD, "groups": [group]}])
+    assert yaml.safe_load(once)[2]["groups"] == [group]
+    assert merged_tiers(once, [{**GOLD, "groups": [group]}]) == once
+
+
 def test_a_second_time_nothing_changes() -> None:
     once = merged_tiers(TEXT, [GOLD])
     assert merged_tiers(once, [GOLD]) == once

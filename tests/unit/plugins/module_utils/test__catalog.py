@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import time
 import typing as t
 
@@ -82,10 +83,12 @@ def test_whole_catalogue() -> None:
         "namespace": "ai-gateway",
         "instance": "ai-gateway",
         "audience": "ai-gateway-sa",
+        "identity_key": {"namespace": "envoy-gateway-system", "secret": "ai-gateway.ai-gateway.identity-key", "key": "key", "file": "/run/ai-gateway/key"},
         "gateway_namespace": "ai-gateway",
         "egress_gateway": None,
         "maas_api": {"enabled": False, "namespace": "opendatahub"},
         "simulators_namespace": "external-models",
+        "uncounted_tokens": 0,
         "providers": [
             {
                 "name": "openai",
@@ -119,9 +122,14 @@ def test_whole_catalogue() -> None:
             },
         ],
         "models": [
-            {"name": "gpt-4", "backends": [{"name": "openai", "provider": "openai", "upstream_name": "gpt-4-0613", "weight": 1, "priority": 0}]},
+            {
+                "name": "gpt-4",
+                "route": "gpt-4-1b1ae706",
+                "backends": [{"name": "openai", "provider": "openai", "upstream_name": "gpt-4-0613", "weight": 1, "priority": 0}],
+            },
             {
                 "name": "claude-3-sonnet",
+                "route": "claude-3-sonnet-53618055",
                 "backends": [{"name": "anthropic", "provider": "anthropic", "upstream_name": "claude-3-sonnet", "weight": 1, "priority": 0}],
             },
         ],
@@ -164,6 +172,58 @@ def test_a_simulator_stands_in_for_the_endpoint() -> None:
     assert build(inventory).providers[0].endpoint.hostname == "openai-simulator.external-models.svc.cluster.local"
 
 
+@pytest.mark.parametrize("name", ["claude-sonnet-4@20250514", "c4ai/command-r+08", "ft:gpt-4o:org::id"])
+def test_names_of_models(name: str) -> None:
+    model = build(changed("providers.0.models.0", {"name": name})).models[0]
+    assert (model.name, model.backends[0].upstream_name) == (name, name)
+
+
+@pytest.mark.parametrize(
+    "name", ["@cf/meta/llama-3.1-8b-instruct", "claude-sonnet-4@20250514", "/mnt/models", "~vendor/latest", "gpt-4?api-version=1", "My Model", "x"]
+)
+def test_names_of_models_at_their_providers(name: str) -> None:
+    assert build(changed("providers.0.models.0.upstream_name", name)).models[0].backends[0].upstream_name == name
+
+
+@pytest.mark.parametrize("prefix", ["/", "/v1", "/openai/v1", "/v1beta/projects/p:1/@me/a+b"])
+def test_prefixes(prefix: str) -> None:
+    assert build(changed("providers.1.endpoint.prefix", prefix)).providers[1].endpoint.prefix == prefix
+
+
+def test_a_prefix_with_a_slash_too_many_gets_a_suggestion() -> None:
+    (fault,) = faults(changed("providers.1.endpoint.prefix", "v1/"))
+    assert fault.remedy.endswith('or / alone, without a slash at its end, for example "/v1"')
+
+
+def test_a_name_of_a_provider_for_a_public_one_gets_a_suggestion() -> None:
+    (fault,) = faults(changed("providers.0.models.0.name", "@cf/meta/llama"))
+    assert fault.remedy.endswith('for example "cf/meta/llama"')
+
+
+@pytest.mark.parametrize("group", ["Domain Users", "Équipe IA", "cn=ai,ou=Gruppen, dc=example", "研究", "🚀 Team", "a\\b", "'\"", "- x: #y"])
+def test_groups(group: str) -> None:
+    assert build(changed("tiers.0.groups", [group])).tiers[0].groups == (group,)
+
+
+def test_a_fault_shows_letters_as_they_are_and_what_cannot_be_seen_as_an_escape() -> None:
+    (fault,) = faults(changed("tiers.0.groups", ["Équipe\tIA"]))
+    assert str(fault) == (
+        'ai_gateway_tiers[0].groups[0]: "Équipe\\tIA" is not a name of a group; '
+        "write names of groups on one line and without a space at either end, for example system:authenticated or Domain Users"
+    )
+
+
+@pytest.mark.parametrize(("value", "tokens"), [("estimated", 0), (None, 0), (1, 1), ("500", 500), (10_000_000, 10_000_000)])
+def test_what_an_uncounted_answer_costs(value: t.Any, tokens: int) -> None:
+    assert build({"uncounted_tokens": value}).as_dict()["uncounted_tokens"] == tokens
+
+
+def test_a_fault_of_what_an_uncounted_answer_costs() -> None:
+    assert [str(fault) for fault in faults({"uncounted_tokens": "many"})] == [
+        'ai_gateway_uncounted_tokens: is "many"; write a whole number from 1 to 10000000, or estimated'
+    ]
+
+
 def test_numbers_may_come_as_texts() -> None:
     assert build(changed("providers.1.endpoint.port", "8443")).providers[1].endpoint.port == 8443
 
@@ -184,6 +244,11 @@ CERTIFICATE = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 def test_certificates_may_be_written_where_the_name_of_a_secret_may() -> None:
     tls = build(changed("providers.1.endpoint.tls", {"ca_bundle": CERTIFICATE * 2})).providers[1].endpoint.tls
     assert (tls.ca_bundle, tls.ca_certificates) == ("anthropic-ca-bundle", CERTIFICATE * 2)
+
+
+def test_what_stands_between_certificates_is_left_out() -> None:
+    text = f"# Issuer: CN=Example\n{CERTIFICATE}subject=/CN=Another - one\n\n  {CERTIFICATE}# the end"
+    assert build(changed("providers.1.endpoint.tls", {"ca_bundle": text})).providers[1].endpoint.tls.ca_certificates == CERTIFICATE * 2
 
 
 def test_the_end_of_a_simulator() -> None:
@@ -224,6 +289,13 @@ def test_an_external_secret() -> None:
     credential = build(inventory).as_dict()["providers"][1]["credential"]
     assert credential["external_secret"] == {"store": "vault", "kind": "SecretStore", "key": "team/anthropic", "property": ""}
     assert (credential["secret"], credential["managed"]) == ("anthropic-credential", False)
+
+
+def test_names_inside_of_a_secret_store_may_have_spaces() -> None:
+    inventory = changed("providers.1.credential", {"external_secret": {"store": "vault", "key": "Clé OpenAI", "property": "api key"}})
+    external = build(inventory).providers[1].credential.external_secret
+    assert external is not None
+    assert (external.key, external.property) == ("Clé OpenAI", "api key")
 
 
 def test_headers() -> None:
@@ -305,13 +377,18 @@ ONE_FAULT = [
     ("providers.1.endpoint.hostname", "localhost", "ai_gateway_providers[1].endpoint.hostname"),
     ("providers.1.endpoint.prefix", "v1", "ai_gateway_providers[1].endpoint.prefix"),
     ("providers.1.endpoint.prefix", "/v1/", "ai_gateway_providers[1].endpoint.prefix"),
+    ("providers.1.endpoint.prefix", "//", "ai_gateway_providers[1].endpoint.prefix"),
+    ("providers.1.endpoint.prefix", "/v1?x=1", "ai_gateway_providers[1].endpoint.prefix"),
     ("providers.1.headers", ["a"], "ai_gateway_providers[1].headers"),
     ("providers.1.headers", {"X-API-Key": "k"}, "ai_gateway_providers[1].headers.X-API-Key"),
     ("providers.1.headers", {"x-goog-api-key": "k"}, "ai_gateway_providers[1].headers.x-goog-api-key"),
     ("providers.1.headers", {"host": "a"}, "ai_gateway_providers[1].headers.host"),
     ("providers.1.headers", {"a b": "c"}, "ai_gateway_providers[1].headers.a b"),
     ("providers.1.headers", {"a": "b\nc"}, "ai_gateway_providers[1].headers.a"),
+    ("providers.1.headers", {"a": " b"}, "ai_gateway_providers[1].headers.a"),
+    ("providers.1.headers", {"a": "é"}, "ai_gateway_providers[1].headers.a"),
     ("providers.1.credential", {"external_secret": {"key": "k"}}, "ai_gateway_providers[1].credential.external_secret.store"),
+    ("providers.1.credential", {"external_secret": {"store": "s", "key": "k "}}, "ai_gateway_providers[1].credential.external_secret.key"),
     ("providers.1.credential.external_secret", {"store": "s", "key": "k"}, "ai_gateway_providers[1].credential"),
     ("providers.1.models.1", {"name": "gpt-4", "weight": 1}, "ai_gateway_providers[0].models[0]"),
     ("providers.1.endpoint.port", 0, "ai_gateway_providers[1].endpoint.port"),
@@ -324,6 +401,11 @@ ONE_FAULT = [
     ("providers.1.endpoint.tls", {"mode": "none", "sni": "a.example"}, "ai_gateway_providers[1].endpoint.tls.sni"),
     ("providers.1.endpoint.tls", {"mode": "none", "ca_bundle": "ca"}, "ai_gateway_providers[1].endpoint.tls.ca_bundle"),
     ("providers.1.endpoint.tls.ca_bundle", "-----BEGIN CERTIFICATE-----", "ai_gateway_providers[1].endpoint.tls.ca_bundle"),
+    (
+        "providers.1.endpoint.tls.ca_bundle",
+        "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n-----BEGIN PRIVATE KEY-----\nMIIB\n-----END PRIVATE KEY-----\n",
+        "ai_gateway_providers[1].endpoint.tls.ca_bundle",
+    ),
     ("providers.1.credential", ..., "ai_gateway_providers[1].credential"),
     ("providers.1.credential", {}, "ai_gateway_providers[1].credential"),
     ("providers.1.credential", {"secret": None, "value": None}, "ai_gateway_providers[1].credential"),
@@ -340,7 +422,11 @@ ONE_FAULT = [
     ("providers.0.credential.value", 12345, "ai_gateway_providers[0].credential.value"),
     ("providers.0.models.0.name", "GPT 4", "ai_gateway_providers[0].models[0].name"),
     ("providers.0.models.0.name", "", "ai_gateway_providers[0].models[0].name"),
-    ("providers.0.models.0.upstream_name", "gpt 4", "ai_gateway_providers[0].models[0].upstream_name"),
+    ("providers.0.models.0.name", "@cf/meta/llama-3.1-8b-instruct", "ai_gateway_providers[0].models[0].name"),
+    ("providers.0.models.0.name", "gpt-4+", "ai_gateway_providers[0].models[0].name"),
+    ("providers.0.models.0.upstream_name", " gpt-4", "ai_gateway_providers[0].models[0].upstream_name"),
+    ("providers.0.models.0.upstream_name", "gpt-4\n", "ai_gateway_providers[0].models[0].upstream_name"),
+    ("providers.0.models.0.upstream_name", "modèle", "ai_gateway_providers[0].models[0].upstream_name"),
     ("providers.0.models.0.wieght", 1, "ai_gateway_providers[0].models[0].wieght"),
     ("providers.0.models.0.weight", 0, "ai_gateway_providers[0].models[0].weight"),
     ("providers.0.models.0.priority", -1, "ai_gateway_providers[0].models[0].priority"),
@@ -356,6 +442,12 @@ ONE_FAULT = [
     ("tiers.0.groups", [], "ai_gateway_tiers[0].groups"),
     ("tiers.0.groups", "system:authenticated", "ai_gateway_tiers[0].groups"),
     ("tiers.0.groups", ["a", "a"], "ai_gateway_tiers[0].groups[1]"),
+    ("tiers.0.groups", [" Domain Users"], "ai_gateway_tiers[0].groups[0]"),
+    ("tiers.0.groups", ["Domain Users\n"], "ai_gateway_tiers[0].groups[0]"),
+    ("tiers.0.groups", ["Domain\tUsers"], "ai_gateway_tiers[0].groups[0]"),
+    ("tiers.0.groups", ["Domain\u2028Users"], "ai_gateway_tiers[0].groups[0]"),
+    ("tiers.0.groups", ["Domain \u202eUsers"], "ai_gateway_tiers[0].groups[0]"),
+    ("tiers.0.groups", ["Domain \ud800"], "ai_gateway_tiers[0].groups[0]"),
     ("tiers.0.groups", [{"name": "a"}], "ai_gateway_tiers[0].groups[0]"),
     ("tiers.0.token_limit", ..., "ai_gateway_tiers[0].token_limit"),
     ("tiers.0.token_limit", 100, "ai_gateway_tiers[0].token_limit"),
@@ -371,6 +463,12 @@ ONE_FAULT = [
     ("tiers.0.models", ["*", "gpt-4"], "ai_gateway_tiers[0].models"),
     ("tiers.0.models", ["gpt-5"], "ai_gateway_tiers[0].models[0]"),
     ("tiers.0.models", "*", "ai_gateway_tiers[0].models"),
+    ("uncounted_tokens", 0, "ai_gateway_uncounted_tokens"),
+    ("uncounted_tokens", -1, "ai_gateway_uncounted_tokens"),
+    ("uncounted_tokens", 10_000_001, "ai_gateway_uncounted_tokens"),
+    ("uncounted_tokens", 1.5, "ai_gateway_uncounted_tokens"),
+    ("uncounted_tokens", True, "ai_gateway_uncounted_tokens"),
+    ("uncounted_tokens", "guessed", "ai_gateway_uncounted_tokens"),
     ("unknown", 1, "ai_gateway_unknown"),
 ]
 
@@ -401,7 +499,7 @@ def test_message() -> None:
     assert str(caught.value) == (
         "The catalogue of the AI gateway has 1 fault:\n"
         '  - ai_gateway_providers[0].models[0].name: "GPT 4" is not a model\'s name; '
-        'write letters, digits and . _ : / - with a letter or digit at both ends, for example "GPT-4"'
+        'write letters, digits and . _ : / @ + - with a letter or digit at both ends, for example "GPT-4"'
     )
 
 
@@ -486,6 +584,33 @@ def test_a_model_of_several_providers_is_not_reached_by_addresses() -> None:
     assert paths(inventory) == ["ai_gateway_providers[1].models[1]"]
 
 
+def routes(inventory: t.Any) -> dict[str, str]:
+    return {model.name: model.route for model in build(inventory).models}
+
+
+def test_a_route_depends_on_no_other_model() -> None:
+    before = routes(INVENTORY)
+    for models in ([{"name": "a"}, *INVENTORY["providers"][0]["models"]], [*INVENTORY["providers"][0]["models"], {"name": "z"}]):
+        after = routes(changed("providers.0.models", models))
+        assert {name: after[name] for name in before} == before
+    assert routes({**INVENTORY, "providers": INVENTORY["providers"][::-1]}) == before
+    alone = {**INVENTORY, "providers": INVENTORY["providers"][:1], "tiers": []}
+    assert routes(alone) == {"gpt-4": before["gpt-4"]}
+
+
+def test_a_model_with_other_ends_keeps_its_route() -> None:
+    assert routes(shared({"priority": 0}, {"priority": 1}))["gpt-4"] == routes(INVENTORY)["gpt-4"]
+
+
+def test_names_that_read_alike_have_routes_of_their_own() -> None:
+    names = ["A/B", "a/b", "a.b", "a-b", "a+b", "a@b", "x" * 39 + "-y", "x" * 39 + "-z", "x" * 39 + ":y"]
+    found = routes(changed("providers.0.models", [{"name": name} for name in [*names, "gpt-4"]]))
+    assert len(set(found.values())) == len(names) + 2
+    assert all(re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", route) and "--" not in route for route in found.values())
+    assert {found[name].rpartition("-")[0] for name in names[:6]} == {"a-b"}
+    assert {found[name].rpartition("-")[0] for name in names[6:]} == {"x" * 39}
+
+
 @pytest.mark.parametrize(("first", "second"), [(0, 2), (1, 1), (1, 2)])
 def test_priorities_count_from_zero(first: int, second: int) -> None:
     assert paths(shared({"priority": first}, {"priority": second})) == ["ai_gateway_providers[0].models[0].priority"]
@@ -504,6 +629,7 @@ def test_an_on_premises_model(monkeypatch: pytest.MonkeyPatch) -> None:
     assert build({**INVENTORY, "models": [ON_PREMISES, pool]}).as_dict()["models"][2:] == [
         {
             "name": "facebook/opt-125m",
+            "route": "facebook-opt-125m-8139fc6d",
             "backends": [
                 {
                     "name": "service.llm.opt.8000",
@@ -524,6 +650,7 @@ def test_an_on_premises_model(monkeypatch: pytest.MonkeyPatch) -> None:
         },
         {
             "name": "gemma2",
+            "route": "gemma2-844dbf8f",
             "backends": [
                 {
                     "name": "inferencepool.ai-gateway.gemma2",

@@ -9,6 +9,7 @@ import json
 import typing as t
 from pathlib import Path
 
+import cel
 import jsonschema
 import pytest
 import yaml
@@ -133,7 +134,113 @@ def test_a_provider_of_no_tier_lets_nobody_in(tmp_path: Path) -> None:
     assert rules["vllm"]["authorization"]["tier"]["patternMatching"]["patterns"] == [{"any": [{"predicate": "false"}]}]
 
 
-PATHS = [{"predicate": '!request.path.startsWith("/maas-api/")'}, {"predicate": '!request.path.endsWith("/v1/models")'}]
+PATHS = [
+    {"predicate": '!request.url_path.matches("^/maas-api(/[A-Za-z0-9_~:@-][A-Za-z0-9._~:@-]*)+/?$")'},
+    {"predicate": '!request.url_path.matches("^(/[a-z0-9][-a-z0-9.]*){0,2}/v1/models$")'},
+]
+#: What is free under every limit: maas-api and the list of models.
+FREE_PATHS = [
+    "/v1/models",
+    "/v1/models?limit=5",
+    "/external/openai/v1/models",
+    "/external/v1/models",
+    "/llm/opt.v2/v1/models",
+    "/maas-api/v1/tokens",
+    "/maas-api/v1/models?x=1",
+    "/maas-api/v1/api-keys/0b9c_1~2:3@4/",
+]
+COUNTED_PATHS = [
+    "/v1/chat/completions",
+    "/v1/chat/completions?x=/v1/models",
+    "/external/openai/v1/chat/completions?/v1/models",
+    "/external/openai/v1/chat/completions/v1/models",
+    "/v1//models",
+    "//v1/models",
+    "/v1/models/",
+    "/v1/models//",
+    "/v1/models/gpt-4",
+    "/v1/models;x",
+    "/v1%2Fmodels",
+    "/v1/model%73",
+    "/x/../v1/models",
+    "/x/%2e%2e/v1/models",
+    "/external/openai/../v1/models",
+    "/external/openai/v1/chat/completions/../../v1/models",
+    "/V1/models",
+    "/maas-api",
+    "/maas-api/../external/openai/v1/chat/completions",
+    "/maas-api/%2e%2e/external/openai/v1/chat/completions",
+    "/maas-api/%2E./external/openai/v1/chat/completions",
+    "/maas-api//external/openai/v1/chat/completions",
+    "/maas-api/..%2Fexternal/openai/v1/chat/completions",
+    "/maas-api%2F../external/openai/v1/chat/completions",
+    "/maas-api/v1/..\\..\\external",
+    "/x?/maas-api/v1/tokens",
+]
+
+
+def evaluated(expression: str, path: str) -> t.Any:
+    """What an expression makes of a request's path, in the CEL that Kuadrant's program of the proxies has, with Authorino's function for texts."""
+    context = cel.Context()
+    context.add_function("split", lambda text, separator: text.split(separator))
+    # As the proxies have them; Authorino's url_path is another, so its rules must not ask for that.
+    context.add_variable("request", {"path": path, "url_path": path.partition("?")[0]})
+    return cel.evaluate(expression, context)
+
+
+@pytest.mark.parametrize(("path", "counted"), [*((path, False) for path in FREE_PATHS), *((path, True) for path in COUNTED_PATHS)])
+def test_no_path_is_dressed_up_as_one_that_is_free(objects: Objects, path: str, counted: bool) -> None:
+    limits = [*objects["TokenRateLimitPolicy", "gateway-token-rate-limits"]["spec"]["limits"].values()]
+    limits += objects["RateLimitPolicy", "gateway-request-rate-limits"]["spec"]["limits"].values()
+    for limit in limits:
+        predicates = [item["predicate"] for item in limit["when"] if "request." in item["predicate"]]
+        assert len(predicates) == 2
+        assert all(evaluated(predicate, path) for predicate in predicates) is counted
+
+
+@pytest.mark.parametrize(
+    ("path", "kept", "described"),
+    [
+        ("/llm/opt/v1/chat/completions", True, True),
+        ("/llm/opt", True, True),
+        ("/llm/opt?x=1", True, True),
+        ("/llm/optional/v1/chat/completions", False, False),
+        ("/x?y=/llm/opt/", False, False),
+        # Proxies that do not merge slashes or undo escapes lead these nowhere near the model, and those that do, do it before they ask.
+        ("//llm/opt/v1/chat/completions", False, False),
+        ("/llm%2Fopt/v1/chat/completions", False, False),
+        ("//elsewhere/external/openai/v1/chat/completions", False, False),
+        ("/elsewhere?/external/", False, False),
+        ("/external/openai/v1/chat/completions", False, True),
+        ("/v1/models", False, True),
+        ("/maas-api/v1/tokens", False, True),
+    ],
+)
+def test_which_paths_are_kept_from_tiers_and_which_are_described(objects: Objects, path: str, kept: bool, described: bool) -> None:
+    authorization = gateway_rules(objects)["authorization"]
+    (condition,) = authorization["path-0"]["when"]
+    assert evaluated(condition["predicate"], path) is kept
+    (pattern,) = authorization["described"]["patternMatching"]["patterns"]
+    assert any(evaluated(item["predicate"], path) for item in pattern["any"]) is described
+
+
+@pytest.mark.parametrize(
+    ("path", "anthropic"),
+    [
+        ("/v1/messages", True),
+        ("/v1/messages?beta=true", True),
+        ("/external/claude/v1/messages/count_tokens", True),
+        ("/v1/chat/completions", False),
+        ("/v1/chat/completions?x=/v1/messages", False),
+        ("/v1/messages-of-another-kind", False),
+    ],
+)
+def test_the_dialect_of_a_refusal_is_that_of_the_path(objects: Objects, path: str, anthropic: bool) -> None:
+    for name in ("unauthenticated", "unauthorized"):
+        body = json.loads(evaluated(gateway_rules(objects)["response"][name]["body"]["expression"], path))
+        assert ("type" in body) is anthropic
+
+
 COUNTERS = [{"expression": "auth.identity.userid"}]
 
 

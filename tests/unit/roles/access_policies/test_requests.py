@@ -1,7 +1,7 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The program that the proxies run for each request and answer, on the interpreter that Envoy has."""
+"""The program before every other filter: paths, tokens and errors."""
 
 from __future__ import annotations
 
@@ -9,203 +9,130 @@ import json
 import typing as t
 
 import pytest
-from lupa import luajit21
-from rendering import rendered
+from proxies import Handle, Program
 
-VARIABLES = {
-    "ai_gateway_providers": [
-        {"name": "openai", "schema": "openai", "simulated": True, "credential": {"value": "k"}, "models": [{"name": "gpt-4"}, {"name": "Qwen/Qwen3-0.6B"}]},
-        {"name": "claude", "schema": "anthropic", "simulated": True, "credential": {"value": "k"}, "models": [{"name": "claude-3-sonnet"}]},
-    ],
-    "ai_gateway_models": [{"name": "facebook/opt-125m", "backend_ref": {"name": "opt", "namespace": "llm", "port": 8000}}],
-    "ai_gateway_tiers": [
-        {
-            "name": "free",
-            "level": 0,
-            "groups": ["all"],
-            "token_limit": {"tokens": 100, "window": "1m"},
-            "request_limit": {"requests": 20, "window": "1m"},
-            "model_limits": [{"models": ["gpt-4"], "output_token_limit": {"tokens": 7, "window": "1h"}}],
-        },
-        {"name": "narrow", "level": 1, "groups": ["few"], "token_limit": {"tokens": 5, "window": "24h"}, "models": ["claude-3-sonnet"]},
-    ],
-}
+#: Envoy's own answers say so.
+OURS = "envoy "
 
 
-class Handle:
-    """What Envoy gives the program of one request or answer."""
-
-    def __init__(self, lua: t.Any, headers: dict[str, str], body: bytes = b"", metadata: dict[str, t.Any] | None = None) -> None:
-        self.sent: tuple[dict[str, str], str] | None = None
-        self.values = headers
-        self.content = body
-        self.kept = metadata if metadata is not None else {}
-        self.lua = lua
-        self.resumed = 0
-
-    # The names are Envoy's.
-    def headers(self, _self: t.Any) -> t.Any:
-        got = self.resumed
-
-        def alive() -> dict[str, str]:
-            assert got == self.resumed, "object used outside of proper scope"
-            return self.values
-
-        return self.lua.table_from(
-            {
-                "get": lambda _table, name: alive().get(name),
-                "replace": lambda _table, name, value: alive().__setitem__(name, value),
-                "remove": lambda _table, name: alive().pop(name, None),
-            }
-        )
-
-    def body(self, _self: t.Any, _always: bool) -> t.Any:
-        # The program sleeps until the body is there, and Envoy takes back what it had given.
-        self.resumed += 1
-
-        def replace(_table: t.Any, content: bytes | str) -> int:
-            self.content = content.encode() if isinstance(content, str) else content
-            return len(self.content)
-
-        return self.lua.table_from(
-            {
-                "length": lambda _table: len(self.content),
-                "getBytes": lambda _table, start, length: self.content[start : start + length].decode(),
-                "setBytes": replace,
-            }
-        )
-
-    def streamInfo(self, _self: t.Any) -> t.Any:  # noqa: N802
-        metadata = self.lua.table_from(
-            {
-                "get": lambda _table, _name: self.lua.table_from(self.kept) if self.kept else None,
-                "set": lambda _table, _name, key, value: self.kept.__setitem__(key, value),
-            }
-        )
-        return self.lua.table_from({"dynamicMetadata": lambda _table: metadata})
-
-    def respond(self, _self: t.Any, headers: t.Any, body: str) -> None:
-        self.sent = (dict(headers.items()), body)
-
-    def as_table(self) -> t.Any:
-        return self.lua.table_from({name: getattr(self, name) for name in ("headers", "body", "streamInfo", "respond")})
+def asked(program: Program, path: str = "/v1/chat/completions", **headers: str) -> Handle:
+    return program.request({":method": "POST", ":path": path, **{name.replace("_", "-"): value for name, value in headers.items()}})
 
 
-class Proxy:
-    def __init__(self, program: str) -> None:
-        self.lua = luajit21.LuaRuntime(unpack_returned_tuples=True)
-        self.lua.execute(program)
+def answered(
+    program: Program,
+    status: int,
+    body: bytes | str = b"",
+    path: str = "/v1/chat/completions",
+    kept: dict[str, t.Any] | None = None,
+    details: str | None = None,
+    **headers: str,
+) -> Handle:
+    metadata = asked(program, path).kept
+    metadata["egress.ai-gateway"].update(kept or {})
+    content = body.encode() if isinstance(body, str) else body
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    refusal = {} if details is None else {"x-ai-gateway-refusal": OURS + details}
+    handle = program.response({":status": str(status), "content-length": str(len(content)), **named, **refusal}, [content], metadata)
+    assert "x-ai-gateway-refusal" not in handle.values
+    if status >= 400:
+        assert handle.values["content-type"] == "application/json"
+        assert "content-encoding" not in handle.values
+        assert int(handle.values["content-length"]) == len(handle.content)
+    return handle
 
-    def request(self, path: str, tier: str = "free", method: str = "GET", content: bytes = b"", **headers: str) -> Handle:
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        handle = Handle(self.lua, {":method": method, ":path": path, "x-maas-tier": tier, **named}, content)
-        self.lua.globals().envoy_on_request(handle.as_table())
-        return handle
 
-    def answer(self, status: int, body: str = "", path: str = "/v1/chat/completions", tier: str = "free", **headers: str) -> Handle:
-        asked = self.request(path, tier, "POST")
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        handle = Handle(self.lua, {":status": str(status), "content-length": str(len(body)), **named}, body.encode(), asked.kept)
-        self.lua.globals().envoy_on_response(handle.as_table())
-        return handle
-
-
-@pytest.fixture(scope="module")
-def proxy(tmp_path_factory: pytest.TempPathFactory) -> Proxy:
-    return Proxy(rendered(tmp_path_factory.mktemp("lua"), "access_policies", "requests.lua.j2", VARIABLES))
-
-
-def sent(handle: Handle) -> tuple[int, t.Any]:
-    assert handle.sent
-    headers, body = handle.sent
-    assert headers["content-type"] == "application/json"
-    return int(headers[":status"]), json.loads(body)
+def error_of(handle: Handle) -> dict[str, t.Any]:
+    return dict(json.loads(handle.content)["error"])
 
 
 @pytest.mark.parametrize(
-    ("path", "rest", "end"),
+    "path", ["/", "/v1/models", "/v1/models/a%2Fb?x=%20&y=[", "/v1/models/@cf/x:y;z=1,2'()*+!$&~-_.", "/v1/models/%C3%A9", "/v1/x?a=b?c/d"]
+)
+def test_well_formed_paths_go_on(requests: Program, path: str) -> None:
+    if "[" in path:
+        assert asked(requests, path).answer()[0] == 400
+    else:
+        assert asked(requests, path).sent is None
+
+
+@pytest.mark.parametrize(
+    "path",
     [
-        ("/v1/chat/completions", "/v1/chat/completions", "*"),
-        ("/external/openai/v1/chat/completions?a=b", "/v1/chat/completions?a=b", "openai"),
-        ("/external/claude/v1/messages", "/v1/messages", "claude"),
-        ("/llm/opt/v1/chat/completions", "/v1/chat/completions", "service.llm.opt.8000"),
+        "/%zz",
+        "/v1/models/%f",
+        "/%",
+        "/%4",
+        "/a%00b",
+        "/%0a",
+        "/%7F",
+        "//host:port/",
+        "*",
+        "",
+        "a",
+        "/é",
+        "/a b",
+        "/a\\b",
+        '/"',
+        "/a#b",
+        "/{x}",
+        "/|",
+        "/^",
+        "/`",
+        "/<",
     ],
 )
-def test_paths(proxy: Proxy, path: str, rest: str, end: str) -> None:
-    handle = proxy.request(path, method="POST", x_ai_gateway_provider="forged", x_ai_gateway_api="forged")
+def test_malformed_paths_are_refused(requests: Program, path: str) -> None:
+    status, body = asked(requests, path).answer()
+    assert (status, body["error"]["code"], body["error"]["type"]) == (400, "malformed_path", "invalid_request_error")
+
+
+def test_a_refusal_in_the_clients_api(requests: Program) -> None:
+    status, body = asked(requests, "/v1/messages%").answer()
+    assert (status, body["type"], body["error"]["type"]) == (400, "error", "invalid_request_error")
+    assert asked(requests, "/%", anthropic_version="2023-06-01").answer()[1]["type"] == "error"
+
+
+def test_headers_that_are_no_text_are_refused(requests: Program) -> None:
+    assert asked(requests, x_name="caf\xc3\xa9").sent is None
+    status, body = asked(requests, x_name="caf\xe9").answer()
+    assert (status, body["error"]["message"]) == (400, "The header x-name is not UTF-8.")
+
+
+def test_a_body_over_the_limit_is_refused_at_once(requests: Program) -> None:
+    assert asked(requests, content_length=str(1024 * 1024)).sent is None
+    status, body = asked(requests, content_length=str(1024 * 1024 + 1)).answer()
+    assert (status, body["error"]["code"]) == (413, "body_too_large")
+
+
+@pytest.mark.parametrize(
+    ("headers", "seen"),
+    [
+        ({"authorization": "Bearer abc"}, "Bearer abc"),
+        ({"authorization": "bearer abc"}, "Bearer abc"),
+        ({"authorization": "BEARER   abc  "}, "Bearer abc"),
+        ({"authorization": "bEaReR\tabc"}, "Bearer abc"),
+        ({"x-api-key": " abc "}, "Bearer abc"),
+        ({"authorization": "Bearer abc", "x-api-key": "abc"}, "Bearer abc"),
+        ({"authorization": "Basic dTpw", "x-api-key": "abc"}, "Bearer abc"),
+        ({"authorization": "Basic dTpw"}, "Basic dTpw"),
+        ({"authorization": "Bearer a b"}, "Bearer a b"),
+        ({}, None),
+    ],
+)
+def test_a_token_has_one_form(requests: Program, headers: dict[str, str], seen: str | None) -> None:
+    handle = requests.request({":method": "GET", ":path": "/v1/models", **headers})
     assert handle.sent is None
-    assert (handle.values[":path"], handle.values["x-ai-gateway-provider"]) == (rest, end)
-    assert handle.values["x-ai-gateway-api"] == ("anthropic" if rest == "/v1/messages" else "openai")
-
-
-def test_a_path_of_nobody_is_refused(proxy: Proxy) -> None:
-    status, body = sent(proxy.request("/external/nobody/v1/chat/completions", method="POST"))
-    assert (status, body["error"]["code"]) == (404, "unknown_url")
-    status, body = sent(proxy.request("/external/nobody/v1/messages", method="POST"))
-    assert (status, body["type"], body["error"]["type"]) == (404, "error", "not_found_error")
-
-
-def identifiers(proxy: Proxy, path: str, tier: str, **headers: str) -> list[str]:
-    status, body = sent(proxy.request(path, tier, **headers))
-    assert status == 200
-    return [model["id"] for model in body["data"]]
-
-
-def test_each_tier_sees_its_models(proxy: Proxy) -> None:
-    assert identifiers(proxy, "/v1/models", "free") == ["gpt-4", "Qwen/Qwen3-0.6B", "claude-3-sonnet", "facebook/opt-125m"]
-    assert identifiers(proxy, "/v1/models?limit=9", "narrow") == ["claude-3-sonnet"]
-    assert identifiers(proxy, "/v1/models", "none-of-them") == []
-    assert identifiers(proxy, "/external/openai/v1/models", "free") == ["gpt-4", "Qwen/Qwen3-0.6B"]
-    forbidden, unknown = (sent(proxy.request(f"/external/{name}/v1/models", "narrow")) for name in ("openai", "opened"))
-    assert forbidden[0] == unknown[0] == 404
-    assert json.dumps(forbidden).replace("openai", "opened") == json.dumps(unknown)
-    assert identifiers(proxy, "/llm/opt/v1/models", "free") == ["facebook/opt-125m"]
-
-
-def test_the_list_in_each_dialect(proxy: Proxy) -> None:
-    _status, body = sent(proxy.request("/v1/models", "narrow"))
-    assert body == {"object": "list", "data": [{"id": "claude-3-sonnet", "object": "model", "created": 0, "owned_by": "claude"}]}
-    _status, body = sent(proxy.request("/v1/models", "narrow", anthropic_version="2023-06-01"))
-    assert (body["has_more"], body["first_id"], body["last_id"]) == (False, "claude-3-sonnet", "claude-3-sonnet")
-    assert body["data"][0] == {"type": "model", "id": "claude-3-sonnet", "display_name": "claude-3-sonnet", "created_at": "1970-01-01T00:00:00Z"}
-    _status, body = sent(proxy.request("/v1/models", "none-of-them", anthropic_version="2023-06-01"))
-    assert body == {"data": [], "has_more": False, "first_id": None, "last_id": None}
-
-
-def test_a_model_that_a_tier_may_not_use_is_one_that_does_not_exist(proxy: Proxy) -> None:
-    assert sent(proxy.request("/v1/models/gpt-4", "free"))[1]["id"] == "gpt-4"
-    assert sent(proxy.request("/v1/models/Qwen%2FQwen3-0.6B", "free"))[1]["id"] == "Qwen/Qwen3-0.6B"
-    forbidden, unknown = (sent(proxy.request(f"/v1/models/{name}", "narrow")) for name in ("gpt-4", "gpt-5"))
-    assert forbidden[0] == unknown[0] == 404
-    assert json.dumps(forbidden).replace("gpt-4", "gpt-5") == json.dumps(unknown)
+    assert handle.values.get("authorization") == seen
+    assert "x-api-key" not in handle.values
 
 
 @pytest.mark.parametrize(
-    ("path", "method"), [("/v1/models", "POST"), ("/v1/models/gpt-4", "HEAD"), ("/external/openai/v1/models", "PUT"), ("/v1/messages", "GET")]
+    "headers", [{"authorization": "Bearer abc", "x-api-key": "abd"}, {"authorization": "Bearer abc\nBearer abc"}, {"x-api-key": "abc\nabd"}]
 )
-def test_other_methods_are_refused(proxy: Proxy, path: str, method: str) -> None:
-    """Envoy AI Gateway would list all models to anybody, whatever the method."""
-    assert sent(proxy.request(path, method=method))[0] == 405
-
-
-@pytest.mark.parametrize("path", ["/v1/audio/speech", "/v1/responses", "/v2/rerank", "/v1//chat/completions", "/V1/models", "/v1/modelsx", "/else/where", "/"])
-def test_other_paths_are_refused(proxy: Proxy, path: str) -> None:
-    status, body = sent(proxy.request(path, method="POST"))
-    assert (status, body["error"]["code"]) == (404, "unknown_url")
-
-
-@pytest.mark.parametrize(
-    ("body", "status"),
-    [
-        ('{"model": "gpt-4", "prompt": "a"}', None),
-        ('{"model": "gpt-4", "prompt": "a", "stream": false}', None),
-        ('{"model": "gpt-4", "prompt": "a", "stream" : true}', 400),
-        ('{"model": "gpt-4", "prompt": "a", "stream": true, "stream_options": {"include_usage": true}}', None),
-    ],
-)
-def test_streams_of_completions_tell_their_tokens(proxy: Proxy, body: str, status: int | None) -> None:
-    handle = proxy.request("/v1/completions", method="POST", content=body.encode())
-    assert (sent(handle)[0] if handle.sent else None) == status
+def test_two_tokens_are_refused(requests: Program, headers: dict[str, str]) -> None:
+    status, body = requests.request({":method": "GET", ":path": "/v1/models", **headers}).answer()
+    assert (status, body["error"]["code"]) == (400, "several_tokens")
 
 
 @pytest.mark.parametrize(
@@ -216,50 +143,91 @@ def test_streams_of_completions_tell_their_tokens(proxy: Proxy, body: str, statu
         ("7, 100;w=60, 7;w=3600", "7 output tokens of model gpt-4 that tier free allows a user in 3600 seconds", "tokens", "3000"),
     ],
 )
-def test_a_used_up_limit_is_named(proxy: Proxy, limit: str, measure: str, kind: str, reset: str) -> None:
-    handle = proxy.answer(429, x_ratelimit_limit=limit, x_ratelimit_remaining="0", x_ratelimit_reset=reset)
-    error = json.loads(handle.content)["error"]
+def test_a_used_up_limit_is_named(requests: Program, limit: str, measure: str, kind: str, reset: str) -> None:
+    told = {"details": "request_rate_limited", "kept": {"tier": "free"}, "x_ratelimit_limit": limit, "x_ratelimit_remaining": "0", "x_ratelimit_reset": reset}
+    handle = answered(requests, 429, **told)  # type: ignore[arg-type]
+    error = error_of(handle)
     assert error["message"] == f"The {measure} are used up. Try again in {reset} seconds."
     assert (error["type"], error["code"]) == (kind, "rate_limit_exceeded")
     assert handle.values["retry-after"] == reset
-    assert handle.values["content-length"] == str(len(handle.content))
-    handle = proxy.answer(429, path="/v1/messages", x_ratelimit_limit=limit, x_ratelimit_reset=reset)
-    assert json.loads(handle.content)["error"]["type"] == "rate_limit_error"
+    assert error_of(answered(requests, 429, path="/v1/messages", **told))["type"] == "rate_limit_error"  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("status", [200, 301])
-def test_other_answers_stay(proxy: Proxy, status: int) -> None:
-    handle = proxy.answer(status, "text", content_type="text/plain")
+def test_other_answers_stay(requests: Program, status: int) -> None:
+    handle = answered(requests, status, "text", content_type="text/plain")
     assert (handle.content, handle.values["content-type"]) == (b"text", "text/plain")
 
 
-def test_what_a_provider_said_stays(proxy: Proxy) -> None:
-    body = '{"error": {"message": "slow down"}}'
-    handle = proxy.answer(429, body, content_type="application/json; charset=utf-8", retry_after="7", x_ratelimit_limit="100, 100;w=60")
-    assert (handle.content.decode(), handle.values["retry-after"]) == (body, "7")
+@pytest.mark.parametrize(
+    ("details", "status", "seen", "code"),
+    [
+        ("ext_authz_error", 503, 503, "authorization_unavailable"),
+        ("rate_limiter_error", 500, 503, "limits_unavailable"),
+        ("rbac_access_denied_matched_policy[narrow-others]", 403, 403, "model_not_allowed"),
+        ("no_healthy_upstream", 503, 503, "provider_unavailable"),
+        ("upstream_reset_before_response_started{connection_termination}", 503, 503, "provider_unavailable"),
+        ("upstream_response_timeout", 504, 504, "provider_timeout"),
+        ("request_payload_too_large", 413, 413, "body_too_large"),
+        ("http1.codec_error", 400, 400, "malformed_request"),
+        ("ext_proc_error_gRPC_error_2{failed_to_transform_response}", 500, 502, "provider_error"),
+    ],
+)
+def test_what_envoy_answers_itself(requests: Program, details: str, status: int, seen: int, code: str) -> None:
+    handle = answered(requests, status, "some words of the proxy", details=details, kept={"tier": "narrow", "model": "gpt-4"}, content_type="text/plain")
+    assert handle.values[":status"] == str(seen)
+    error = error_of(handle)
+    assert error["code"] == code
+    assert "provider refused" not in error["message"]
+    assert "words of the proxy" not in error["message"]
+
+
+def test_what_is_not_found(requests: Program) -> None:
+    assert error_of(answered(requests, 404, details="route_not_found", kept={"model": "gpt-4"}))["code"] == "model_not_found"
+    assert error_of(answered(requests, 404, details="route_not_found"))["code"] == "unknown_url"
+
+
+def test_what_the_processor_says_of_a_request(requests: Program) -> None:
+    """Its error is no JSON where it quotes the request, and names no reason of Envoy's."""
+    text = '{"type":"error","error":{"type":"BadRequest","code":"400","message":"failed to parse JSON: Mismatch type with value string "at index 2\n"x""}}'
+    told = json.dumps({"error": {"message": f"The answer of the provider could not be passed on. {text}", "type": "server_error", "param": None, "code": "x"}})
+    handle = answered(requests, 400, told, details="", content_type="application/json")
+    assert error_of(handle)["message"] == "failed to parse JSON: Mismatch type with value string"
+
+
+def test_what_authorino_says_stays(requests: Program) -> None:
+    body = '{"error": {"message": "No valid token.", "type": "invalid_request_error", "param": null, "code": "invalid_api_key"}}'
+    assert answered(requests, 401, body, details="ext_authz_denied", content_type="application/json").content.decode() == body
+
+
+ERROR = '{"error": {"message": "slow down", "type": "requests", "param": null, "code": "x"}}'
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (ERROR, "slow down"),
+        ('{"type":"error","error":{"type":"OpenAIBackendError","code":"429","message":"slow down"}}', "The provider refused with status 429: slow down"),
+        ('{"error": {"message": "The provider refused with status 429: slow down"}}', "The provider refused with status 429: slow down"),
+        ("slow down", "The provider refused with status 429: slow down"),
+        ("", "The provider refused with status 429 and said nothing."),
+    ],
+)
+def test_a_provider_is_quoted_and_named(requests: Program, body: str, message: str) -> None:
+    handle = answered(requests, 429, body, retry_after="7", x_ratelimit_limit="100, 100;w=60")
+    assert error_of(handle)["message"] == message
+    assert handle.values["retry-after"] == "7"
+    document = json.loads(answered(requests, 429, body, "/v1/messages").content)
+    assert document["type"] == "error"
+    assert document["error"]["type"] in ("rate_limit_error", "OpenAIBackendError")
 
 
 @pytest.mark.parametrize(("status", "openai", "anthropic"), [(502, "server_error", "api_error"), (503, "server_error", "overloaded_error")])
-def test_texts_of_the_proxy_become_errors_of_the_dialect(proxy: Proxy, status: int, openai: str, anthropic: str) -> None:
-    text = 'upstream "connect" error\n\x01'
-    error = json.loads(proxy.answer(status, text, content_type="text/plain").content)["error"]
-    assert (error["type"], error["message"]) == (openai, 'upstream "connect" error\n')
-    document = json.loads(proxy.answer(status, text, "/v1/messages", content_type="text/plain").content)
-    assert (document["type"], document["error"]["type"]) == ("error", anthropic)
+def test_kinds_of_errors_in_both_apis(requests: Program, status: int, openai: str, anthropic: str) -> None:
+    assert error_of(answered(requests, status, "text"))["type"] == openai
+    assert error_of(answered(requests, status, "text", "/v1/messages"))["type"] == anthropic
 
 
-def test_what_is_not_found(proxy: Proxy) -> None:
-    error = json.loads(proxy.answer(404, "No matching route found.", content_type="text/plain").content)["error"]
-    assert (error["code"], error["type"]) == ("model_not_found", "invalid_request_error")
-    assert json.loads(proxy.answer(404, "unsupported path: /v1/x", content_type="text/plain").content)["error"]["code"] == "unknown_url"
-
-
-def test_a_refused_model_tells_nothing(proxy: Proxy) -> None:
-    error = json.loads(proxy.answer(403, "RBAC: access denied", tier="narrow", content_type="text/plain").content)["error"]
-    assert error["message"] == "The model does not exist, or tier narrow may not use it."
-
-
-def test_an_answer_before_the_request_was_seen(proxy: Proxy) -> None:
-    handle = Handle(proxy.lua, {":status": "400"}, b"bad")
-    proxy.lua.globals().envoy_on_response(handle.as_table())
-    assert json.loads(handle.content)["error"]["message"] == "bad"
+def test_an_answer_before_the_request_was_seen(requests: Program) -> None:
+    handle = requests.response({":status": "400"}, [b"bad"], {})
+    assert "bad" in error_of(handle)["message"]

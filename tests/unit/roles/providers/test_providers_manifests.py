@@ -126,24 +126,18 @@ def test_keys(objects: dict[tuple[str, str], dict[str, t.Any]]) -> None:
     assert external["data"] == [{"secretKey": "apiKey", "remoteRef": {"key": "claude", "property": "key"}}]
 
 
-OWN = ["authorization", "x-api-key", "api-key", "x-ai-gateway-provider", "x-ai-gateway-api"]
-CALLERS = [
+REMOVED = [
+    *("authorization", "x-api-key", "api-key", "x-ai-gateway-provider", "x-ai-gateway-api"),
     *("x-maas-user", "x-maas-tier", "x-forwarded-for", "x-envoy-external-address", "cookie", "proxy-authorization"),
     *("openai-organization", "openai-project"),
 ]
 
 
-def test_what_a_provider_learns_of_the_caller(objects: dict[tuple[str, str], dict[str, t.Any]]) -> None:
+def test_no_provider_learns_who_calls(objects: dict[tuple[str, str], dict[str, t.Any]]) -> None:
+    """A simulator and a model on the premises learn no more than an outside provider, or tests would see what holds for them alone."""
     mutations = {name: objects["AIServiceBackend", name]["spec"]["headerMutation"] for name in names(objects, "AIServiceBackend")}
-    assert mutations == {
-        # The tests look at who called.
-        "openai": {"remove": OWN},
-        "claude": {"remove": [*OWN, *CALLERS], "set": [{"name": "anthropic-beta", "value": "a"}]},
-        "first": {"remove": [*OWN, *CALLERS]},
-        "fixed": {"remove": [*OWN, *CALLERS]},
-        "second": {"remove": [*OWN, *CALLERS]},
-        **{name: {"remove": OWN} for name in ON_PREMISES},
-    }
+    assert mutations.pop("claude") == {"remove": REMOVED, "set": [{"name": "anthropic-beta", "value": "a"}]}
+    assert mutations == {name: {"remove": REMOVED} for name in {"openai", "first", "fixed", "second"} | ON_PREMISES}
 
 
 def test_the_prefix_of_a_provider(objects: dict[tuple[str, str], dict[str, t.Any]]) -> None:
@@ -154,11 +148,33 @@ def rules(objects: dict[tuple[str, str], dict[str, t.Any]]) -> list[dict[str, t.
     return [rule for (kind, _name), route in sorted(objects.items()) if kind == "AIGatewayRoute" for rule in route["spec"]["rules"]]
 
 
-def test_routes_hold_fifteen_rules_at_the_most(objects: dict[tuple[str, str], dict[str, t.Any]]) -> None:
-    assert names(objects, "AIGatewayRoute") == {"models-0", "models-1", "models-2", "models-of-2-0"}
-    assert max(len(route["spec"]["rules"]) for (kind, _name), route in objects.items() if kind == "AIGatewayRoute") == 15
-    # One for each model, and those of the paths of both providers of the shared one.
+def route_of(objects: dict[tuple[str, str], dict[str, t.Any]], name: str) -> str:
+    """The name of the route on which a model is reached without the path of a provider."""
+    (found,) = [route for (kind, route), body in objects.items() if kind == "AIGatewayRoute" and listed(body["spec"]["rules"][0]) == name]
+    return found
+
+
+def listed(rule: dict[str, t.Any]) -> str:
+    header = rule["matches"][0]["headers"][0]
+    return str(header["value"]) if header["type"] == "Exact" else ""
+
+
+def test_each_model_has_a_route_with_one_rule(objects: dict[tuple[str, str], dict[str, t.Any]]) -> None:
+    """Envoy AI Gateway tells ends apart by the place of their rule, which moves where another one goes."""
+    assert {len(route["spec"]["rules"]) for (kind, _name), route in objects.items() if kind == "AIGatewayRoute"} == {1}
+    shared = route_of(objects, "shared")
+    assert {name for name in names(objects, "AIGatewayRoute") if name.startswith(shared)} == {shared, f"{shared}.first", f"{shared}.second"}
     assert len(rules(objects)) == 1 + 1 + 1 + 20 + len(MODELS) + 1 + 2
+
+
+def test_a_change_touches_the_routes_of_its_model_alone(objects: dict[tuple[str, str], dict[str, t.Any]], tmp_path: Path) -> None:
+    fewer = [{**provider, "models": provider["models"][1:]} if provider["name"] == "second" else provider for provider in PROVIDERS[1:]]
+    changed = manifests(tmp_path, "providers", "envoy_ai_gateway.yaml.j2", {"ai_gateway_providers": fewer, "ai_gateway_models": MODELS[::-1]})
+    routes, left = ({key: body for key, body in found.items() if key[0] == "AIGatewayRoute"} for found in (objects, changed))
+    shared = route_of(objects, "shared")
+    gone = {route_of(objects, "gpt-4"), f"{shared}.first", f"{shared}.second"}
+    assert set(routes) - set(left) == {("AIGatewayRoute", name) for name in gone}
+    assert {key[1] for key, body in left.items() if routes[key] != body} == {shared}
 
 
 def test_each_model_is_listed_once(objects: dict[tuple[str, str], dict[str, t.Any]]) -> None:
@@ -173,7 +189,7 @@ def test_each_model_is_listed_once(objects: dict[tuple[str, str], dict[str, t.An
 
 
 def test_both_paths_of_a_model(objects: dict[tuple[str, str], dict[str, t.Any]]) -> None:
-    rule = objects["AIGatewayRoute", "models-0"]["spec"]["rules"][0]
+    (rule,) = objects["AIGatewayRoute", route_of(objects, "gpt-4")]["spec"]["rules"]
     assert rule["matches"] == [
         {
             "headers": [
@@ -199,11 +215,13 @@ def test_an_anthropic_provider_is_asked_in_its_api_alone(objects: dict[tuple[str
 
 
 def test_fail_over(objects: dict[tuple[str, str], dict[str, t.Any]]) -> None:
-    found = objects["AIGatewayRoute", "models-of-2-0"]["spec"]["rules"]
-    assert [[reference["name"] for reference in rule["backendRefs"]] for rule in found] == [["first", "second"]]
-    assert [reference["priority"] for reference in found[0]["backendRefs"]] == [0, 1]
-    policy = objects["BackendTrafficPolicy", "models-of-2"]["spec"]
-    assert [reference["name"] for reference in policy["targetRefs"]] == ["models-of-2-0"]
+    shared = route_of(objects, "shared")
+    (rule,) = objects["AIGatewayRoute", shared]["spec"]["rules"]
+    assert [(reference["name"], reference["priority"]) for reference in rule["backendRefs"]] == [("first", 0), ("second", 1)]
+    # Under the path of a provider there is nobody to take over.
+    assert names(objects, "BackendTrafficPolicy") == {shared}
+    policy = objects["BackendTrafficPolicy", shared]["spec"]
+    assert [reference["name"] for reference in policy["targetRefs"]] == [shared]
     assert policy["retry"]["numRetries"] == 1
     assert all(status in (429, 529) or 500 <= status < 600 for status in policy["retry"]["retryOn"]["httpStatusCodes"])
 

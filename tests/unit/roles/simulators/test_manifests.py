@@ -218,11 +218,23 @@ def probes_of(pod: dict[str, t.Any]) -> list[dict[str, t.Any]]:
 def test_the_dialect_and_the_header_of_the_key_reach_the_program(manifests: list[dict[str, t.Any]], tmp_path: Path) -> None:
     arguments = pod_of(manifests, "openai-simulator")["containers"][0]["args"]
     assert {"--schema=openai", "--key-header=Authorization", "--key-scheme=Bearer", "--admin-port=8001"} <= set(arguments)
-    assert not any(argument.startswith(("--tls", "--client-ca", "--retry-after")) for argument in arguments)
+    assert not any(argument.startswith(("--tls", "--client-ca", "--retry-after", "--prefix")) for argument in arguments)
     made = render(tmp_path, ai_gateway_catalog=catalogue(ANTHROPIC), ai_gateway_providers=GIVEN, simulators_retry_after=5, simulators_event_delay=0.5)
     arguments = pod_of(made, "claude-simulator")["containers"][0]["args"]
     assert {"--schema=anthropic", "--key-header=x-api-key", "--key-scheme=", "--retry-after=5", "--event-delay=0.5"} <= set(arguments)
     assert probes_of(pod_of(made, "claude-simulator")) == [{"httpGet": {"path": "/health", "port": "http", "scheme": "HTTP"}}] * 3
+
+
+def test_names_and_prefixes_reach_the_program_as_they_are(tmp_path: Path) -> None:
+    names = ["@cf/meta/llama-3.1-8b-instruct", "claude-sonnet-4@20250514", "My Model: #1", 'a"b\\c']
+    provider = {
+        **PROVIDERS[0],
+        "endpoint": {"prefix": "/"},
+        "models": [{"name": f"m{index}", "upstream_name": name} for index, name in enumerate(names)],
+    }
+    arguments = pod_of(render(tmp_path, ai_gateway_providers=[provider]), "openai-simulator")["containers"][0]["args"]
+    assert [argument for argument in arguments if argument.startswith("--model")] == [f"--model={name}" for name in names]
+    assert "--prefix=/" in arguments
 
 
 def test_additional_keys_are_in_the_secret_and_their_change_rolls_the_pods_unless_told(tmp_path: Path) -> None:

@@ -197,6 +197,19 @@ def test_paths_and_methods(simulator: Simulator) -> None:
     assert simulator.raw(b"nonsense\r\n\r\n").startswith(b"HTTP/1.1 400 Bad Request")
 
 
+@pytest.mark.parametrize(
+    ("prefix", "path"), [("/api/v1", "/api/v1/chat/completions"), ("/", "/chat/completions"), ("/v1beta/a:b", "/v1beta/a%3Ab/chat/completions")]
+)
+def test_the_paths_of_another_prefix(start: Callable[..., Simulator], prefix: str, path: str) -> None:
+    simulator = start(f"--prefix={prefix}", "--admin-port=0")
+    assert simulator.ask("POST", path, CHAT, **BEARER)[0] == 200
+    # Checks ask the simulator itself without a prefix.
+    assert simulator.chat()[0] == 200
+    assert simulator.ask("POST", "/elsewhere" + path, CHAT, **BEARER)[0] == 404
+    assert simulator.ask("GET", "/health")[0] == 200
+    assert [count["path"] for count in simulator.admin("GET", "/counters")[1]["counts"] if count["status"] == 200] == ["/v1/chat/completions"]
+
+
 def test_usage_on_request(simulator: Simulator) -> None:
     controls = {"x-simulator-prompt-tokens": "20", "x-simulator-completion-tokens": "10"}
     usage = {"prompt_tokens": 20, "completion_tokens": 10, "total_tokens": 30}
@@ -276,7 +289,7 @@ def test_defaults_of_the_command_line(start: Callable[..., Simulator]) -> None:
     assert simulator.ask("GET", "/health")[0] == 200
 
 
-@pytest.mark.parametrize("argument", ["--delay=-1", "--failure-rate=2", "--failure-status=200", "--port=70000", "--key-file=/nowhere"])
+@pytest.mark.parametrize("argument", ["--delay=-1", "--failure-rate=2", "--failure-status=200", "--port=70000", "--key-file=/nowhere", "--prefix=v1/"])
 def test_bad_arguments_end_the_process(argument: str, tmp_path: Path) -> None:
     (tmp_path / "key").write_text(KEY, encoding="ascii")
     command = [sys.executable, str(PROGRAM), "--host=127.0.0.1", "--port=0", "--provider=p", "--model=m", f"--key-file={tmp_path / 'key'}", argument]

@@ -1,0 +1,199 @@
+-- Copyright: Contributors to the egress.ai_gateway project
+-- SPDX-License-Identifier: GPL-3.0-or-later
+
+-- The first to see what a provider answers: counts its tokens from the provider's own words, and lets nothing through that Envoy AI Gateway's processor, which
+-- reads it next, would end with.
+
+-- Bytes of an event of a stream that are around its text.
+local AROUND = 200
+-- How much of a compressed error is read, in bytes.
+local UNPACKED = 16384
+-- What the processor reads beside plain text.
+local READ = {identity = true, gzip = true, br = true}
+local NUMBERS = {"prompt_tokens", "completion_tokens", "input_tokens", "output_tokens", "total_tokens"}
+
+local function whole(value)
+  if type(value) == "number" and value >= 0 and value <= counting.MOST and value == math.floor(value) then return value end
+end
+
+-- Adds what a usage of either API tells to what was told before: later numbers of a stream are larger or the same. A number that is none spoils all of it.
+local function learn(known, usage)
+  if not json.is_object(usage) then return end
+  for _, name in ipairs(NUMBERS) do
+    local value = usage[name]
+    if value ~= nil and value ~= json.null and not whole(value) then
+      known.spoiled = true
+      return
+    end
+  end
+  local input = whole(usage.prompt_tokens)
+  if not input and whole(usage.input_tokens) then
+    -- Anthropic's input leaves out what its cache wrote and read.
+    input = whole(usage.input_tokens) + (whole(usage.cache_creation_input_tokens) or 0) + (whole(usage.cache_read_input_tokens) or 0)
+  end
+  local output, total = whole(usage.completion_tokens) or whole(usage.output_tokens), whole(usage.total_tokens)
+  if not input and not output and not total then return end
+  known.spoiled = false
+  known.input, known.output, known.total = math.max(known.input or 0, input or 0), math.max(known.output or 0, output or 0), math.max(known.total or 0, total or 0)
+end
+
+local function learn_from(known, value)
+  if not json.is_object(value) then return end
+  learn(known, value.usage)
+  if json.is_object(value.message) then learn(known, value.message.usage) end
+end
+
+-- Counts what is known, or reckons: gives the input and output that stand for it then.
+local function settle(handle, asked, known, reckoned)
+  if not known.spoiled and known.input then
+    local total = math.min(counting.MOST, math.max(known.total, known.input + known.output))
+    if total > 0 then
+      counting.count(handle, total, known.input, known.output)
+      return nil
+    end
+  end
+  return counting.reckon(handle, asked, reckoned)
+end
+
+-- Whether a text may hold a usage that says something: most events of a stream have none, or null. One that is spelled with escapes is not looked for: such an answer
+-- is reckoned.
+local function may_tell(text)
+  local at = 1
+  while true do
+    local first, last = text:find('"usage"', at, true)
+    if not first then return false end
+    if not text:find("^%s*:%s*null", last + 1) then return true end
+    at = last + 1
+  end
+end
+
+local function stream(handle, asked)
+  local known, reckoned, pending = {}, 0, ""
+
+  local function take(line)
+    local data = lines.data_of(line)
+    if not data or data == "" or data == "[DONE]" then return end
+    reckoned = reckoned + math.max(1, math.ceil((#data - AROUND) / counting.TOKEN))
+    if may_tell(data) then learn_from(known, (json.read(data))) end
+  end
+
+  for chunk in handle:bodyChunks() do
+    local size = chunk:length()
+    pending = lines.each(pending .. (size > 0 and chunk:getBytes(0, size) or ""), take)
+    if lines.is_whole(pending) then
+      take(pending)
+      pending = ""
+    end
+    -- Each time, as the caller may leave before the end.
+    settle(handle, asked, known, reckoned)
+  end
+end
+
+-- A stream that cannot be read costs a token for each byte, as it was made smaller; where Envoy AI Gateway can, the program behind it counts what that found.
+local function compressed_stream(handle, asked, encoding)
+  local size = 0
+  if READ[encoding] then handle:streamInfo():dynamicMetadata():set(METADATA, "compressed", true) end
+  for chunk in handle:bodyChunks() do
+    size = size + chunk:length()
+    counting.reckon(handle, asked, size)
+  end
+end
+
+local function replace(handle, buffer, text)
+  local headers = handle:headers()
+  headers:remove("content-encoding")
+  headers:replace("content-type", "application/json")
+  headers:replace("content-length", tostring(buffer:setBytes(text)))
+end
+
+local function refuse(handle, buffer, anthropic, status, message)
+  handle:headers():replace(":status", tostring(status))
+  replace(handle, buffer, errors.failure(status, message, anthropic, "provider_error"))
+end
+
+-- With the usage that is counted where the provider's is none: what Envoy AI Gateway and the client read is what the caller pays.
+local function with_usage(text, value, spans, anthropic, input, output)
+  local usage = anthropic and string.format('{"input_tokens":%d,"output_tokens":%d}', input, output)
+    or string.format('{"prompt_tokens":%d,"completion_tokens":%d,"total_tokens":%d}', input, output, input + output)
+  local span = spans.usage
+  if span then return text:sub(1, span[1] - 1) .. usage .. text:sub(span[2] + 1) end
+  local opening = text:find("{", 1, true)
+  return text:sub(1, opening) .. '"usage":' .. usage .. (next(value) ~= nil and "," or "") .. text:sub(opening + 1)
+end
+
+local function document(handle, kept, encoding, anthropic)
+  local buffer = handle:body(true)
+  local size = buffer:length()
+  local text = size > 0 and buffer:getBytes(0, size) or ""
+  local metadata = handle:streamInfo():dynamicMetadata()
+  metadata:set(METADATA, "answered", true)
+  if not READ[encoding] then
+    counting.reckon(handle, kept.asked, size)
+    return refuse(handle, buffer, anthropic, 502, "The provider answered in " .. encoding .. ", which it was not asked for and which this gateway does not read.")
+  end
+  if encoding ~= "identity" then
+    -- Envoy AI Gateway reads it, and the program behind it counts what that found.
+    metadata:set(METADATA, "compressed", true)
+    return counting.reckon(handle, kept.asked, size)
+  end
+  local value, spans = json.read(text)
+  if not json.is_object(value) then
+    counting.reckon(handle, kept.asked, math.ceil(size / counting.TOKEN))
+    return refuse(handle, buffer, anthropic, 502, "The provider's answer is no JSON object.")
+  end
+  local known = {}
+  learn_from(known, value)
+  local input, output = settle(handle, kept.asked, known, math.ceil(size / counting.TOKEN))
+  if input then replace(handle, buffer, with_usage(text, value, spans, anthropic, input, output)) end
+end
+
+-- What a body says, whatever it was compressed with; nil where that cannot be told.
+local function readable(text, encoding)
+  if encoding == "identity" or text == "" or json.read(text) ~= nil then return text end
+  if encoding == "gzip" or encoding == "x-gzip" or encoding == "deflate" then return inflate(text, UNPACKED) end
+  return nil
+end
+
+local function refusal(handle, status, encoding, content_type, anthropic)
+  local buffer = handle:body(true)
+  local text = buffer:length() > 0 and buffer:getBytes(0, buffer:length()) or ""
+  local plain = readable(text, encoding)
+  if plain and errors.is_one(plain, anthropic) then return replace(handle, buffer, plain) end
+  local message = "The provider refused with status " .. status
+  if not plain then
+    message = message .. ", in words that are compressed with " .. encoding .. "."
+  else
+    local words = errors.words(plain, content_type)
+    message = message .. (words ~= "" and ": " .. words or " and said nothing.")
+  end
+  replace(handle, buffer, errors.failure(status, message, anthropic, "provider_error"))
+end
+
+local function weigh(handle)
+  local headers = handle:headers()
+  local kept = handle:streamInfo():dynamicMetadata():get(METADATA)
+  if type(kept) ~= "table" or type(kept.asked) ~= "number" then return end
+  local status = tonumber(headers:get(":status") or "") or 0
+  local ours = (headers:get(REFUSAL) or ""):find("^envoy") ~= nil
+  local encoding = (headers:get("content-encoding") or "identity"):lower()
+  local content_type = (headers:get("content-type") or ""):lower()
+  local anthropic = settings.anthropic[kept.model] == true
+  if status < 200 or status >= 300 then
+    -- What is refused costs nothing, unless a provider has answered before.
+    if not kept.answered then counting.count(handle, 0, 0, 0) end
+    if status >= 400 and not ours then refusal(handle, status, encoding, content_type, anthropic) end
+    return
+  end
+  if content_type:find("text/event-stream", 1, true) == 1 or kept.streams and not content_type:find("json", 1, true) then
+    handle:streamInfo():dynamicMetadata():set(METADATA, "answered", true)
+    if encoding ~= "identity" then return compressed_stream(handle, kept.asked, encoding) end
+    return stream(handle, kept.asked)
+  end
+  return document(handle, kept, encoding, anthropic)
+end
+
+function envoy_on_response(handle)
+  local done, problem = pcall(weigh, handle)
+  -- What was reckoned before stays.
+  if not done then handle:logErr("the answer could not be weighed: " .. tostring(problem)) end
+end

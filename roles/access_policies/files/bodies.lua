@@ -1,0 +1,271 @@
+-- Copyright: Contributors to the egress.ai_gateway project
+-- SPDX-License-Identifier: GPL-3.0-or-later
+
+-- What becomes of a request that Authorino let in: who calls is hidden from here on, paths are taken apart, lists of models answered, and bodies read once and
+-- strictly. A client that did not ask for the usage of a stream does not get it.
+
+-- What the gateway serves; anything else that Envoy AI Gateway's processor knows would count no tokens.
+local SERVED = {
+  ["/v1/chat/completions"] = true, ["/v1/completions"] = true, ["/v1/embeddings"] = true, ["/v1/messages"] = true,
+}
+-- Those whose streams tell their tokens only if they are asked to.
+local ASKED = {["/v1/chat/completions"] = true, ["/v1/completions"] = true}
+-- Keys that Go's parser takes in any case, so that another spelling would be read by one and not by the other.
+local KEYS = {model = true, stream = true, stream_options = true, include_usage = true, messages = true, prompt = true, input = true, max_tokens = true, n = true}
+-- Neither dialect lets a model's age be unknown; Anthropic's documentation says to give the epoch then.
+local function described(model, anthropic)
+  if anthropic then
+    return '{"type":"model","id":' .. json.quoted(model[1]) .. ',"display_name":' .. json.quoted(model[1]) .. ',"created_at":"1970-01-01T00:00:00Z"}'
+  end
+  return '{"id":' .. json.quoted(model[1]) .. ',"object":"model","created":0,"owned_by":' .. json.quoted(model[2]) .. "}"
+end
+
+local function allows(tier, model)
+  local allowed = settings.tiers[tier]
+  return allowed == true or type(allowed) == "table" and allowed[model] == true
+end
+
+local function listed(tier, only)
+  local found = {}
+  for _, model in ipairs(settings.models) do
+    if allows(tier, model[1]) and (not only or model[3][only]) then found[#found + 1] = model end
+  end
+  return found
+end
+
+local function list(found, anthropic)
+  local items = {}
+  for index, model in ipairs(found) do
+    items[index] = described(model, anthropic)
+  end
+  local data = '"data":[' .. table.concat(items, ",") .. "]"
+  if not anthropic then
+    return '{"object":"list",' .. data .. "}"
+  end
+  local first, last = found[1], found[#found]
+  return "{" .. data .. ',"has_more":false,"first_id":' .. (first and json.quoted(first[1]) or "null") .. ',"last_id":' .. (last and json.quoted(last[1]) or "null") .. "}"
+end
+
+local function missing(model, anthropic)
+  return errors.failure(404, "The model " .. model .. " does not exist or you do not have access to it.", anthropic, "model_not_found")
+end
+
+-- A key that another parser might take for one that matters.
+local function other_spelling(object)
+  for key in pairs(object) do
+    if type(key) == "string" and not KEYS[key] then
+      local plain = key:gsub("\197\191", "s"):gsub("\226\132\170", "k"):lower()
+      if KEYS[plain] then return key, plain end
+    end
+  end
+end
+
+-- The body without anything but the request that was judged, or what is wrong with it: status, message, code.
+local function judged(text, name)
+  local body, spans = json.read(text)
+  if not json.is_object(body) then
+    return nil, 400, "The body must be a JSON object" .. (body == nil and ": " .. spans or "") .. ".", "invalid_json"
+  end
+  local key, plain = other_spelling(body)
+  if not key and json.is_object(body.stream_options) then key, plain = other_spelling(body.stream_options) end
+  if key then return nil, 400, "The key " .. key .. " must be spelled " .. plain .. ".", "invalid_json" end
+  local model = body.model
+  if type(model) ~= "string" or model == "" then return nil, 400, "The body must name its model, as a text.", "missing_model" end
+  if #model > 256 or model:find("[%z\1-\31\127]") then return nil, 404, "There is no model of this name.", "model_not_found" end
+  local function given(value)
+    if value ~= json.null then return value end
+  end
+  local options = given(body.stream_options)
+  if options ~= nil and not json.is_object(options) then return nil, 400, "The field stream_options must be an object.", "invalid_type" end
+  options = options or {}
+  local asks = given(options.include_usage)
+  for field, value in pairs({stream = given(body.stream), ["stream_options.include_usage"] = asks}) do
+    if type(value) ~= "boolean" then return nil, 400, "The field " .. field .. " must be true or false.", "invalid_type" end
+  end
+  local result = {model = model, text = text, streams = body.stream == true}
+  if body.stream == true and asks ~= true and ASKED[name] then
+    -- The provider is asked in any case; the client does not see what it did not ask for.
+    result.hides_usage = true
+    local others = {}
+    for option, value in pairs(options) do
+      if option ~= "include_usage" and type(value) == "boolean" then others[#others + 1] = "," .. json.quoted(option) .. ":" .. tostring(value) end
+    end
+    local wanted = '{"include_usage":true' .. table.concat(others) .. "}"
+    local span = spans.stream_options
+    if span then
+      result.text = text:sub(1, span[1] - 1) .. wanted .. text:sub(span[2] + 1)
+    else
+      local opening = text:find("{", 1, true)
+      result.text = text:sub(1, opening) .. '"stream_options":' .. wanted .. "," .. text:sub(opening + 1)
+    end
+  end
+  return result
+end
+
+local function judge(handle)
+  local headers, metadata = handle:headers(), handle:streamInfo():dynamicMetadata()
+  local path = headers:get(":path") or ""
+  -- maas-api answers for itself.
+  if settings.maas_api and path:find("^/maas%-api/") then return end
+  local tier, user = headers:get("x-maas-tier") or "", headers:get("x-maas-user") or ""
+  headers:remove("x-maas-tier")
+  headers:remove("x-maas-user")
+  local name = path:match("^[^?]*")
+  local anthropic = name:find("/v1/messages", 1, true) ~= nil or (headers:get("anthropic-version") or "") ~= ""
+  metadata:set(METADATA, "anthropic", anthropic)
+  metadata:set(METADATA, "tier", tier)
+  metadata:set(METADATA, "user", user)
+  -- Nothing is spent yet.
+  counting.count(handle, 0, 0, 0)
+  local hidden, hidden_tier = identity.of(tier, user), settings.hidden_tiers[tier]
+  if not hidden or not hidden_tier then
+    handle:logErr("there is no key for identities in " .. settings.identity_key_file .. ", or no tier " .. tier)
+    return errors.refuse(handle, 503, "This gateway cannot tell callers apart at the moment.", anthropic, "identity_unavailable")
+  end
+  headers:replace("x-ai-gateway-user", hidden)
+  headers:replace("x-ai-gateway-tier", hidden_tier)
+
+  local only = nil
+  local prefix, rest = path:match("^(/[^/?]+/[^/?]+)(/v1/.*)$")
+  if prefix then
+    only = settings.ends[prefix]
+    path = rest
+    name = path:match("^[^?]*")
+  end
+  -- A path of which the tier may use nothing is one that does not exist.
+  if prefix and (not only or #listed(tier, only) == 0) then
+    return errors.refuse(handle, 404, "No provider or model answers under " .. prefix .. ".", anthropic, "unknown_url")
+  end
+  if prefix then
+    headers:replace(":path", path)
+  end
+  -- Which end the path asked for and in which API, for the routes to match; a client cannot say it otherwise.
+  headers:replace("x-ai-gateway-provider", only or "*")
+  headers:replace("x-ai-gateway-api", name == "/v1/messages" and "anthropic" or "openai")
+
+  local listing = name == "/v1/models" or name:find("^/v1/models/") ~= nil
+  if not listing and not SERVED[name] then
+    return errors.refuse(handle, 404, "This gateway does not serve " .. name .. ".", anthropic, "unknown_url")
+  end
+  if headers:get(":method") ~= (listing and "GET" or "POST") then
+    return errors.refuse(handle, 405, "Use " .. (listing and "GET" or "POST") .. " for " .. name .. ".", anthropic, "method_not_allowed")
+  end
+  if name == "/v1/models" then
+    return errors.send(handle, 200, list(listed(tier, only), anthropic))
+  end
+  if listing then
+    local wanted = name:match("^/v1/models/(.*)$")
+    wanted = wanted:gsub("%%(%x%x)", function(digits) return string.char(tonumber(digits, 16)) end)
+    for _, model in ipairs(listed(tier, only)) do
+      if model[1] == wanted then
+        return errors.send(handle, 200, described(model, anthropic))
+      end
+    end
+    return errors.send(handle, 404, missing(wanted, anthropic))
+  end
+
+  local form = (headers:get("content-type") or ""):lower()
+  if form:find("multipart/", 1, true) == 1 or form:find("application/grpc", 1, true) == 1 then
+    return errors.refuse(handle, 415, "Send the body as application/json.", anthropic, "unsupported_media_type")
+  end
+  local encoding = headers:get("content-encoding")
+  if encoding and encoding:lower() ~= "identity" then
+    return errors.refuse(handle, 415, "Send the body without a content-encoding.", anthropic, "unsupported_media_type")
+  end
+  -- An answer that is compressed cannot be counted, and without the header any encoding would do.
+  headers:replace("accept-encoding", "identity")
+  local buffer = handle:body(true)
+  local text = buffer:length() > 0 and buffer:getBytes(0, buffer:length()) or ""
+  local request, status, message, code = judged(text, name)
+  if not request then return errors.refuse(handle, status, message, anthropic, code) end
+  local model = settings.known[request.model]
+  if not model or only and not model[only] then
+    if settings.tiers[tier] ~= true then
+      return errors.refuse(handle, 403, "The model does not exist, or tier " .. tier .. " may not use it.", anthropic, "model_not_allowed")
+    end
+    return errors.send(handle, 404, missing(request.model, anthropic))
+  end
+  if request.text ~= text then buffer:setBytes(request.text) end
+  metadata = handle:streamInfo():dynamicMetadata()
+  metadata:set(METADATA, "model", request.model)
+  metadata:set(METADATA, "asked", #text)
+  metadata:set(METADATA, "streams", request.streams)
+  metadata:set(METADATA, "hides_usage", request.hides_usage == true)
+  -- Of one who leaves before the answer; what comes of the answer replaces it.
+  counting.reckon(handle, #text, 0)
+end
+
+function envoy_on_request(handle)
+  local done, problem = pcall(judge, handle)
+  if not done then
+    handle:logErr("the request could not be judged: " .. tostring(problem))
+    errors.refuse(handle, 500, "This gateway could not judge the request.", false, "gateway_fault")
+  end
+end
+
+-- A line of a stream that has the usage which the client did not ask for, or null for it.
+local function is_unasked(data)
+  if not data:find('"choices"%s*:%s*%[%s*%]') then return false end
+  local value = json.read(data)
+  return json.is_object(value) and json.is_array(value.choices) and #value.choices == 0 and value.usage ~= nil
+end
+
+local function hide_usage(handle)
+  -- How the last line fared that was taken before its end came: nil, or whether it was passed on.
+  local pending, skips_blank, unended = "", false, nil
+
+  -- What the client gets of a line, which comes with its end.
+  local function passed_of(line)
+    local data = lines.data_of(line)
+    if data and is_unasked(data) then
+      skips_blank = true
+      return ""
+    end
+    if skips_blank and line:find("^\r?\n$") then
+      skips_blank = false
+      return ""
+    end
+    skips_blank = skips_blank and not data
+    return line
+  end
+
+  for chunk in handle:bodyChunks() do
+    local size = chunk:length()
+    local arrived = size > 0 and chunk:getBytes(0, size) or ""
+    local text, passed = pending .. arrived, {}
+    if unended ~= nil and text ~= "" and text ~= "\r" then
+      local stop = text:match("^\r?\n()") or 1
+      if unended then passed[1] = text:sub(1, stop - 1) end
+      text, unended = text:sub(stop), nil
+    end
+    pending = lines.each(text, function(line) passed[#passed + 1] = passed_of(line) end)
+    if lines.is_whole(pending) then
+      local last = passed_of(pending)
+      passed[#passed + 1] = last
+      pending, unended = "", last ~= ""
+    end
+    passed = table.concat(passed)
+    if passed ~= arrived then chunk:setBytes(passed) end
+  end
+end
+
+-- Of an answer that came compressed, what Envoy AI Gateway read in it.
+local function count_compressed(handle)
+  for _ in handle:bodyChunks() do end
+  local told = handle:streamInfo():dynamicMetadata():get("io.envoy.ai_gateway")
+  if type(told) ~= "table" then return end
+  local total, input, output = tonumber(told.llm_total_tokens), tonumber(told.llm_input_tokens), tonumber(told.llm_output_tokens)
+  if total and total > 0 and total <= counting.MOST then counting.count(handle, total, input or 0, output or 0) end
+end
+
+function envoy_on_response(handle)
+  local headers = handle:headers()
+  local kept = handle:streamInfo():dynamicMetadata():get(METADATA)
+  if type(kept) ~= "table" or headers:get(":status") ~= "200" then return end
+  if kept.compressed then return count_compressed(handle) end
+  if not kept.hides_usage then return end
+  if (headers:get("content-type") or ""):lower():find("text/event-stream", 1, true) ~= 1 then return end
+  -- Not that of what the client gets.
+  headers:remove("content-length")
+  hide_usage(handle)
+end

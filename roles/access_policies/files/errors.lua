@@ -1,0 +1,70 @@
+-- Copyright: Contributors to the egress.ai_gateway project
+-- SPDX-License-Identifier: GPL-3.0-or-later
+
+-- Errors in the words of both APIs.
+local errors = {}
+do
+  -- OpenAI's and Anthropic's names for the kinds of errors.
+  local function kind(status, anthropic)
+    if status == 401 then return "authentication_error" end
+    if status == 403 then return "permission_error" end
+    if status == 404 then return anthropic and "not_found_error" or "invalid_request_error" end
+    if status == 413 then return anthropic and "request_too_large" or "invalid_request_error" end
+    if status == 429 then return "rate_limit_error" end
+    if status == 503 or status == 529 then return anthropic and "overloaded_error" or "server_error" end
+    if status >= 500 then return anthropic and "api_error" or "server_error" end
+    return "invalid_request_error"
+  end
+
+  -- The body of an error; code and what, its kind where the status does not say it, are OpenAI's alone.
+  function errors.failure(status, message, anthropic, code, what)
+    if anthropic then
+      return '{"type":"error","error":{"type":' .. json.quoted(kind(status, true)) .. ',"message":' .. json.quoted(message) .. "}}"
+    end
+    return '{"error":{"message":' .. json.quoted(message) .. ',"type":' .. json.quoted(what or kind(status, false))
+      .. ',"param":null,"code":' .. (code and json.quoted(code) or "null") .. "}}"
+  end
+
+  -- Answers in place of whatever stands behind.
+  function errors.send(handle, status, body)
+    -- So that Envoy leaves it as it is.
+    handle:streamInfo():dynamicMetadata():set(METADATA, "replied", true)
+    handle:respond({[":status"] = tostring(status), ["content-type"] = "application/json"}, body)
+  end
+
+  function errors.refuse(handle, status, message, anthropic, code)
+    errors.send(handle, status, errors.failure(status, message, anthropic, code))
+  end
+
+  -- Whether a text is an error of that API already.
+  function errors.is_one(text, anthropic)
+    local value = json.read(text)
+    if not json.is_object(value) or not json.is_object(value.error) then return false end
+    local fault = value.error
+    if type(fault.message) ~= "string" or fault.message == "" or type(fault.type) ~= "string" then return false end
+    if anthropic then return value.type == "error" end
+    return fault.param ~= nil and fault.code ~= nil
+  end
+
+  -- How much of an error that is no JSON its message takes, in bytes.
+  local WORDS = 2000
+
+  -- The message in a body of any shape, or the body itself; a text of markup loses it.
+  function errors.words(text, content_type)
+    local value = json.read(text)
+    if json.is_object(value) then
+      local fault = json.is_object(value.error) and value.error or value
+      for _, name in ipairs({"message", "detail", "error", "title"}) do
+        if type(fault[name]) == "string" and fault[name] ~= "" then text = fault[name] break end
+      end
+    elseif content_type:find("html", 1, true) then
+      text = text:gsub("<[sS][tT][yY][lL][eE].-</[sS][tT][yY][lL][eE]>", " "):gsub("<[^>]*>", " ")
+    end
+    text = text:gsub("%s+", " "):match("^ ?(.-) ?$")
+    if #text <= WORDS then return text end
+    -- Not in the middle of a letter.
+    local stop = WORDS
+    while stop > 0 and (text:byte(stop + 1) or 0) >= 128 and (text:byte(stop + 1) or 0) < 192 do stop = stop - 1 end
+    return text:sub(1, stop) .. " …"
+  end
+end

@@ -1,0 +1,260 @@
+-- Copyright: Contributors to the egress.ai_gateway project
+-- SPDX-License-Identifier: GPL-3.0-or-later
+
+-- JSON (RFC 8259), read strictly: UTF-8 alone, no key twice in an object however it is spelled, nothing after the value.
+-- json.read(text) gives the value, and where a value of the outermost object stands in the text, by its key: {first byte, last byte}.
+-- For anything else it gives nil and what is wrong. Objects and arrays are tables, null is json.null. Escapes stay as they are in texts that are deeper than
+-- two objects or arrays, as nobody asks for these.
+local json = {null = {}}
+do
+  local byte, find, sub, char, concat = string.byte, string.find, string.sub, string.char, table.concat
+  -- No request of either API nests as deeply or has as many values; a parser that is asked to is under attack.
+  local DEPTH, VALUES = 64, 500000
+  local ESCAPED = {[34] = '"', [92] = "\\", [47] = "/", [98] = "\b", [102] = "\f", [110] = "\n", [114] = "\r", [116] = "\t"}
+  local LITERALS = {[116] = {"true", true}, [102] = {"false", false}, [110] = {"null", json.null}}
+  local ARRAY = {}
+
+  -- The text that is read, and the next backslash and control character of it at or after a place: each is looked for once.
+  local text, backslash, control, values, depth, spans
+
+  local function fail(problem, at)
+    error({problem = problem .. " at byte " .. at}, 0)
+  end
+
+  local function next_backslash(at)
+    if backslash < at then backslash = find(text, "\\", at, true) or math.huge end
+    return backslash
+  end
+
+  local function next_control(at)
+    if control < at then
+      -- Byte by byte, as that is compiled, and a pattern is not.
+      local size = #text
+      while at <= size and byte(text, at) > 31 do at = at + 1 end
+      control = at <= size and at or math.huge
+    end
+    return control
+  end
+
+  local function after_space(at)
+    local code = byte(text, at)
+    if code and code > 32 then return at, code end
+    local _, stop = find(text, "^[ \t\r\n]*", at)
+    return stop + 1, byte(text, stop + 1)
+  end
+
+  local function utf8(code)
+    if code < 128 then return char(code) end
+    if code < 2048 then return char(192 + math.floor(code / 64), 128 + code % 64) end
+    if code < 65536 then return char(224 + math.floor(code / 4096), 128 + math.floor(code / 64) % 64, 128 + code % 64) end
+    return char(240 + math.floor(code / 262144), 128 + math.floor(code / 4096) % 64, 128 + math.floor(code / 64) % 64, 128 + code % 64)
+  end
+
+  -- The number of the four hexadecimal digits from there on.
+  local function unit(at)
+    local number = 0
+    for place = at, at + 3 do
+      local code = byte(text, place) or 0
+      local digit = code >= 48 and code <= 57 and code - 48 or code >= 97 and code <= 102 and code - 87 or code >= 65 and code <= 70 and code - 55
+      if not digit then fail("an escape is not four hexadecimal digits", at) end
+      number = number * 16 + digit
+    end
+    return number
+  end
+
+  -- What the escape at that backslash stands for, and the place after it.
+  local function read_escape(at)
+    local code = byte(text, at + 1)
+    if code ~= 117 then return ESCAPED[code] or fail("an escape is none of JSON's", at), at + 2 end
+    local first = unit(at + 2)
+    if first < 55296 or first > 57343 then return first, at + 6 end
+    local second = first <= 56319 and byte(text, at + 6) == 92 and byte(text, at + 7) == 117 and unit(at + 8) or 0
+    if second < 56320 or second > 57343 then fail("an escape is half of a character", at) end
+    return 65536 + (first - 55296) * 1024 + second - 56320, at + 12
+  end
+
+  -- From the byte after the opening quote; gives the text and the place after the closing one. Escapes are always checked, and replaced where that is wanted.
+  local function read_string(at, wanted)
+    local first = at
+    local stop = find(text, '"', at, true) or fail("a text has no end", at)
+    local parts, count = nil, 0
+    while next_backslash(at) < stop do
+      if wanted then
+        parts = parts or {}
+        parts[count + 1] = sub(text, at, backslash - 1)
+        local stands
+        stands, at = read_escape(backslash)
+        count = count + 2
+        parts[count] = type(stands) == "number" and utf8(stands) or stands
+      else
+        local _
+        _, at = read_escape(backslash)
+      end
+      if at > stop then stop = find(text, '"', at, true) or fail("a text has no end", at) end
+    end
+    if next_control(first) < stop then fail("a text has a control character", control) end
+    if not parts then return sub(text, first, stop - 1), stop + 1 end
+    parts[count + 1] = sub(text, at, stop - 1)
+    return concat(parts), stop + 1
+  end
+
+  local function after_digits(at)
+    local code = byte(text, at)
+    if not code or code < 48 or code > 57 then fail("a number is none of JSON's", at) end
+    repeat
+      at = at + 1
+      code = byte(text, at)
+    until not code or code < 48 or code > 57
+    return at, code
+  end
+
+  local function read_number(first)
+    local at = byte(text, first) == 45 and first + 1 or first
+    local zero = byte(text, at) == 48
+    local stop, code = after_digits(at)
+    if zero and stop > at + 1 then fail("a number is none of JSON's", first) end
+    if code == 46 then stop, code = after_digits(stop + 1) end
+    if code == 69 or code == 101 then
+      local sign = byte(text, stop + 1)
+      stop = after_digits((sign == 43 or sign == 45) and stop + 2 or stop + 1)
+    end
+    return tonumber(sub(text, first, stop - 1)), stop
+  end
+
+  local read_value
+
+  local function read_object(at)
+    local object, place = {}, depth == 1 and spans
+    local code
+    at, code = after_space(at)
+    if code == 125 then return object, at + 1 end
+    while true do
+      if code ~= 34 then fail("a key is missing", at) end
+      local key
+      key, at = read_string(at + 1, true)
+      if object[key] ~= nil then fail("a key stands twice in one object", at) end
+      at, code = after_space(at)
+      if code ~= 58 then fail("a colon is missing", at) end
+      local first = after_space(at + 1)
+      object[key], at = read_value(first)
+      if place then place[key] = {first, at - 1} end
+      at, code = after_space(at)
+      if code == 125 then return object, at + 1 end
+      if code ~= 44 then fail("a comma is missing", at) end
+      at, code = after_space(at + 1)
+    end
+  end
+
+  local function read_array(at)
+    local array, count = {[ARRAY] = true}, 0
+    local code
+    at, code = after_space(at)
+    if code == 93 then return array, at + 1 end
+    while true do
+      count = count + 1
+      array[count], at = read_value(at)
+      at, code = after_space(at)
+      if code == 93 then return array, at + 1 end
+      if code ~= 44 then fail("a comma is missing", at) end
+      at = after_space(at + 1)
+    end
+  end
+
+  function read_value(at)
+    values = values + 1
+    if values > VALUES then fail("there are too many values", at) end
+    local code = byte(text, at)
+    if code == 34 then return read_string(at + 1, depth <= 2) end
+    if code == 123 or code == 91 then
+      depth = depth + 1
+      if depth > DEPTH then fail("it is nested too deeply", at) end
+      local value
+      if code == 123 then value, at = read_object(at + 1) else value, at = read_array(at + 1) end
+      depth = depth - 1
+      return value, at
+    end
+    local literal = LITERALS[code]
+    if literal then
+      local stop = at + #literal[1] - 1
+      if sub(text, at, stop) ~= literal[1] then fail("a word is none of JSON's", at) end
+      return literal[2], stop + 1
+    end
+    return read_number(at)
+  end
+
+  -- The place of the first byte that is no UTF-8, or nil.
+  function json.not_utf8(bytes)
+    local at, size = 1, #bytes
+    while at <= size do
+      local first = byte(bytes, at)
+      if first < 128 then
+        at = at + 1
+      else
+        local second, third, fourth = byte(bytes, at + 1, at + 3)
+        second, third, fourth = second or 0, third or 0, fourth or 0
+        local follows = second >= 128 and second <= 191
+        if first >= 194 and first <= 223 and follows then
+          at = at + 2
+        elseif first >= 224 and first <= 239 and follows and third >= 128 and third <= 191
+          and (first ~= 224 or second >= 160) and (first ~= 237 or second <= 159) then
+          at = at + 3
+        elseif first >= 240 and first <= 244 and follows and third >= 128 and third <= 191 and fourth >= 128 and fourth <= 191
+          and (first ~= 240 or second >= 144) and (first ~= 244 or second <= 143) then
+          at = at + 4
+        else
+          return at
+        end
+      end
+    end
+    return nil
+  end
+
+  local function read_all()
+    local at = after_space(1)
+    local value
+    value, at = read_value(at)
+    at = after_space(at)
+    if at <= #text then fail("something follows the value", at) end
+    return value
+  end
+
+  function json.read(given)
+    local wrong = json.not_utf8(given)
+    if wrong then return nil, "it is not UTF-8 at byte " .. wrong end
+    text, backslash, control, values, depth, spans = given, 0, 0, 0, 0, {}
+    local found, value = pcall(read_all)
+    local places = spans
+    text, spans = nil, nil
+    if not found then return nil, type(value) == "table" and value.problem or "it cannot be read" end
+    return value, places
+  end
+
+  function json.is_array(value)
+    return type(value) == "table" and value[ARRAY] == true
+  end
+
+  function json.is_object(value)
+    return type(value) == "table" and value ~= json.null and value[ARRAY] == nil
+  end
+
+  local QUOTED = {['"'] = '\\"', ["\\"] = "\\\\", ["\n"] = "\\n", ["\r"] = "\\r", ["\t"] = "\\t"}
+
+  -- A text as JSON; bytes that are no UTF-8 become the replacement character.
+  function json.quoted(words)
+    local wrong = json.not_utf8(words)
+    if wrong then
+      local parts = {}
+      while wrong do
+        parts[#parts + 1] = sub(words, 1, wrong - 1)
+        words = sub(words, wrong + 1)
+        wrong = json.not_utf8(words)
+        if #parts > 4000 then words, wrong = "", nil end
+      end
+      parts[#parts + 1] = words
+      words = concat(parts, "\239\191\189")
+    end
+    return '"' .. words:gsub('[%z\1-\31"\\\127]', function(character)
+      return QUOTED[character] or string.format("\\u%04x", byte(character))
+    end) .. '"'
+  end
+end

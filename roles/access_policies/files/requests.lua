@@ -1,0 +1,187 @@
+-- Copyright: Contributors to the egress.ai_gateway project
+-- SPDX-License-Identifier: GPL-3.0-or-later
+
+-- The first and the last to see a request: refuses what is malformed before anybody else reads it, gives the token one form, and makes every error one of the
+-- client's API that says truthfully who refused.
+
+-- What an answer of ours says instead of the proxy's own words, by the beginning of its response code details. {provider} is replaced.
+local REASONS = {
+  {"request_payload_too_large", 413, "The body is larger than this gateway takes.", "body_too_large"},
+  {"response_payload_too_large", 502, "The provider's answer is larger than this gateway takes.", "answer_too_large"},
+  {"request_rate_limited"},
+  {"rate_limiter_error", 503, "This gateway cannot check the limits at the moment. Try again in some seconds.", "limits_unavailable"},
+  {"rbac_access_denied", 403, nil, "model_not_allowed"},
+  {"ext_authz_error", 503, "This gateway cannot check tokens at the moment. Try again in some seconds.", "authorization_unavailable"},
+  {"route_not_found", 404, nil, "model_not_found"},
+  {"no_healthy_upstream", 503, "The provider of this model has no address that errors.", "provider_unavailable"},
+  {"no_cluster", 503, "The provider of this model is not configured yet. Try again in some seconds.", "provider_unavailable"},
+  {"cluster_not_found", 503, "The provider of this model is not configured yet. Try again in some seconds.", "provider_unavailable"},
+  {"upstream_reset_before_response_started", 503, "The provider of this model could not be reached, or hung up before it answered.", "provider_unavailable"},
+  {"upstream_reset_after_response_started", 502, "The provider of this model hung up in the middle of its answer.", "provider_unavailable"},
+  {"upstream_response_timeout", 504, "The provider of this model did not answer in time.", "provider_timeout"},
+  {"response_timeout", 504, "The provider of this model did not answer in time.", "provider_timeout"},
+  {"upstream_per_try_timeout", 504, "The provider of this model did not answer in time.", "provider_timeout"},
+  {"request_overall_timeout", 408, "The request did not arrive in time.", "request_timeout"},
+  {"stream_idle_timeout", 408, "Nothing more arrived of the request in time.", "request_timeout"},
+  {"upstream", 502, "The provider of this model did not answer in HTTP that can be read.", "provider_unavailable"},
+  {"http1", 400, "The request is no HTTP/1.1 that can be read.", "malformed_request"},
+  {"http2", 400, "The request is no HTTP/2 that can be read.", "malformed_request"},
+}
+
+local function refused(handle, status, message, code)
+  return errors.refuse(handle, status, message, handle:streamInfo():dynamicMetadata():get(METADATA).anthropic == true, code)
+end
+
+-- What is wrong with a path, for a client; nil for one whose every character is one of RFC 3986 and whose escapes are whole.
+local function path_problem(path)
+  if path:sub(1, 1) ~= "/" then return "does not begin with /" end
+  if path:sub(1, 2) == "//" then return "begins with two slashes" end
+  local wrong = path:find("[^A-Za-z0-9%-._~!$&'()*+,;=:@/?%%]")
+  if wrong then return "has a character that must be escaped, at byte " .. wrong end
+  local at = path:find("%", 1, true)
+  while at do
+    if not path:find("^%x%x", at + 1) then return "has an escape that is not % and two hexadecimal digits, at byte " .. at end
+    if path:find("^[01]%x", at + 1) or path:find("^7[fF]", at + 1) then return "has an escaped control character, at byte " .. at end
+    at = path:find("%", at + 3, true)
+  end
+  return nil
+end
+
+-- The token of the request in the one form that is checked, Authorization: Bearer <token>; or what is wrong with it.
+local function one_token(headers)
+  for _, name in ipairs({"authorization", "x-api-key"}) do
+    if headers:getNumValues(name) > 1 then return "The request has several headers " .. name .. ". Send one token, in one header." end
+  end
+  local sent, key = headers:get("authorization"), headers:get("x-api-key")
+  local token = nil
+  if sent then
+    local scheme, rest = sent:match("^%s*(%S+)%s+(%S+)%s*$")
+    if scheme and scheme:lower() == "bearer" then
+      token = rest
+      headers:replace("authorization", "Bearer " .. token)
+    end
+  end
+  if not key then return nil end
+  key = key:match("^%s*(.-)%s*$")
+  headers:remove("x-api-key")
+  -- Whoever sends a header of another scheme beside it means the key; proxies and libraries add such headers.
+  if token and token ~= key then return "The headers authorization and x-api-key have different tokens. Send one of them." end
+  headers:replace("authorization", "Bearer " .. key)
+  return nil
+end
+
+local function begin(handle)
+  local headers, metadata = handle:headers(), handle:streamInfo():dynamicMetadata()
+  local path = headers:get(":path") or ""
+  -- Which API's errors the client reads.
+  local anthropic = path:find("/v1/messages", 1, true) ~= nil or (headers:get("anthropic-version") or "") ~= ""
+  metadata:set(METADATA, "anthropic", anthropic)
+  local problem = path_problem(path)
+  if problem then return refused(handle, 400, "The path " .. problem .. ".", "malformed_path") end
+  for name, value in pairs(headers) do
+    if json.not_utf8(value) then return refused(handle, 400, "The header " .. name .. " is not UTF-8.", "malformed_header") end
+  end
+  local length = tonumber(headers:get("content-length") or "")
+  if length and length > settings.body_limit then
+    return refused(handle, 413, "The body has " .. length .. " bytes, and this gateway takes " .. settings.body_limit .. ".", "body_too_large")
+  end
+  problem = one_token(headers)
+  if problem then return refused(handle, 400, problem, "several_tokens") end
+end
+
+function envoy_on_request(handle)
+  local done, problem = pcall(begin, handle)
+  if not done then
+    handle:logErr("the request could not be judged: " .. tostring(problem))
+    errors.refuse(handle, 500, "This gateway could not judge the request.", false, "gateway_fault")
+  end
+end
+
+-- The sentence for a used-up limit, and what was counted.
+local function spent(tier, headers)
+  local stated = headers:get("x-ratelimit-limit") or ""
+  local amount, seconds = stated:match("^(%d+), %1;w=(%d+)")
+  if not amount then amount, seconds = stated:match("^(%d+),.-[ ,]%1;w=(%d+)") end
+  local measures = {}
+  for _, limit in ipairs(settings.limits[tier] or {}) do
+    if tostring(limit[1]) == amount and tostring(limit[2]) == seconds then
+      measures[#measures + 1] = limit[3] .. (limit[4] ~= "" and " of model " .. limit[4] or "")
+    end
+  end
+  local measure = #measures > 0 and table.concat(measures, " or ") or "limit"
+  local reset = headers:get("x-ratelimit-reset") or seconds
+  local sentence = "The " .. (amount or "") .. " " .. measure .. " that tier " .. tier .. " allows a user in " .. (seconds or "?") .. " seconds are used up."
+  return sentence .. " Try again in " .. (reset or "?") .. " seconds.", measure:find("request") and "requests" or "tokens", reset
+end
+
+-- What a provider said, which the program next to it made an error of the provider's API.
+local function of_provider(status, text, content_type, anthropic)
+  if errors.is_one(text, anthropic) then return text end
+  local words = errors.words(text, content_type)
+  if words:find("The provider ", 1, true) ~= 1 then words = "The provider refused with status " .. status .. (words ~= "" and ": " .. words or " and said nothing.") end
+  return errors.failure(status, words, anthropic, "provider_error")
+end
+
+local function of_gateway(status, text, details, headers, kept)
+  local anthropic, tier = kept.anthropic == true, kept.tier or ""
+  if details == "lua_response" or details == "ext_authz_denied" then
+    if errors.is_one(text, anthropic) then return status, text end
+  end
+  for _, reason in ipairs(REASONS) do
+    if details:find(reason[1], 1, true) == 1 then
+      local message, what = reason[3], nil
+      local code = reason[4]
+      if reason[1] == "request_rate_limited" then
+        local reset
+        message, what, reset = spent(tier, headers)
+        code, status = "rate_limit_exceeded", 429
+        if reset then headers:replace("retry-after", reset) end
+      elseif reason[1] == "rbac_access_denied" then
+        message = "The model does not exist, or tier " .. tier .. " may not use it."
+      elseif reason[1] == "route_not_found" then
+        message = kept.model and "The model does not exist, or is not served under this path or in this API." or "This gateway does not serve this path on this host."
+        code = kept.model and code or "unknown_url"
+      end
+      status = reason[2] or status
+      return status, errors.failure(status, message, anthropic, code, what)
+    end
+  end
+  -- What Envoy AI Gateway says of a request that it cannot use; its errors are no JSON where they quote the request.
+  local value = json.read(text)
+  local words = json.is_object(value) and json.is_object(value.error) and tostring(value.error.message):match("^" .. settings.unreadable:gsub("%p", "%%%0") .. " ?(.*)$") or text
+  words = (words:match('"message":"(.*)"}}$') or errors.words(words, "")):match("^[^\n]*"):gsub(' "at index.*$', "")
+  if status >= 500 then return 502, errors.failure(502, "The provider's answer could not be read.", anthropic, "provider_error") end
+  return status, errors.failure(status, words ~= "" and words or "This gateway refused the request.", anthropic, nil)
+end
+
+local function finish(handle)
+  local headers = handle:headers()
+  local status = tonumber(headers:get(":status") or "")
+  -- Envoy's own answers say "envoy" and why.
+  local details = (headers:get(REFUSAL) or ""):match("^envoy ?(.*)$")
+  headers:remove(REFUSAL)
+  if not status or status < 400 then return end
+  local kept = handle:streamInfo():dynamicMetadata():get(METADATA)
+  kept = type(kept) == "table" and kept or {}
+  local content_type = (headers:get("content-type") or ""):lower()
+  local buffer = handle:body(true)
+  -- The wait for the body ended the life of what was got before.
+  headers = handle:headers()
+  local text = buffer:length() > 0 and buffer:getBytes(0, buffer:length()) or ""
+  local changed
+  if details then
+    local ours
+    ours, changed = of_gateway(status, text, details, headers, kept)
+    if ours ~= status then headers:replace(":status", tostring(ours)) end
+  else
+    changed = of_provider(status, text, content_type, kept.anthropic == true)
+  end
+  headers:remove("content-encoding")
+  headers:replace("content-type", "application/json")
+  if changed ~= text then headers:replace("content-length", tostring(buffer:setBytes(changed))) end
+end
+
+function envoy_on_response(handle)
+  local done, problem = pcall(finish, handle)
+  if not done then handle:logErr("the error could not be told: " .. tostring(problem)) end
+end

@@ -1,0 +1,198 @@
+# Copyright: Contributors to the egress.ai_gateway project
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What Envoy gives its programs, on the interpreter that it has."""
+
+from __future__ import annotations
+
+import base64
+import json
+import typing as t
+from pathlib import Path
+
+import yaml
+from lupa import luajit21
+from rendering import ROLES
+
+#: That of identities.
+KEY = "k" * 64
+VARIABLES: dict[str, t.Any] = {
+    "ai_gateway_providers": [
+        {"name": "openai", "schema": "openai", "simulated": True, "credential": {"value": "k"}, "models": [{"name": "gpt-4"}, {"name": "Qwen/Qwen3-0.6B"}]},
+        {"name": "claude", "schema": "anthropic", "simulated": True, "credential": {"value": "k"}, "models": [{"name": "claude-3-sonnet"}]},
+    ],
+    "ai_gateway_models": [{"name": "facebook/opt-125m", "backend_ref": {"name": "opt", "namespace": "llm", "port": 8000}}],
+    "ai_gateway_tiers": [
+        {
+            "name": "free",
+            "level": 0,
+            "groups": ["all"],
+            "token_limit": {"tokens": 100, "window": "1m"},
+            "request_limit": {"requests": 20, "window": "1m"},
+            "model_limits": [{"models": ["gpt-4"], "output_token_limit": {"tokens": 7, "window": "1h"}}],
+        },
+        {"name": "narrow", "level": 1, "groups": ["few"], "token_limit": {"tokens": 5, "window": "24h"}, "models": ["claude-3-sonnet"]},
+    ],
+    "ai_gateway_request_body_limit": "1Mi",
+    "__access_policies_identity": {"resources": [{"data": {"key": base64.b64encode(KEY.encode()).decode()}}]},
+}
+#: Headers are no plain table: what goes over all of them asks for them.
+PAIRS = "local plain = pairs; function pairs(value) if value.all then return plain(value.all()) end return plain(value) end"
+
+
+class Handle:
+    """One request or answer; bytes are kept as texts of Latin-1, as the interpreter has them."""
+
+    def __init__(self, lua: t.Any, headers: dict[str, str], chunks: list[bytes], metadata: dict[str, t.Any] | None = None) -> None:
+        self.lua = lua
+        self.values = headers
+        self.chunks = chunks
+        self.kept = metadata if metadata is not None else {}
+        self.sent: tuple[dict[str, str], bytes] | None = None
+        self.errors: list[str] = []
+        self.resumed = 0
+
+    @property
+    def content(self) -> bytes:
+        return b"".join(self.chunks)
+
+    def answer(self) -> tuple[int, t.Any]:
+        """Status and document of what the program answered itself."""
+        assert self.sent, "the program answered nothing itself"
+        headers, body = self.sent
+        assert headers["content-type"] == "application/json"
+        return int(headers[":status"]), json.loads(body)
+
+    # From here on the names are Envoy's.
+    def headers(self, _self: t.Any) -> t.Any:
+        got = self.resumed
+
+        def alive() -> dict[str, str]:
+            assert got == self.resumed, "object used outside of proper scope"
+            return self.values
+
+        return self.lua.table_from(
+            {
+                "get": lambda _table, name: (alive().get(name) or "").split("\n")[0] if name in alive() else None,
+                "getNumValues": lambda _table, name: len(alive()[name].split("\n")) if name in alive() else 0,
+                "replace": lambda _table, name, value: alive().__setitem__(name, value),
+                "remove": lambda _table, name: alive().pop(name, None),
+                "all": lambda: self.lua.table_from(alive()),
+            }
+        )
+
+    def _buffer(self, first: int, last: int) -> t.Any:
+        def replace(_table: t.Any, content: str) -> int:
+            self.chunks[first:last] = [content.encode("latin-1"), *[b""] * (last - first - 1)]
+            return len(content)
+
+        def content() -> bytes:
+            return b"".join(self.chunks[first:last])
+
+        return self.lua.table_from(
+            {
+                "length": lambda _table: len(content()),
+                "getBytes": lambda _table, start, length: content()[start : start + length].decode("latin-1"),
+                "setBytes": replace,
+            }
+        )
+
+    def body(self, _self: t.Any, _always: bool) -> t.Any:
+        # The program sleeps until the body is there, and Envoy takes back what it had given.
+        self.resumed += 1
+        return self._buffer(0, len(self.chunks))
+
+    def bodyChunks(self, _self: t.Any) -> t.Any:  # noqa: N802
+        places = iter(range(len(self.chunks)))
+
+        def next_chunk(*_arguments: t.Any) -> t.Any:
+            self.resumed += 1
+            place = next(places, None)
+            return None if place is None else self._buffer(place, place + 1)
+
+        return next_chunk
+
+    def streamInfo(self, _self: t.Any) -> t.Any:  # noqa: N802
+        metadata = self.lua.table_from(
+            {
+                "get": lambda _table, name: self.lua.table_from(self.kept[name]) if self.kept.get(name) else None,
+                "set": lambda _table, name, key, value: self.kept.setdefault(name, {}).__setitem__(key, value),
+            }
+        )
+        return self.lua.table_from({"dynamicMetadata": lambda _table: metadata})
+
+    def respond(self, _self: t.Any, headers: t.Any, body: str) -> None:
+        if self.sent is None:
+            self.sent = (dict(headers.items()), body.encode("latin-1"))
+
+    def logErr(self, _self: t.Any, message: str) -> None:  # noqa: N802
+        self.errors.append(message)
+
+    def as_table(self) -> t.Any:
+        return self.lua.table_from({name: getattr(self, name) for name in ("headers", "body", "bodyChunks", "streamInfo", "respond", "logErr")})
+
+
+class Program:
+    """A program of the proxies."""
+
+    def __init__(self, text: str) -> None:
+        self.lua = luajit21.LuaRuntime(unpack_returned_tuples=True, encoding="latin-1")
+        self.lua.execute(PAIRS)
+        self.lua.execute(text.encode())
+
+    def request(self, headers: dict[str, str], body: bytes = b"") -> Handle:
+        handle = Handle(self.lua, dict(headers), [body])
+        self.lua.globals().envoy_on_request(handle.as_table())
+        assert not handle.errors, handle.errors
+        return handle
+
+    def response(self, headers: dict[str, str], chunks: list[bytes], metadata: dict[str, t.Any]) -> Handle:
+        handle = Handle(self.lua, dict(headers), list(chunks), metadata)
+        self.lua.globals().envoy_on_response(handle.as_table())
+        assert not handle.errors, handle.errors
+        return handle
+
+
+def part(name: str, returned: str) -> t.Any:
+    """What a file of the programs defines, where it stands alone."""
+    lua = luajit21.LuaRuntime(unpack_returned_tuples=True, encoding="latin-1")
+    return lua.execute((ROLES / "access_policies/files" / name).read_bytes() + f"\nreturn {returned}".encode())
+
+
+def programs(rendered: str) -> dict[str, str]:
+    """The programs in the rendered policies: that before every filter, that after authorization, and that next to the providers."""
+    found = {manifest["kind"]: manifest.get("spec", {}) for manifest in yaml.safe_load_all(rendered) if manifest}
+    filters = [patch["operation"]["value"] for patch in found["EnvoyPatchPolicy"]["jsonPatches"]]
+    named = {item["name"]: item["typed_config"]["default_source_code"]["inline_string"] for item in filters if "name" in item}
+    return {
+        "requests": named["egress.ai_gateway.requests"],
+        "bodies": found["EnvoyExtensionPolicy"]["lua"][0]["inline"],
+        "answers": named["egress.ai_gateway.answers"],
+    }
+
+
+def identity_key(directory: Path) -> Path:
+    path = directory / "key"
+    path.write_text("k" * 64, encoding="ascii")
+    return path
+
+
+def costs(handle: Handle) -> tuple[int, int, int]:
+    """What a request costs: all tokens, those of its input and of its output."""
+    kept = handle.kept["egress.ai-gateway"]
+    return kept["total_tokens"], kept["input_tokens"], kept["output_tokens"]
+
+
+def events(*documents: t.Any, separator: str = ": ", end: str = "\n\n") -> bytes:
+    return "".join(f"data{separator}{json.dumps(document)}{end}" for document in documents).encode()
+
+
+CHUNK = {"id": "1", "choices": [{"index": 0, "delta": {"content": "a"}}], "usage": None}
+LAST = {"id": "1", "choices": [], "usage": {"prompt_tokens": 60, "completion_tokens": 40, "total_tokens": 100}}
+DONE = b"data: [DONE]\n\n"
+STREAM = {"content_type": "text/event-stream; charset=utf-8"}
+
+
+def cuts(text: bytes) -> list[list[bytes]]:
+    """The text in one piece, in two at several places, and byte by byte."""
+    return [[text], *([text[:place], text[place:]] for place in range(1, len(text), 37)), [bytes([byte]) for byte in text], [text, b""]]

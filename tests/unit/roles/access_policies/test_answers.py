@@ -1,0 +1,201 @@
+# Copyright: Contributors to the egress.ai_gateway project
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The program next to the providers: what an answer costs, and that nothing odd goes on."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import typing as t
+import zlib
+
+import pytest
+from proxies import CHUNK, DONE, LAST, STREAM, Handle, Program, costs, cuts, events
+
+
+#: A request of 400 bytes is reckoned as 100 tokens.
+def answered(program: Program, chunks: list[bytes], status: int = 200, model: str = "gpt-4", streams: bool = False, **headers: str) -> Handle:
+    metadata = {"egress.ai-gateway": {"asked": 400, "model": model, "streams": streams, "tier": "free"}}
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return program.response({":status": str(status), **named}, chunks, metadata)
+
+
+def usage_of(**usage: t.Any) -> bytes:
+    return json.dumps({"usage": usage}).encode()
+
+
+@pytest.mark.parametrize(
+    ("body", "spent"),
+    [
+        (usage_of(prompt_tokens=60, completion_tokens=40, total_tokens=100), (100, 60, 40)),
+        (usage_of(prompt_tokens=60, completion_tokens=40), (100, 60, 40)),
+        (usage_of(prompt_tokens=60, completion_tokens=40, total_tokens=None), (100, 60, 40)),
+        (usage_of(prompt_tokens=60, completion_tokens=40, total_tokens=5), (100, 60, 40)),
+        (usage_of(prompt_tokens=60, total_tokens=60), (60, 60, 0)),
+        (usage_of(total_tokens=70), (70, 0, 0)),
+        (usage_of(input_tokens=25, output_tokens=5), (30, 25, 5)),
+        (usage_of(input_tokens=25, output_tokens=5, cache_creation_input_tokens=100, cache_read_input_tokens=1000), (1130, 1125, 5)),
+    ],
+)
+def test_what_a_provider_says_is_counted(answers: Program, body: bytes, spent: tuple[int, int, int]) -> None:
+    assert costs(answered(answers, [body])) == spent
+    assert costs(answered(answers, [body[:7], b"", body[7:]], content_type="application/json")) == spent
+
+
+@pytest.mark.parametrize("status", [302, 400, 401, 429, 500, 503])
+def test_what_is_refused_costs_nothing(answers: Program, status: int) -> None:
+    assert costs(answered(answers, [usage_of(total_tokens=100)], status=status)) == (0, 0, 0)
+
+
+BELIEVED = [
+    {"prompt_tokens": -5, "completion_tokens": 40, "total_tokens": 35},
+    {"prompt_tokens": 60, "completion_tokens": 5_000_000_000, "total_tokens": 5_000_000_060},
+    {"prompt_tokens": 60, "completion_tokens": 12.5},
+    {"prompt_tokens": "60", "completion_tokens": "40"},
+    {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0},
+    {"prompt_tokens": [60]},
+    {},
+]
+
+
+@pytest.mark.parametrize("usage", [*BELIEVED, None, 4])
+@pytest.mark.parametrize("model", ["gpt-4", "claude-3-sonnet"])
+def test_what_cannot_be_believed_is_reckoned_and_said(answers: Program, model: str, usage: t.Any) -> None:
+    """Envoy AI Gateway ends with an answer of Anthropic's API without usage, and refuses one whose numbers are none."""
+    body = json.dumps({"id": "1", "usage": usage, "choices": []}).encode()
+    body += b" " * (200 - len(body))
+    handle = answered(answers, [body], model=model)
+    assert costs(handle) == (150, 100, 50)
+    names = ("input_tokens", "output_tokens") if model == "claude-3-sonnet" else ("prompt_tokens", "completion_tokens", "total_tokens")
+    assert json.loads(handle.content) == {"id": "1", "usage": dict(zip(names, (100, 50, 150))), "choices": []}
+    assert handle.values["content-length"] == str(len(handle.content))
+
+
+@pytest.mark.parametrize(("body", "rest"), [(b"{}", {}), (b' { "id" : "1" } ', {"id": "1"})])
+def test_a_missing_usage_is_added(answers: Program, body: bytes, rest: dict[str, str]) -> None:
+    document = json.loads(answered(answers, [body]).content)
+    assert document.pop("usage")["prompt_tokens"] == 100
+    assert document == rest
+
+
+@pytest.mark.parametrize("body", [b"x" * 200, b"[]" + b" " * 198, b"null" + b" " * 196])
+def test_what_is_no_answer_is_refused_and_paid(answers: Program, body: bytes) -> None:
+    handle = answered(answers, [body])
+    assert (handle.values[":status"], costs(handle)) == ("502", (150, 100, 50))
+    assert json.loads(handle.content)["error"]["message"] == "The provider's answer is no JSON object."
+
+
+def test_a_fixed_price_for_what_cannot_be_counted(texts: dict[str, str]) -> None:
+    program = Program(texts["answers"].replace("uncounted_tokens = 0", "uncounted_tokens = 500"))
+    assert costs(answered(program, [b"x" * 200])) == (500, 500, 500)
+    assert costs(answered(program, [usage_of(total_tokens=7)])) == (7, 0, 0)
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br"])
+def test_a_compressed_answer_costs_its_bytes_until_the_processor_has_read_it(answers: Program, encoding: str) -> None:
+    body = gzip.compress(usage_of(total_tokens=1_000), mtime=0)
+    for streams in (False, True):
+        handle = answered(answers, [body], streams=streams, content_encoding=encoding)
+        assert costs(handle) == (100 + len(body), 100, len(body))
+        assert (handle.kept["egress.ai-gateway"]["compressed"], handle.content) == (True, body)
+
+
+@pytest.mark.parametrize("encoding", ["deflate", "zstd", "x"])
+def test_what_nobody_can_read_costs_its_bytes(answers: Program, encoding: str) -> None:
+    handle = answered(answers, [b"x" * 200], content_encoding=encoding)
+    assert (handle.values[":status"], costs(handle)) == ("502", (300, 100, 200))
+    assert f"answered in {encoding}," in json.loads(handle.content)["error"]["message"]
+    handle = answered(answers, [b"x" * 200], streams=True, content_encoding=encoding)
+    assert (handle.content, costs(handle)) == (b"x" * 200, (300, 100, 200))
+
+
+def test_what_envoy_answers_itself_stays(answers: Program) -> None:
+    handle = answered(answers, [b"no healthy upstream"], status=503, x_ai_gateway_refusal="envoy no_healthy_upstream")
+    assert (handle.content, costs(handle)) == (b"no healthy upstream", (0, 0, 0))
+
+
+def test_an_answer_that_the_processor_cannot_read_was_one(answers: Program) -> None:
+    metadata = answered(answers, [usage_of(total_tokens=70)]).kept
+    handle = answers.response({":status": "500", "x-ai-gateway-refusal": "envoy ext_proc_error"}, [b""], metadata)
+    assert costs(handle) == (70, 0, 0)
+
+
+ERROR = b'{"error": {"message": "slow down", "type": "requests", "param": null, "code": "x"}}'
+WORDS: list[tuple[bytes, dict[str, str], str]] = [
+    (ERROR, {"content_type": "application/json"}, "slow down"),
+    (ERROR, {}, "slow down"),
+    (gzip.compress(ERROR), {"content_encoding": "gzip", "content_type": "application/json"}, "slow down"),
+    (zlib.compress(ERROR), {"content_encoding": "deflate"}, "slow down"),
+    # A processor replaced the body and left the header.
+    (ERROR, {"content_encoding": "gzip"}, "slow down"),
+    (b'{"detail": "slow down"}', {"content_type": "application/json"}, "The provider refused with status 429: slow down"),
+    (b'{"error": {"message": "slow down"}}', {"content_type": "application/json"}, "The provider refused with status 429: slow down"),
+    (b'{"error": "slow down"}', {"content_type": "application/json"}, "The provider refused with status 429: slow down"),
+    (b"<html><style>p {}</style><h1>slow</h1>\r\n down</html>", {"content_type": "text/html"}, "The provider refused with status 429: slow down"),
+    (gzip.compress(b"<p>slow down"), {"content_type": "text/html", "content_encoding": "gzip"}, "The provider refused with status 429: slow down"),
+    (b"slow down", {"content_type": "text/plain"}, "The provider refused with status 429: slow down"),
+    (b"", {}, "The provider refused with status 429 and said nothing."),
+    (b"caf\xe9", {"content_type": "text/plain; charset=latin-1"}, "The provider refused with status 429: caf\ufffd"),
+    (b"{broken", {"content_type": "application/json"}, "The provider refused with status 429: {broken"),
+    (
+        b"\x28\xb5\x2f\xfd",
+        {"content_encoding": "zstd"},
+        "The provider refused with status 429, in words that are compressed with zstd.",
+    ),
+]
+
+
+@pytest.mark.parametrize("model", ["gpt-4", "claude-3-sonnet"])
+@pytest.mark.parametrize(("body", "headers", "message"), WORDS, ids=range(len(WORDS)))
+def test_a_provider_is_quoted_in_its_api(answers: Program, model: str, body: bytes, headers: dict[str, str], message: str) -> None:
+    handle = answered(answers, [body], status=429, model=model, retry_after="7", **headers)  # type: ignore[arg-type]
+    document = json.loads(handle.content)
+    told = document["error"]["message"]
+    if model == "claude-3-sonnet":
+        assert (document["type"], document["error"]["type"]) == ("error", "rate_limit_error")
+        assert told.endswith(message)
+    else:
+        assert told == message
+    assert (handle.values["retry-after"], handle.values["content-type"]) == ("7", "application/json")
+    assert "content-encoding" not in handle.values
+    assert costs(handle) == (0, 0, 0)
+
+
+def test_a_long_text_ends_with_a_letter(answers: Program) -> None:
+    for letter in ("a", "é", "你", "😀"):
+        message = json.loads(answered(answers, [letter.encode() * 5000], status=502, content_type="text/plain").content)["error"]["message"]
+        assert message.endswith(letter + " …")
+        assert "\ufffd" not in message
+        assert 1990 < len(message.partition(": ")[2].encode()) < 2010
+
+
+@pytest.mark.parametrize("separator", [": ", ":"])
+@pytest.mark.parametrize("end", ["\n\n", "\r\n\r\n"])
+def test_streams_are_counted_however_they_arrive(answers: Program, separator: str, end: str) -> None:
+    text = events(CHUNK, CHUNK, LAST, separator=separator, end=end) + DONE
+    for chunks in cuts(text):
+        handle = answered(answers, chunks, **STREAM)  # type: ignore[arg-type]
+        assert costs(handle) == (100, 60, 40)
+        assert handle.content == text
+
+
+def test_a_caller_who_leaves_a_stream_spends_what_came(answers: Program) -> None:
+    """Each chunk settles what there is until then: an event is a token, and more if it is long."""
+    assert costs(answered(answers, [events(CHUNK, CHUNK)], **STREAM)) == (102, 100, 2)  # type: ignore[arg-type]
+    long = {**CHUNK, "padding": "x" * 4000}
+    _total, _input, output = costs(answered(answers, [events(long)], **STREAM))  # type: ignore[arg-type]
+    assert 950 < output < 1000
+
+
+def test_streams_of_anthropics_api(answers: Program) -> None:
+    start = {"type": "message_start", "message": {"usage": {"input_tokens": 25, "output_tokens": 1}}}
+    delta = {"type": "message_delta", "usage": {"output_tokens": 15}}
+    assert costs(answered(answers, [events(start, CHUNK, delta)], model="claude-3-sonnet", **STREAM)) == (40, 25, 15)  # type: ignore[arg-type]
+    assert costs(answered(answers, [events(start, CHUNK)], model="claude-3-sonnet", **STREAM)) == (26, 25, 1)  # type: ignore[arg-type]
+
+
+def test_the_largest_usage_of_a_stream_counts(answers: Program) -> None:
+    growing = [{**CHUNK, "usage": {"prompt_tokens": 60, "completion_tokens": count, "total_tokens": 60 + count}} for count in (1, 2, 3)]
+    assert costs(answered(answers, [events(*growing)], **STREAM)) == (63, 60, 3)  # type: ignore[arg-type]
+    assert costs(answered(answers, [events(growing[2], CHUNK, {**LAST, "usage": {"prompt_tokens": 60}})], **STREAM)) == (63, 60, 3)  # type: ignore[arg-type]

@@ -1,0 +1,156 @@
+# Copyright: Contributors to the egress.ai_gateway project
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The strict reader of JSON, and the readers of compressed words and identities, beside Python's own."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import random
+import typing as t
+import zlib
+
+import pytest
+from proxies import part
+
+ACCEPTED = [
+    b"{}",
+    b"[]",
+    b' {"a" : 1 , "b" : [ 1 , -2.5e3 , { "c" : null } ] , "d" : true , "e" : false } \r\n\t',
+    b'{"a": "\\u00e9\\ud83d\\ude00\\n\\"\\\\\\/\\b\\f\\r\\t\x7f"}',
+    b"-0",
+    b"0.5e+7",
+    '{"é": "你好 😀"}'.encode(),
+    b'{"a": {"same": 1}, "b": {"same": 1}}',
+    b'{"a": [{"same": 1}, {"same": 1}]}',
+    b'{"model": "gpt-4", "Model": 1}',
+    b"[" * 63 + b"]" * 63,
+]
+REFUSED = {
+    b"": "a number is none of JSON's at byte 1",
+    b"{": "a key is missing at byte 2",
+    b'{"a":1,}': "a key is missing at byte 8",
+    b"[1,]": "a number is none of JSON's at byte 4",
+    b"01": "a number is none of JSON's at byte 1",
+    b"-": "a number is none of JSON's at byte 2",
+    b"1.": "a number is none of JSON's at byte 3",
+    b"1e": "a number is none of JSON's at byte 3",
+    b"NaN": "a number is none of JSON's at byte 1",
+    b"Infinity": "a number is none of JSON's at byte 1",
+    b"tru": "a word is none of JSON's at byte 1",
+    b'{"a":1,"a":2}': "a key stands twice in one object at byte 11",
+    b'{"stream":1,"stre\\u0061m":2}': "a key stands twice in one object at byte 26",
+    b'{"a":{"b":[{"c":1,"c":null}]}}': "a key stands twice in one object at byte 22",
+    b'"\xff"': "it is not UTF-8 at byte 2",
+    b'"\xc0\x80"': "it is not UTF-8 at byte 2",
+    b'"\xed\xa0\x80"': "it is not UTF-8 at byte 2",
+    b'"\xf4\x90\x80\x80"': "it is not UTF-8 at byte 2",
+    b'"\xe4\xbd': "it is not UTF-8 at byte 2",
+    b'"\\ud800"': "an escape is half of a character at byte 2",
+    b'"\\udc00\\ud800"': "an escape is half of a character at byte 2",
+    b'"\\u12"': "an escape is not four hexadecimal digits at byte 4",
+    b'"\\x41"': "an escape is none of JSON's at byte 2",
+    b'"a\nb"': "a text has a control character at byte 3",
+    b'"\x00"': "a text has a control character at byte 2",
+    b'"abc': "a text has no end at byte 2",
+    b'{"a":1} {}': "something follows the value at byte 9",
+    b"\xef\xbb\xbf{}": "a number is none of JSON's at byte 1",
+    b"{'a':1}": "a key is missing at byte 2",
+    b"[1 2]": "a comma is missing at byte 4",
+    b'{"a" 1}': "a colon is missing at byte 6",
+    b"[" * 65: "it is nested too deeply at byte 65",
+    b"[" + b"1," * 500_000 + b"1]": "there are too many values at byte 1000000",
+}
+
+
+@pytest.fixture(scope="module")
+def reader() -> t.Any:
+    return part("json.lua", "json")
+
+
+def read(reader: t.Any, text: bytes) -> tuple[t.Any, t.Any]:
+    found = reader["read"](text.decode("latin-1"))
+    return found if isinstance(found, tuple) else (found, None)
+
+
+@pytest.mark.parametrize("text", ACCEPTED)
+def test_what_is_json(reader: t.Any, text: bytes) -> None:
+    json.loads(text)
+    assert read(reader, text)[0] is not None
+
+
+@pytest.mark.parametrize(("text", "problem"), REFUSED.items(), ids=range(len(REFUSED)))
+def test_what_is_not(reader: t.Any, text: bytes, problem: str) -> None:
+    assert read(reader, text) == (None, problem)
+
+
+def test_values_and_their_places(reader: t.Any) -> None:
+    text = b'{"model": "g\\u0070t", "n":  -12.5e1 , "deep": {"of": "a\\nb"}, "none": null}'
+    value, spans = read(reader, text)
+    assert (value["model"], value["n"], value["deep"]["of"]) == ("gpt", -125, "a\nb")
+    assert str(value["none"]) == str(reader["null"])
+    assert {name: text[span[1] - 1 : span[2]] for name, span in spans.items()} == {
+        "model": b'"g\\u0070t"',
+        "n": b"-12.5e1",
+        "deep": b'{"of": "a\\nb"}',
+        "none": b"null",
+    }
+
+
+def test_it_agrees_with_python_about_damaged_texts(reader: t.Any) -> None:
+    """But for what is stricter here: a key twice, half a character, and numbers that are none of JSON's."""
+    generator = random.Random(11)  # noqa: S311
+    text = b'{"model": "gpt-4", "messages": [{"role": "user", "content": "\\u00e9 \xc3\xa9"}], "n": 1, "stream": true, "stop": null, "t": 0.5}'
+
+    def parsed(damaged: bytes) -> bool:
+        def refuse(_name: str) -> t.NoReturn:
+            raise ValueError
+
+        def once(pairs: list[tuple[str, t.Any]]) -> dict[str, t.Any]:
+            if len(dict(pairs)) < len(pairs):
+                raise ValueError
+            return dict(pairs)
+
+        try:
+            json.loads(damaged.decode("utf-8"), parse_constant=refuse, object_pairs_hook=once)
+        except ValueError:
+            return False
+        return "\\ud8" not in damaged.decode() and not damaged.startswith(b"\xef\xbb\xbf")
+
+    differing = []
+    for _number in range(3000):
+        damaged = bytearray(text)
+        for _change in range(generator.randint(1, 3)):
+            place = generator.randrange(len(damaged))
+            damaged[place : place + generator.randint(0, 2)] = generator.choice([b"", b'"', b"\\", b"{", b"}", b",", b"0", b"\xff", b"\x01", b" ", b"e"])
+        if parsed(bytes(damaged)) != (read(reader, bytes(damaged))[0] is not None):
+            differing.append(bytes(damaged))
+    assert not differing
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (b"plain", "plain"),
+        (b'a "quote" \\ and\nlines\t\x00\x1f\x7f', 'a "quote" \\ and\nlines\t\x00\x1f\x7f'),
+        ("你好 …".encode(), "你好 …"),
+        (b"half \xe4\xbd and \xff more", "half \ufffd\ufffd and \ufffd more"),
+    ],
+)
+def test_quoted_texts_are_json(reader: t.Any, words: bytes, told: str) -> None:
+    assert json.loads(reader["quoted"](words.decode("latin-1")).encode("latin-1")) == told
+
+
+def test_compressed_words_are_read() -> None:
+    inflate = part("inflate.lua", "inflate")
+    generator = random.Random(7)  # noqa: S311
+    for number in range(60):
+        text = generator.choice([os.urandom(number * 40), b"<html>" + b"too many requests " * number, bytes(generator.choices(b"abcd \n", k=number * 90))])
+        deflate = zlib.compressobj(number % 10, zlib.DEFLATED, -15, strategy=generator.choice([zlib.Z_DEFAULT_STRATEGY, zlib.Z_FIXED, zlib.Z_HUFFMAN_ONLY]))
+        for packed in (gzip.compress(text, number % 10), zlib.compress(text, number % 10), deflate.compress(text) + deflate.flush()):
+            assert inflate(packed.decode("latin-1"), 10_000).encode("latin-1") == text[:10_000]
+            assert len(inflate(packed.decode("latin-1"), 50)) == min(50, len(text))
+    assert len(inflate(gzip.compress(b"\0" * 10_000_000).decode("latin-1"), 4096)) == 4096
+    assert inflate("\x1f\x8b\x08\x00 no such thing", 4096) is None
