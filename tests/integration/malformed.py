@@ -39,7 +39,9 @@ PAUSE = 0.02
 #: Seconds for one case, whatever it does, and bytes of one answer.
 MOST_SECONDS = 30.0
 MOST_BYTES = 2**22
-#: Samples that are kept of each sort.
+#: Outcomes that no complete request may have.
+NO_ANSWER = ("timeout", "not-connected", "too-large")
+#: Samples that are kept or told of each sort.
 SAMPLES = 20
 
 
@@ -319,9 +321,10 @@ class Result:
         self.seed = seed
         self.counts: collections.Counter[tuple[str, str]] = collections.Counter()
         self.json: collections.Counter[tuple[str, bool]] = collections.Counter()
-        #: Answers of 500 and above, complete requests without an answer, and answers that are no JSON.
+        #: Answers of 500 and above, and complete requests without an answer: the first of each kind and outcome.
         self.errors: list[Sample] = []
         self.timeouts: list[Sample] = []
+        #: Answers that are no JSON.
         self.not_json: list[Sample] = []
         #: Answers in JSON that answers.problems finds fault with, where the path tells the API.
         self.problems: list[Sample] = []
@@ -336,11 +339,12 @@ class Result:
         sample = Sample(case, outcome)
         self.slowest = sorted([*self.slowest, sample], key=lambda found: -found.outcome.seconds)[:5]
         answer = outcome.answer
-        if outcome.name in ("timeout", "not-connected"):
+        first = self.counts[case.kind, outcome.name] == 1
+        if outcome.name in NO_ANSWER and first:
             self.timeouts.append(sample)
         if answer is None or answer.status < 400:
             return
-        if answer.status >= 500:
+        if answer.status >= 500 and first:
             self.errors.append(sample)
         if case.head:
             return
@@ -370,9 +374,10 @@ class Result:
         return "\n".join(f"{name:{width}}  " + "  ".join(f"{outcome} {count}" for outcome, count in sorted(rows[name].items())) for name in names)
 
     def faults(self, allowed: t.Container[int] = ()) -> list[str]:
-        """Return what may not be: statuses of 500 and above but those allowed, complete requests that get no answer, and a gateway that no longer answers."""
-        found = [str(sample) for sample in self.errors if sample.outcome.answer and sample.outcome.answer.status not in allowed]
-        found += [str(sample) for sample in self.timeouts]
+        """Return what may not be, a line for each kind: statuses of 500 and above but those allowed, complete requests without an answer, and a gateway that
+        answers a well-formed request differently afterwards."""
+        refused = [sample for sample in self.errors if sample.outcome.answer and sample.outcome.answer.status not in allowed]
+        found = [f"{self.counts[sample.case.kind, sample.outcome.name]} of {sample}" for sample in (*refused, *self.timeouts)]
         if self.after != self.before:
             found.append(f"a well-formed request got {self.before} before and {self.after} afterwards")
         return found

@@ -288,6 +288,14 @@ def test_a_run_counts_and_keeps_what_may_not_be(gateway: Gateway) -> None:
     assert "no answer" not in str(result)
 
 
+def test_of_many_alike_the_first_is_kept() -> None:
+    result = malformed.Result(1)
+    for number in range(5):
+        result.add(Case("body/a", number, (b"A",)), malformed.Outcome("timeout", None, 5.0))
+        result.add(Case("body/a", number, (b"A",)), malformed.Outcome("500", malformed.Answer(500, [], b""), 0.1))
+    assert result.faults() == ["5 of body/a #0: 500 after 0.10 s b''", "5 of body/a #0: timeout after 5.00 s"]
+
+
 def test_a_gateway_that_answers_no_more_is_a_fault(gateway: Gateway) -> None:
     result = malformed.Result(1)
     result.before, result.after = "200", "not-connected"
