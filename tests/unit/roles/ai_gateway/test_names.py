@@ -18,7 +18,14 @@ DATED, PLUS = "claude-sonnet-4@20250514", "c4ai/command-r+08"
 UPSTREAM = '@cf/meta/llama 3.1 "8b" \\ #1: x'
 VARIABLES: dict[str, t.Any] = {
     "ai_gateway_providers": [
-        {"name": "one", "schema": "openai", "simulated": True, "credential": {"value": "sk-a-key-for-demo"}, "endpoint": {"prefix": "/"}, "models": [{"name": DATED}]},
+        {
+            "name": "one",
+            "schema": "openai",
+            "simulated": True,
+            "credential": {"value": "sk-a-key-for-demo"},
+            "endpoint": {"prefix": "/"},
+            "models": [{"name": DATED}],
+        },
         {
             "name": "two",
             "schema": "openai",
