@@ -4,6 +4,9 @@
 -- The first and the last to see a request: refuses what is malformed before anybody else reads it, gives the token one form, and makes every error one of the
 -- client's API that says truthfully who refused.
 
+-- Envoy takes 100 headers and 60 KiB of them, and what comes after this program adds some.
+local HEADERS, HEADER_BYTES = 80, 49152
+
 -- What an answer of ours says instead of the proxy's own words, by the beginning of its response code details. {provider} is replaced.
 local REASONS = {
   {"request_payload_too_large", 413, "The body is larger than this gateway takes.", "body_too_large"},
@@ -78,8 +81,13 @@ local function begin(handle)
   metadata:set(METADATA, "anthropic", anthropic)
   local problem = path_problem(path)
   if problem then return refused(handle, 400, "The path " .. problem .. ".", "malformed_path") end
+  local count, size = 0, 0
   for name, value in pairs(headers) do
     if json.not_utf8(value) then return refused(handle, 400, "The header " .. name .. " is not UTF-8.", "malformed_header") end
+    count, size = count + 1, size + #name + #value
+  end
+  if count > HEADERS or size > HEADER_BYTES then
+    return refused(handle, 431, "The request has too many headers, or too long ones: " .. count .. " with " .. size .. " bytes.", "headers_too_large")
   end
   local length = tonumber(headers:get("content-length") or "")
   if length and length > settings.body_limit then
@@ -151,7 +159,8 @@ local function of_gateway(status, text, details, headers, kept)
   local value = json.read(text)
   local words = json.is_object(value) and json.is_object(value.error) and tostring(value.error.message):match("^" .. settings.unreadable:gsub("%p", "%%%0") .. " ?(.*)$") or text
   words = (words:match('"message":"(.*)"}}$') or errors.words(words, "")):match("^[^\n]*"):gsub(' "at index.*$', "")
-  if status >= 500 then return 502, errors.failure(502, "The provider's answer could not be read.", anthropic, "provider_error") end
+  if status >= 500 and kept.answered then return 502, errors.failure(502, "The provider's answer could not be read.", anthropic, "provider_error") end
+  if status >= 500 then return 503, errors.failure(503, "This gateway cannot pass the request on at the moment. Try again in some seconds.", anthropic, "gateway_fault") end
   return status, errors.failure(status, words ~= "" and words or "This gateway refused the request.", anthropic, nil)
 end
 

@@ -99,6 +99,13 @@ def test_headers_that_are_no_text_are_refused(requests: Program) -> None:
     assert (status, body["error"]["message"]) == (400, "The header x-name is not UTF-8.")
 
 
+@pytest.mark.parametrize("headers", [{f"x-{number}": "" for number in range(80)}, {"x-a": "a" * 50_000}])
+def test_more_headers_than_can_go_on_are_refused(requests: Program, headers: dict[str, str]) -> None:
+    """Envoy AI Gateway's processor adds some, and Envoy would refuse these with an error of its own."""
+    status, body = asked(requests, **headers).answer()
+    assert (status, body["error"]["code"]) == (431, "headers_too_large")
+
+
 def test_a_body_over_the_limit_is_refused_at_once(requests: Program) -> None:
     assert asked(requests, content_length=str(1024 * 1024)).sent is None
     status, body = asked(requests, content_length=str(1024 * 1024 + 1)).answer()
@@ -170,7 +177,7 @@ def test_other_answers_stay(requests: Program, status: int) -> None:
         ("upstream_response_timeout", 504, 504, "provider_timeout"),
         ("request_payload_too_large", 413, 413, "body_too_large"),
         ("http1.codec_error", 400, 400, "malformed_request"),
-        ("ext_proc_error_gRPC_error_2{failed_to_transform_response}", 500, 502, "provider_error"),
+        ("ext_proc_error_gRPC_error_2{failed_to_transform_response}", 500, 503, "gateway_fault"),
     ],
 )
 def test_what_envoy_answers_itself(requests: Program, details: str, status: int, seen: int, code: str) -> None:
@@ -180,6 +187,11 @@ def test_what_envoy_answers_itself(requests: Program, details: str, status: int,
     assert error["code"] == code
     assert "provider refused" not in error["message"]
     assert "words of the proxy" not in error["message"]
+
+
+def test_an_answer_that_the_processor_cannot_read(requests: Program) -> None:
+    error = error_of(answered(requests, 500, "", details="ext_proc_error_gRPC_error_2{failed_to_transform_response}", kept={"answered": True}))
+    assert (error["code"], error["message"]) == ("provider_error", "The provider's answer could not be read.")
 
 
 def test_what_is_not_found(requests: Program) -> None:
