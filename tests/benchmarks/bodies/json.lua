@@ -213,7 +213,7 @@ local function after_value(text, position, first, depth, kept)
   local after = after_number(text, position)
   if not after then return at("no value", position) end
   if kept == 0 or after - position > LONGEST then return after, judged end
-  return after, tonumber(sub(text, position, after - 1))
+  return after, tonumber(sub(text, position, after - 1)) or judged -- gopher-lua knows few exponents
 end
 
 -- What is kept of a text, or nil and what is wrong with the text, as words that follow upon "The body has".
