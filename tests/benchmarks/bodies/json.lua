@@ -9,11 +9,12 @@
 -- `judged`. An object is a table by names; an array is a table whose only entry, at index 0, is its number of items; null is `null`.
 
 local DEEPEST = 60 -- objects and arrays in one another
-local MOST = 100000 -- values in a text; they are what costs time
+-- Values are what costs time: a text may have FEW, and one more for each so many BYTES, but never more than MOST. A name with escapes counts as ten.
+local FEW, BYTES, MOST = 10000, 32, 100000
 local LONGEST = 1000 -- bytes of a name, or of a string or number that is kept
 local KEPT = 3 -- levels: the outermost value, its members, and theirs
 
-local byte, char, find, floor, gsub, rep, sub = string.byte, string.char, string.find, math.floor, string.gsub, string.rep, string.sub
+local byte, char, find, floor, gsub, min, rep, sub = string.byte, string.char, string.find, math.floor, string.gsub, math.min, string.rep, string.sub
 
 local null, judged = {}, {}
 
@@ -98,25 +99,30 @@ local function utf8(code)
   return char(240 + floor(code / 262144), 128 + floor(code / 4096) % 64, 128 + floor(code / 64) % 64, 128 + code % 64)
 end
 
+local high -- the first half of a surrogate pair whose second half comes next
+
+local function meaning(kind, digits)
+  if kind ~= "u" then return (LETTERS[kind] or kind) .. digits end
+  local code = tonumber(digits, 16)
+  if code >= 55296 and code < 56320 then
+    high = code
+    return ""
+  end
+  if code >= 56320 and code < 57344 then code = 65536 + (high - 55296) * 1024 + code - 56320 end
+  return utf8(code)
+end
+
 -- What a string with valid escapes means.
 local function unescaped(content)
-  local high
-  return (gsub(content, "\\(.)(%x?%x?%x?%x?)", function(kind, digits)
-    if kind ~= "u" then return (LETTERS[kind] or kind) .. digits end
-    local code = tonumber(digits, 16)
-    if code >= 55296 and code < 56320 then
-      high = code
-      return ""
-    end
-    if code >= 56320 and code < 57344 then code = 65536 + (high - 55296) * 1024 + code - 56320 end
-    return utf8(code)
-  end))
+  return (gsub(content, "\\(.)(%x?%x?%x?%x?)", meaning))
 end
 
 -- The position and the byte of what follows after white space; the byte is 0 at the end.
 local function after_space(text, position)
   local next = byte(text, position) or 0
   if next > 32 then return position, next end
+  next = byte(text, position + 1) or 0
+  if next > 32 and byte(text, position) == 32 then return position + 1, next end -- mostly it is one space
   local _, last = find(text, SPACE, position)
   return last + 1, byte(text, last + 1) or 0
 end
@@ -141,7 +147,7 @@ end
 -- The position after the value that begins at a position with a byte, and what is kept of it; or nil and the problem.
 local function after_value(text, position, first, depth, kept)
   left = left - 1
-  if left < 0 then return nil, "more than " .. MOST .. " values" end
+  if left < 0 then return nil, "too many values for its size" end
   if first == 34 then -- a string
     local after, escaped = after_string(text, position + 1)
     if not after then return nil, escaped end
@@ -165,7 +171,10 @@ local function after_value(text, position, first, depth, kept)
       if not after then return nil, escaped end
       if after - position > LONGEST then return at("a name longer than " .. LONGEST .. " bytes", position) end
       local name = sub(text, position + 1, after - 2)
-      if escaped then name = unescaped(name) end
+      if escaped then
+        name = unescaped(name)
+        left = left - 9
+      end
       if members[name] ~= nil then return nil, "an object with " .. name .. " twice" end
       position, next = after_space(text, after)
       if next ~= 58 then return at("no colon after a name", position) end
@@ -192,7 +201,7 @@ local function after_value(text, position, first, depth, kept)
       end
       if last then
         left = left - 1
-        if left < 0 then return nil, "more than " .. MOST .. " values" end
+        if left < 0 then return nil, "too many values for its size" end
         items = items + 8
         position, next = after_space(text, last + 1)
       else
@@ -218,7 +227,7 @@ end
 
 -- What is kept of a text, or nil and what is wrong with the text, as words that follow upon "The body has".
 local function read(text)
-  left = MOST
+  left = min(FEW + #text / BYTES, MOST)
   local position, next = after_space(text, 1)
   local value
   position, value = after_value(text, position, next, DEEPEST, KEPT)
