@@ -56,9 +56,13 @@ local function after_string(text, position)
   local escaped = false
   while true do
     local start = position
-    local _, last = find(text, PLAIN, position)
-    position = last + 1
     local next = byte(text, position)
+    local _, last
+    if next and next < 128 and next ~= 34 and next ~= 92 then
+      _, last = find(text, PLAIN, position)
+      position = last + 1
+      next = byte(text, position)
+    end
     if next == 34 then return position + 1, escaped end
     if not next then return nil, "a string does not end" end
     if next == 92 then
