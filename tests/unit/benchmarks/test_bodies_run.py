@@ -39,7 +39,7 @@ def test_the_program_judges_as_the_benchmark_wants(answer: t.Callable[[bytes], b
 
 @pytest.mark.parametrize(("name", "body"), run.HONEST.items())
 def test_honest_bodies_have_the_size_of_their_names(name: str, body: bytes) -> None:
-    assert len(body) == pytest.approx(int(name.split()[0]) * 1000, rel=0.05)
+    assert len(body) == pytest.approx(int(name.split()[0]) * 1000, rel=0.12)
     assert json.loads(body)["model"] == "gpt-4"
 
 
