@@ -85,7 +85,8 @@ local function after_string(text, position)
       return at("a control character in a string", position)
     else
       repeat
-        _, last = find(text, EIGHT_CHARACTERS, position)
+        last = nil
+        if next > 224 then _, last = find(text, EIGHT_CHARACTERS, position) end
         local after = last and last + 1 or after_character(text, position)
         if not after then return at("bytes that are not UTF-8", position) end
         position = after

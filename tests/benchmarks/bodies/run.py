@@ -58,7 +58,7 @@ def image(size: int) -> bytes:
 
 
 def filled(before: str, unit: str, after: str) -> bytes:
-    return (before + unit * ((LARGE - len(before) - len(after)) // len(unit)) + after).encode()
+    return (before + unit * ((LARGE - len(before) - len(after)) // len(unit.encode())) + after).encode()
 
 
 HONEST = {"1 kB": chat(1000), "300 kB, one image": image(LARGE), "300 kB, many messages": chat(LARGE)}
@@ -68,6 +68,7 @@ HOSTILE = {
     "`\\u0061\\u0061`": filled('{"model":"m","a":"', "\\u0061", '"}'),
     "`[1,1,1,`": filled('{"model":"m","a":[', "1,", "1]}"),
     "`\\n\\u0061\\n\\u0061`": filled('{"model":"m","a":"', "\\n\\u0061", '"}'),
+    "`éaéa`": filled('{"model":"m","a":"', "éa", '"}'),
     '`[{"a":1},`': filled('{"model":"m","a":[', '{"a":1},', "1]}"),
     '`{"\\u006100001":1,`': ('{"model":"m"' + "".join(f',"\\u0061{number:05x}":1' for number in range(LARGE // 16)) + "}").encode(),
 }
