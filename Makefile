@@ -62,7 +62,7 @@ token: $(READY) ## Print a token for the gateway (EXTRA="token_tier=free token_u
 
 TESTS := lint units package sanity integration
 
-.PHONY: test $(TESTS) bench bench-scale
+.PHONY: test $(TESTS) bench bench-bodies bench-scale
 test: ## Run all tests; they take over the embedded cluster of this machine
 	@scripts/steps $(TESTS)
 
@@ -92,6 +92,9 @@ integration: $(READY) ## Run the journey of a gateway, from no cluster to no clu
 
 bench: $(READY) ## Measure apply_set beside kubectl and kubernetes.core (ARGS="--objects 500 --rounds 3")
 	python tests/benchmarks/apply.py $(ARGS)
+
+bench-bodies: $(READY) ## Measure where bodies of requests can be judged (ARGS="--envoy PATH --rounds 3")
+	python tests/benchmarks/bodies/run.py $(ARGS)
 
 bench-scale: $(READY) ## Measure the gateway with many providers (ARGS="--providers 10 1000 --rounds 1")
 	python tests/benchmarks/scale.py $(ARGS)

@@ -1,0 +1,12 @@
+-- Copyright: Contributors to the egress.ai_gateway project
+-- SPDX-License-Identifier: GPL-3.0-or-later
+
+-- What stands after json.lua: judges the body of a request.
+function envoy_on_request(handle)
+  local buffer = handle:body(true)
+  local value, problem = read(buffer:getBytes(0, buffer:length()))
+  if not problem and (type(value) ~= "table" or type(value.model) ~= "string") then problem = "no model that is a string" end
+  if problem then
+    handle:respond({[":status"] = "400", ["content-type"] = "application/json"}, '{"error":{"message":"refused"}}')
+  end
+end

@@ -1,0 +1,3 @@
+module egress-ai-gateway/benchmark/load
+
+go 1.26
