@@ -117,6 +117,11 @@ local function judge(handle)
   metadata:set(METADATA, "user", user)
   -- Nothing is spent yet.
   counting.count(handle, 0, 0, 0)
+  local kept = metadata:get(METADATA)
+  if type(kept) ~= "table" or not kept.begun then
+    handle:logErr("the program before authorization is missing: see the status of the EnvoyPatchPolicy")
+    return errors.refuse(handle, 503, "This gateway is not complete at the moment.", anthropic, "gateway_fault")
+  end
   local hidden, hidden_tier = identity.of(tier, user), settings.hidden_tiers[tier]
   if not hidden or not hidden_tier then
     handle:logErr("there is no key for identities in " .. settings.identity_key_file .. ", or no tier " .. tier)

@@ -79,6 +79,8 @@ local function begin(handle)
   -- Which API's errors the client reads.
   local anthropic = path:find("/v1/messages", 1, true) ~= nil or (headers:get("anthropic-version") or "") ~= ""
   metadata:set(METADATA, "anthropic", anthropic)
+  -- Without it the program after authorization lets nothing through.
+  metadata:set(METADATA, "begun", true)
   local problem = path_problem(path)
   if problem then return refused(handle, 400, "The path " .. problem .. ".", "malformed_path") end
   local count, size = 0, 0

@@ -140,8 +140,9 @@ class Program:
         self.lua.execute(PAIRS)
         self.lua.execute(text.encode())
 
-    def request(self, headers: dict[str, str], body: bytes = b"") -> Handle:
-        handle = Handle(self.lua, dict(headers), [body])
+    def request(self, headers: dict[str, str], body: bytes = b"", kept: dict[str, t.Any] | None = None) -> Handle:
+        """``kept`` is what programs before this one have kept of the request."""
+        handle = Handle(self.lua, dict(headers), [body], {"egress.ai-gateway": dict(kept)} if kept else None)
         self.lua.globals().envoy_on_request(handle.as_table())
         assert not handle.errors, handle.errors
         return handle

@@ -19,7 +19,7 @@ CHAT = {"model": "gpt-4", "messages": [{"role": "user", "content": "Hello"}]}
 def asked(program: Program, path: str, tier: str = "free", method: str = "GET", body: bytes | None = None, **headers: str) -> Handle:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     content = json.dumps({**CHAT, "model": "claude-3-sonnet" if tier == "narrow" else "gpt-4"}).encode() if body is None else body
-    return program.request({":method": method, ":path": path, "x-maas-tier": tier, "x-maas-user": "alice", **named}, content)
+    return program.request({":method": method, ":path": path, "x-maas-tier": tier, "x-maas-user": "alice", **named}, content, {"begun": True})
 
 
 def posted(program: Program, body: t.Any, path: str = "/v1/chat/completions", tier: str = "free", **headers: str) -> Handle:
@@ -73,6 +73,16 @@ def test_without_a_key_nobody_comes_in(texts: dict[str, str]) -> None:
     program.lua.globals().envoy_on_request(handle.as_table())
     assert handle.answer()[0] == 503
     assert "x-ai-gateway-provider" not in handle.values
+
+
+def test_without_the_program_before_authorization_nobody_comes_in(bodies: Program) -> None:
+    """Envoy Gateway goes on without a patch that fails."""
+    headers = {":method": "POST", ":path": "/v1/chat/completions", "x-maas-tier": "free", "x-maas-user": "alice"}
+    handle = Handle(bodies.lua, headers, [json.dumps(CHAT).encode()])
+    bodies.lua.globals().envoy_on_request(handle.as_table())
+    assert handle.answer()[0] == 503
+    assert "x-ai-gateway-provider" not in handle.values
+    assert handle.errors
 
 
 def identifiers(program: Program, path: str, tier: str, **headers: str) -> list[str]:
