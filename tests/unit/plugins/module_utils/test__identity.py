@@ -11,10 +11,9 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from lupa import luajit21
-
 from ansible_collections.egress.ai_gateway.plugins.module_utils import _identity
 from ansible_collections.egress.ai_gateway.plugins.module_utils._identity import digest
+from lupa import luajit21
 
 PROGRAM = Path(_identity.__file__).parents[2] / "roles/access_policies/files/identity.lua"
 

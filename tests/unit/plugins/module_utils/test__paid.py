@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import pytest
-
 from ansible_collections.egress.ai_gateway.plugins.module_utils._paid import bounded, is_paid
 
 PROBE = {"id": "chat:gpt-4", "token": "t", "model": "gpt-4", "skip": ""}
