@@ -79,6 +79,8 @@ local function begin(handle)
   -- Which API's errors the client reads.
   local anthropic = path:find("/v1/messages", 1, true) ~= nil or (headers:get("anthropic-version") or "") ~= ""
   metadata:set(METADATA, "anthropic", anthropic)
+  -- maas-api answers for itself.
+  metadata:set(METADATA, "elsewhere", settings.maas_api and path:find("^/maas%-api/") ~= nil)
   -- Without it the program after authorization lets nothing through.
   metadata:set(METADATA, "begun", true)
   local problem = path_problem(path)
@@ -175,6 +177,7 @@ local function finish(handle)
   if not status or status < 400 then return end
   local kept = handle:streamInfo():dynamicMetadata():get(METADATA)
   kept = type(kept) == "table" and kept or {}
+  if kept.elsewhere and not details then return end
   local content_type = (headers:get("content-type") or ""):lower()
   local buffer = handle:body(true)
   -- The wait for the body ended the life of what was got before.

@@ -240,6 +240,16 @@ def test_kinds_of_errors_in_both_apis(requests: Program, status: int, openai: st
     assert error_of(answered(requests, status, "text", "/v1/messages"))["type"] == anthropic
 
 
+def test_what_maas_api_says_stays(texts: dict[str, str]) -> None:
+    program = Program(texts["requests"].replace("maas_api = false", "maas_api = true"))
+    body = b'{"error": "no such token"}'
+    for path, stays in (("/maas-api/v1/tokens", True), ("/v1/chat/completions", False)):
+        metadata = asked(program, path).kept
+        assert (program.response({":status": "404"}, [body], metadata).content == body) is stays
+        ours = program.response({":status": "403", "x-ai-gateway-refusal": OURS + "rbac_access_denied"}, [b"no"], metadata)
+        assert error_of(ours)["code"] == "model_not_allowed"
+
+
 def test_an_answer_before_the_request_was_seen(requests: Program) -> None:
     handle = requests.response({":status": "400"}, [b"bad"], {})
     assert "bad" in error_of(handle)["message"]
