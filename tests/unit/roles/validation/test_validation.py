@@ -63,6 +63,7 @@ def play(directory: Path, variables: dict[str, t.Any], *arguments: str) -> tuple
             {
                 *(f"{check}:gpt-4" for check in ("chat", "stream", "messages", "key", "forged")),
                 *("path:openai:gpt-4", "no-token:openai", "no-token:more", "forbidden:org/more:1", "hidden:org/more:1", "rate-limit-elsewhere"),
+                *("rate-limit-outside", "rate-limit-outside-recovery"),
             },
         ),
         (
