@@ -110,6 +110,8 @@ local function judge(handle)
   local tier, user = headers:get("x-maas-tier") or "", headers:get("x-maas-user") or ""
   headers:remove("x-maas-tier")
   headers:remove("x-maas-user")
+  -- The caller's address: Envoy lets no processor take a header of its own away, so that the provider would get it.
+  headers:remove("x-envoy-external-address")
   local name = path:match("^[^?]*")
   local anthropic = name:find("/v1/messages", 1, true) ~= nil or (headers:get("anthropic-version") or "") ~= ""
   metadata:set(METADATA, "anthropic", anthropic)

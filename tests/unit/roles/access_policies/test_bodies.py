@@ -57,8 +57,8 @@ def test_a_path_of_nobody_is_refused(bodies: Program) -> None:
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/models"])
 def test_who_calls_is_hidden(bodies: Program, path: str, tier: str) -> None:
     """Whatever stands behind, the log excepted, learns a value that stands for the user and one for the tier."""
-    handle = asked(bodies, path, tier, "POST", authorization="Bearer x")
-    assert not {"x-maas-user", "x-maas-tier"} & set(handle.values)
+    handle = asked(bodies, path, tier, "POST", authorization="Bearer x", x_envoy_external_address="192.0.2.1")
+    assert not {"x-maas-user", "x-maas-tier", "x-envoy-external-address"} & set(handle.values)
     assert handle.values["x-ai-gateway-user"] == digest(KEY, tier, "alice")
     assert handle.values["x-ai-gateway-tier"] == digest(KEY, tier)
     assert not [name for name, value in handle.values.items() if "alice" in value or tier in value]
