@@ -27,7 +27,10 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> Rendered:
     """What each template that asks Authorino renders, by the number of its pods."""
     templates = ("authorino.yaml.j2", "maas_api.yaml.j2")
     return {
-        replicas: [manifests(tmp_path_factory.mktemp("backend"), "access_policies", name, {**VARIABLES, "ai_gateway_controller_replicas": replicas}) for name in templates]
+        replicas: [
+            manifests(tmp_path_factory.mktemp("backend"), "access_policies", name, {**VARIABLES, "ai_gateway_controller_replicas": replicas})
+            for name in templates
+        ]
         for replicas in (1, 2)
     }
 
