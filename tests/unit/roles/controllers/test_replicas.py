@@ -162,3 +162,19 @@ def test_what_cannot_work_is_refused(tmp_path: Path, variables: dict[str, t.Any]
 def test_what_works_is_taken(tmp_path: Path, redis: dict[str, t.Any]) -> None:
     ended = played(tmp_path, [{"ansible.builtin.import_tasks": str(ROLES / "controllers/tasks/check.yml")}], {**SEVERAL, "controllers_redis": redis})
     assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({"controllers_redis": SENTINEL}, [("redis-password", ["auth"]), ("redis-ca", ["ca.crt"])]),
+        ({"controllers_redis": {"url": "redis.example.com:6379"}}, []),
+        ({"controllers_redis": SENTINEL, "ai_gateway_stack": "wg_ai_gateway", "ai_gateway_policy_engine": "kuadrant"}, []),
+    ],
+    ids=["sentinels", "none", "no rate limit service of ours"],
+)
+def test_the_secrets_that_must_be_there(tmp_path: Path, variables: dict[str, t.Any], expected: list[t.Any]) -> None:
+    task = {"ansible.builtin.copy": {"content": "{{ __controllers_redis_secrets | to_json }}", "dest": f"{tmp_path}/out"}}
+    ended = played(tmp_path, [task], {**SEVERAL, **variables})
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert [(secret["name"], secret["keys"]) for secret in json.loads((tmp_path / "out").read_text())] == [(name, keys) for name, keys in expected]
