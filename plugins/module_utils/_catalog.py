@@ -122,6 +122,7 @@ OTHER_VARIABLES = (
     "helm_binary",
     "upstream_directory",
     "controller_name",
+    "controller_replicas",
     "request_body_limit",
     "catalog",
 )

@@ -68,7 +68,7 @@ def found(directory: Path, role: str, template: str, variables: dict[str, t.Any]
 def test_the_routes_and_the_prefixes(tmp_path: Path) -> None:
     texts = found(tmp_path, "providers", "envoy_ai_gateway.yaml.j2", VARIABLES)
     assert {value for key, value in texts if key == "modelNameOverride"} == {UPSTREAM}
-    values = {value for key, value in texts if key == "value"}
+    values = {value for key, value in texts if key == "value" and isinstance(value, str)}
     expressions = [value for value in values if value.startswith("^")]
     for name in (DATED, PLUS):
         assert name in values
