@@ -19,7 +19,10 @@ LIMIT = 100
 #: Seconds that a window must have left for a whole table, and seconds after an answer within which it is counted.
 NEEDED, COUNTED = 12, 0.25
 #: What the request itself and proxies on the way put into it, which differs from provider to provider.
-OF_THE_CALL = {"host", "content-length", "content-type", "user-agent", "accept-encoding", "x-request-id", "x-envoy-expected-rq-timeout-ms", "x-envoy-attempt-count"}
+OF_THE_CALL = {
+    *("host", "content-length", "content-type", "user-agent", "accept-encoding", "x-request-id"),
+    *("x-envoy-expected-rq-timeout-ms", "x-envoy-attempt-count"),
+}
 
 
 def fresh_window() -> None:

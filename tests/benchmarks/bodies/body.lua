@@ -4,9 +4,8 @@
 -- What stands after json.lua: judges the body of a request.
 function envoy_on_request(handle)
   local buffer = handle:body(true)
-  local value, problem = read(buffer:getBytes(0, buffer:length()))
-  if not problem and (type(value) ~= "table" or type(value.model) ~= "string") then problem = "no model that is a string" end
-  if problem then
+  local value = json.read(buffer:getBytes(0, buffer:length()))
+  if not json.is_object(value) or type(value.model) ~= "string" then
     handle:respond({[":status"] = "400", ["content-type"] = "application/json"}, '{"error":{"message":"refused"}}')
   end
 end

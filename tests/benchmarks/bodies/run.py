@@ -29,6 +29,7 @@ import time
 import typing as t
 
 HERE = pathlib.Path(__file__).resolve().parent
+READER = HERE.parents[2] / "roles/access_policies/files/json.lua"
 LIMIT = 50 << 20
 LARGE = 300_000
 CONNECTIONS = 16
@@ -92,7 +93,7 @@ JUDGEMENTS = [
     (False, b'{"model":"m","a":"\n"}'),
     (False, b'{"model":"m"'),
     (False, HOSTILE["`[[[[`"]),
-    (False, b'{"model":"m","a":' + b"[" * 60 + b"]" * 60 + b"}"),
+    (False, b'{"model":"m","a":' + b"[" * 64 + b"]" * 64 + b"}"),
 ]
 
 PROTOTYPES = "type.googleapis.com/envoy.extensions.filters"
@@ -100,7 +101,8 @@ HTTP = f"{PROTOTYPES}.http"
 
 
 def lua(name: str, *files: str) -> dict[str, t.Any]:
-    code = "\n".join((HERE / file).read_text() for file in files)
+    # The reader is the one that the gateway has.
+    code = "\n".join((READER if file == READER.name else HERE / file).read_text() for file in files)
     return {"name": name, "typed_config": {"@type": f"{HTTP}.lua.v3.Lua", "default_source_code": {"inline_string": code}}}
 
 

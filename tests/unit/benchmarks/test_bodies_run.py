@@ -27,7 +27,7 @@ end
 
 @pytest.fixture(scope="module")
 def answer() -> t.Callable[[bytes], bytes | None]:
-    code = b"\n".join((run.HERE / name).read_bytes() for name in ("json.lua", "body.lua"))
+    code = b"\n".join(path.read_bytes() for path in (run.READER, run.HERE / "body.lua"))
     program: t.Callable[[bytes], bytes | None] = luajit21.LuaRuntime(encoding=None).execute(code + HANDLE)
     return program
 

@@ -65,6 +65,35 @@ REFUSED = {
 }
 
 
+VALID = [
+    *("{}", "[]", "0", "-0", "1.5e-3", "1E400", "-12.25", "true", "false", "null", '""', '"a"', " [ ] ", "\t\r\n{ } \n"),
+    '{"model":"gpt-4","stream":true,"stream_options":{"include_usage":true,"more":{"deep":1}},"messages":[{"role":"user","content":"hello"},{}],"n":null}',
+    r'{"stre\u0061m":false,"\"\\\/\b\f\n\r\t":"\u00e9\u20ac\ud83d\ude00\u0000\ud7ff\ue000"}',
+    '{"é€😀\x7f":"\u0080\u07ff\u0800\ud7ff\ue000\uffff\U00010000\U0010ffff"}',
+    '{"a":{"b":{"a":1,"b":2}},"b":[{"a":1},{"a":1}]}',
+    "[1,2,3,4,5,6,7,8,9]",
+    "[1, 2, 3, 4, 5, 6, 7, 8, 90, 0, -1, 1.5]",
+    r'["\n\n\n\n\n\n\n\n\n","a\nb\"c\\d\/e\bf\fg\nh\ri\tj"]',
+    r'"\u4f60\u597d\u4f60\u597d\u4f60\u597d\u4f60\u597d\u4f60\ud83d\ude00"',
+    '"' + "你好" * 9 + 'é"',
+    "[" * 60 + "]" * 60,
+]
+INVALID = {
+    "twice": ['{"a":1,"a":1}', r'{"stream":false,"stre\u0061m":true}', '{"a":null,"a":null}', '{"a":false,"a":false}'],
+    "twice below": ['[[{"b":{"a":1,"c":2,"a":3}}]]', r'{"b":{"/":1,"\/":1}}'],
+    "names": ["{,}", '{"a":1,}', "{a:1}", '{"a" 1}', '{"a":1 "b":2}', "{1:2}", "{", '{"a"', '{"a":', '{"a":1'],
+    "arrays": ["[,]", "[1,]", "[1 2]", "[", "[1", "[1,", "[1,2,3,4,5,6,7,8,]", "[1,2,3,4,5,6,7,08]", "[1,,1]"],
+    "numbers": ["01", "-", "+1", ".5", "1.", "1e", "1e+", "0x10", "1_0", "NaN", "Infinity", "-Infinity", "--1", "1.5.5", "00", "-01", "1e1.5"],
+    "words": ["tru", "True", "nul", "nulll", "falsy", "", " ", "\ufeff{}", "{}{}", "{} x", "// a\n{}", "\0", "{}\0", "'a'", "\v1", "\xa01"],
+    "strings": ['"', '"a', '"\\', '"\\"', '"\n"', '"\0"', '"\x1f"', r'"\a"', r'"\u12"', r'"\u12g4"', r'"\U0041"', '"a\tb"', r'"\n\n\n\n\n\n\n\x"', r'"\u"'],
+    "surrogates": [r'"\ud83d"', r'"\ude00"', r'"\ud83d\n"', r'"\ud83d\u0041"', r'"\ud83d\ud83d"', r'"\ude00\ud83d"', r'"\udfff"'],
+}
+NOT_UTF8 = [
+    *("80", "bf", "c0af", "c1bf", "c2", "c241", "e0809f", "e09fbf", "eda080", "edbfbf", "e282", "e28241"),
+    *("f08fbfbf", "f4908080", "f5808080", "ff", "f0908041", "f09f98"),
+]
+
+
 @pytest.fixture(scope="module")
 def reader() -> t.Any:
     return part("json.lua", "json")
@@ -84,6 +113,29 @@ def test_what_is_json(reader: t.Any, text: bytes) -> None:
 @pytest.mark.parametrize(("text", "problem"), REFUSED.items(), ids=range(len(REFUSED)))
 def test_what_is_not(reader: t.Any, text: bytes, problem: str) -> None:
     assert read(reader, text) == (None, problem)
+
+
+@pytest.mark.parametrize("text", VALID)
+def test_texts_of_every_kind(reader: t.Any, text: str) -> None:
+    json.loads(text)
+    assert read(reader, text.encode())[0] is not None
+
+
+@pytest.mark.parametrize("text", [text for texts in INVALID.values() for text in texts], ids=lambda text: ascii(text[:24]))
+def test_faults_of_every_kind(reader: t.Any, text: str) -> None:
+    assert read(reader, text.encode())[0] is None
+
+
+@pytest.mark.parametrize("digits", NOT_UTF8)
+@pytest.mark.parametrize("around", [b'"%b"', b'"\xe4\xbd\xa0%b"', b'{"%b":1}'])
+def test_what_is_not_utf8(reader: t.Any, digits: str, around: bytes) -> None:
+    assert read(reader, around % bytes.fromhex(digits))[1].startswith("it is not UTF-8")
+
+
+@pytest.mark.parametrize("text", ["[" + "100000," * 100_000 + "1]", '"' + "\\u4f60" * 50_000 + '"', '"' + "if x:\\n" * 50_000 + '"'])
+def test_large_honest_texts_are_read(reader: t.Any, text: str) -> None:
+    assert read(reader, text.encode())[1] != "there are too many values"
+    assert read(reader, text.encode())[0] is not None
 
 
 def test_values_and_their_places(reader: t.Any) -> None:
