@@ -8,25 +8,38 @@ cluster left as it is then.
 
 from __future__ import annotations
 
+import collections
 import json
 import os
 import pathlib
 import shutil
+import time
 import typing as t
 
 import anthropic
 import apply_set_access
 import apply_set_faults
+import asking
 import catalogs
 import catalogue_changes
 import faults
+import filter_order
 import key_search
+import leaving
 import machine
+import malformed
+import moving
 import objects
+import odd_table
 import openai
+import outside
 import own_secrets
+import provider_kinds
 import pytest
+import refusals
 import simulators
+import sizes
+import spending
 from load import Load, Request
 from runs import INVENTORY, ROOT, follow, playbook, recaps, run, start
 
@@ -323,12 +336,121 @@ def test_wrong_certificates_are_refused_and_named(tmp_path: pathlib.Path) -> Non
     assert failed == set(catalogs.REFUSED)
 
 
+@pytest.fixture(scope="module")
+def kinds(tmp_path_factory: pytest.TempPathFactory) -> provider_kinds.Site:
+    """The catalogue with a provider of each kind, which the stations below share."""
+    return provider_kinds.deploy(tmp_path_factory.mktemp("kinds"))
+
+
+@pytest.fixture(scope="module")
+def rich(kinds: provider_kinds.Site) -> str:
+    """A token whose limit nobody reaches."""
+    assert kinds
+    return provider_kinds.token_of("enterprise")[1]
+
+
+def test_limits_hold_at_every_kind_of_provider(kinds: provider_kinds.Site) -> None:
+    """The same table for simulators, models on the premises and providers outside, with who called in the log."""
+    assert kinds
+    assert spending.one_table(gateway_url(), provider_kinds.KINDS) == []
+    statuses = spending.of_one_model(gateway_url())
+    print(f"tier premium, 100 tokens a minute of {provider_kinds.LIMITED}: {statuses}")
+    assert statuses == {provider_kinds.LIMITED: [200, 200, 200, 429], provider_kinds.UNLIMITED: [200, 200]}
+
+
+def test_what_providers_learn_of_the_caller(kinds: provider_kinds.Site) -> None:
+    """No token, no name and no tier in clear, its own key, and the same at every kind."""
+    assert kinds
+    user, token = provider_kinds.token_of("enterprise")
+    names = {}
+    for kind in provider_kinds.KINDS:
+        headers = spending.received(gateway_url(), kind, token)
+        names[kind.name] = spending.names(headers, kind)
+        print(f"{kind.name}: {sorted(headers)}")
+        assert spending.identity_faults(kind, headers, user, "enterprise", token) == []
+    assert len(set(map(frozenset, names.values()))) == 1, names
+
+
+def test_every_odd_answer_is_counted(kinds: provider_kinds.Site, rich: str) -> None:
+    """Believable or not, streamed or not, on every path; and every refusal of a provider keeps its words, in the client's API."""
+    assert kinds
+    started = time.monotonic()
+    replies = asking.send_all(gateway_url(), rich, odd_table.asks())
+    entries = asking.log(reply.ask.agent for reply in replies)
+    faults_found = [fault for reply in replies for fault in odd_table.faults(reply, entries[reply.ask.agent])]
+    statuses = collections.Counter(reply.status for reply in replies)
+    print(f"{len(replies)} odd answers in {time.monotonic() - started:.0f} s: {dict(statuses)}")
+    assert faults_found == []
+
+
+def test_disputed_bodies_are_counted_or_refused(kinds: provider_kinds.Site, rich: str) -> None:
+    assert kinds
+    replies = asking.send_all(gateway_url(), rich, odd_table.disputed_asks())
+    entries = asking.log(reply.ask.agent for reply in replies)
+    for reply in replies:
+        print(f"{reply.ask.body}: {reply.status}, {asking.tokens(entries[reply.ask.agent])} tokens")
+    assert [fault for reply in replies for fault in odd_table.disputed_faults(reply, entries[reply.ask.agent])] == []
+
+
+def test_who_leaves_a_stream_pays_for_what_came(kinds: provider_kinds.Site) -> None:
+    assert kinds
+    assert leaving.one_table(gateway_url()) == []
+
+
+def test_the_gateways_own_refusals_and_browsers(kinds: provider_kinds.Site, rich: str) -> None:
+    assert kinds
+    spent = refusals.spent_token(gateway_url())
+    outcomes = refusals.of_the_gateway(gateway_url(), rich, spent)
+    print(*(f"{reply.ask}: {reply.status} {reply.message}" for _status, reply in outcomes), sep="\n")
+    assert [f"{reply} instead of {status} {reply.problems}" for status, reply in outcomes if reply.status != status or reply.problems] == []
+    assert refusals.browser_faults(gateway_url(), spent) == []
+
+
+def test_forms_of_tokens(kinds: provider_kinds.Site, rich: str) -> None:
+    assert kinds
+    assert refusals.token_faults(gateway_url(), rich, provider_kinds.token_of("enterprise")[1]) == []
+
+
+def test_bodies_of_all_sizes(kinds: provider_kinds.Site, rich: str, tmp_path: pathlib.Path) -> None:
+    assert kinds
+    before = asking.restarts()
+    assert list(sizes.faults(gateway_url(), rich, "odd-good", tmp_path)) == []
+    assert asking.restarts() == before
+
+
+def test_malformed_requests_restart_nothing(kinds: provider_kinds.Site, rich: str) -> None:
+    assert kinds
+    before = asking.restarts()
+    for token in (rich, ""):
+        result = malformed.run(gateway_url(), token, int(time.time()), int(os.environ.get("MALFORMED_REQUESTS", "500")))
+        print(result)
+        assert result.faults() == []
+        assert malformed.unexplained(result) == []
+    assert asking.restarts() == before
+
+
+def test_the_order_of_filters_and_models_that_move(kinds: provider_kinds.Site, rich: str) -> None:
+    """With what browsers need, and without, where the same run moves models."""
+    chains = [filter_order.chains(filter_order.dump(), f"{provider_kinds.NAMESPACE}/")]
+    del kinds.variables["access_policies_cors"]
+    assert moving.move(gateway_url(), rich, kinds) == []
+    preflight = refusals.preflight(gateway_url(), provider_kinds.ORIGIN)
+    assert (preflight.status, preflight.header(refusals.ALLOWED)) == (401, "")
+    chains.append(filter_order.chains(filter_order.dump(), f"{provider_kinds.NAMESPACE}/"))
+    for found in chains:
+        assert found
+        for listener, names in found.items():
+            print(f"{listener}: {', '.join(names)}")
+            assert filter_order.faults(names) == []
+
+
 def test_a_key_in_a_secret_of_somebody_else(tmp_path: pathlib.Path, client: openai.OpenAI) -> None:
     """Refused before the first write while it is missing or empty, used once it is there, and taken up where it changes."""
     print(f"the key of a changed Secret was in use after {own_secrets.take_up(lambda: client, tmp_path):.1f} s")
 
 
 def test_the_catalogue_shrinks_again() -> None:
+    outside.remove()
     assert playbook("egress.ai_gateway.site") > 0
     assert set(validation().values()) == {"passed"}
     left = [

@@ -1,0 +1,88 @@
+# Copyright: Contributors to the egress.ai_gateway project
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The order of the filters that every request passes, as a proxy has it."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import time
+import typing as t
+import urllib.request
+
+from asking import PROXIES, SELECTOR
+from objects import KUBECTL, kubectl
+
+Document = dict[str, t.Any]
+
+MANAGER = "envoy.filters.network.http_connection_manager"
+#: The filters in their order, and whether each must be there.
+ORDER = {
+    "egress.ai_gateway.requests": True,
+    "envoy.filters.http.cors": False,
+    "envoy.filters.http.ext_authz": True,
+    "envoy.filters.http.lua": True,
+    "envoy.filters.http.buffer": True,
+    "envoy.filters.http.ext_proc": True,
+    "envoy.filters.http.rbac": False,
+    "envoy.filters.http.ratelimit": True,
+    "egress.ai_gateway.answers": True,
+    "envoy.filters.http.router": True,
+}
+#: What may stand anywhere, as it judges nothing.
+ANYWHERE = {"envoy.filters.http.health_check", "envoy.filters.http.grpc_web", "envoy.filters.http.grpc_stats"}
+
+
+def chains(dump: Document, prefix: str) -> dict[str, list[str]]:
+    """Return the names of the filters by listener and number of the chain, for the listeners of a Gateway: their names begin so."""
+    found: dict[str, list[str]] = {}
+    for config in dump["configs"]:
+        for dynamic in config.get("dynamic_listeners", []):
+            listener = dynamic.get("active_state", {}).get("listener", {})
+            if not listener.get("name", "").startswith(prefix):
+                continue
+            ends = [*listener.get("filter_chains", []), *([listener["default_filter_chain"]] if "default_filter_chain" in listener else [])]
+            for chain in ends:
+                for network in chain["filters"]:
+                    if network["name"] == MANAGER:
+                        names = [entry["name"] for entry in network["typed_config"]["http_filters"]]
+                        found[f"{listener['name']} {len(found)}"] = names
+    return found
+
+
+def faults(names: list[str]) -> list[str]:
+    """Return what is wrong with the order of filters of one chain."""
+    # Envoy Gateway adds the name of the policy to that of a filter.
+    plain = [re.sub("/.*", "", name) for name in names]
+    found = [f"{name} is missing" for name, required in ORDER.items() if required and name not in plain]
+    found += [f"{name} has no place in the order" for name in plain if name not in ORDER and name not in ANYWHERE]
+    places = list(ORDER)
+    known = [name for name in plain if name in ORDER]
+    found += [f"{later} stands before {earlier}" for later, earlier in zip(known, known[1:], strict=False) if places.index(later) > places.index(earlier)]
+    if plain and plain[0] != places[0]:
+        found.append(f"{plain[0]} is the first")
+    if plain[-2:] != places[-2:]:
+        found.append(f"{' and '.join(plain[-2:])} are the last")
+    return found
+
+
+def dump() -> Document:
+    """Return what a proxy is configured with."""
+    pod = kubectl("get", "pods", f"--namespace={PROXIES}", f"--selector={SELECTOR}", "--output=name").split()[0]
+    command = [*KUBECTL, "port-forward", f"--namespace={PROXIES}", pod, ":19000"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as forward:
+        try:
+            assert forward.stdout
+            match = re.search(r"127\.0\.0\.1:(\d+)", forward.stdout.readline())
+            assert match, "kubectl forwards no port"
+            for _attempt in range(10):
+                try:
+                    with urllib.request.urlopen(f"http://127.0.0.1:{match[1]}/config_dump", timeout=20) as answer:  # noqa: S310 - of this machine
+                        found: Document = json.load(answer)
+                    return found
+                except OSError:
+                    time.sleep(0.5)
+            raise AssertionError("the proxy does not tell its configuration")
+        finally:
+            forward.terminate()

@@ -1,0 +1,52 @@
+# Copyright: Contributors to the egress.ai_gateway project
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import filter_order
+import pytest
+
+RIGHT = [
+    "egress.ai_gateway.requests",
+    "envoy.filters.http.ext_authz/securitypolicy/ai-gateway/ai-gateway",
+    "envoy.filters.http.lua/envoyextensionpolicy/ai-gateway/ai-gateway/lua/0",
+    "envoy.filters.http.buffer",
+    "envoy.filters.http.ext_proc/aigateway",
+    "envoy.filters.http.ratelimit",
+    "egress.ai_gateway.answers",
+    "envoy.filters.http.router",
+]
+CORS, RBAC = "envoy.filters.http.cors", "envoy.filters.http.rbac"
+
+
+@pytest.mark.parametrize("names", [RIGHT, [RIGHT[0], CORS, *RIGHT[1:5], RBAC, *RIGHT[5:]]])
+def test_the_right_order(names: list[str]) -> None:
+    assert filter_order.faults(names) == []
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_each_filter_is_missed(name: str) -> None:
+    assert f"{name.partition('/')[0]} is missing" in filter_order.faults([other for other in RIGHT if other != name])
+
+
+@pytest.mark.parametrize("place", [0, 1, 2, 3])
+def test_envoy_ai_gateway_before_what_must_precede_it(place: int) -> None:
+    names = [name for name in RIGHT if "ext_proc" not in name]
+    names.insert(place, RIGHT[4])
+    assert any(fault.startswith("envoy.filters.http.ext_proc stands before") for fault in filter_order.faults(names))
+
+
+def test_what_nobody_knows_is_told() -> None:
+    assert "envoy.filters.http.wasm has no place in the order" in filter_order.faults([*RIGHT[:2], "envoy.filters.http.wasm", *RIGHT[2:]])
+    assert "envoy.filters.http.health_check is the first" in filter_order.faults(["envoy.filters.http.health_check", *RIGHT])
+    assert filter_order.faults([]) != []
+
+
+def test_the_listeners_of_the_gateway_alone() -> None:
+    manager = {"name": filter_order.MANAGER, "typed_config": {"http_filters": [{"name": name} for name in RIGHT]}}
+
+    def listener(name: str) -> dict[str, object]:
+        return {"active_state": {"listener": {"name": name, "filter_chains": [{"filters": [manager]}], "default_filter_chain": {"filters": [manager]}}}}
+
+    dump = {"configs": [{}, {"dynamic_listeners": [listener("ai-gateway/ai-gateway/http"), listener("ready")]}]}
+    assert list(filter_order.chains(dump, "ai-gateway/").values()) == [RIGHT, RIGHT]
