@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import subprocess
@@ -59,7 +60,7 @@ def faults(names: list[str]) -> list[str]:
     found += [f"{name} has no place in the order" for name in plain if name not in ORDER and name not in ANYWHERE]
     places = list(ORDER)
     known = [name for name in plain if name in ORDER]
-    found += [f"{later} stands before {earlier}" for later, earlier in zip(known, known[1:], strict=False) if places.index(later) > places.index(earlier)]
+    found += [f"{later} stands before {earlier}" for later, earlier in itertools.pairwise(known) if places.index(later) > places.index(earlier)]
     if plain and plain[0] != places[0]:
         found.append(f"{plain[0]} is the first")
     if plain[-2:] != places[-2:]:
@@ -78,7 +79,7 @@ def dump() -> Document:
             assert match, "kubectl forwards no port"
             for _attempt in range(10):
                 try:
-                    with urllib.request.urlopen(f"http://127.0.0.1:{match[1]}/config_dump", timeout=20) as answer:  # noqa: S310 - of this machine
+                    with urllib.request.urlopen(f"http://127.0.0.1:{match[1]}/config_dump", timeout=20) as answer:
                         found: Document = json.load(answer)
                     return found
                 except OSError:

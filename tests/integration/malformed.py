@@ -397,7 +397,9 @@ class Result:
 
 
 def unexplained(result: Result) -> list[str]:
-    """Return the answers that are no error of the client's API. Envoy's codec refuses a host that is not ASCII before any program sees the path: that is JSON, but of
+    """Return the answers that are no error of the client's API.
+
+    Envoy's codec refuses a host that is not ASCII before any program sees the path: that is JSON, but of
     OpenAI's API on every path."""
     return [str(sample) for sample in (*result.not_json, *result.problems) if sample.case.kind != "header/host-not-ascii" or sample in result.not_json]
 

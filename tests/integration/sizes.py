@@ -41,7 +41,9 @@ def faults(url: str, token: str, model: str, directory: pathlib.Path) -> t.Itera
         sent.write_bytes(body(path, model, size))
         received.write_bytes(b"")
         command = ["curl", "--silent", "--max-time", str(LONGEST), protocol, "--config", "-", "--request", "POST", "--header", "expect:"]
-        command += ["--data-binary", f"@{sent}"] if told else ["--header", "content-length:", "--header", "transfer-encoding: chunked", "--upload-file", str(sent)]
+        command += (
+            ["--data-binary", f"@{sent}"] if told else ["--header", "content-length:", "--header", "transfer-encoding: chunked", "--upload-file", str(sent)]
+        )
         command += ["--output", str(received), "--dump-header", str(headers), "--write-out", "%{http_code} %{time_total} %{content_type}", f"{url}{path}"]
         config = f'header = "authorization: Bearer {token}"\nheader = "content-type: application/json"\n'
         said = subprocess.run(command, input=config, capture_output=True, text=True, check=False, timeout=LONGEST + 10).stdout

@@ -73,6 +73,29 @@ local function one_token(headers)
   return nil
 end
 
+-- What a page of an allowed origin is told beside its answer; Envoy's own filter for this is not in every build of it.
+local EXPOSED = "retry-after, x-ratelimit-limit, x-ratelimit-remaining, x-ratelimit-reset, x-request-id"
+local ORIGINS = {}
+for index, origin in ipairs(settings.origins) do
+  ORIGINS[index] = origin == "*" and "" or "^" .. origin:gsub("[%^%$%(%)%%%.%[%]%+%-%?]", "%%%0"):gsub("%*", "[%%w%%.%%-]+") .. "$"
+end
+
+-- What the answer names as allowed for the origin of a request, or nil.
+local function allowed_origin(origin)
+  for index, pattern in ipairs(ORIGINS) do
+    if origin:find(pattern) then return settings.origins[index] == "*" and "*" or origin end
+  end
+end
+
+-- A browser's question whether the page may ask, which comes without a token.
+local function answer_preflight(handle, headers, allowed)
+  local wanted = (headers:get("access-control-request-headers") or ""):match("^[%w%-, ]*$") or ""
+  handle:respond({
+    [":status"] = "204", ["access-control-allow-origin"] = allowed, ["access-control-allow-methods"] = "GET, POST",
+    ["access-control-allow-headers"] = wanted, ["access-control-max-age"] = "600", vary = "origin",
+  }, "")
+end
+
 local function begin(handle)
   local headers, metadata = handle:headers(), handle:streamInfo():dynamicMetadata()
   local path = headers:get(":path") or ""
@@ -83,6 +106,11 @@ local function begin(handle)
   metadata:set(METADATA, "elsewhere", settings.maas_api and path:find("^/maas%-api/") ~= nil)
   -- Without it the program after authorization lets nothing through.
   metadata:set(METADATA, "begun", true)
+  local allowed = allowed_origin(headers:get("origin") or "")
+  if allowed then
+    metadata:set(METADATA, "origin", allowed)
+    if headers:get(":method") == "OPTIONS" and headers:get("access-control-request-method") then return answer_preflight(handle, headers, allowed) end
+  end
   local problem = path_problem(path)
   if problem then return refused(handle, 400, "The path " .. problem .. ".", "malformed_path") end
   local count, size = 0, 0
@@ -174,9 +202,17 @@ local function finish(handle)
   -- Envoy's own answers say "envoy" and why.
   local details = (headers:get(REFUSAL) or ""):match("^envoy ?(.*)$")
   headers:remove(REFUSAL)
-  if not status or status < 400 then return end
   local kept = handle:streamInfo():dynamicMetadata():get(METADATA)
   kept = type(kept) == "table" and kept or {}
+  if kept.origin then
+    headers:replace("access-control-allow-origin", kept.origin)
+    headers:replace("access-control-expose-headers", EXPOSED)
+    headers:replace("vary", "origin")
+  else
+    -- Which pages may ask is not the provider's to say.
+    headers:remove("access-control-allow-origin")
+  end
+  if not status or status < 400 then return end
   if kept.elsewhere and not details then return end
   local content_type = (headers:get("content-type") or ""):lower()
   local buffer = handle:body(true)

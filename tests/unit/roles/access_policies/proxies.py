@@ -34,6 +34,7 @@ VARIABLES: dict[str, t.Any] = {
         {"name": "narrow", "level": 1, "groups": ["few"], "token_limit": {"tokens": 5, "window": "24h"}, "models": ["claude-3-sonnet"]},
     ],
     "ai_gateway_request_body_limit": "1Mi",
+    "access_policies_cors": ["https://app.example.com", "https://*.pages.example.com"],
     "__access_policies_identity": {"resources": [{"data": {"key": base64.b64encode(KEY.encode()).decode()}}]},
 }
 #: Headers are no plain table: what goes over all of them asks for them.

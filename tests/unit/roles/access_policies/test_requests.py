@@ -250,6 +250,44 @@ def test_what_maas_api_says_stays(texts: dict[str, str]) -> None:
         assert error_of(ours)["code"] == "model_not_allowed"
 
 
+ORIGINS = {
+    "https://app.example.com": True,
+    "https://one.pages.example.com": True,
+    "https://a.b.pages.example.com": True,
+    "https://pages.example.com": False,
+    "https://app-example.com": False,
+    "http://app.example.com": False,
+    "https://app.example.com.evil.example": False,
+    "https://evil.example/.pages.example.com": False,
+    "null": False,
+}
+
+
+@pytest.mark.parametrize(("origin", "allowed"), ORIGINS.items())
+def test_browsers(requests: Program, origin: str, allowed: bool) -> None:
+    asks = {":method": "OPTIONS", ":path": "/v1/chat/completions", "origin": origin, "access-control-request-method": "POST"}
+    preflight = requests.request({**asks, "access-control-request-headers": "authorization,x-stainless-os"})
+    if allowed:
+        assert preflight.sent
+        headers, body = preflight.sent
+        assert (headers[":status"], headers["access-control-allow-origin"], body) == ("204", origin, b"")
+        assert headers["access-control-allow-headers"] == "authorization,x-stainless-os"
+    else:
+        assert preflight.sent is None
+    for status in ("200", "429"):
+        metadata = asked(requests, origin=origin).kept
+        handle = requests.response({":status": status, "access-control-allow-origin": "*"}, [b"{}"], metadata)
+        assert handle.values.get("access-control-allow-origin") == (origin if allowed else None)
+
+
+def test_any_page(texts: dict[str, str]) -> None:
+    program = Program(texts["requests"].replace('"https://app.example.com"', '"*"'))
+    asks = {":method": "OPTIONS", ":path": "/v1/models", "origin": "https://any.example", "access-control-request-method": "GET"}
+    preflight = program.request({**asks, "access-control-request-headers": 'bad"header'})
+    assert preflight.sent
+    assert (preflight.sent[0]["access-control-allow-origin"], preflight.sent[0]["access-control-allow-headers"]) == ("*", "")
+
+
 def test_an_answer_before_the_request_was_seen(requests: Program) -> None:
     handle = requests.response({":status": "400"}, [b"bad"], {})
     assert "bad" in error_of(handle)["message"]
