@@ -52,6 +52,7 @@ class Handle:
         self.sent: tuple[dict[str, str], bytes] | None = None
         self.errors: list[str] = []
         self.resumed = 0
+        self.protocol = "HTTP/1.1"
 
     @property
     def content(self) -> bytes:
@@ -120,7 +121,7 @@ class Handle:
                 "set": lambda _table, name, key, value: self.kept.setdefault(name, {}).__setitem__(key, value),
             }
         )
-        return self.lua.table_from({"dynamicMetadata": lambda _table: metadata})
+        return self.lua.table_from({"dynamicMetadata": lambda _table: metadata, "protocol": lambda _table: self.protocol})
 
     def respond(self, _self: t.Any, headers: t.Any, body: str) -> None:
         if self.sent is None:
