@@ -29,6 +29,8 @@ ORDER = {
     "envoy.filters.http.rbac": False,
     "envoy.filters.http.ratelimit": True,
     "egress.ai_gateway.answers": True,
+    # Envoy AI Gateway's, for its log: it reads headers of requests alone.
+    "envoy.filters.http.header_to_metadata": False,
     "envoy.filters.http.router": True,
 }
 #: What may stand anywhere, as it judges nothing.
@@ -63,8 +65,8 @@ def faults(names: list[str]) -> list[str]:
     found += [f"{later} stands before {earlier}" for later, earlier in itertools.pairwise(known) if places.index(later) > places.index(earlier)]
     if plain and plain[0] != places[0]:
         found.append(f"{plain[0]} is the first")
-    if plain[-2:] != places[-2:]:
-        found.append(f"{' and '.join(plain[-2:])} are the last")
+    if plain and plain[-1] != places[-1]:
+        found.append(f"{plain[-1]} is the last")
     return found
 
 
