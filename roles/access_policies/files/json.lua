@@ -9,13 +9,14 @@ local json = {null = {}}
 do
   local byte, find, sub, char, concat = string.byte, string.find, string.sub, string.char, table.concat
   -- No request of either API nests as deeply or has as many values; a parser that is asked to is under attack.
-  local DEPTH, VALUES = 64, 500000
+  -- Names with escapes are dear, and nobody has many.
+  local DEPTH, VALUES, ESCAPED_NAMES = 64, 500000, 1000
   local ESCAPED = {[34] = '"', [92] = "\\", [47] = "/", [98] = "\b", [102] = "\f", [110] = "\n", [114] = "\r", [116] = "\t"}
   local LITERALS = {[116] = {"true", true}, [102] = {"false", false}, [110] = {"null", json.null}}
   local ARRAY = {}
 
   -- The text that is read, and the next backslash and control character of it at or after a place: each is looked for once.
-  local text, backslash, control, values, depth, spans
+  local text, backslash, control, values, escaped_names, depth, spans
 
   local function fail(problem, at)
     error({problem = problem .. " at byte " .. at}, 0)
@@ -130,8 +131,12 @@ do
     if code == 125 then return object, at + 1 end
     while true do
       if code ~= 34 then fail("a key is missing", at) end
-      local key
-      key, at = read_string(at + 1, true)
+      local key, opening = nil, at
+      key, at = read_string(opening + 1, true)
+      if at - opening - 2 ~= #key then
+        escaped_names = escaped_names + 1
+        if escaped_names > ESCAPED_NAMES then fail("there are too many names with escapes", opening) end
+      end
       if object[key] ~= nil then fail("a key stands twice in one object", at) end
       at, code = after_space(at)
       if code ~= 58 then fail("a colon is missing", at) end
@@ -221,7 +226,7 @@ do
   function json.read(given)
     local wrong = json.not_utf8(given)
     if wrong then return nil, "it is not UTF-8 at byte " .. wrong end
-    text, backslash, control, values, depth, spans = given, 0, 0, 0, 0, {}
+    text, backslash, control, values, escaped_names, depth, spans = given, 0, 0, 0, 0, 0, {}
     local found, value = pcall(read_all)
     local places = spans
     text, spans = nil, nil

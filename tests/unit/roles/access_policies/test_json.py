@@ -62,6 +62,7 @@ REFUSED = {
     b'{"a" 1}': "a colon is missing at byte 6",
     b"[" * 65: "it is nested too deeply at byte 65",
     b"[" + b"1," * 500_000 + b"1]": "there are too many values at byte 1000000",
+    b"{" + b",".join(b'"\\u0061%d":1' % number for number in range(1001)) + b"}": "there are too many names with escapes at byte 13892",
 }
 
 
