@@ -90,6 +90,10 @@ sanity: built ## Run ansible-test sanity on the built collection
 integration: $(READY) ## Run the journey of a gateway, from no cluster to no cluster
 	pytest --exitfirst --capture=no --durations=12 tests/integration
 
+.PHONY: faults
+faults: $(READY) ## Attack the standing gateway: 20,000 malformed requests, 100 removals, 20 changes of the catalogue
+	pytest --capture=no --durations=3 tests/faults
+
 bench: $(READY) ## Measure apply_set beside kubectl and kubernetes.core (ARGS="--objects 500 --rounds 3")
 	python tests/benchmarks/apply.py $(ARGS)
 
