@@ -182,6 +182,10 @@ local function judge(handle)
   -- An answer that is compressed cannot be counted, and without the header any encoding would do.
   headers:replace("accept-encoding", "identity")
   local buffer = handle:body(true)
+  -- Envoy's own limit is soft: what it had read when the limit was reached is let through.
+  if buffer:length() > settings.body_limit then
+    return errors.refuse(handle, 413, "The body is larger than this gateway takes.", anthropic, "body_too_large")
+  end
   local text = buffer:length() > 0 and buffer:getBytes(0, buffer:length()) or ""
   local request, status, message, code = judged(text, name)
   if not request then return errors.refuse(handle, status, message, anthropic, code) end

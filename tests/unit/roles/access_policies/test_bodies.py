@@ -207,6 +207,14 @@ def test_a_provider_is_always_asked_for_the_tokens_of_a_stream(bodies: Program, 
     assert posted(bodies, body.replace("gpt-4", "claude-3-sonnet").encode(), "/v1/messages").content == body.replace("gpt-4", "claude-3-sonnet").encode()
 
 
+def test_a_body_of_untold_length_is_held_to_the_limit(bodies: Program) -> None:
+    body = json.dumps({**CHAT, "padding": ""}).encode()
+    fits = body[:-2] + b"x" * (1024 * 1024 - len(body)) + body[-2:]
+    assert posted(bodies, fits).sent is None
+    status, document = posted(bodies, fits + b" ").answer()
+    assert (status, document["error"]["code"]) == (413, "body_too_large")
+
+
 def test_what_a_caller_who_leaves_at_once_spends(bodies: Program) -> None:
     body = {**CHAT, "padding": "x" * 4000}
     assert costs(posted(bodies, body, accept_encoding="gzip")) == (1023, 1022, 1)
