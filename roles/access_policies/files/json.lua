@@ -3,20 +3,23 @@
 
 -- JSON (RFC 8259), read strictly: UTF-8 alone, no key twice in an object however it is spelled, nothing after the value.
 -- json.read(text) gives the value, and where a value of the outermost object stands in the text, by its key: {first byte, last byte}.
--- For anything else it gives nil and what is wrong. Objects and arrays are tables, null is json.null. Escapes stay as they are in texts that are deeper than
--- two objects or arrays, as nobody asks for these.
+-- For anything else it gives nil and what is wrong. Objects and arrays are tables, null is json.null. Escapes stay as they are in texts that stand in
+-- arrays or in more than two objects, as nobody asks for these.
 local json = {null = {}}
 do
   local byte, find, sub, char, concat = string.byte, string.find, string.sub, string.char, table.concat
   -- No request of either API nests as deeply or has as many values; a parser that is asked to is under attack.
-  -- Names with escapes are dear, and nobody has many.
-  local DEPTH, VALUES, ESCAPED_NAMES = 64, 500000, 1000
+  -- Names of the outermost object, whose places are kept, and names with escapes are dear, and nobody has many different ones.
+  local DEPTH, VALUES, OUTERMOST, ESCAPED_NAMES = 64, 500000, 1000, 1000
+  -- So many objects and arrays, and one more for each so many bytes: honest ones have something in them.
+  local TABLES, BYTES = 2000, 8
   local ESCAPED = {[34] = '"', [92] = "\\", [47] = "/", [98] = "\b", [102] = "\f", [110] = "\n", [114] = "\r", [116] = "\t"}
   local LITERALS = {[116] = {"true", true}, [102] = {"false", false}, [110] = {"null", json.null}}
-  local ARRAY = {}
 
   -- The text that is read, and the next backslash and control character of it at or after a place: each is looked for once.
-  local text, backslash, control, values, escaped_names, depth, spans
+  local text, backslash, control, values, tables, depth, spans
+  -- What names with escapes stand for, as they are written.
+  local names, named
 
   local function fail(problem, at)
     error({problem = problem .. " at byte " .. at}, 0)
@@ -109,6 +112,11 @@ do
     return at, code
   end
 
+  -- Whether a number begins with that byte.
+  local function is_number(code)
+    return code == 45 or code ~= nil and code >= 48 and code <= 57
+  end
+
   local function read_number(first)
     local at = byte(text, first) == 45 and first + 1 or first
     local zero = byte(text, at) == 48
@@ -122,27 +130,59 @@ do
     return tonumber(sub(text, first, stop - 1)), stop
   end
 
+  -- What the name stands for that begins at that quote and has escapes.
+  local function name_of(written, opening)
+    local name = names[written]
+    if not name then
+      named = named + 1
+      if named > ESCAPED_NAMES then fail("there are too many names with escapes", opening) end
+      -- It is read again.
+      backslash = opening
+      name = read_string(opening + 1, true)
+      names[written] = name
+    end
+    return name
+  end
+
+  -- Numbers that follow each other in an array, in a loop of their own: LuaJIT compiles that whatever else arrays have held. Gives the number of items, and the
+  -- place and the byte of what ends the last.
+  local function read_numbers(array, count, at)
+    while true do
+      values = values + 1
+      if values > VALUES then fail("there are too many values", at) end
+      count = count + 1
+      local code
+      array[count], at = read_number(at)
+      at, code = after_space(at)
+      if code ~= 44 then return count, at, code end
+      local first = byte(text, at + 1) == 32 and at + 2 or at + 1
+      if not is_number(byte(text, first)) then return count, at, code end
+      at = first
+    end
+  end
+
   local read_value
 
   local function read_object(at)
-    local object, place = {}, depth == 1 and spans
+    local object, place, count = {}, depth == 1 and spans, 0
     local code
     at, code = after_space(at)
     if code == 125 then return object, at + 1 end
     while true do
       if code ~= 34 then fail("a key is missing", at) end
-      local key, opening = nil, at
-      key, at = read_string(opening + 1, true)
-      if at - opening - 2 ~= #key then
-        escaped_names = escaped_names + 1
-        if escaped_names > ESCAPED_NAMES then fail("there are too many names with escapes", opening) end
-      end
+      local key, opening, escape = nil, at, next_backslash(at)
+      key, at = read_string(opening + 1, false)
+      if escape < at then key = name_of(key, opening) end
       if object[key] ~= nil then fail("a key stands twice in one object", at) end
       at, code = after_space(at)
       if code ~= 58 then fail("a colon is missing", at) end
       local first = after_space(at + 1)
-      object[key], at = read_value(first)
-      if place then place[key] = {first, at - 1} end
+      object[key], at = read_value(first, depth <= 2)
+      if place then
+        count = count + 1
+        if count > OUTERMOST then fail("the outermost object has too many names", opening) end
+        place[key] = {first, at - 1}
+      end
       at, code = after_space(at)
       if code == 125 then return object, at + 1 end
       if code ~= 44 then fail("a comma is missing", at) end
@@ -151,26 +191,35 @@ do
   end
 
   local function read_array(at)
-    local array, count = {[ARRAY] = true}, 0
     local code
     at, code = after_space(at)
-    if code == 93 then return array, at + 1 end
+    -- By what is at 0 it is told from an object.
+    if code == 93 then return {[0] = true}, at + 1 end
+    -- With room for the first item: most have one, if they are many.
+    local array, count = {[0] = true, true}, 0
     while true do
-      count = count + 1
-      array[count], at = read_value(at)
-      at, code = after_space(at)
+      if is_number(code) then
+        count, at, code = read_numbers(array, count, at)
+      else
+        count = count + 1
+        array[count], at = read_value(at, false)
+        at, code = after_space(at)
+      end
       if code == 93 then return array, at + 1 end
       if code ~= 44 then fail("a comma is missing", at) end
-      at = after_space(at + 1)
+      at, code = after_space(at + 1)
     end
   end
 
-  function read_value(at)
+  -- Whether the escapes of a text are replaced is for the caller to say.
+  function read_value(at, wanted)
     values = values + 1
     if values > VALUES then fail("there are too many values", at) end
     local code = byte(text, at)
-    if code == 34 then return read_string(at + 1, depth <= 2) end
+    if code == 34 then return read_string(at + 1, wanted) end
     if code == 123 or code == 91 then
+      tables = tables - 1
+      if tables < 0 then fail("there are too many objects and arrays for its size", at) end
       depth = depth + 1
       if depth > DEPTH then fail("it is nested too deeply", at) end
       local value
@@ -217,7 +266,7 @@ do
   local function read_all()
     local at = after_space(1)
     local value
-    value, at = read_value(at)
+    value, at = read_value(at, true)
     at = after_space(at)
     if at <= #text then fail("something follows the value", at) end
     return value
@@ -226,20 +275,21 @@ do
   function json.read(given)
     local wrong = json.not_utf8(given)
     if wrong then return nil, "it is not UTF-8 at byte " .. wrong end
-    text, backslash, control, values, escaped_names, depth, spans = given, 0, 0, 0, 0, 0, {}
+    text, backslash, control, values, tables, depth, spans = given, 0, 0, 0, TABLES + #given / BYTES, 0, {}
+    names, named = {}, 0
     local found, value = pcall(read_all)
     local places = spans
-    text, spans = nil, nil
+    text, spans, names = nil, nil, nil
     if not found then return nil, type(value) == "table" and value.problem or "it cannot be read" end
     return value, places
   end
 
   function json.is_array(value)
-    return type(value) == "table" and value[ARRAY] == true
+    return type(value) == "table" and value[0] == true
   end
 
   function json.is_object(value)
-    return type(value) == "table" and value ~= json.null and value[ARRAY] == nil
+    return type(value) == "table" and value ~= json.null and value[0] == nil
   end
 
   local QUOTED = {['"'] = '\\"', ["\\"] = "\\\\", ["\n"] = "\\n", ["\r"] = "\\r", ["\t"] = "\\t"}

@@ -62,7 +62,12 @@ def filled(before: str, unit: str, after: str) -> bytes:
     return (before + unit * ((LARGE - len(before) - len(after)) // len(unit.encode())) + after).encode()
 
 
-HONEST = {"1 kB": chat(1000), "300 kB, one image": image(LARGE), "300 kB, many messages": chat(LARGE)}
+HONEST = {
+    "1 kB": chat(1000),
+    "300 kB, one image": image(LARGE),
+    "300 kB, many messages": chat(LARGE),
+    "300 kB, tokens": filled('{"model":"gpt-4","input":[', "100000, ", "1]}"),
+}
 HOSTILE = {
     "`[[[[`": filled("", "[", ""),
     '`{"a":{"a":`': filled("", '{"a":', ""),
@@ -70,7 +75,12 @@ HOSTILE = {
     "`[1,1,1,`": filled('{"model":"m","a":[', "1,", "1]}"),
     "`\\n\\u0061\\n\\u0061`": filled('{"model":"m","a":"', "\\n\\u0061", '"}'),
     "`éaéa`": filled('{"model":"m","a":"', "éa", '"}'),
+    "`[0.1,0.1,`": filled('{"model":"m","a":[', "0.1,", "1]}"),
+    "`[\\n1\\n,`": filled('{"model":"m","a":[', "\n1\n,", "1]}"),
+    '`["\\n","\\n",`': filled('{"model":"m","a":[', '"\\n",', "1]}"),
+    "`[[],[],`": filled('{"model":"m","a":[', "[],", "[]]}"),
     '`[{"a":1},`': filled('{"model":"m","a":[', '{"a":1},', "1]}"),
+    '`{"00001":1,`': ('{"model":"m"' + "".join(f',"{number:05x}":1' for number in range(LARGE // 10)) + "}").encode(),
     '`{"\\u006100001":1,`': ('{"model":"m"' + "".join(f',"\\u0061{number:05x}":1' for number in range(LARGE // 16)) + "}").encode(),
 }
 #: What every way has to say of a body.

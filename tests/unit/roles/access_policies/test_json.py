@@ -62,7 +62,9 @@ REFUSED = {
     b'{"a" 1}': "a colon is missing at byte 6",
     b"[" * 65: "it is nested too deeply at byte 65",
     b"[" + b"1," * 500_000 + b"1]": "there are too many values at byte 1000000",
-    b"{" + b",".join(b'"\\u0061%d":1' % number for number in range(1001)) + b"}": "there are too many names with escapes at byte 13892",
+    b"[{" + b",".join(b'"\\u0061%d":1' % number for number in range(1001)) + b"}]": "there are too many names with escapes at byte 13893",
+    b"{" + b",".join(b'"%d":1' % number for number in range(1001)) + b"}": "the outermost object has too many names at byte 7892",
+    b"[" + b"[]," * 4000 + b"[]]": "there are too many objects and arrays for its size at byte 10499",
 }
 
 
@@ -133,10 +135,45 @@ def test_what_is_not_utf8(reader: t.Any, digits: str, around: bytes) -> None:
     assert read(reader, around % bytes.fromhex(digits))[1].startswith("it is not UTF-8")
 
 
-@pytest.mark.parametrize("text", ["[" + "100000," * 100_000 + "1]", '"' + "\\u4f60" * 50_000 + '"', '"' + "if x:\\n" * 50_000 + '"'])
+LARGE = {
+    "numbers of tokens": "[" + "100000," * 100_000 + "1]",
+    "a text in escapes": '"' + "\\u4f60" * 50_000 + '"',
+    "source code": '"' + "if x:\\n" * 50_000 + '"',
+    "short lists of tokens": "[" + "[1]," * 2048 + "[]]",
+    "short messages": '{"messages":[' + '{"role":"user","content":"a"},' * 50_000 + "{}]}",
+    "rows whose names have escapes": "[" + '{"\\u0438\\u043c\\u044f":1,"\\"":2},' * 50_000 + "{}]",
+}
+
+
+@pytest.mark.parametrize("text", LARGE.values(), ids=LARGE)
 def test_large_honest_texts_are_read(reader: t.Any, text: str) -> None:
-    assert read(reader, text.encode())[1] != "there are too many values"
-    assert read(reader, text.encode())[0] is not None
+    value, problem = read(reader, text.encode())
+    assert value is not None, problem
+
+
+def test_names_with_escapes_are_what_they_stand_for(reader: t.Any) -> None:
+    value, _ = read(reader, rb'[{"\u0061\"": 1, "b\n": "c\n"}, {"\u0061\"": 2, "b": [{"\\": 3}], "c": {}}]')
+    assert dict(value[1].items()) == {'a"': 1, "b\n": "c\n"}
+    assert value[2]['a"'] == 2
+    assert value[2]["b"][1]["\\"] == 3
+
+
+def test_escapes_stay_where_nobody_asks_for_the_text(reader: t.Any) -> None:
+    value, _ = read(reader, rb'{"a": "\n", "b": {"c": "\n", "d": {"e": "\n"}}, "f": ["\n"]}')
+    assert (value["a"], value["b"]["c"], value["b"]["d"]["e"], value["f"][1]) == ("\n", "\n", "\\n", "\\n")
+
+
+def test_numbers_in_arrays(reader: t.Any) -> None:
+    value, _ = read(reader, b'[1,-2.5, 3e2 ,4 , "five",6,\n7,[8],{"nine": 9},10]')
+    assert [value[place] for place in (1, 2, 3, 4, 5, 6, 7, 10)] == [1, -2.5, 300, 4, "five", 6, 7, 10]
+    assert (value[8][1], value[9]["nine"]) == (8, 9)
+
+
+def test_arrays_are_told_from_objects(reader: t.Any) -> None:
+    value, _ = read(reader, b'{"empty": [], "one": [1], "object": {}, "zero": {"0": true}, "null": null}')
+    assert {name for name in value if reader["is_array"](value[name])} == {"empty", "one"}
+    assert {name for name in value if reader["is_object"](value[name])} == {"object", "zero"}
+    assert [len(value[name]) for name in ("empty", "one")] == [0, 1]
 
 
 def test_values_and_their_places(reader: t.Any) -> None:
