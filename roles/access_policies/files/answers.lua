@@ -43,7 +43,7 @@ local function learn_from(known, value)
   if json.is_object(value.message) then learn(known, value.message.usage) end
 end
 
--- Counts what is known, or reckons: gives the input and output that stand for it then.
+-- Counts what is known, or reckons: gives the total, the input and the output that stand for it then.
 local function settle(handle, asked, known, reckoned)
   if not known.spoiled and known.input then
     local total = math.min(counting.MOST, math.max(known.total, known.input + known.output))
@@ -112,9 +112,9 @@ local function refuse(handle, buffer, anthropic, status, message)
 end
 
 -- With the usage that is counted where the provider's is none: what Envoy AI Gateway and the client read is what the caller pays.
-local function with_usage(text, value, spans, anthropic, input, output)
+local function with_usage(text, value, spans, anthropic, total, input, output)
   local usage = anthropic and string.format('{"input_tokens":%d,"output_tokens":%d}', input, output)
-    or string.format('{"prompt_tokens":%d,"completion_tokens":%d,"total_tokens":%d}', input, output, input + output)
+    or string.format('{"prompt_tokens":%d,"completion_tokens":%d,"total_tokens":%d}', input, output, total)
   local span = spans.usage
   if span then return text:sub(1, span[1] - 1) .. usage .. text:sub(span[2] + 1) end
   local opening = text:find("{", 1, true)
@@ -143,8 +143,8 @@ local function document(handle, kept, encoding, anthropic)
   end
   local known = {}
   learn_from(known, value)
-  local input, output = settle(handle, kept.asked, known, math.ceil(size / counting.TOKEN))
-  if input then replace(handle, buffer, with_usage(text, value, spans, anthropic, input, output)) end
+  local total, input, output = settle(handle, kept.asked, known, math.ceil(size / counting.TOKEN))
+  if total then replace(handle, buffer, with_usage(text, value, spans, anthropic, total, input, output)) end
 end
 
 -- What a body says, whatever it was compressed with; nil where that cannot be told.
@@ -159,13 +159,8 @@ local function refusal(handle, status, encoding, content_type, anthropic)
   local text = buffer:length() > 0 and buffer:getBytes(0, buffer:length()) or ""
   local plain = readable(text, encoding)
   if plain and errors.is_one(plain, anthropic) then return replace(handle, buffer, plain) end
-  local message = "The provider refused with status " .. status
-  if not plain then
-    message = message .. ", in words that are compressed with " .. encoding .. "."
-  else
-    local words = errors.words(plain, content_type)
-    message = message .. (words ~= "" and ": " .. words or " and said nothing.")
-  end
+  local message = plain and errors.of_provider(status, errors.words(plain, content_type))
+    or "The provider refused with status " .. status .. ", in words that are compressed with " .. encoding .. "."
   replace(handle, buffer, errors.failure(status, message, anthropic, "provider_error"))
 end
 

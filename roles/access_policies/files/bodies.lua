@@ -113,8 +113,7 @@ local function judge(handle)
   -- The caller's address: Envoy lets no processor take a header of its own away, so that the provider would get it.
   headers:remove("x-envoy-external-address")
   local name = path:match("^[^?]*")
-  local anthropic = name:find("/v1/messages", 1, true) ~= nil or (headers:get("anthropic-version") or "") ~= ""
-  metadata:set(METADATA, "anthropic", anthropic)
+  local anthropic = errors.in_anthropics_api(headers)
   metadata:set(METADATA, "tier", tier)
   metadata:set(METADATA, "user", user)
   -- Nothing is spent yet.
@@ -207,11 +206,7 @@ local function judge(handle)
 end
 
 function envoy_on_request(handle)
-  local done, problem = pcall(judge, handle)
-  if not done then
-    handle:logErr("the request could not be judged: " .. tostring(problem))
-    errors.refuse(handle, 500, "This gateway could not judge the request.", false, "gateway_fault")
-  end
+  errors.judge(handle, judge)
 end
 
 -- A line of a stream that has the usage which the client did not ask for, or null for it.

@@ -16,17 +16,19 @@ do
     metadata:set(METADATA, "output_tokens", output)
   end
 
-  -- What an answer costs of which nothing can be counted, from the bytes of the request and the tokens that its own bytes are reckoned to be.
+  -- What an answer costs of which nothing can be counted, from the bytes of the request and the tokens that its own bytes are reckoned to be: counts it, and gives
+  -- the total, the input and the output.
   function counting.reckon(handle, asked, reckoned)
     local fixed = settings.uncounted_tokens
     if fixed > 0 then
       counting.count(handle, fixed, fixed, fixed)
-      return fixed, fixed
+      return fixed, fixed, fixed
     end
     local input = math.min(counting.MOST, math.max(1, math.ceil(asked / counting.TOKEN)))
     local output = math.min(counting.MOST, math.max(1, reckoned))
-    counting.count(handle, math.min(counting.MOST, input + output), input, output)
-    return input, output
+    local total = math.min(counting.MOST, input + output)
+    counting.count(handle, total, input, output)
+    return total, input, output
   end
 end
 

@@ -36,6 +36,21 @@ do
     errors.send(handle, status, errors.failure(status, message, anthropic, code))
   end
 
+  -- Has a function judge a request. One that it cannot judge goes no further.
+  function errors.judge(handle, judge)
+    local done, problem = pcall(judge, handle)
+    if not done then
+      handle:logErr("the request could not be judged: " .. tostring(problem))
+      errors.refuse(handle, 500, "This gateway could not judge the request.", false, "gateway_fault")
+    end
+  end
+
+  -- Whether a client reads Anthropic's errors, by the path without its query.
+  function errors.in_anthropics_api(headers)
+    local path = (headers:get(":path") or ""):match("^[^?]*")
+    return path:find("/v1/messages", 1, true) ~= nil or (headers:get("anthropic-version") or "") ~= ""
+  end
+
   -- Whether a text is an error of that API already.
   function errors.is_one(text, anthropic)
     local value = json.read(text)
@@ -66,5 +81,10 @@ do
     local stop = WORDS
     while stop > 0 and (text:byte(stop + 1) or 0) >= 128 and (text:byte(stop + 1) or 0) < 192 do stop = stop - 1 end
     return text:sub(1, stop) .. " …"
+  end
+
+  -- What a client is told of a provider's error, from its words.
+  function errors.of_provider(status, words)
+    return "The provider refused with status " .. status .. (words ~= "" and ": " .. words or " and said nothing.")
   end
 end

@@ -7,7 +7,7 @@
 -- Envoy takes 100 headers and 60 KiB of them, and what comes after this program adds some.
 local HEADERS, HEADER_BYTES = 80, 49152
 
--- What an answer of ours says instead of the proxy's own words, by the beginning of its response code details. {provider} is replaced.
+-- What an answer of ours says instead of the proxy's own words, by the beginning of its response code details.
 local REASONS = {
   {"request_payload_too_large", 413, "The body is larger than this gateway takes.", "body_too_large"},
   {"response_payload_too_large", 502, "The provider's answer is larger than this gateway takes.", "answer_too_large"},
@@ -16,7 +16,7 @@ local REASONS = {
   {"rbac_access_denied", 403, nil, "model_not_allowed"},
   {"ext_authz_error", 503, "This gateway cannot check tokens at the moment. Try again in some seconds.", "authorization_unavailable"},
   {"route_not_found", 404, nil, "model_not_found"},
-  {"no_healthy_upstream", 503, "The provider of this model has no address that errors.", "provider_unavailable"},
+  {"no_healthy_upstream", 503, "The provider of this model has no address that answers.", "provider_unavailable"},
   {"no_cluster", 503, "The provider of this model is not configured yet. Try again in some seconds.", "provider_unavailable"},
   {"cluster_not_found", 503, "The provider of this model is not configured yet. Try again in some seconds.", "provider_unavailable"},
   {"upstream_reset_before_response_started", 503, "The provider of this model could not be reached, or hung up before it answered.", "provider_unavailable"},
@@ -99,9 +99,7 @@ end
 local function begin(handle)
   local headers, metadata = handle:headers(), handle:streamInfo():dynamicMetadata()
   local path = headers:get(":path") or ""
-  -- Which API's errors the client reads.
-  local anthropic = path:find("/v1/messages", 1, true) ~= nil or (headers:get("anthropic-version") or "") ~= ""
-  metadata:set(METADATA, "anthropic", anthropic)
+  metadata:set(METADATA, "anthropic", errors.in_anthropics_api(headers))
   -- maas-api answers for itself.
   metadata:set(METADATA, "elsewhere", settings.maas_api and path:find("^/maas%-api/") ~= nil)
   -- Without it the program after authorization lets nothing through.
@@ -131,11 +129,7 @@ local function begin(handle)
 end
 
 function envoy_on_request(handle)
-  local done, problem = pcall(begin, handle)
-  if not done then
-    handle:logErr("the request could not be judged: " .. tostring(problem))
-    errors.refuse(handle, 500, "This gateway could not judge the request.", false, "gateway_fault")
-  end
+  errors.judge(handle, begin)
 end
 
 -- The sentence for a used-up limit, and what was counted.
@@ -159,7 +153,7 @@ end
 local function of_provider(status, text, content_type, anthropic)
   if errors.is_one(text, anthropic) then return text end
   local words = errors.words(text, content_type)
-  if words:find("The provider ", 1, true) ~= 1 then words = "The provider refused with status " .. status .. (words ~= "" and ": " .. words or " and said nothing.") end
+  if words:find("The provider ", 1, true) ~= 1 then words = errors.of_provider(status, words) end
   return errors.failure(status, words, anthropic, "provider_error")
 end
 

@@ -90,6 +90,9 @@ def test_a_fixed_price_for_what_cannot_be_counted(texts: dict[str, str]) -> None
     program = Program(texts["answers"].replace("uncounted_tokens = 0", "uncounted_tokens = 500"))
     assert costs(answered(program, [b"x" * 200])) == (500, 500, 500)
     assert costs(answered(program, [usage_of(total_tokens=7)])) == (7, 0, 0)
+    handle = answered(program, [b'{"id": "1"}'])
+    assert costs(handle) == (500, 500, 500)
+    assert json.loads(handle.content)["usage"] == {"prompt_tokens": 500, "completion_tokens": 500, "total_tokens": 500}
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "br"])

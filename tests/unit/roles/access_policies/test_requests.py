@@ -91,6 +91,7 @@ def test_a_refusal_in_the_clients_api(requests: Program) -> None:
     status, body = asked(requests, "/v1/messages%").answer()
     assert (status, body["type"], body["error"]["type"]) == (400, "error", "invalid_request_error")
     assert asked(requests, "/%", anthropic_version="2023-06-01").answer()[1]["type"] == "error"
+    assert "type" not in asked(requests, "/v1/chat/completions%?next=/v1/messages").answer()[1]
 
 
 def test_headers_that_are_no_text_are_refused(requests: Program) -> None:
@@ -187,6 +188,11 @@ def test_what_envoy_answers_itself(requests: Program, details: str, status: int,
     assert error["code"] == code
     assert "provider refused" not in error["message"]
     assert "words of the proxy" not in error["message"]
+
+
+def test_a_provider_without_addresses(requests: Program) -> None:
+    error = error_of(answered(requests, 503, details="no_healthy_upstream"))
+    assert error["message"] == "The provider of this model has no address that answers."
 
 
 def test_an_answer_that_the_processor_cannot_read(requests: Program) -> None:
