@@ -34,6 +34,7 @@ Item = t.TypeVar("Item")
 Result = t.TypeVar("Result")
 
 APPLY = "application/apply-patch+yaml"
+JSON_PATCH = "application/json-patch+json"
 #: Accepts a list without anything but metadata.
 NAMES_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
@@ -83,6 +84,11 @@ class ApiError(Exception):
     def is_field_conflict(self) -> bool:
         """Another field manager owns a field that was submitted."""
         return self.status == 409 and any(cause.get("reason") == "FieldManagerConflict" for cause in self.causes)
+
+    def is_conflict_with(self, manager: str) -> bool:
+        """It is that field manager alone, by a change that was no server-side apply."""
+        conflicts = [cause for cause in self.causes if cause.get("reason") == "FieldManagerConflict"]
+        return self.is_field_conflict and all(f'conflict with "{manager}"' in str(cause.get("message", "")) for cause in conflicts)
 
     @property
     def is_unserved(self) -> bool:

@@ -91,6 +91,11 @@ def phase_of(group_kind: GroupKind) -> int:
     return _NUMBER.get(group_kind, len(PHASES))
 
 
+def is_route(group_kind: GroupKind) -> bool:
+    """Whether requests come to their backends by objects of this kind."""
+    return phase_title(phase_of(group_kind)) == "routes"
+
+
 def phase_title(number: int) -> str:
     return PHASES[number][0] if number < len(PHASES) else "other objects"
 

@@ -30,7 +30,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_manifests
     reference_of,
     unfold,
 )
-from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_order import in_phases, phase_title
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_order import in_phases, is_route, phase_title
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_reading import (
     CONFIG_MAP,
     NAMESPACES,
@@ -42,7 +42,13 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_reading i
     seen,
     some,
 )
-from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_removal import deletions, ending_pods, request_deletions, still_there
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_removal import (
+    deletions,
+    ending_pods,
+    request_deletions,
+    retire,
+    still_there,
+)
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_secrets import SecretMask, secret_paths
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set_identity import (
     FIELD_MANAGER,
@@ -67,12 +73,17 @@ _SHARED = frozenset(
     )
 )
 
+#: Seconds that the proxies of a gateway are given to learn that a route matches no request any more.
+RETIRING = 2.0
+
 
 @dataclass(frozen=True, eq=False)
 class Options:
     prune: bool = True
     wait: bool = True
     wait_timeout: float = 300.0
+    #: Seconds from the readiness of new routes to the deletion of others.
+    prune_delay: float = 0.0
     force_conflicts: bool = False
     force_removal: bool = False
     adopt: bool = False
@@ -163,6 +174,8 @@ class Run:
         # Recorded before the first member is written, so that a run cut off anywhere leaves none unaccounted for.
         parent = self._write_parent(parent, contents | recorded)
         self._write(desired)
+        if self._options.wait:
+            self._retire_routes(desired, surplus)
         self._delete(surplus, self._wanted)
         if self._options.prune:
             self._write_parent(parent, contents)
@@ -344,7 +357,13 @@ class Run:
         query = {"fieldManager": FIELD_MANAGER, "force": str(force).lower(), "fieldValidation": "Strict"}
         if dry_run:
             query["dryRun"] = "All"
-        answer = self._api.request("PATCH", path, query, body, APPLY, unserved_too=unserved_too)
+        try:
+            answer = self._api.request("PATCH", path, query, body, APPLY, unserved_too=unserved_too)
+        except ApiError as error:
+            if force or not error.is_conflict_with(FIELD_MANAGER):
+                raise
+            # What an earlier run changed on the way to a deletion, as retire does.
+            return self._submit(path, body, True, unserved_too, dry_run)
         return answer.status, answer.body
 
     def _write(self, desired: t.Sequence[Desired]) -> None:
@@ -430,6 +449,19 @@ class Run:
 
     def _await_ready(self, desired: t.Sequence[Desired]) -> None:
         self._waiter.ready([self._awaited(item) for item in self._unready(desired)])
+
+    def _retire_routes(self, desired: t.Sequence[Desired], surplus: t.Sequence[Seen]) -> None:
+        """Take routes out of use before they are deleted, and only once new ones serve, which may be there instead."""
+        created = set(self.outcome.created)
+        routes = [item for item in desired if is_route(item.reference.group_kind)]
+        leaving = [member for member in surplus if is_route(member.reference.group_kind)]
+        if leaving and any(item.reference in created for item in routes):
+            self._await_ready(routes)
+            if self._options.prune_delay:
+                self.say(f"waiting {self._options.prune_delay:g} s until all have learnt of new routes, before {len(leaving)} others are deleted")
+                time.sleep(self._options.prune_delay)
+        if retire(self._api, leaving):
+            time.sleep(RETIRING)
 
     # Check mode
 

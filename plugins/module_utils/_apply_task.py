@@ -37,6 +37,7 @@ def argument_spec() -> dict[str, t.Any]:
         "adopt": {"type": "bool", "default": False},
         "wait": {"type": "bool", "default": True},
         "wait_timeout": {"type": "int", "default": 300},
+        "prune_delay": {"type": "int", "default": 0},
         "wait_for": {
             "type": "list",
             "elements": "dict",
@@ -90,9 +91,9 @@ def perform(params: Params, check_mode: bool, diff_mode: bool, say: t.Callable[[
 
     :param say: is told each line of progress.
     """
-    for option in ("wait_timeout", "parallel"):
-        if params[option] < 1:
-            return _failure(f"{option} is {params[option]}; give a number of at least 1")
+    for option, least in (("wait_timeout", 1), ("parallel", 1), ("prune_delay", 0)):
+        if params[option] < least:
+            return _failure(f"{option} is {params[option]}; give a number of at least {least}")
     if params["template"]:
         return _failure("template is rendered by the action plugin of this module, which did not run; name the module egress.ai_gateway.apply_set in the task")
     if params["wait_for"] and not HAS_JMESPATH:
@@ -113,6 +114,7 @@ def _run(api: Api, params: Params, check_mode: bool, diff_mode: bool, say: t.Cal
         prune=params["prune"],
         wait=params["wait"],
         wait_timeout=params["wait_timeout"],
+        prune_delay=params["prune_delay"],
         force_conflicts=params["force_conflicts"],
         force_removal=params["force_removal"],
         adopt=params["adopt"],

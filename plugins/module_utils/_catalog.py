@@ -145,6 +145,8 @@ ESTIMATED = "estimated"
 RATE_LIMIT_RULES = 256
 # So much of a model's name is in that of its route.
 ROUTE_SLUG_LIMIT = 40
+# What header x-ai-gateway-provider says where the path names no end. No provider has that name.
+ANY_END = "*"
 
 # The limits that a tier or some of its models may have, what each counts, and under which key its amount stands.
 LIMITS = {
@@ -271,12 +273,31 @@ class ModelBackend:
 
 
 @dataclass(frozen=True)
-class Model:
-    """A public model. ``route`` is the name of its AIGatewayRoute, see ``route_name``."""
+class RouteBackend:
+    """A backend of a route, by the name of the ModelBackend."""
 
     name: str
-    route: str
+    upstream_name: str
+    weight: int = 1
+    priority: int = 0
+
+
+@dataclass(frozen=True)
+class Route:
+    """An AIGatewayRoute of a model. ``ends`` are the backends that a path has to name, or ANY_END for all other paths; ``name`` see ``route_name``."""
+
+    name: str
+    ends: tuple[str, ...]
+    backends: tuple[RouteBackend, ...]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A public model: the ends that serve it, and how requests come to them."""
+
+    name: str
     backends: tuple[ModelBackend, ...]
+    routes: tuple[Route, ...]
 
 
 @dataclass(frozen=True)
@@ -474,13 +495,24 @@ def build(inputs: Mapping[str, t.Any], defined: Iterable[str] = ()) -> Catalog:
     )
 
 
-def route_name(name: str) -> str:
-    """The name of a model's route, a DNS label: the public name as far as it is readable there, and a digest of it.
+def route_name(model: str, ends: Sequence[str]) -> str:
+    """The name of a route, a DNS label: the model's public name as far as it is readable there, and a digest of that and of the backends' names in their order.
 
-    It depends on nothing else, so that a change elsewhere in the catalogue never makes a rule mean another model.
+    So the backends of a route never change. Envoy AI Gateway tells a route's backends by their place, as it reads the route anew while Envoy Gateway may still
+    have the backends from before: the key of one would go to another, and where there is one more than before, its controller ends.
     """
-    digest = hashlib.sha256(name.encode()).hexdigest()
-    return f"{slug(name)[:ROUTE_SLUG_LIMIT].rstrip('-')}-{digest[:8]}"
+    digest = hashlib.sha256("\n".join([model, *ends]).encode()).hexdigest()
+    return f"{slug(model)[:ROUTE_SLUG_LIMIT].rstrip('-')}-{digest[:8]}"
+
+
+def _routes(model: str, backends: tuple[ModelBackend, ...]) -> tuple[Route, ...]:
+    """One for all paths where one backend serves the model; else one for the paths that name none, and one for each that is named."""
+    names = [backend.name for backend in backends]
+    all_ends = tuple(RouteBackend(backend.name, backend.upstream_name, backend.weight, backend.priority) for backend in backends)
+    if len(backends) == 1:
+        return (Route(route_name(model, names), (ANY_END, *names), all_ends),)
+    own = [Route(f"{route_name(model, [end.name])}.{end.name}", (end.name,), (replace(end, weight=1, priority=0),)) for end in all_ends]
+    return (Route(route_name(model, names), (ANY_END,), all_ends), *own)
 
 
 def _uncounted_tokens(root: Entry) -> int:
@@ -771,7 +803,7 @@ def _models(
 
     found = [(name, tuple(backend for _path, _model, backend in ends)) for name, ends in served.items()]
     found += [(name, (backend,)) for name, backend in own.items()]
-    return tuple(Model(name, route_name(name), backends) for name, backends in found)
+    return tuple(Model(name, backends, _routes(name, backends)) for name, backends in found)
 
 
 def _sharing(name: str, ends: Sequence[tuple[str, ProviderModel, ModelBackend]], faults: list[Fault]) -> None:

@@ -14,7 +14,7 @@ import typing as t
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_api import APPLY, Api, ApiError, pause_before
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_api import APPLY, JSON_PATCH, Api, ApiError, pause_before
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_kinds import ResourceType
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_manifests import Reference
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set_identity import FIELD_MANAGER
@@ -38,7 +38,6 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._recorded_fields
     value_at,
 )
 
-JSON_PATCH = "application/json-patch+json"
 #: Marks the ConfigMaps that are records.
 RECORD_LABEL = "egress.ai-gateway/recorded-patch"
 #: How often an object is read anew that others write at the same time.

@@ -62,6 +62,7 @@ options:
   prune:
     description:
       - Delete members that are no longer among the O(manifests).
+      - With O(wait=true), an AIGatewayRoute is made to match no request two seconds before, so that none meets half of what was made of it.
     type: bool
     default: true
   adopt:
@@ -89,6 +90,13 @@ options:
         and the newest warning event.
     type: int
     default: 300
+  prune_delay:
+    description:
+      - How long to wait, in seconds, once new routes are ready and before others are deleted, for a gateway whose parts learn of a route at different times.
+      - With O(wait=true), routes are deleted only when new ones of the same run are ready, as these may be there in their place.
+      - Only used where a run both creates and deletes routes.
+    type: int
+    default: 0
   wait_for:
     description:
       - What to wait for beyond what the objects' kinds report, such as objects of other kinds. In addition to it, not instead.

@@ -120,6 +120,14 @@ def requests(model: str | None = None) -> list[Document]:
     return found
 
 
+def keys() -> dict[bool, set[str]]:
+    """Return the keys that the provider received since it was told to forget, by whether they came in TLS."""
+    found: dict[bool, set[str]] = {False: set(), True: set()}
+    for entry in _admin("GET", "/requests")["keys"]:
+        found[entry["tls"]].add(entry["key"])
+    return found
+
+
 def reset() -> None:
     """Have the provider forget the requests."""
     _admin("POST", "/reset")

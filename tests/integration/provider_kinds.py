@@ -25,6 +25,8 @@ ON_PREMISES = "facebook/opt-125m"
 #: A model of the provider outside that tier premium may spend 100 tokens of.
 LIMITED, UNLIMITED = "odd-good-40", "odd-good-45"
 _COSTS = [LIMITED, UNLIMITED]
+#: A model that both providers of OpenAI's API outside serve.
+SHARED = "odd-good-50"
 MODELS = {
     "odd": [*outside.MODELS, *_COSTS],
     "tls": [*(f"odd-{name}" for name in ("good", "none", "gzip", "split", "slow", "error-503-html", "error-429-json")), *_COSTS],
@@ -97,6 +99,10 @@ def catalogue(authority: catalogs.Authority) -> dict[str, t.Any]:
         outside.provider("tls", models=MODELS["tls"], public="tls-{}", key=_key("tls"), ca_bundle=authority.certificate),
         outside.provider("claude", schema="anthropic", models=MODELS["claude"], public="claude-{}", key=_key("claude"), ca_bundle=authority.certificate),
     )
+
+    for entry in given["ai_gateway_providers"]:
+        if entry["name"] in ("odd", "tls"):
+            entry["models"].append({"name": SHARED, "weight": 1})
 
     def tier(level: int, name: str, tokens: int, **others: t.Any) -> dict[str, t.Any]:
         limit = {"tokens": tokens, "window": "1m"}

@@ -12,6 +12,9 @@ local SERVED = {
 local ASKED = {["/v1/chat/completions"] = true, ["/v1/completions"] = true}
 -- Keys that Go's parser takes in any case, so that another spelling would be read by one and not by the other.
 local KEYS = {model = true, stream = true, stream_options = true, include_usage = true, messages = true, prompt = true, input = true, max_tokens = true, n = true}
+-- What a caller shows to come in, and whatever else may be a key of its own. Nobody behind this needs them, and no provider may get them. Envoy AI Gateway takes them away
+-- at the provider, but not while a route is on its way out.
+local CREDENTIALS = {"authorization", "x-api-key", "api-key", "proxy-authorization", "cookie"}
 -- Neither dialect lets a model's age be unknown; Anthropic's documentation says to give the epoch then.
 local function described(model, anthropic)
   if anthropic then
@@ -110,6 +113,7 @@ local function judge(handle)
   local tier, user = headers:get("x-maas-tier") or "", headers:get("x-maas-user") or ""
   headers:remove("x-maas-tier")
   headers:remove("x-maas-user")
+  for _, header in ipairs(CREDENTIALS) do headers:remove(header) end
   -- The caller's address: Envoy lets no processor take a header of its own away, so that the provider would get it.
   headers:remove("x-envoy-external-address")
   local name = path:match("^[^?]*")

@@ -37,11 +37,15 @@ class Record:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._requests: collections.deque[dict[str, t.Any]] = collections.deque(maxlen=MOST_REQUESTS)
+        #: By whether it came in TLS and what it had for a key, how many requests there were.
+        self._keys: collections.Counter[tuple[bool, str]] = collections.Counter()
         self._total = 0
 
     def add(self, request: dict[str, t.Any]) -> dict[str, t.Any]:
+        headers = dict(request["headers"])
         with self._lock:
             self._total += 1
+            self._keys[request["tls"], headers.get("authorization", headers.get("x-api-key", ""))] += 1
             self._requests.append(request)
         return request
 
@@ -52,13 +56,15 @@ class Record:
     def reset(self) -> None:
         with self._lock:
             self._requests.clear()
+            self._keys.clear()
             self._total = 0
 
     def document(self, model: str | None = None) -> dict[str, t.Any]:
-        """Return how many requests there were, and the last ones, oldest first, those for ``model`` alone if it is given."""
+        """Return how many requests there were, with which keys, and the last ones, oldest first, those for ``model`` alone if it is given."""
         with self._lock:
             found = [dict(request) for request in self._requests if model is None or request["model"] == model]
-            return {"total": self._total, "requests": found}
+            keys = [{"tls": tls, "key": key, "count": count} for (tls, key), count in sorted(self._keys.items())]
+            return {"total": self._total, "keys": keys, "requests": found}
 
 
 class MalformedError(Exception):

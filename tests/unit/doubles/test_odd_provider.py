@@ -297,6 +297,7 @@ def test_what_was_received_is_told(odd: Running) -> None:
     odd.ask("odd-good-3")
     found = odd.admin("GET", "/requests")
     assert found["total"] == 2
+    assert found["keys"] == [{"tls": False, "key": "", "count": 1}, {"tls": False, "key": "Bearer k", "count": 1}]
     assert [entry["model"] for entry in odd.admin("GET", "/requests?model=odd-good-3")["requests"]] == ["odd-good-3"]
     first, second = found["requests"]
     assert first["headers"] == [["host", "x"], ["x-twice", "1"], ["x-twice", "2"], ["authorization", "Bearer k"], ["transfer-encoding", "chunked"]]

@@ -164,7 +164,7 @@ class Cluster:
             if operation["op"] == "remove":
                 del container[last]
             elif operation["op"] != "test":
-                assert (last in container) == (operation["op"] == "replace"), operation
+                assert operation["op"] == "add" or last in container, operation
                 container[last] = operation["value"]
         if not dry_run:
             self._version += 1

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import time
 import typing as t
 
 import pytest
@@ -16,7 +17,8 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set_ident
     PART_OF_LABEL,
     SetIdentity,
 )
-from cluster import Cluster, PowerCut
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_wait import WaitError
+from cluster import RESOURCES, Answer, Cluster, PowerCut
 
 IDENTITY = SetIdentity("shop", "home")
 PARENT = "/api/v1/namespaces/home/configmaps/shop"
@@ -281,3 +283,90 @@ def test_a_run_cut_off_before_any_write_is_removed_by_the_next() -> None:
         cluster.writes_left = -1
         remove(cluster)
         assert state(cluster) == state(Cluster()), f"cut off after {writes} writes"
+
+
+class Routes(Cluster):
+    """Has AIGatewayRoutes, which their controller accepts only once ``accepting``."""
+
+    def __init__(self) -> None:
+        super().__init__({**RESOURCES, "aigateway.envoyproxy.io/v1beta1": {"aigatewayroutes": ("AIGatewayRoute", True)}})
+        self.put("namespaces", "", "home")
+        self.accepting = True
+
+    def stored(self, body: dict[str, t.Any]) -> dict[str, t.Any]:
+        accepted = {"conditions": [{"type": "Accepted", "status": "True"}]}
+        return {**super().stored(body), **({"status": accepted} if self.accepting and body["kind"] == "AIGatewayRoute" else {})}
+
+
+def routes(*names: str, weight: int = 1) -> list[dict[str, t.Any]]:
+    kind = {"apiVersion": "aigateway.envoyproxy.io/v1beta1", "kind": "AIGatewayRoute"}
+    return [{**kind, "metadata": {"name": name, "namespace": "home"}, "spec": {"rules": [{"weight": weight, "matches": [{}]}]}} for name in names]
+
+
+def retired(body: dict[str, t.Any]) -> bool:
+    """Whether a route matches no request."""
+    (rule,) = body["spec"]["rules"]
+    return [header["value"] for match in rule["matches"] for header in match.get("headers", ())] == [body["metadata"]["uid"]]
+
+
+def test_a_route_outlasts_the_readiness_of_the_one_in_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster, slept = Routes(), []
+
+    def sleep(seconds: float) -> None:
+        if seconds >= 1:
+            slept.append((seconds, {key[2]: retired(body) for key, body in cluster.objects.items() if key[0] == "aigatewayroutes"}))
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    apply(cluster, routes("old", "same"), prune_delay=15)
+    cluster.accepting = False
+    with pytest.raises(WaitError, match="AIGatewayRoute home/new"):
+        apply(cluster, routes("new", "same"), prune_delay=15, wait_timeout=0.2)
+    assert cluster.names("aigatewayroutes") == ["new", "old", "same"]
+    assert slept == []
+    cluster.objects.pop(("aigatewayroutes", "home", "new"))
+    cluster.accepting = True
+    outcome = apply(cluster, routes("new", "same"), prune_delay=15)
+    assert (names(outcome.created), names(outcome.deleted)) == (["new"], ["old"])
+    kept = {"new": False, "old": False, "same": False}
+    assert slept == [(15, kept), (2, {**kept, "old": True})]
+    assert cluster.names("aigatewayroutes") == ["new", "same"]
+
+
+def test_a_route_in_whose_place_is_none_is_only_taken_out_of_use_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster, slept = Routes(), []
+    apply(cluster, [*routes("a", "b"), *config_maps("a")])
+    monkeypatch.setattr(time, "sleep", lambda seconds: slept.append(seconds) if seconds >= 1 else None)
+    apply(cluster, [*routes("b", weight=2), *config_maps("b")], prune_delay=15)
+    assert slept == [2]
+    apply(cluster, [*routes("b", "c"), *config_maps("b")], prune_delay=15)
+    assert slept == [2]
+    assert cluster.names("aigatewayroutes") == ["b", "c"]
+
+
+def test_a_route_is_deleted_where_it_may_not_be_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = Routes()
+    apply(cluster, routes("a", "b"))
+    monkeypatch.setattr(cluster, "_json_patched", lambda *arguments: Answer(403, {"kind": "Status", "reason": "Forbidden", "message": "you may not"}))
+    apply(cluster, routes("b"))
+    assert cluster.names("aigatewayroutes") == ["b"]
+
+
+@pytest.mark.parametrize(("owners", "taken"), [(["egress.ai_gateway"], True), (["somebody-else"], False), (["egress.ai_gateway", "somebody-else"], False)])
+def test_a_field_that_an_earlier_run_changed_on_the_way_to_a_deletion_is_taken_back(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, owners: list[str], taken: bool
+) -> None:
+    """As where it had a route match no request, and was cut off."""
+    causes = [{"reason": "FieldManagerConflict", "message": f'conflict with "{owner}" using v1', "field": ".data.key"} for owner in owners]
+    request = cluster.request
+
+    def conflicting(method: str, url: str, body: bytes | None, **options: t.Any) -> t.Any:
+        if method == "PATCH" and "/configmaps/a?" in url and "force=false" in url:
+            return Answer(409, {"kind": "Status", "reason": "Conflict", "message": "conflict", "details": {"causes": causes}})
+        return request(method, url, body, **options)
+
+    monkeypatch.setattr(cluster, "request", conflicting)
+    if taken:
+        assert names(apply(cluster, [namespace("home"), *config_maps("a")]).created) == ["home", "a"]
+    else:
+        with pytest.raises(ApplySetError, match=r"field \.data\.key is owned by .*somebody-else"):
+            apply(cluster, [namespace("home"), *config_maps("a")])

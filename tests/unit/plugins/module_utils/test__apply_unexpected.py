@@ -20,7 +20,7 @@ PACKAGE = "ansible_collections.egress.ai_gateway.plugins.module_utils"
 MODULES = sorted(path.stem for path in Path(_apply_unexpected.__file__).parent.glob("_apply*.py"))
 KEY = "correct-horse-battery"
 PARAMS: dict[str, t.Any] = {
-    "name": "shop", "namespace": "home", "state": "present", "template": [], "prune": True, "wait": True, "wait_timeout": 5, "parallel": 1,
+    "name": "shop", "namespace": "home", "state": "present", "template": [], "prune": True, "wait": True, "wait_timeout": 5, "prune_delay": 0, "parallel": 1,
     "force_conflicts": False, "force_removal": False, "adopt": False, "wait_for": [],
 }  # fmt: skip
 

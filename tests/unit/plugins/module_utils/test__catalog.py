@@ -124,13 +124,25 @@ def test_whole_catalogue() -> None:
         "models": [
             {
                 "name": "gpt-4",
-                "route": "gpt-4-1b1ae706",
                 "backends": [{"name": "openai", "provider": "openai", "upstream_name": "gpt-4-0613", "weight": 1, "priority": 0}],
+                "routes": [
+                    {
+                        "name": "gpt-4-883c248f",
+                        "ends": ["*", "openai"],
+                        "backends": [{"name": "openai", "upstream_name": "gpt-4-0613", "weight": 1, "priority": 0}],
+                    }
+                ],
             },
             {
                 "name": "claude-3-sonnet",
-                "route": "claude-3-sonnet-53618055",
                 "backends": [{"name": "anthropic", "provider": "anthropic", "upstream_name": "claude-3-sonnet", "weight": 1, "priority": 0}],
+                "routes": [
+                    {
+                        "name": "claude-3-sonnet-02c91162",
+                        "ends": ["*", "anthropic"],
+                        "backends": [{"name": "anthropic", "upstream_name": "claude-3-sonnet", "weight": 1, "priority": 0}],
+                    }
+                ],
             },
         ],
         "tiers": [
@@ -591,7 +603,8 @@ def test_a_model_of_several_providers_is_not_reached_by_addresses() -> None:
 
 
 def routes(inventory: t.Any) -> dict[str, str]:
-    return {model.name: model.route for model in build(inventory).models}
+    """By model, the name of the route for the paths that name no end."""
+    return {model.name: model.routes[0].name for model in build(inventory).models}
 
 
 def test_a_route_depends_on_no_other_model() -> None:
@@ -604,8 +617,28 @@ def test_a_route_depends_on_no_other_model() -> None:
     assert routes(alone) == {"gpt-4": before["gpt-4"]}
 
 
-def test_a_model_with_other_ends_keeps_its_route() -> None:
-    assert routes(shared({"priority": 0}, {"priority": 1}))["gpt-4"] == routes(INVENTORY)["gpt-4"]
+def test_the_ends_of_a_route_never_change() -> None:
+    """Where they did, the key of one end went to another for a while, and Envoy AI Gateway's controller ended at one end more."""
+    two, one = shared({"priority": 0}, {"priority": 1}), INVENTORY
+    turned = {**two, "providers": two["providers"][::-1]}
+    found = [model.routes for inventory in (one, two, turned) for model in build(inventory).models if model.name == "gpt-4"]
+    by_name: dict[str, set[tuple[str, ...]]] = {}
+    for route in (route for routes_of_model in found for route in routes_of_model):
+        by_name.setdefault(route.name, set()).add(tuple(backend.name for backend in route.backends))
+    assert all(len(ends) == 1 for ends in by_name.values())
+    # Of one end; of two in this order and in that; and one for the path of each, the same for both.
+    assert len(by_name) == 1 + 2 + 2
+    weights = routes(shared({"weight": 1}, {"weight": 1})), routes(shared({"weight": 9}, {"weight": 1}))
+    assert weights[0] == weights[1] == routes(two)
+
+
+def test_the_path_of_each_end_of_a_model_has_a_route() -> None:
+    (model,) = [model for model in build(shared({"priority": 0}, {"priority": 1})).models if model.name == "gpt-4"]
+    assert [(route.ends, [(backend.name, backend.priority) for backend in route.backends]) for route in model.routes] == [
+        (("*",), [("openai", 0), ("anthropic", 1)]),
+        (("openai",), [("openai", 0)]),
+        (("anthropic",), [("anthropic", 0)]),
+    ]
 
 
 def test_names_that_read_alike_have_routes_of_their_own() -> None:
@@ -635,7 +668,6 @@ def test_an_on_premises_model(monkeypatch: pytest.MonkeyPatch) -> None:
     assert build({**INVENTORY, "models": [ON_PREMISES, pool]}).as_dict()["models"][2:] == [
         {
             "name": "facebook/opt-125m",
-            "route": "facebook-opt-125m-8139fc6d",
             "backends": [
                 {
                     "name": "service.llm.opt.8000",
@@ -653,10 +685,16 @@ def test_an_on_premises_model(monkeypatch: pytest.MonkeyPatch) -> None:
                     "priority": 0,
                 }
             ],
+            "routes": [
+                {
+                    "name": "facebook-opt-125m-31509eb9",
+                    "ends": ["*", "service.llm.opt.8000"],
+                    "backends": [{"name": "service.llm.opt.8000", "upstream_name": "facebook/opt-125m", "weight": 1, "priority": 0}],
+                }
+            ],
         },
         {
             "name": "gemma2",
-            "route": "gemma2-844dbf8f",
             "backends": [
                 {
                     "name": "inferencepool.ai-gateway.gemma2",
@@ -672,6 +710,13 @@ def test_an_on_premises_model(monkeypatch: pytest.MonkeyPatch) -> None:
                     "upstream_name": "google/gemma-2-2b-it",
                     "weight": 1,
                     "priority": 0,
+                }
+            ],
+            "routes": [
+                {
+                    "name": "gemma2-d1b29b06",
+                    "ends": ["*", "inferencepool.ai-gateway.gemma2"],
+                    "backends": [{"name": "inferencepool.ai-gateway.gemma2", "upstream_name": "google/gemma-2-2b-it", "weight": 1, "priority": 0}],
                 }
             ],
         },

@@ -56,9 +56,11 @@ def test_a_path_of_nobody_is_refused(bodies: Program) -> None:
 @pytest.mark.parametrize("tier", ["free", "narrow"])
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/models"])
 def test_who_calls_is_hidden(bodies: Program, path: str, tier: str) -> None:
-    """Whatever stands behind, the log excepted, learns a value that stands for the user and one for the tier."""
-    handle = asked(bodies, path, tier, "POST", authorization="Bearer x", x_envoy_external_address="192.0.2.1")
+    """Whatever stands behind, the log excepted, learns a value that stands for the user and one for the tier, and no token."""
+    keys = dict.fromkeys(("authorization", "x_api_key", "api_key", "proxy_authorization", "cookie"), "its own")
+    handle = asked(bodies, path, tier, "POST", x_envoy_external_address="192.0.2.1", **keys)
     assert not {"x-maas-user", "x-maas-tier", "x-envoy-external-address"} & set(handle.values)
+    assert "its own" not in handle.values.values()
     assert handle.values["x-ai-gateway-user"] == digest(KEY, tier, "alice")
     assert handle.values["x-ai-gateway-tier"] == digest(KEY, tier)
     assert not [name for name, value in handle.values.items() if "alice" in value or tier in value]
