@@ -62,6 +62,10 @@ def _of_tls(user: str, namespace: str, tls: Tls) -> Iterator[tuple[str, str, str
         yield user, namespace, tls.client_certificate, CLIENT_CERTIFICATE_KEYS
 
 
+# So long may the name of a field manager be.
+MANAGER_LIMIT = 128
+
+
 def _merged(first: tuple[str, ...], second: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*first, *second)))
 
@@ -103,4 +107,6 @@ def _command(need: Mapping[str, t.Any], lacking: Sequence[str], secret: Mapping[
         return create
     kind = secret.get("type") or "Opaque"
     of_kind = "" if kind == "Opaque" else f" --type={kind}"
-    return f"{create}{of_kind} --dry-run=client --output=yaml | kubectl apply --server-side --force-conflicts --filename=-"
+    # Under a name of its own, as what the same one applied before and does not any more is taken away.
+    applied = f"kubectl apply --server-side --force-conflicts --field-manager={'-'.join(('kubectl', *lacking))[:MANAGER_LIMIT]} --filename=-"
+    return f"{create}{of_kind} --dry-run=client --output=yaml | {applied}"

@@ -21,7 +21,6 @@ MANAGER = "envoy.filters.network.http_connection_manager"
 #: The filters in their order, and whether each must be there.
 ORDER = {
     "egress.ai_gateway.requests": True,
-    "envoy.filters.http.cors": False,
     "envoy.filters.http.ext_authz": True,
     "envoy.filters.http.lua": True,
     "envoy.filters.http.buffer": True,

@@ -68,7 +68,7 @@ local function may_tell(text)
 end
 
 local function stream(handle, asked)
-  local known, reckoned, pending = {}, 0, ""
+  local known, reckoned = {}, 0
 
   local function take(line)
     local data = lines.data_of(line)
@@ -77,13 +77,10 @@ local function stream(handle, asked)
     if may_tell(data) then learn_from(known, (json.read(data))) end
   end
 
+  local read = lines.reader(take)
   for chunk in handle:bodyChunks() do
     local size = chunk:length()
-    pending = lines.each(pending .. (size > 0 and chunk:getBytes(0, size) or ""), take)
-    if lines.is_whole(pending) then
-      take(pending)
-      pending = ""
-    end
+    if size > 0 then read(chunk:getBytes(0, size)) end
     -- Each time, as the caller may leave before the end.
     settle(handle, asked, known, reckoned)
   end

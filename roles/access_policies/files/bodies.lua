@@ -221,41 +221,36 @@ local function is_unasked(data)
 end
 
 local function hide_usage(handle)
-  -- How the last line fared that was taken before its end came: nil, or whether it was passed on.
-  local pending, skips_blank, unended = "", false, nil
+  -- Of a line that came without its end, whether it was passed on, which is what becomes of its end.
+  local passed, skips_blank, unended = {}, false, nil
 
-  -- What the client gets of a line, which comes with its end.
-  local function passed_of(line)
-    local data = lines.data_of(line)
+  local read = lines.reader(function(line)
+    local ends = line:find("\n$") ~= nil
+    if unended ~= nil and line:find("^\r?\n$") then
+      if unended then passed[#passed + 1] = line end
+      unended = nil
+      return
+    end
+    local data, passes = lines.data_of(line), true
     if data and is_unasked(data) then
-      skips_blank = true
-      return ""
+      skips_blank, passes = true, false
+    elseif skips_blank and line:find("^\r?\n$") then
+      skips_blank, passes = false, false
+    else
+      skips_blank = skips_blank and not data
     end
-    if skips_blank and line:find("^\r?\n$") then
-      skips_blank = false
-      return ""
-    end
-    skips_blank = skips_blank and not data
-    return line
-  end
+    if passes then passed[#passed + 1] = line end
+    unended = nil
+    if not ends then unended = passes end
+  end)
 
   for chunk in handle:bodyChunks() do
     local size = chunk:length()
     local arrived = size > 0 and chunk:getBytes(0, size) or ""
-    local text, passed = pending .. arrived, {}
-    if unended ~= nil and text ~= "" and text ~= "\r" then
-      local stop = text:match("^\r?\n()") or 1
-      if unended then passed[1] = text:sub(1, stop - 1) end
-      text, unended = text:sub(stop), nil
-    end
-    pending = lines.each(text, function(line) passed[#passed + 1] = passed_of(line) end)
-    if lines.is_whole(pending) then
-      local last = passed_of(pending)
-      passed[#passed + 1] = last
-      pending, unended = "", last ~= ""
-    end
-    passed = table.concat(passed)
-    if passed ~= arrived then chunk:setBytes(passed) end
+    read(arrived)
+    local text = table.concat(passed)
+    passed = {}
+    if text ~= arrived then chunk:setBytes(text) end
   end
 end
 

@@ -40,23 +40,49 @@ do
 
   -- What the line of an event says, without its end; nil for another line.
   function lines.data_of(line)
-    return line:match("^data: ?(.-)[\r\n]*$")
-  end
-
-  -- Calls take for each line with its end; gives what follows the last.
-  function lines.each(text, take)
-    local at = 1
-    while true do
-      local stop = text:find("\n", at, true)
-      if not stop then return text:sub(at) end
-      take(text:sub(at, stop))
-      at = stop + 1
-    end
+    local start, stop = line:match("^data: ?()"), #line
+    if not start then return nil end
+    while stop >= start and (line:byte(stop) == 10 or line:byte(stop) == 13) do stop = stop - 1 end
+    return line:sub(start, stop)
   end
 
   -- Whether a line is all there although its end is not: the last of a stream may have none.
-  function lines.is_whole(line)
+  local function is_whole(line)
     local data = lines.data_of(line)
-    return data ~= nil and (data == "[DONE]" or data:sub(-1) == "}" and json.read(data) ~= nil) or #line > LONGEST
+    return data ~= nil and (data == "[DONE]" or data:sub(-1) == "}" and json.read(data) ~= nil)
+  end
+
+  -- Gives a function that takes texts, and calls take for each line in them, with its end; or without it, where all of a line is there but its end, which then comes
+  -- as a line. The work is in proportion to the bytes, in however many texts they come.
+  function lines.reader(take)
+    local pieces, size, judged = {}, 0, 0
+    local function whole()
+      local line = table.concat(pieces)
+      pieces = {line}
+      return line
+    end
+    local function give(line)
+      pieces, size, judged = {}, 0, 0
+      take(line)
+    end
+    return function(text)
+      local at = 1
+      while true do
+        local stop = text:find("\n", at, true)
+        if not stop then break end
+        pieces[#pieces + 1] = text:sub(at, stop)
+        give(whole())
+        at = stop + 1
+      end
+      if at > #text then return end
+      local rest = text:sub(at)
+      pieces[#pieces + 1], size = rest, size + #rest
+      if size > LONGEST then return give(whole()) end
+      -- Judged in vain, a line is judged again only where it is longer than all that was judged of it by a third.
+      if rest:find("[}%]]\r?$") and judged <= 3 * size then
+        if is_whole(whole()) then return give(pieces[1]) end
+        judged = judged + size
+      end
+    end
   end
 end

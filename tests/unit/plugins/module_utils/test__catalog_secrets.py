@@ -97,7 +97,7 @@ def test_all_that_is_missing_is_told_at_once_and_no_value() -> None:
     found = [secret("ai-gateway", "key", password=VALUE), secret("elsewhere", "other", apiKey=VALUE), {"metadata": {"namespace": "a", "name": "b"}}]
     assert missing_secrets([NEED, other], found) == [
         "provider one, provider two: Secret ai-gateway/key has no apiKey, or an empty one: "
-        f"{CREATE} --dry-run=client --output=yaml | kubectl apply --server-side --force-conflicts --filename=-",
+        f"{CREATE} --dry-run=client --output=yaml | kubectl apply --server-side --force-conflicts --field-manager=kubectl-apiKey --filename=-",
         "provider three: Secret ai-gateway/other is missing: kubectl create secret generic other --namespace ai-gateway --from-file=apiKey=FILE",
     ]
 

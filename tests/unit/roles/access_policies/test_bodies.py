@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import time
 import typing as t
 
 import pytest
@@ -248,6 +249,21 @@ def test_the_last_event_may_lack_its_end(bodies: Program) -> None:
         assert handle.content == before
     text = before + events(CHUNK, end="")
     assert answered(bodies, [text], **STREAM).content == text  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("filling", ["a", "}"])
+def test_an_event_in_many_chunks_takes_time_in_proportion_to_its_bytes(bodies: Program, filling: str) -> None:
+    """Four times the bytes took sixteen times the time: with each chunk all that had come was joined, and, where it might be the end, read anew."""
+
+    def seconds(size: int) -> float:
+        text = events({**CHUNK, "padding": filling * size})
+        chunks = [text[start : start + 4096] for start in range(0, len(text), 4096)]
+        started = time.perf_counter()
+        assert answered(bodies, chunks, **STREAM).content == text  # type: ignore[arg-type]
+        return time.perf_counter() - started
+
+    small, large = (min(seconds(size << 20) for _attempt in range(3)) for size in (1, 4))
+    assert large < 8 * small
 
 
 def test_a_chunk_with_choices_is_passed_on_with_its_usage(bodies: Program) -> None:
