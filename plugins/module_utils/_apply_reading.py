@@ -53,6 +53,8 @@ class Seen:
     owner: str
     #: It is being deleted.
     leaving: bool
+    #: When it was created, as the API server writes a time.
+    created: str = ""
     #: Submitting its manifest changes nothing; None where the API server has to tell. See is_applied.
     applied: bool | None = False
     #: Stands for its content where the manifest may change it.
@@ -286,6 +288,7 @@ def seen(resource_type: ResourceType, reading: Body, applied: bool | None, diges
         resource_version=metadata.get("resourceVersion", ""),
         owner=str((metadata.get("labels") or {}).get(PART_OF_LABEL, "")),
         leaving=bool(metadata.get("deletionTimestamp")),
+        created=metadata.get("creationTimestamp", ""),
         applied=applied,
         digest=digest,
         body=body,

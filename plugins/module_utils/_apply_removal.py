@@ -8,10 +8,9 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass
 
-from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_api import JSON_PATCH, NAMES_ONLY, Api, ApiError
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_api import NAMES_ONLY, Api, ApiError
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_kinds import NAMESPACE, GroupKind, ResourceType
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_reading import Body, Seen
-from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set_identity import FIELD_MANAGER
 
 #: Their dependents go with them, and absence means that those are gone too.
 _OWNERS = frozenset(
@@ -24,8 +23,6 @@ _OWNERS = frozenset(
     )
 )
 
-
-_AI_GATEWAY_ROUTE = GroupKind("aigateway.envoyproxy.io", "AIGatewayRoute")
 
 _PODS = ResourceType("v1", "Pod", "pods", True, frozenset())
 
@@ -93,32 +90,6 @@ def request_deletions(api: Api, requests: t.Sequence[Deletion]) -> tuple[list[Se
     failures = api.each(delete, requests)
     deleted = [member for request, failure in zip(requests, failures) if not failure for member in request.members]
     return deleted, [failure for failure in failures if failure]
-
-
-def retire(api: Api, members: t.Sequence[Seen]) -> int:
-    """Have the AIGatewayRoutes among ``members`` match no request any more; how many do so.
-
-    What their controller and Envoy Gateway made of a route goes piece by piece, and requests meet what is left: no cluster, or one that lets the caller's
-    headers through as they are. A route that matches none is out of use at once, and its pieces with it. Where the change is refused, the deletion has to do.
-    """
-    found = [member for member in members if member.reference.group_kind == _AI_GATEWAY_ROUTE]
-
-    def change(member: Seen) -> bool:
-        path = member.type.path(member.reference.namespace, member.reference.name)
-        # No model has such a name, and what is no exact match is not listed among them.
-        matches = [{"headers": [{"type": "RegularExpression", "name": "x-ai-eg-model", "value": member.uid}]}]
-        try:
-            body = api.get(path)
-            if body is None or body["metadata"]["uid"] != member.uid:
-                return False
-            operations: list[Body] = [{"op": "test", "path": "/metadata/uid", "value": member.uid}]
-            operations += [{"op": "add", "path": f"/spec/rules/{number}/matches", "value": matches} for number in range(len(body["spec"].get("rules", ())))]
-            api.request("PATCH", path, {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"}, operations, JSON_PATCH)
-        except ApiError:
-            return False
-        return True
-
-    return sum(api.each(change, found))
 
 
 def still_there(api: Api, members: t.Sequence[Seen], selector: str) -> list[Body]:

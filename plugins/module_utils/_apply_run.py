@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import functools
+import math
 import time
 import typing as t
 from dataclasses import dataclass, field
@@ -46,9 +48,9 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_removal i
     deletions,
     ending_pods,
     request_deletions,
-    retire,
     still_there,
 )
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_retirement import retire
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_secrets import SecretMask, secret_paths
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set_identity import (
     FIELD_MANAGER,
@@ -72,9 +74,6 @@ _SHARED = frozenset(
         GroupKind("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding"),
     )
 )
-
-#: Seconds that the proxies of a gateway are given to learn that a route matches no request any more.
-RETIRING = 2.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -451,17 +450,24 @@ class Run:
         self._waiter.ready([self._awaited(item) for item in self._unready(desired)])
 
     def _retire_routes(self, desired: t.Sequence[Desired], surplus: t.Sequence[Seen]) -> None:
-        """Take routes out of use before they are deleted, and only once new ones serve, which may be there instead."""
-        created = set(self.outcome.created)
-        routes = [item for item in desired if is_route(item.reference.group_kind)]
+        """Take routes out of use before they are deleted, and only once others serve, which may be there instead since this run or one that was cut off."""
         leaving = [member for member in surplus if is_route(member.reference.group_kind)]
-        if leaving and any(item.reference in created for item in routes):
-            self._await_ready(routes)
-            if self._options.prune_delay:
-                self.say(f"waiting {self._options.prune_delay:g} s until all have learnt of new routes, before {len(leaving)} others are deleted")
-                time.sleep(self._options.prune_delay)
-        if retire(self._api, leaving):
-            time.sleep(RETIRING)
+        if not leaving:
+            return
+        routes = [item for item in desired if is_route(item.reference.group_kind)]
+        self._await_ready(routes)
+        delay = self._options.prune_delay - min((self._age(item) for item in routes), default=self._options.prune_delay)
+        if delay > 0:
+            self.say(f"waiting {delay:.0f} s until all have learnt of new routes, before {len(leaving)} others are deleted")
+            time.sleep(delay)
+        self.outcome.warnings += retire(self._api, leaving)
+
+    def _age(self, item: Desired) -> float:
+        """Seconds since an object was created, by the clocks of the API server and of this machine."""
+        created = self._live[item.reference.identity].created
+        if not created:
+            return math.inf
+        return max(0.0, time.time() - datetime.datetime.strptime(created, "%Y-%m-%dT%H:%M:%S%z").timestamp())
 
     # Check mode
 

@@ -16,8 +16,11 @@ import time
 import catalogue_pairs
 from runs import ANSI, INVENTORY, recaps, run
 
-#: The roles whose sets follow from providers and tiers, without the simulators: nothing is asked of the gateway.
-COMMAND = ("ansible-playbook", "--inventory", INVENTORY, "--tags", "access_policies,providers", "egress.ai_gateway.site", "--diff", "-v")
+#: The roles whose sets follow from providers and tiers, without the simulators: nothing is asked of the gateway, so that no route has to outlast another.
+COMMAND = (
+    *("ansible-playbook", "--inventory", INVENTORY, "--tags", "access_policies,providers", "egress.ai_gateway.site", "--diff", "-v"),
+    *("--extra-vars", "providers_prune_delay=0"),
+)
 #: A result of apply_set, as the callback of ansible.cfg shows it with -v.
 LIST_LINE = re.compile(r"^ {4}(?P<list>\w+):")
 FIELD_LINE = re.compile(r"^ {4}(?:-   | {4})(?P<field>apiVersion|kind|namespace|name): (?P<value>.*)$")

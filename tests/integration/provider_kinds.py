@@ -17,9 +17,11 @@ from objects import kubectl
 from runs import playbook
 
 #: The roles that follow from the catalogue: validation would ask each of the odd models.
-TAGS = ("--tags", "simulators,access_policies,providers")
+TAGS = ("simulators", "access_policies", "providers")
 INSTANCE = NAMESPACE = "ai-gateway"
 ORIGIN = "https://app.example.com"
+#: Of the Gateway, where it listens to TLS.
+HOSTNAME = "gateway.example.com"
 #: What the model on the premises is called by its path.
 ON_PREMISES = "facebook/opt-125m"
 #: A model of the provider outside that tier premium may spend 100 tokens of.
@@ -78,10 +80,10 @@ class Site:
     variables: dict[str, t.Any]
     path: pathlib.Path
 
-    def apply(self) -> int:
-        """Run site for the catalogue; return how many tasks changed something."""
+    def apply(self, *roles: str) -> int:
+        """Run site for the catalogue, these roles included; return how many tasks changed something."""
         self.path.write_text(yaml.safe_dump(self.variables), encoding="utf-8")
-        return playbook("egress.ai_gateway.site", "--extra-vars", f"@{self.path}", *TAGS)
+        return playbook("egress.ai_gateway.site", "--extra-vars", f"@{self.path}", "--tags", ",".join((*TAGS, *roles)))
 
     def provider(self, name: str) -> dict[str, t.Any]:
         found: dict[str, t.Any] = next(entry for entry in self.variables["ai_gateway_providers"] if entry["name"] == name)

@@ -6,6 +6,8 @@
 
 -- Bytes of an event of a stream that are around its text.
 local AROUND = 200
+-- Bytes of its other lines that are none of the answer's text; a comment has no name.
+local FIELDS = {event = 64, id = 64, retry = 64, [""] = 64}
 -- How much of a compressed error is read, in bytes.
 local UNPACKED = 16384
 -- What the processor reads beside plain text.
@@ -72,7 +74,13 @@ local function stream(handle, asked)
 
   local function take(line)
     local data = lines.data_of(line)
-    if not data or data == "" or data == "[DONE]" then return end
+    if not data then
+      -- What belongs to an event beside its data, and what is no line of one.
+      local field = line:match("^(%l*):")
+      reckoned = reckoned + math.max(0, math.ceil((#line - (field and FIELDS[field] or 2)) / counting.TOKEN))
+      return
+    end
+    if data == "" or data == "[DONE]" then return end
     reckoned = reckoned + math.max(1, math.ceil((#data - AROUND) / counting.TOKEN))
     if may_tell(data) then learn_from(known, (json.read(data))) end
   end
@@ -80,9 +88,9 @@ local function stream(handle, asked)
   local read = lines.reader(take)
   for chunk in handle:bodyChunks() do
     local size = chunk:length()
-    if size > 0 then read(chunk:getBytes(0, size)) end
+    local begun = read(size > 0 and chunk:getBytes(0, size) or "")
     -- Each time, as the caller may leave before the end.
-    settle(handle, asked, known, reckoned)
+    settle(handle, asked, known, reckoned + math.max(0, math.ceil((begun - AROUND) / counting.TOKEN)))
   end
 end
 
@@ -166,7 +174,7 @@ local function weigh(handle)
   local kept = handle:streamInfo():dynamicMetadata():get(METADATA)
   if type(kept) ~= "table" or type(kept.asked) ~= "number" then return end
   local status = tonumber(headers:get(":status") or "") or 0
-  local ours = (headers:get(REFUSAL) or ""):find("^envoy") ~= nil
+  local ours = errors.refusal(headers) ~= nil
   local encoding = (headers:get("content-encoding") or "identity"):lower()
   local content_type = (headers:get("content-type") or ""):lower()
   local anthropic = settings.anthropic[kept.model] == true

@@ -38,9 +38,9 @@ do
   -- No event is longer.
   local LONGEST = 16777216
 
-  -- What the line of an event says, without its end; nil for another line.
+  -- What the line of an event says, without its end, or a line that is JSON without being one; nil for another line.
   function lines.data_of(line)
-    local start, stop = line:match("^data: ?()"), #line
+    local start, stop = line:match("^data: ?()") or line:match("^%s*(){"), #line
     if not start then return nil end
     while stop >= start and (line:byte(stop) == 10 or line:byte(stop) == 13) do stop = stop - 1 end
     return line:sub(start, stop)
@@ -53,36 +53,48 @@ do
   end
 
   -- Gives a function that takes texts, and calls take for each line in them, with its end; or without it, where all of a line is there but its end, which then comes
-  -- as a line. The work is in proportion to the bytes, in however many texts they come.
+  -- as a line. It gives the bytes of the line that has begun. The work is in proportion to the bytes, in however many texts they come.
   function lines.reader(take)
-    local pieces, size, judged = {}, 0, 0
+    local pieces, size, judged, ends_in_return = {}, 0, 0, false
     local function whole()
       local line = table.concat(pieces)
       pieces = {line}
       return line
     end
     local function give(line)
-      pieces, size, judged = {}, 0, 0
+      pieces, size, judged, ends_in_return = {}, 0, 0, false
       take(line)
     end
     return function(text)
       local at = 1
+      -- A return ends a line too, but the one before a newline does so with it.
+      if ends_in_return and text ~= "" and text:byte(1) ~= 10 then give(whole()) end
+      ends_in_return = ends_in_return and text == ""
       while true do
-        local stop = text:find("\n", at, true)
+        local stop = text:find("[\r\n]", at)
+        if stop and text:byte(stop) == 13 then
+          if stop == #text then
+            ends_in_return = true
+            stop = nil
+          elseif text:byte(stop + 1) == 10 then
+            stop = stop + 1
+          end
+        end
         if not stop then break end
         pieces[#pieces + 1] = text:sub(at, stop)
         give(whole())
         at = stop + 1
       end
-      if at > #text then return end
+      if at > #text then return size end
       local rest = text:sub(at)
       pieces[#pieces + 1], size = rest, size + #rest
-      if size > LONGEST then return give(whole()) end
-      -- Judged in vain, a line is judged again only where it is longer than all that was judged of it by a third.
+      if size > LONGEST then give(whole()) end
+      -- Judged in vain, a line is judged again only as long as all that was judged of it is no more than three times its size.
       if rest:find("[}%]]\r?$") and judged <= 3 * size then
-        if is_whole(whole()) then return give(pieces[1]) end
         judged = judged + size
+        if is_whole(whole()) then give(pieces[1]) end
       end
+      return size
     end
   end
 end

@@ -61,8 +61,22 @@ do
     return fault.param ~= nil and fault.code ~= nil
   end
 
-  -- How much of an error that is no JSON its message takes, in bytes.
-  local WORDS = 2000
+  -- Why the proxy answered itself; nil for what a provider answered, whatever headers that has.
+  function errors.refusal(headers)
+    local told = headers:get(REFUSAL) or ""
+    if told:sub(1, #settings.refused_by) == settings.refused_by then return told:sub(#settings.refused_by + 2) end
+  end
+
+  -- How much of an error that is no JSON its message takes, and how much of it is read for that, in bytes.
+  local WORDS, READ = 2000, 16384
+
+  -- A text without its markup, in one pass.
+  local function unmarked(text)
+    local last = 0
+    for stop in text:gmatch("</[sS][tT][yY][lL][eE]>()") do last = stop end
+    local styled = text:sub(1, math.max(0, last - 1)):gsub("<[sS][tT][yY][lL][eE].-</[sS][tT][yY][lL][eE]>", " ")
+    return ((styled .. text:sub(math.max(1, last))):gsub("<[^<>]*>", " "))
+  end
 
   -- The message in a body of any shape, or the body itself; a text of markup loses it.
   function errors.words(text, content_type)
@@ -73,9 +87,9 @@ do
         if type(fault[name]) == "string" and fault[name] ~= "" then text = fault[name] break end
       end
     elseif content_type:find("html", 1, true) then
-      text = text:gsub("<[sS][tT][yY][lL][eE].-</[sS][tT][yY][lL][eE]>", " "):gsub("<[^>]*>", " ")
+      text = unmarked(text:sub(1, READ))
     end
-    text = text:gsub("%s+", " "):match("^ ?(.-) ?$")
+    text = text:sub(1, READ):gsub("%s+", " "):match("^ ?(.-) ?$")
     if #text <= WORDS then return text end
     -- Not in the middle of a letter.
     local stop = WORDS

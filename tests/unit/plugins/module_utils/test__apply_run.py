@@ -8,6 +8,7 @@ import time
 import typing as t
 
 import pytest
+from ansible_collections.egress.ai_gateway.plugins.module_utils import _apply_retirement
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_manifests import ManifestError
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_reading import ApplySetError
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_run import Options, Outcome, Run
@@ -286,16 +287,32 @@ def test_a_run_cut_off_before_any_write_is_removed_by_the_next() -> None:
 
 
 class Routes(Cluster):
-    """Has AIGatewayRoutes, which their controller accepts only once ``accepting``."""
+    """Has AIGatewayRoutes, which their controller accepts only once ``accepting``, and HTTPRoutes of the same names, which Envoy Gateway has seen."""
 
     def __init__(self) -> None:
-        super().__init__({**RESOURCES, "aigateway.envoyproxy.io/v1beta1": {"aigatewayroutes": ("AIGatewayRoute", True)}})
+        kinds = {
+            "aigateway.envoyproxy.io/v1beta1": {"aigatewayroutes": ("AIGatewayRoute", True)},
+            "gateway.networking.k8s.io/v1": {"httproutes": ("HTTPRoute", True)},
+        }
+        super().__init__({**RESOURCES, **kinds})
         self.put("namespaces", "", "home")
         self.accepting = True
+        self.created: dict[str, str] = {}
 
     def stored(self, body: dict[str, t.Any]) -> dict[str, t.Any]:
-        accepted = {"conditions": [{"type": "Accepted", "status": "True"}]}
-        return {**super().stored(body), **({"status": accepted} if self.accepting and body["kind"] == "AIGatewayRoute" else {})}
+        found = super().stored(body)
+        if body["kind"] == "AIGatewayRoute":
+            created = self.created.setdefault(body["metadata"]["name"], time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
+            found["metadata"]["creationTimestamp"] = created
+            found["status"] = {"conditions": [{"type": "Accepted", "status": str(self.accepting)}]}
+        return found
+
+    def behold(self, generation: int = 2) -> None:
+        """Have each HTTPRoute be what its AIGatewayRoute is, of generation 2, and Envoy Gateway have seen this generation of it."""
+        for key, body in list(self.objects.items()):
+            if key[0] == "aigatewayroutes":
+                parents = [{"conditions": [{"type": "Accepted", "status": "True", "observedGeneration": generation}]}]
+                self.put("httproutes", key[1], key[2], metadata={"generation": 2}, spec=body["spec"], status={"parents": parents})
 
 
 def routes(*names: str, weight: int = 1) -> list[dict[str, t.Any]]:
@@ -309,45 +326,83 @@ def retired(body: dict[str, t.Any]) -> bool:
     return [header["value"] for match in rule["matches"] for header in match.get("headers", ())] == [body["metadata"]["uid"]]
 
 
-def test_a_route_outlasts_the_readiness_of_the_one_in_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    cluster, slept = Routes(), []
+def watch_sleeps(monkeypatch: pytest.MonkeyPatch, cluster: Routes) -> list[tuple[int, dict[str, bool]]]:
+    """Do not sleep; collect the seconds of each longer sleep, and the routes that there are then, by whether they match no request."""
+    slept: list[tuple[int, dict[str, bool]]] = []
 
     def sleep(seconds: float) -> None:
         if seconds >= 1:
-            slept.append((seconds, {key[2]: retired(body) for key, body in cluster.objects.items() if key[0] == "aigatewayroutes"}))
+            slept.append((round(seconds), {key[2]: retired(body) for key, body in cluster.objects.items() if key[0] == "aigatewayroutes"}))
+        cluster.behold()
 
     monkeypatch.setattr(time, "sleep", sleep)
+    return slept
+
+
+def test_a_route_outlasts_the_readiness_of_the_one_in_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = Routes()
+    slept = watch_sleeps(monkeypatch, cluster)
     apply(cluster, routes("old", "same"), prune_delay=15)
     cluster.accepting = False
-    with pytest.raises(WaitError, match="AIGatewayRoute home/new"):
-        apply(cluster, routes("new", "same"), prune_delay=15, wait_timeout=0.2)
-    assert cluster.names("aigatewayroutes") == ["new", "old", "same"]
+    for _run in range(2):
+        # The second one finds the new route there.
+        with pytest.raises(WaitError, match="AIGatewayRoute home/new"):
+            apply(cluster, routes("new", "same"), prune_delay=15, wait_timeout=0.2)
+        assert cluster.names("aigatewayroutes") == ["new", "old", "same"]
     assert slept == []
-    cluster.objects.pop(("aigatewayroutes", "home", "new"))
-    cluster.accepting = True
+    cluster.objects["aigatewayroutes", "home", "new"]["status"]["conditions"][0]["status"] = "True"
     outcome = apply(cluster, routes("new", "same"), prune_delay=15)
-    assert (names(outcome.created), names(outcome.deleted)) == (["new"], ["old"])
+    assert (names(outcome.created), names(outcome.deleted)) == ([], ["old"])
     kept = {"new": False, "old": False, "same": False}
-    assert slept == [(15, kept), (2, {**kept, "old": True})]
+    # What is left of them since the new one was created.
+    assert 10 < slept[0][0] <= 15
+    assert [found for _seconds, found in slept] == [kept, {**kept, "old": True}]
+    assert slept[1][0] == 2
     assert cluster.names("aigatewayroutes") == ["new", "same"]
 
 
 def test_a_route_in_whose_place_is_none_is_only_taken_out_of_use_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    cluster, slept = Routes(), []
+    cluster = Routes()
+    cluster.created = dict.fromkeys("ab", "2026-01-01T00:00:00Z")
     apply(cluster, [*routes("a", "b"), *config_maps("a")])
-    monkeypatch.setattr(time, "sleep", lambda seconds: slept.append(seconds) if seconds >= 1 else None)
-    apply(cluster, [*routes("b", weight=2), *config_maps("b")], prune_delay=15)
-    assert slept == [2]
+    slept = watch_sleeps(monkeypatch, cluster)
+    outcome = apply(cluster, [*routes("b", weight=2), *config_maps("b")], prune_delay=15)
+    assert slept == [(2, {"a": True, "b": False})]
+    assert outcome.warnings == []
     apply(cluster, [*routes("b", "c"), *config_maps("b")], prune_delay=15)
-    assert slept == [2]
+    assert len(slept) == 1
     assert cluster.names("aigatewayroutes") == ["b", "c"]
+
+
+def test_a_route_stays_until_the_gateway_knows_that_it_matches_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = Routes()
+    apply(cluster, routes("a", "b"))
+    cluster.behold(generation=1)
+    looks: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        looks.append(seconds)
+        assert "a" in cluster.names("aigatewayroutes")
+        cluster.behold(generation=1 if len(looks) < 3 else 2)
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    assert apply(cluster, routes("b")).warnings == []
+    assert looks == [0.2, 0.2, 0.2, 2]
+    monkeypatch.setattr(_apply_retirement, "_PATIENCE", 0)
+    apply(cluster, routes("a", "b"))
+    cluster.behold(generation=1)
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    (warning,) = apply(cluster, routes("b")).warnings
+    assert warning == "AIGatewayRoute home/a: the Gateway's controller has not taken the route out of use"
 
 
 def test_a_route_is_deleted_where_it_may_not_be_changed(monkeypatch: pytest.MonkeyPatch) -> None:
     cluster = Routes()
     apply(cluster, routes("a", "b"))
     monkeypatch.setattr(cluster, "_json_patched", lambda *arguments: Answer(403, {"kind": "Status", "reason": "Forbidden", "message": "you may not"}))
-    apply(cluster, routes("b"))
+    (warning,) = apply(cluster, routes("b")).warnings
+    assert warning.startswith("AIGatewayRoute home/a: cannot be taken out of use before the deletion")
+    assert warning.endswith("you may not")
     assert cluster.names("aigatewayroutes") == ["b"]
 
 

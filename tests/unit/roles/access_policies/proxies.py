@@ -11,11 +11,14 @@ import typing as t
 from pathlib import Path
 
 import yaml
+from ansible_collections.egress.ai_gateway.plugins.module_utils._identity import digest
 from lupa import luajit21
 from rendering import ROLES
 
 #: That of identities.
 KEY = "k" * 64
+#: How Envoy's own answers begin to say why.
+REFUSED_BY = digest(KEY, "/refused-by")
 VARIABLES: dict[str, t.Any] = {
     "ai_gateway_providers": [
         {"name": "openai", "schema": "openai", "simulated": True, "credential": {"value": "k"}, "models": [{"name": "gpt-4"}, {"name": "Qwen/Qwen3-0.6B"}]},

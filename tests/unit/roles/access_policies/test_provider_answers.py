@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import gzip
 import json
+import time
 import typing as t
 import zlib
 
 import pytest
-from proxies import CHUNK, DONE, LAST, STREAM, Handle, Program, costs, cuts, events
+from proxies import CHUNK, DONE, LAST, REFUSED_BY, STREAM, Handle, Program, costs, cuts, events
 
 
 #: A request of 400 bytes is reckoned as 100 tokens.
@@ -114,13 +115,13 @@ def test_what_nobody_can_read_costs_its_bytes(answers: Program, encoding: str) -
 
 
 def test_what_envoy_answers_itself_stays(answers: Program) -> None:
-    handle = answered(answers, [b"no healthy upstream"], status=503, x_ai_gateway_refusal="envoy no_healthy_upstream")
+    handle = answered(answers, [b"no healthy upstream"], status=503, x_ai_gateway_refusal=f"{REFUSED_BY} no_healthy_upstream")
     assert (handle.content, costs(handle)) == (b"no healthy upstream", (0, 0, 0))
 
 
 def test_an_answer_that_the_processor_cannot_read_was_one(answers: Program) -> None:
     metadata = answered(answers, [usage_of(total_tokens=70)]).kept
-    handle = answers.response({":status": "500", "x-ai-gateway-refusal": "envoy ext_proc_error"}, [b""], metadata)
+    handle = answers.response({":status": "500", "x-ai-gateway-refusal": f"{REFUSED_BY} ext_proc_error"}, [b""], metadata)
     assert costs(handle) == (70, 0, 0)
 
 
@@ -189,6 +190,42 @@ def test_a_caller_who_leaves_a_stream_spends_what_came(answers: Program) -> None
     long = {**CHUNK, "padding": "x" * 4000}
     _total, _input, output = costs(answered(answers, [events(long)], **STREAM))  # type: ignore[arg-type]
     assert 950 < output < 1000
+
+
+JSON_LINE = json.dumps({"choices": [{"text": "a" * 180}]}).encode()
+TOLD = json.dumps({"choices": [], "usage": {"prompt_tokens": 60_000, "completion_tokens": 40_000}}).encode()
+
+
+@pytest.mark.parametrize(
+    ("text", "most", "least"),
+    [
+        (TOLD, 100_000, 100_000),
+        (TOLD + b"\n", 100_000, 100_000),
+        (b"\n".join([JSON_LINE] * 100), 6_000, 200),
+        (b"".join(b"data: %s\r\r" % JSON_LINE for _number in range(100)), 6_000, 200),
+        (b"data: %s\r\r" % TOLD, 100_000, 100_000),
+        (json.dumps({"choices": [{"text": "a" * 40_000}]}).encode(), 11_000, 10_000),
+        (json.dumps({"choices": [{"text": "a" * 40_000}]}, indent=2).encode(), 11_000, 10_000),
+        (b"word " * 8_000, 11_000, 9_900),
+        (b"word word word word\n" * 2_000, 11_000, 9_000),
+        (b"event: " + b"a" * 40_000 + b"\n\n", 11_000, 9_900),
+    ],
+)
+def test_a_stream_that_is_none_costs_its_bytes(answers: Program, text: bytes, most: int, least: int) -> None:
+    """Each of these cost one token beside the request."""
+    for chunks in ([text], [text[start : start + 999] for start in range(0, len(text), 999)]):
+        for headers in (STREAM, {}, {"content_type": "text/plain"}):
+            total, _input, _output = costs(answered(answers, chunks, streams=True, **headers))  # type: ignore[arg-type]
+            assert least <= total <= most + 100
+
+
+@pytest.mark.parametrize("text", [b"<" * 400_000, b"<style>" * 60_000, b"</style>" + b"<style>" * 60_000, b"<a" * 200_000, b" a" * 200_000, b"a" * 400_000])
+def test_no_error_takes_a_proxy_long(answers: Program, requests: Program, text: bytes) -> None:
+    """40,000 characters of a tag that never ends took seconds."""
+    started = time.perf_counter()
+    answered(answers, [text], status=502, content_type="text/html")
+    requests.response({":status": "502", "content-type": "text/html"}, [text], {"egress.ai-gateway": {"begun": True}})
+    assert time.perf_counter() - started < 0.5
 
 
 def test_streams_of_anthropics_api(answers: Program) -> None:

@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 import json
+import time
 import typing as t
 
 import pytest
-from proxies import Handle, Program
+from proxies import REFUSED_BY, Handle, Program
 
 #: Envoy's own answers say so.
-OURS = "envoy "
+OURS = f"{REFUSED_BY} "
 
 
 def asked(program: Program, path: str = "/v1/chat/completions", **headers: str) -> Handle:
@@ -297,3 +298,32 @@ def test_any_page(texts: dict[str, str]) -> None:
 def test_an_answer_before_the_request_was_seen(requests: Program) -> None:
     handle = requests.response({":status": "400"}, [b"bad"], {})
     assert "bad" in error_of(handle)["message"]
+    anthropic, openai = b'{"type":"error","error":{"type":"invalid_request_error","message":"bad"}}', b'{"error":{"message":"b","type":"t","param":null,"code":null}}'
+    for body in (anthropic, openai):
+        assert requests.response({":status": "400"}, [body], {}).content == body
+
+
+@pytest.mark.parametrize("claim", ["envoy request_rate_limited", "request_rate_limited", f"{REFUSED_BY[:-1]} request_rate_limited"])
+def test_a_provider_cannot_say_that_the_gateway_refused(requests: Program, claim: str) -> None:
+    handle = answered(requests, 429, "busy", x_ai_gateway_refusal=claim)
+    assert error_of(handle)["message"] == "The provider refused with status 429: busy"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        *({name: f"a{fill * 48_000}b"} for name in ("x_api_key", "authorization") for fill in (" ", "\t", "a", "-")),
+        *({"authorization": f"Bearer{' ' * 24_000}a{' ' * 24_000}b"}, {"origin": "https://" + "a." * 24_000}),
+        *({"access_control_request_headers": "a, " * 16_000, "origin": "https://app.example.com"}, {"anthropic_version": " " * 48_000}),
+    ],
+)
+def test_no_header_takes_a_proxy_long(requests: Program, headers: dict[str, str]) -> None:
+    """48,000 blanks in a key took seconds, without a token."""
+    started = time.perf_counter()
+    asked(requests, **headers)
+    assert time.perf_counter() - started < 0.2
+
+
+def test_a_key_of_several_words_is_refused(requests: Program) -> None:
+    assert asked(requests, x_api_key="a b").answer()[0] == 400
+    assert asked(requests, x_api_key=" a\t").values["authorization"] == "Bearer a"
