@@ -239,6 +239,8 @@ class Provider:
     credential: Credential
     headers: Mapping[str, str]
     models: tuple[ProviderModel, ...]
+    #: The name of the backend made for it, see ``backend_name``.
+    backend: str = ""
     #: What the clients' gateway calls instead of the endpoint, None where it calls that.
     bridge: Endpoint | None = None
 
@@ -262,7 +264,7 @@ class BackendRef:
 
 @dataclass(frozen=True)
 class ModelBackend:
-    """One end that serves a model: a provider's name, or the reference of an on-premises object. ``name`` is that of the backend made for it."""
+    """One end that serves a model: a provider's name, or the reference of an on-premises object, whose backend has this ``name``."""
 
     name: str
     provider: str | None
@@ -274,7 +276,7 @@ class ModelBackend:
 
 @dataclass(frozen=True)
 class RouteBackend:
-    """A backend of a route, by the name of the ModelBackend."""
+    """A backend of a route, by the name of the object."""
 
     name: str
     upstream_name: str
@@ -284,7 +286,7 @@ class RouteBackend:
 
 @dataclass(frozen=True)
 class Route:
-    """An AIGatewayRoute of a model. ``ends`` are the backends that a path has to name, or ANY_END for all other paths; ``name`` see ``route_name``."""
+    """An AIGatewayRoute of a model. ``ends`` are those that a path has to name, or ANY_END for all other paths; ``name`` see ``route_name``."""
 
     name: str
     ends: tuple[str, ...]
@@ -505,14 +507,27 @@ def route_name(model: str, ends: Sequence[str]) -> str:
     return f"{slug(model)[:ROUTE_SLUG_LIMIT].rstrip('-')}-{digest[:8]}"
 
 
-def _routes(model: str, backends: tuple[ModelBackend, ...]) -> tuple[Route, ...]:
-    """One for all paths where one backend serves the model; else one for the paths that name none, and one for each that is named."""
-    names = [backend.name for backend in backends]
-    all_ends = tuple(RouteBackend(backend.name, backend.upstream_name, backend.weight, backend.priority) for backend in backends)
-    if len(backends) == 1:
-        return (Route(route_name(model, names), (ANY_END, *names), all_ends),)
-    own = [Route(f"{route_name(model, [end.name])}.{end.name}", (end.name,), (replace(end, weight=1, priority=0),)) for end in all_ends]
-    return (Route(route_name(model, names), (ANY_END,), all_ends), *own)
+def backend_name(provider: str, hostname: str, port: int) -> str:
+    """The name of what is made for a provider: its own and a digest of where it is.
+
+    So what has a key never gets another place: until all have learnt of that, the old key would go there, or the new key to the old place.
+    """
+    return f"{provider}.{hashlib.sha256(f'{hostname}:{port}'.encode()).hexdigest()[:8]}"
+
+
+def _routes(model: str, ends: Sequence[ModelBackend], backends: Mapping[str, str]) -> tuple[Route, ...]:
+    """One for all paths where one end serves the model; else one for the paths that name none, and one for each that is named.
+
+    :param backends: the names of the providers' backends.
+    """
+    found = tuple(RouteBackend(backends.get(end.name, end.name), end.upstream_name, end.weight, end.priority) for end in ends)
+    shared = route_name(model, [backend.name for backend in found])
+    if len(ends) == 1:
+        return (Route(shared, (ANY_END, ends[0].name), found),)
+    own = [
+        Route(f"{route_name(model, [backend.name])}.{end.name}", (end.name,), (replace(backend, weight=1, priority=0),)) for end, backend in zip(ends, found)
+    ]
+    return (Route(shared, (ANY_END,), found), *own)
 
 
 def _uncounted_tokens(root: Entry) -> int:
@@ -585,8 +600,12 @@ def _provider(entry: Entry, models: tuple[ProviderModel, ...], engine: str, simu
         endpoint = _endpoint(entry.entry("endpoint", ("hostname", "port", "prefix", "tls")), name, endpoint, guard)
     elif not simulated:
         entry.missing("endpoint", "hostname, port and tls of the provider, or `simulated: true`", unless="simulated")
-    credential = _credential(entry, name, schema, simulated, engine)
-    return Provider(name, schema, simulated, endpoint or Endpoint("", 0, Tls("none")), credential, _headers(entry), models)
+    endpoint = endpoint or Endpoint("", 0, Tls("none"))
+    backend = backend_name(name, endpoint.hostname, endpoint.port)
+    if endpoint.tls.ca_certificates:
+        endpoint = replace(endpoint, tls=replace(endpoint.tls, ca_bundle=backend + CA_BUNDLE_SUFFIX))
+    credential = _credential(entry, f"{name}{CREDENTIAL_SUFFIX}{backend[len(name) :]}", schema, simulated, engine)
+    return Provider(name, schema, simulated, endpoint, credential, _headers(entry), models, backend)
 
 
 def _endpoint(entry: Entry, provider: str, simulator: Endpoint | None, guard: _Guard) -> Endpoint:
@@ -664,7 +683,7 @@ def _headers(provider: Entry) -> dict[str, str]:
     return headers
 
 
-def _credential(provider: Entry, name: str, schema: str, simulated: bool, engine: str) -> Credential:
+def _credential(provider: Entry, own_secret: str, schema: str, simulated: bool, engine: str) -> Credential:
     missing = Credential("", "", "", CREDENTIAL_KEY, False)
     sources = "`secret` (the name of a Secret that exists), `value` (a lookup) or `external_secret`"
     if not provider.has("credential"):
@@ -694,7 +713,7 @@ def _credential(provider: Entry, name: str, schema: str, simulated: bool, engine
         entry.missing("value", "the key that the simulator shall accept (a simulated provider needs it, not a Secret)")
     elif not given and not entry.faulty("secret", "value", "external_secret"):
         entry.fault("", "does not say where the key comes from", f"write {sources}")
-    return Credential(header, scheme, secret or name + CREDENTIAL_SUFFIX, CREDENTIAL_KEY, "value" in given, external_secret)
+    return Credential(header, scheme, secret or own_secret, CREDENTIAL_KEY, "value" in given, external_secret)
 
 
 def _external_secret(entry: Entry) -> ExternalSecret:
@@ -803,7 +822,8 @@ def _models(
 
     found = [(name, tuple(backend for _path, _model, backend in ends)) for name, ends in served.items()]
     found += [(name, (backend,)) for name, backend in own.items()]
-    return tuple(Model(name, backends, _routes(name, backends)) for name, backends in found)
+    backend_names = {provider.name: provider.backend for _entry, provider, _models in provider_entries}
+    return tuple(Model(name, ends, _routes(name, ends, backend_names)) for name, ends in found)
 
 
 def _sharing(name: str, ends: Sequence[tuple[str, ProviderModel, ModelBackend]], faults: list[Fault]) -> None:

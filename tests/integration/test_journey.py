@@ -314,7 +314,7 @@ def test_no_key_is_told(tmp_path: pathlib.Path) -> None:
         with start("ansible-playbook", "-vvv", "--diff", *arguments, f"egress.ai_gateway.{name}") as process:
             (tmp_path / f"{name}.txt").write_text(process.communicate()[0], encoding="utf-8")
         assert process.returncode == 0, (tmp_path / f"{name}.txt").read_text(encoding="utf-8")[-4000:]
-    secrets = [f"{catalogs.NAMESPACE}/{name}-simulator" for name in keys] + [f"ai-gateway/{name}-credential" for name in keys]
+    secrets = [f"{catalogs.NAMESPACE}/{name}-simulator" for name in keys] + [f"ai-gateway/{name}-credential.*" for name in keys]
     # Where Envoy AI Gateway hands the keys to its processor.
     secrets.append("envoy-gateway-system/ai-gateway-ai-gateway")
     report = key_search.search(list(keys.values()), secrets, [tmp_path / "rotate_keys.txt", tmp_path / "site.txt", REPORT.parent])

@@ -11,10 +11,13 @@ import typing as t
 
 import pytest
 from ansible_collections.egress.ai_gateway.plugins.module_utils import _catalog, _egress
-from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog import build
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog import backend_name, build
 from ansible_collections.egress.ai_gateway.plugins.module_utils._inventory import CatalogError, Fault
 
 KEY = "sk-a-key-that-must-not-show"
+#: The names of the backends of the two providers below.
+OPENAI = backend_name("openai", "openai-simulator.external-models.svc.cluster.local", 8000)
+ANTHROPIC = backend_name("anthropic", "api.anthropic.com", 443)
 
 INVENTORY: dict[str, t.Any] = {
     "platform": "embedded",
@@ -101,9 +104,10 @@ def test_whole_catalogue() -> None:
                     "address": False,
                     "prefix": "/v1",
                 },
-                "credential": {"header": "Authorization", "scheme": "Bearer", "secret": "openai-credential", "key": "apiKey", "managed": True},
+                "credential": {"header": "Authorization", "scheme": "Bearer", "secret": OPENAI.replace(".", "-credential."), "key": "apiKey", "managed": True},
                 "headers": {},
                 "models": [{"name": "gpt-4", "upstream_name": "gpt-4-0613"}],
+                "backend": OPENAI,
             },
             {
                 "name": "anthropic",
@@ -119,6 +123,7 @@ def test_whole_catalogue() -> None:
                 "credential": {"header": "x-api-key", "scheme": "", "secret": "anthropic-key", "key": "apiKey", "managed": False},
                 "headers": {},
                 "models": [{"name": "claude-3-sonnet", "upstream_name": "claude-3-sonnet"}],
+                "backend": ANTHROPIC,
             },
         ],
         "models": [
@@ -127,9 +132,9 @@ def test_whole_catalogue() -> None:
                 "backends": [{"name": "openai", "provider": "openai", "upstream_name": "gpt-4-0613", "weight": 1, "priority": 0}],
                 "routes": [
                     {
-                        "name": "gpt-4-883c248f",
+                        "name": "gpt-4-e731ba19",
                         "ends": ["*", "openai"],
-                        "backends": [{"name": "openai", "upstream_name": "gpt-4-0613", "weight": 1, "priority": 0}],
+                        "backends": [{"name": OPENAI, "upstream_name": "gpt-4-0613", "weight": 1, "priority": 0}],
                     }
                 ],
             },
@@ -138,9 +143,9 @@ def test_whole_catalogue() -> None:
                 "backends": [{"name": "anthropic", "provider": "anthropic", "upstream_name": "claude-3-sonnet", "weight": 1, "priority": 0}],
                 "routes": [
                     {
-                        "name": "claude-3-sonnet-02c91162",
+                        "name": "claude-3-sonnet-efc31ef3",
                         "ends": ["*", "anthropic"],
-                        "backends": [{"name": "anthropic", "upstream_name": "claude-3-sonnet", "weight": 1, "priority": 0}],
+                        "backends": [{"name": ANTHROPIC, "upstream_name": "claude-3-sonnet", "weight": 1, "priority": 0}],
                     }
                 ],
             },
@@ -261,7 +266,7 @@ CERTIFICATE = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 
 def test_certificates_may_be_written_where_the_name_of_a_secret_may() -> None:
     tls = build(changed("providers.1.endpoint.tls", {"ca_bundle": CERTIFICATE * 2})).providers[1].endpoint.tls
-    assert (tls.ca_bundle, tls.ca_certificates) == ("anthropic-ca-bundle", CERTIFICATE * 2)
+    assert (tls.ca_bundle, tls.ca_certificates) == (f"{ANTHROPIC}-ca-bundle", CERTIFICATE * 2)
 
 
 def test_what_stands_between_certificates_is_left_out() -> None:
@@ -273,7 +278,8 @@ def test_the_end_of_a_simulator() -> None:
     tls = {"mode": "simple", "ca_bundle": CERTIFICATE}
     endpoint = build(changed("providers.0.endpoint", {"port": 8443, "tls": tls})).providers[0].endpoint
     assert (endpoint.hostname, endpoint.port) == ("openai-simulator.external-models.svc.cluster.local", 8443)
-    assert (endpoint.tls.mode, endpoint.tls.sni, endpoint.tls.ca_bundle) == ("simple", endpoint.hostname, "openai-ca-bundle")
+    bundle = f"{backend_name('openai', endpoint.hostname, 8443)}-ca-bundle"
+    assert (endpoint.tls.mode, endpoint.tls.sni, endpoint.tls.ca_bundle) == ("simple", endpoint.hostname, bundle)
 
 
 def test_an_address_needs_a_name_to_verify() -> None:
@@ -306,7 +312,7 @@ def test_an_external_secret() -> None:
     inventory = changed("providers.1.credential", {"external_secret": {"store": "vault", "key": "team/anthropic"}})
     credential = build(inventory).as_dict()["providers"][1]["credential"]
     assert credential["external_secret"] == {"store": "vault", "kind": "SecretStore", "key": "team/anthropic", "property": ""}
-    assert (credential["secret"], credential["managed"]) == ("anthropic-credential", False)
+    assert (credential["secret"], credential["managed"]) == (ANTHROPIC.replace(".", "-credential."), False)
 
 
 def test_names_inside_of_a_secret_store_may_have_spaces() -> None:
@@ -635,10 +641,25 @@ def test_the_ends_of_a_route_never_change() -> None:
 def test_the_path_of_each_end_of_a_model_has_a_route() -> None:
     (model,) = [model for model in build(shared({"priority": 0}, {"priority": 1})).models if model.name == "gpt-4"]
     assert [(route.ends, [(backend.name, backend.priority) for backend in route.backends]) for route in model.routes] == [
-        (("*",), [("openai", 0), ("anthropic", 1)]),
-        (("openai",), [("openai", 0)]),
-        (("anthropic",), [("anthropic", 0)]),
+        (("*",), [(OPENAI, 0), (ANTHROPIC, 1)]),
+        (("openai",), [(OPENAI, 0)]),
+        (("anthropic",), [(ANTHROPIC, 0)]),
     ]
+
+
+@pytest.mark.parametrize(("field", "value", "another"), [("hostname", "api.example.com", True), ("port", 8443, True), ("prefix", "/api", False)])
+def test_what_has_a_key_never_gets_another_place(field: str, value: t.Any, another: bool) -> None:
+    """The key of the old place went to the new one, or the other way round, while all learnt of both."""
+    managed = {"value": KEY}
+    before, after = (
+        build({**inventory, "providers": [inventory["providers"][0], {**inventory["providers"][1], "credential": managed}]})
+        for inventory in (INVENTORY, changed("providers.1.endpoint", {"hostname": "api.anthropic.com", field: value}))
+    )
+    assert (before.providers[0], before.models[0]) == (after.providers[0], after.models[0])
+    old, new = ((found.providers[1].backend, found.providers[1].credential.secret, found.models[1].routes[0].name) for found in (before, after))
+    assert [one != other for one, other in zip(old, new)] == [another] * 3
+    # The path of the provider stays.
+    assert before.models[1].routes[0].ends == after.models[1].routes[0].ends == ("*", "anthropic")
 
 
 def test_names_that_read_alike_have_routes_of_their_own() -> None:

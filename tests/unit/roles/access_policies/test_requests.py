@@ -298,7 +298,8 @@ def test_any_page(texts: dict[str, str]) -> None:
 def test_an_answer_before_the_request_was_seen(requests: Program) -> None:
     handle = requests.response({":status": "400"}, [b"bad"], {})
     assert "bad" in error_of(handle)["message"]
-    anthropic, openai = b'{"type":"error","error":{"type":"invalid_request_error","message":"bad"}}', b'{"error":{"message":"b","type":"t","param":null,"code":null}}'
+    anthropic = b'{"type":"error","error":{"type":"invalid_request_error","message":"bad"}}'
+    openai = b'{"error":{"message":"b","type":"t","param":null,"code":null}}'
     for body in (anthropic, openai):
         assert requests.response({":status": "400"}, [body], {}).content == body
 
