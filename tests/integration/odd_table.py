@@ -58,7 +58,7 @@ def expected(model: str, stream: bool) -> tuple[set[int], int, int]:
     if match := re.fullmatch(r"error-(\d+)-.*", name):
         return {int(match[1])}, 0, 0
     if name in ("redirect", "reset"):
-        return {302 if name == "redirect" else 503}, 0, 0
+        return {502 if name == "redirect" else 503}, 0, 0
     if name == "half":
         # The head of a stream has gone on by then.
         return {200, 502} if stream else {502}, 1, MOST

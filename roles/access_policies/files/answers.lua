@@ -10,6 +10,8 @@ local AROUND = 200
 local FIELDS = {event = 64, id = 64, retry = 64, [""] = 64}
 -- How much of a compressed error is read, in bytes.
 local UNPACKED = 16384
+-- How many values an answer may have, and how deeply they may nest: embeddings of a batch are millions, and tools have any input.
+local VALUES, DEPTH = 5000000, 1000
 -- What the processor reads beside plain text.
 local READ = {identity = true, gzip = true, br = true}
 local NUMBERS = {"prompt_tokens", "completion_tokens", "input_tokens", "output_tokens", "total_tokens"}
@@ -35,7 +37,7 @@ local function learn(known, usage)
   end
   local output, total = whole(usage.completion_tokens) or whole(usage.output_tokens), whole(usage.total_tokens)
   if not input and not output and not total then return end
-  known.spoiled = false
+  known.spoiled, known.at = false, known.reckoned
   known.input, known.output, known.total = math.max(known.input or 0, input or 0), math.max(known.output or 0, output or 0), math.max(known.total or 0, total or 0)
 end
 
@@ -48,9 +50,11 @@ end
 -- Counts what is known, or reckons: gives the total, the input and the output that stand for it then.
 local function settle(handle, asked, known, reckoned)
   if not known.spoiled and known.input then
-    local total = math.min(counting.MOST, math.max(known.total, known.input + known.output))
+    -- A stream tells its output last, and its caller may leave before; some providers tell their reasoning in the total alone.
+    local output = math.max(known.output, reckoned - (known.at or reckoned), known.input > 0 and known.total - known.input or 0)
+    local total = math.min(counting.MOST, math.max(known.total, known.input + output))
     if total > 0 then
-      counting.count(handle, total, known.input, known.output)
+      counting.count(handle, total, known.input, output)
       return nil
     end
   end
@@ -82,6 +86,7 @@ local function stream(handle, asked)
     end
     if data == "" or data == "[DONE]" then return end
     reckoned = reckoned + math.max(1, math.ceil((#data - AROUND) / counting.TOKEN))
+    known.reckoned = reckoned
     if may_tell(data) then learn_from(known, (json.read(data))) end
   end
 
@@ -141,7 +146,7 @@ local function document(handle, kept, encoding, anthropic)
     metadata:set(METADATA, "compressed", true)
     return counting.reckon(handle, kept.asked, size)
   end
-  local value, spans = json.read(text)
+  local value, spans = json.read(text, VALUES, DEPTH)
   if not json.is_object(value) then
     counting.reckon(handle, kept.asked, math.ceil(size / counting.TOKEN))
     return refuse(handle, buffer, anthropic, 502, "The provider's answer is no JSON object.")
@@ -155,7 +160,7 @@ end
 -- What a body says, whatever it was compressed with; nil where that cannot be told.
 local function readable(text, encoding)
   if encoding == "identity" or text == "" or json.read(text) ~= nil then return text end
-  if encoding == "gzip" or encoding == "x-gzip" or encoding == "deflate" then return inflate(text, UNPACKED) end
+  if encoding == "gzip" or encoding == "x-gzip" or encoding == "deflate" then return inflate(text:sub(1, 2 * UNPACKED), UNPACKED) end
   return nil
 end
 
@@ -163,7 +168,10 @@ local function refusal(handle, status, encoding, content_type, anthropic)
   local buffer = handle:body(true)
   local text = buffer:length() > 0 and buffer:getBytes(0, buffer:length()) or ""
   local plain = readable(text, encoding)
-  if plain and errors.is_one(plain, anthropic) then return replace(handle, buffer, plain) end
+  -- Of a key that is not taken a client must learn that it is the gateway's, not its own.
+  local of_key = status == 401 or status == 407
+  if of_key then handle:headers():remove("www-authenticate") end
+  if plain and not of_key and errors.is_one(plain, anthropic) then return replace(handle, buffer, plain) end
   local message = plain and errors.of_provider(status, errors.words(plain, content_type))
     or "The provider refused with status " .. status .. ", in words that are compressed with " .. encoding .. "."
   replace(handle, buffer, errors.failure(status, message, anthropic, "provider_error"))
@@ -181,6 +189,11 @@ local function weigh(handle)
   if status < 200 or status >= 300 then
     -- What is refused costs nothing, unless a provider has answered before.
     if not kept.answered then counting.count(handle, 0, 0, 0) end
+    if status >= 300 and status < 400 and not ours then
+      -- A client would follow it, with its token and its body.
+      headers:remove("location")
+      return refuse(handle, handle:body(true), anthropic, 502, "The provider answered with status " .. status .. ", which leads elsewhere.")
+    end
     if status >= 400 and not ours then refusal(handle, status, encoding, content_type, anthropic) end
     return
   end

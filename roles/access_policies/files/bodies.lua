@@ -10,11 +10,28 @@ local SERVED = {
 }
 -- Those whose streams tell their tokens only if they are asked to.
 local ASKED = {["/v1/chat/completions"] = true, ["/v1/completions"] = true}
+-- No API has as many options of streams.
+local OPTIONS = 32
 -- Keys that Go's parser takes in any case, so that another spelling would be read by one and not by the other.
 local KEYS = {model = true, stream = true, stream_options = true, include_usage = true, messages = true, prompt = true, input = true, max_tokens = true, n = true}
 -- What a caller shows to come in, and whatever else may be a key of its own. Nobody behind this needs them, and no provider may get them. Envoy AI Gateway takes them away
 -- at the provider, but not while a route is on its way out.
 local CREDENTIALS = {"authorization", "x-api-key", "api-key", "proxy-authorization", "cookie"}
+-- What proxies before this gateway, and clients, say of a caller: the second word of a header that begins with x-, and whole names.
+local FAMILIES = {}
+for word in ("access amz amzn auth csrf forwarded goog jwt maas ms original real remote"):gmatch("%l+") do FAMILIES[word] = true end
+local CALLERS = {"forwarded", "via", "from", "referer", "origin", "baggage", "authentication", "remote-user", "true-client-ip", "cf-connecting-ip", "x-client-ip",
+  "x-client-cert", "x-client-dn", "x-user", "x-user-id", "x-user-email", "x-email", "x-groups", "cf-access-jwt-assertion", "cf-access-authenticated-user-email",
+  "ocp-apim-subscription-key", "helicone-auth", "openai-organization", "openai-project"}
+local function hide_caller(headers)
+  local found = {}
+  for name in pairs(headers) do
+    if FAMILIES[name:match("^x%-(%l+)%-") or ""] and name ~= "x-forwarded-proto" or name:sub(-8) == "-api-key" then found[#found + 1] = name end
+  end
+  for _, names in ipairs({CALLERS, found}) do
+    for _, name in ipairs(names) do headers:remove(name) end
+  end
+end
 -- Neither dialect lets a model's age be unknown; Anthropic's documentation says to give the epoch then.
 local function described(model, anthropic)
   if anthropic then
@@ -69,6 +86,11 @@ local function judged(text, name)
   if not json.is_object(body) then
     return nil, 400, "The body must be a JSON object" .. (body == nil and ": " .. spans or "") .. ".", "invalid_json"
   end
+  local names = 0
+  for _ in pairs(json.is_object(body.stream_options) and body.stream_options or {}) do
+    names = names + 1
+    if names > OPTIONS then return nil, 400, "The field stream_options has too many names.", "invalid_json" end
+  end
   local key, plain = other_spelling(body)
   if not key and json.is_object(body.stream_options) then key, plain = other_spelling(body.stream_options) end
   if key then return nil, 400, "The key " .. key .. " must be spelled " .. plain .. ".", "invalid_json" end
@@ -114,6 +136,7 @@ local function judge(handle)
   headers:remove("x-maas-tier")
   headers:remove("x-maas-user")
   for _, header in ipairs(CREDENTIALS) do headers:remove(header) end
+  hide_caller(headers)
   -- The caller's address: Envoy lets no processor take a header of its own away, so that the provider would get it.
   headers:remove("x-envoy-external-address")
   local name = path:match("^[^?]*")

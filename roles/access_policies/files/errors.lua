@@ -48,7 +48,12 @@ do
   -- Whether a client reads Anthropic's errors, by the path without its query.
   function errors.in_anthropics_api(headers)
     local path = (headers:get(":path") or ""):match("^[^?]*")
-    return path:find("/v1/messages", 1, true) ~= nil or (headers:get("anthropic-version") or "") ~= ""
+    if path:find("/v1/messages", 1, true) then return true end
+    -- The header tells where a path is of both APIs or of none.
+    for _, place in ipairs({"/v1/chat/", "/v1/completions", "/v1/embeddings"}) do
+      if path:find(place, 1, true) then return false end
+    end
+    return (headers:get("anthropic-version") or "") ~= ""
   end
 
   -- Whether a text is an error of that API already.

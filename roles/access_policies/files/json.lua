@@ -20,6 +20,7 @@ do
   local text, backslash, control, values, tables, depth, spans
   -- What names with escapes stand for, as they are written.
   local names, named
+  local allowed, deep
 
   local function fail(problem, at)
     error({problem = problem .. " at byte " .. at}, 0)
@@ -81,7 +82,7 @@ do
   local function read_string(at, wanted)
     local first = at
     local stop = find(text, '"', at, true) or fail("a text has no end", at)
-    local parts, count = nil, 0
+    local parts, count, done = nil, 0, nil
     while next_backslash(at) < stop do
       if wanted then
         parts = parts or {}
@@ -90,6 +91,11 @@ do
         stands, at = read_escape(backslash)
         count = count + 2
         parts[count] = type(stands) == "number" and utf8(stands) or stands
+        if count >= 8192 then
+          done = done or {}
+          done[#done + 1] = concat(parts, "", 1, count)
+          count = 0
+        end
       else
         local _
         _, at = read_escape(backslash)
@@ -99,7 +105,8 @@ do
     if next_control(first) < stop then fail("a text has a control character", control) end
     if not parts then return sub(text, first, stop - 1), stop + 1 end
     parts[count + 1] = sub(text, at, stop - 1)
-    return concat(parts), stop + 1
+    local last = concat(parts, "", 1, count + 1)
+    return done and concat(done) .. last or last, stop + 1
   end
 
   local function after_digits(at)
@@ -123,10 +130,15 @@ do
     local stop, code = after_digits(at)
     if zero and stop > at + 1 then fail("a number is none of JSON's", first) end
     if code == 46 then stop, code = after_digits(stop + 1) end
+    local digits = 0
     if code == 69 or code == 101 then
       local sign = byte(text, stop + 1)
-      stop = after_digits((sign == 43 or sign == 45) and stop + 2 or stop + 1)
+      local exponent = (sign == 43 or sign == 45) and stop + 2 or stop + 1
+      stop = after_digits(exponent)
+      digits = stop - exponent
     end
+    -- LuaJIT takes up to a tenth of a millisecond for a large exponent or hundreds of digits. Nobody asks for such a number; it stays one that is not whole.
+    if digits > 1 or stop - first > 40 then return 0.5, stop end
     return tonumber(sub(text, first, stop - 1)), stop
   end
 
@@ -149,7 +161,7 @@ do
   local function read_numbers(array, count, at)
     while true do
       values = values + 1
-      if values > VALUES then fail("there are too many values", at) end
+      if values > allowed then fail("there are too many values", at) end
       count = count + 1
       local code
       array[count], at = read_number(at)
@@ -214,14 +226,14 @@ do
   -- Whether the escapes of a text are replaced is for the caller to say.
   function read_value(at, wanted)
     values = values + 1
-    if values > VALUES then fail("there are too many values", at) end
+    if values > allowed then fail("there are too many values", at) end
     local code = byte(text, at)
     if code == 34 then return read_string(at + 1, wanted) end
     if code == 123 or code == 91 then
       tables = tables - 1
       if tables < 0 then fail("there are too many objects and arrays for its size", at) end
       depth = depth + 1
-      if depth > DEPTH then fail("it is nested too deeply", at) end
+      if depth > deep then fail("it is nested too deeply", at) end
       local value
       if code == 123 then value, at = read_object(at + 1) else value, at = read_array(at + 1) end
       depth = depth - 1
@@ -272,11 +284,12 @@ do
     return value
   end
 
-  function json.read(given)
+  -- Of an answer, most and deepest are how many values it may have and how deeply they may nest.
+  function json.read(given, most, deepest)
     local wrong = json.not_utf8(given)
     if wrong then return nil, "it is not UTF-8 at byte " .. wrong end
     text, backslash, control, values, tables, depth, spans = given, 0, 0, 0, TABLES + #given / BYTES, 0, {}
-    names, named = {}, 0
+    names, named, allowed, deep = {}, 0, most or VALUES, deepest or DEPTH
     local found, value = pcall(read_all)
     local places = spans
     text, spans, names = nil, nil, nil

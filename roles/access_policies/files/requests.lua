@@ -19,6 +19,7 @@ local REASONS = {
   {"no_healthy_upstream", 503, "The provider of this model has no address that answers.", "provider_unavailable"},
   {"no_cluster", 503, "The provider of this model is not configured yet. Try again in some seconds.", "provider_unavailable"},
   {"cluster_not_found", 503, "The provider of this model is not configured yet. Try again in some seconds.", "provider_unavailable"},
+  {"upstream_reset_before_response_started{overflow", 503, "This gateway has as many requests at that provider as it may. Try again in some seconds.", "gateway_busy"},
   {"upstream_reset_before_response_started", 503, "The provider of this model could not be reached, or hung up before it answered.", "provider_unavailable"},
   {"upstream_reset_after_response_started", 502, "The provider of this model hung up in the middle of its answer.", "provider_unavailable"},
   {"upstream_response_timeout", 504, "The provider of this model did not answer in time.", "provider_timeout"},
@@ -66,8 +67,10 @@ local function one_token(headers)
   end
   if not key then return nil end
   -- A pattern that tries each blank as the end would take seconds for 48 kB of them.
-  key = key:match("^%s*(%S*)%s*$")
   headers:remove("x-api-key")
+  -- An empty one is none.
+  if not key:find("%S") then return nil end
+  key = key:match("^%s*(%S+)%s*$")
   if not key then return "The header x-api-key holds more than a token." end
   -- Whoever sends a header of another scheme beside it means the key; proxies and libraries add such headers.
   if token and token ~= key then return "The headers authorization and x-api-key have different tokens. Send one of them." end
@@ -165,6 +168,8 @@ local function of_gateway(status, text, details, headers, kept)
   if details == "lua_response" or details == "ext_authz_denied" then
     if errors.is_one(text, anthropic) then return status, text end
   end
+  -- With 504 Envoy says that all of the request was there.
+  if status == 504 and (details:find("^stream_idle_timeout") or details:find("^request_overall_timeout")) then details = "response_timeout" end
   for _, reason in ipairs(REASONS) do
     if details:find(reason[1], 1, true) == 1 then
       local message, what = reason[3], nil

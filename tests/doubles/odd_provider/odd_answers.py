@@ -33,7 +33,7 @@ RETRY_AFTER = "7"
 STATUSES = (400, 401, 403, 404, 409, 422, 429, 500, 502, 503, 529)
 KINDS = ("json", "anthropic", "html", "text", "empty", "gzip-html", "gzip-json", "utf8", "latin1", "broken-json")
 OF_ANSWERS = ("good", "no-total", *USAGES, "none", "null", *ENCODINGS, "big", "reset", "half", "redirect")
-OF_STREAMS = ("no-space", "crlf", "usage-first", "usage-every-chunk", "split", "slow", "no-done", "no-end", "stream-error", "stream-reset")
+OF_STREAMS = ("no-space", "crlf", "usage-first", "usage-every-chunk", "split", "slow", "cr", "ndjson", "json-stream", "no-done", "no-end", "stream-error", "stream-reset")
 #: Every model but those of usages of any size, good-N.
 MODELS = [PREFIX + name for name in (*OF_ANSWERS, *OF_STREAMS, *(f"error-{status}-{kind}" for status in STATUSES for kind in KINDS))]
 
@@ -194,7 +194,7 @@ def stream_of(api: str, model: str, behaviour: str, wanted: bool) -> Answer:
     elif behaviour == "stream-error":
         documents = [*documents[:3], error_document("anthropic" if anthropic else "json", 500)]
     space = "" if behaviour == "no-space" else " "
-    end = "\r\n" if behaviour == "crlf" else "\n"
+    end = {"crlf": "\r\n", "cr": "\r"}.get(behaviour, "\n")
 
     def event(document: Document) -> str:
         name = f"event:{space}{document['type']}{end}" if anthropic else "event: error\n" if "error" in document else ""
@@ -207,6 +207,10 @@ def stream_of(api: str, model: str, behaviour: str, wanted: bool) -> Answer:
         texts[-1] = texts[-1].rstrip("\n") + ("\n" if behaviour == "no-done" else "")
     pieces = [text.encode() for text in texts]
     answer = Answer(headers=[("content-type", "text/event-stream; charset=utf-8"), ("cache-control", "no-cache")])
+    if behaviour == "ndjson":
+        return Answer(headers=[("content-type", "application/x-ndjson")], pieces=[json.dumps(document).encode() + b"\n" for document in documents])
+    if behaviour == "json-stream":
+        return replace(answer, pieces=[json.dumps(document_of(api, model, behaviour)).encode()])
     if behaviour in ENCODINGS:
         return replace(answer, headers=[*answer.headers, ("content-encoding", behaviour)], pieces=list(ENCODINGS[behaviour](pieces)))
     if behaviour == "split":

@@ -68,6 +68,37 @@ def test_who_calls_is_hidden(bodies: Program, path: str, tier: str) -> None:
     assert (kept_of(handle)["user"], kept_of(handle)["tier"]) == ("alice", tier)
 
 
+CALLERS = (
+    *("x-forwarded-user", "x-forwarded-email", "x-forwarded-access-token", "x-forwarded-client-cert", "x-auth-request-email", "x-auth-token"),
+    *("x-amzn-oidc-data", "x-ms-client-principal-name", "x-maas-username", "x-goog-api-key", "ocp-apim-subscription-key", "x-real-ip", "true-client-ip"),
+    *("forwarded", "remote-user", "openai-organization", "x-client-cert", "x-user-id", "x-original-forwarded-for", "referer", "from"),
+)
+KEPT = ("x-forwarded-proto", "x-request-id", "x-client-request-id", "x-session-affinity", "user-agent", "openai-beta", "anthropic-version", "traceparent")
+
+
+def test_what_names_a_caller_ends_here(bodies: Program) -> None:
+    """A proxy before the gateway may have written it, or the client."""
+    headers = {name.replace("-", "_"): "alice" for name in (*CALLERS, *KEPT)}
+    handle = posted(bodies, CHAT, **headers)
+    assert handle.sent is None
+    assert {name for name, value in handle.values.items() if value == "alice"} == set(KEPT)
+
+
+def test_options_without_number_are_refused(bodies: Program) -> None:
+    options = {f"x{number}": True for number in range(33)}
+    status, body = posted(bodies, {**CHAT, "stream": True, "stream_options": options}).answer()
+    assert (status, body["error"]["code"]) == (400, "invalid_json")
+
+
+@pytest.mark.parametrize("number", ["1e308", "1e-300", "9" * 300, "0." + "1" * 700 + "e-300", "1.5e+10"])
+def test_no_number_takes_a_proxy_long(bodies: Program, number: str) -> None:
+    """Of 300 kB of numbers with large exponents each took 30 microseconds."""
+    numbers = ",".join([number] * (300_000 // len(number)))
+    started = time.perf_counter()
+    assert posted(bodies, f'{{"model":"gpt-4","input":[{numbers}]}}'.encode(), "/v1/embeddings").sent is None
+    assert time.perf_counter() - started < 0.3
+
+
 def test_without_a_key_nobody_comes_in(texts: dict[str, str]) -> None:
     program = Program(texts["bodies"].replace("identity_key_file = ", 'identity_key_file = "/no/such" .. '))
     handle = Handle(

@@ -35,6 +35,8 @@ def usage_of(**usage: t.Any) -> bytes:
         (usage_of(prompt_tokens=60, completion_tokens=40, total_tokens=5), (100, 60, 40)),
         (usage_of(prompt_tokens=60, total_tokens=60), (60, 60, 0)),
         (usage_of(total_tokens=70), (70, 0, 0)),
+        # Some providers tell their reasoning in the total alone.
+        (usage_of(prompt_tokens=20, completion_tokens=10, total_tokens=5030), (5030, 20, 5010)),
         (usage_of(input_tokens=25, output_tokens=5), (30, 25, 5)),
         (usage_of(input_tokens=25, output_tokens=5, cache_creation_input_tokens=100, cache_read_input_tokens=1000), (1130, 1125, 5)),
     ],
@@ -190,6 +192,51 @@ def test_a_caller_who_leaves_a_stream_spends_what_came(answers: Program) -> None
     long = {**CHUNK, "padding": "x" * 4000}
     _total, _input, output = costs(answered(answers, [events(long)], **STREAM))  # type: ignore[arg-type]
     assert 950 < output < 1000
+
+
+def test_who_leaves_before_the_output_is_told_pays_for_what_came(answers: Program) -> None:
+    """Both APIs tell the input first; what was told of the output then was all that was paid."""
+    start = {"type": "message_start", "message": {"usage": {"input_tokens": 25, "output_tokens": 1}}}
+    words = [{"type": "content_block_delta", "delta": {"text": "word"}}] * 2000
+    assert costs(answered(answers, [events(start, *words)], model="claude-3-sonnet", streams=True, **STREAM)) == (2025, 25, 2000)  # type: ignore[arg-type]
+    end = {"type": "message_delta", "usage": {"output_tokens": 2100}}
+    whole = answered(answers, [events(start, *words, end)], model="claude-3-sonnet", streams=True, **STREAM)  # type: ignore[arg-type]
+    assert costs(whole) == (2125, 25, 2100)
+    first = {**CHUNK, "usage": {"prompt_tokens": 60, "completion_tokens": 0, "total_tokens": 60}}
+    assert costs(answered(answers, [events(first, *[CHUNK] * 2000)], streams=True, **STREAM)) == (2060, 60, 2000)  # type: ignore[arg-type]
+
+
+def test_a_large_answer_is_read(answers: Program) -> None:
+    """Limits that are meant for requests threw it away, and millions of tokens were paid."""
+    vectors = [{"object": "embedding", "index": index, "embedding": [0.0123] * 1536} for index in range(400)]
+    nested: t.Any = "x"
+    for _level in range(100):
+        nested = {"a": nested}
+    for body in ({"data": vectors}, {"choices": [{"input": nested}]}):
+        handle = answered(answers, [json.dumps({**body, "usage": {"prompt_tokens": 4000, "total_tokens": 4000}}).encode()])
+        assert (handle.values[":status"], costs(handle)) == ("200", (4000, 4000, 0))
+
+
+def test_a_redirect_does_not_take_the_caller_elsewhere(answers: Program) -> None:
+    """Clients follow it with their token and their body."""
+    handle = answered(answers, [b""], status=307, location="https://evil.example.com/v1/messages")
+    assert (handle.values[":status"], "location" in handle.values) == ("502", False)
+    assert json.loads(handle.content)["error"]["message"] == "The provider answered with status 307, which leads elsewhere."
+
+
+def test_a_key_that_the_provider_does_not_take_is_told_as_the_gateways(answers: Program) -> None:
+    body = b'{"error":{"message":"Incorrect API key provided","type":"invalid_request_error","param":null,"code":"invalid_api_key"}}'
+    handle = answered(answers, [body], status=401, www_authenticate="Bearer")
+    assert (handle.values[":status"], "www-authenticate" in handle.values) == ("401", False)
+    assert json.loads(handle.content)["error"]["message"] == "The provider refused with status 401: Incorrect API key provided"
+
+
+def test_a_compressed_error_takes_a_proxy_no_longer_than_its_words(answers: Program) -> None:
+    # Dynamic blocks that hold nothing but their end.
+    text = zlib.compress(b"") + b"\x04\xc0\x81\x08\x00\x00\x00\x00 \x7f\xeb" * 100_000
+    started = time.perf_counter()
+    answered(answers, [text], status=500, content_encoding="gzip")
+    assert time.perf_counter() - started < 0.5
 
 
 JSON_LINE = json.dumps({"choices": [{"text": "a" * 180}]}).encode()

@@ -314,6 +314,7 @@ def test_a_provider_cannot_say_that_the_gateway_refused(requests: Program, claim
     "headers",
     [
         *({name: f"a{fill * 48_000}b"} for name in ("x_api_key", "authorization") for fill in (" ", "\t", "a", "-")),
+        *({"x_api_key": f"{' ' * 48_000}a b"}, {"authorization": f"{' ' * 48_000}a b c"}),
         *({"authorization": f"Bearer{' ' * 24_000}a{' ' * 24_000}b"}, {"origin": "https://" + "a." * 24_000}),
         *({"access_control_request_headers": "a, " * 16_000, "origin": "https://app.example.com"}, {"anthropic_version": " " * 48_000}),
     ],
@@ -323,6 +324,26 @@ def test_no_header_takes_a_proxy_long(requests: Program, headers: dict[str, str]
     started = time.perf_counter()
     asked(requests, **headers)
     assert time.perf_counter() - started < 0.2
+
+
+def test_an_empty_key_is_none(requests: Program) -> None:
+    for empty in ("", " ", "\t"):
+        handle = asked(requests, x_api_key=empty, authorization="Bearer a")
+        assert (handle.sent, handle.values["authorization"], "x-api-key" in handle.values) == (None, "Bearer a", False)
+
+
+def test_whose_fault_it_is(requests: Program) -> None:
+    handle = answered(requests, 503, details="upstream_reset_before_response_started{overflow}")
+    assert error_of(handle)["code"] == "gateway_busy"
+    for details in ("stream_idle_timeout", "request_overall_timeout"):
+        assert answered(requests, 504, details=details).values[":status"] == "504"
+        assert answered(requests, 408, details=details).values[":status"] == "408"
+
+
+def test_the_path_tells_the_api_before_the_header_does(requests: Program) -> None:
+    for path, anthropic in (("/v1/chat/completions", False), ("/external/a/v1/embeddings", False), ("/v1/messages", True), ("/v1/models", True)):
+        body = asked(requests, path + "/%zz", anthropic_version="2023-06-01").answer()[1]
+        assert (body.get("type") == "error") is anthropic, path
 
 
 def test_a_key_of_several_words_is_refused(requests: Program) -> None:
