@@ -16,6 +16,8 @@ UNBELIEVABLE = {"negative", "huge", "float", "text", "zero", "none", "null"}
 #: No answer of these can be read: as a whole it is refused, and a stream goes on as it is.
 UNREAD = {"deflate", "zstd"}
 COMPRESSED = {*UNREAD, "gzip", "br"}
+#: Streams in a form that no client reads.
+FORMLESS = {"cr", "ndjson", "json-stream"}
 #: Streams that end before their usage.
 CUT = {"stream-error", "stream-reset", "half"}
 #: Models whose stream tells its usage in an event of its own, if it is asked for.
@@ -80,7 +82,7 @@ def faults(reply: Reply, entry: Entry) -> list[str]:
     found += reply.problems
     if behaviour(model).startswith("error-"):
         found += error_faults(reply)
-    elif stream and reply.status == 200 and reply.whole and behaviour(model) not in COMPRESSED and reply.ask.path in PATHS[:2]:
+    elif stream and reply.status == 200 and reply.whole and behaviour(model) not in COMPRESSED | FORMLESS and reply.ask.path in PATHS[:2]:
         of_usage = [event for event in reply.events if event.get("choices") == []]
         wanted = int("stream_options" in reply.ask.body)
         if len(of_usage) != wanted or (wanted and of_usage[0]["usage"]["total_tokens"] != most):

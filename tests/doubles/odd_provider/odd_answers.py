@@ -33,7 +33,10 @@ RETRY_AFTER = "7"
 STATUSES = (400, 401, 403, 404, 409, 422, 429, 500, 502, 503, 529)
 KINDS = ("json", "anthropic", "html", "text", "empty", "gzip-html", "gzip-json", "utf8", "latin1", "broken-json")
 OF_ANSWERS = ("good", "no-total", *USAGES, "none", "null", *ENCODINGS, "big", "reset", "half", "redirect")
-OF_STREAMS = ("no-space", "crlf", "usage-first", "usage-every-chunk", "split", "slow", "cr", "ndjson", "json-stream", "no-done", "no-end", "stream-error", "stream-reset")
+OF_STREAMS = (
+    *("no-space", "crlf", "usage-first", "usage-every-chunk", "split", "slow", "cr", "ndjson", "json-stream"),
+    *("no-done", "no-end", "stream-error", "stream-reset"),
+)
 #: Every model but those of usages of any size, good-N.
 MODELS = [PREFIX + name for name in (*OF_ANSWERS, *OF_STREAMS, *(f"error-{status}-{kind}" for status in STATUSES for kind in KINDS))]
 
