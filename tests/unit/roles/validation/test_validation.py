@@ -28,6 +28,14 @@ REAL = {
     "credential": {"secret": "more-key"},
     "models": [{"name": "org/more:1", "upstream_name": "more-1"}],
 }
+ANTHROPIC = {
+    "name": "claude",
+    "schema": "anthropic",
+    "endpoint": {"hostname": "api.example.com"},
+    "credential": {"secret": "claude-key"},
+    "models": [{"name": "claude"}],
+}
+ON_PREMISES = {"name": "opt", "backend_ref": {"name": "opt", "namespace": "llm", "port": 8000}}
 TIERS = [
     {"name": "free", "level": 0, "groups": ["a"], "token_limit": {"tokens": 100, "window": "1m"}, "models": ["*"]},
     {"name": "paid", "level": 1, "groups": ["b"], "token_limit": {"tokens": 5000, "window": "1m"}, "models": ["gpt-4"]},
@@ -64,6 +72,16 @@ def play(directory: Path, variables: dict[str, t.Any], *arguments: str) -> tuple
                 *(f"{check}:gpt-4" for check in ("chat", "stream", "messages", "key", "forged")),
                 *("path:openai:gpt-4", "no-token:openai", "no-token:more", "forbidden:org/more:1", "hidden:org/more:1", "rate-limit-elsewhere"),
                 *("rate-limit-outside", "rate-limit-outside-recovery"),
+            },
+        ),
+        (
+            {"ai_gateway_providers": [SIMULATED, ANTHROPIC], "ai_gateway_models": [ON_PREMISES], "ai_gateway_tiers": TIERS[:1]},
+            {
+                *(f"{check}:gpt-4" for check in ("chat", "stream", "messages", "key", "forged")),
+                *(f"{check}:claude" for check in ("chat", "stream", "key", "forged")),
+                *(f"{check}:opt" for check in ("chat", "stream", "messages", "key", "forged")),
+                *("path:openai:gpt-4", "path:claude:claude", "path:service.llm.opt.8000:opt", "no-token:openai", "no-token:claude", "rate-limit-elsewhere"),
+                *(f"rate-limit-{kind}{end}" for kind in ("outside-anthropic", "on-premises") for end in ("", "-recovery")),
             },
         ),
         (
