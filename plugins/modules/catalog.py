@@ -207,19 +207,25 @@ catalog:
           credential: {header: Authorization, scheme: Bearer, secret: openai-key, key: apiKey, managed: false}
           models:
             - {name: gpt-4, upstream_name: gpt-4-0613}
+          backend: openai.bdbe5bc1
     models:
       description:
-        - The public models, each once, those of providers first. C(route) is the name of the model's AIGatewayRoute, which is another with other ends.
-        - The C(name) of a backend is that of the object made for it. It names its C(provider), or has C(backend_ref) when the model is on the premises.
+        - The public models, each once, those of providers first. Each of C(routes) is an AIGatewayRoute with its C(name), the C(ends) that a path has to
+          name, with C(*) for all other paths, and its C(backends) by the names of their objects. With other ends or elsewhere a model has other routes.
+        - The C(name) of a backend is its C(provider), or that of the object made for its C(backend_ref) when the model is on the premises.
         - C(backend_ref) has C(kind), C(name) and C(namespace) of the object, C(hostname), C(port) and C(tls) of the Service to call, the C(spec) of an
           LLMInferenceService to be made, and the name of the C(simulator) that stands in, or an empty text.
       type: list
       elements: dict
       sample:
         - name: gpt-4
-          route: gpt-4-bbbd1159
           backends:
             - {name: openai, provider: openai, upstream_name: gpt-4-0613, weight: 1, priority: 0}
+          routes:
+            - name: gpt-4-b990f043
+              ends: ["*", openai]
+              backends:
+                - {name: openai.bdbe5bc1, upstream_name: gpt-4-0613, weight: 1, priority: 0}
     tiers:
       description:
         - The tiers, with their namespaces, all their limits and the names of all their models. C(restricted) tells whether the models were named.

@@ -122,6 +122,11 @@ def _cases() -> t.Iterator[Case]:
         yield Case(f"the same token of tier {tier} in other letters", {"authorization": f"Bearer {token.lower()}"}, 401)
         yield Case(f"a token of tier {tier} as a key", {"x-api-key": token}, 200, tier)
         yield Case(f"a token of tier {tier} as no bearer's", {"authorization": token}, 401)
+    first, second = (_token(f"{INSTANCE}-tier-{tier}", audience) for tier in TIERS)
+    for token, key in ((first, second), (second, first)):
+        # Again and again, as it was left to chance which of them counted.
+        yield from [Case("two tokens of different tiers", {"authorization": f"Bearer {token}", "x-api-key": key}, 403)] * 5
+    yield Case("the same token twice", {"authorization": f"Bearer {first}", "x-api-key": first}, 200, TIERS[0])
     yield Case("a token of another namespace", {"authorization": f"Bearer {_token(OUTSIDE, audience)}"}, 403)
     yield Case("a key of another namespace", {"x-api-key": _token(OUTSIDE, audience)}, 403)
     yield Case("a token of another audience", {"authorization": f"Bearer {_token(f'{INSTANCE}-tier-free', 'another')}"}, 401)

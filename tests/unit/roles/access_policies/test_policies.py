@@ -97,6 +97,23 @@ def test_who_may_come_in(objects: Objects) -> None:
     assert allowed(rules["authorization"]["tier"]) == {"free", "narrow"}
 
 
+@pytest.mark.parametrize(
+    ("headers", "passes"),
+    [
+        ({}, True),
+        ({"authorization": "Bearer a"}, True),
+        ({"x-api-key": "a"}, True),
+        ({"authorization": "Bearer a", "x-api-key": "a"}, True),
+        ({"authorization": "Bearer a", "x-api-key": "b"}, False),
+        ({"authorization": "Bearer b", "x-api-key": "a"}, False),
+        ({"authorization": "Basic a", "x-api-key": "a"}, False),
+    ],
+)
+def test_two_tokens_that_differ_do_not_come_in(objects: Objects, headers: dict[str, str], passes: bool) -> None:
+    (pattern,) = gateway_rules(objects)["authorization"]["one-token"]["patternMatching"]["patterns"]
+    assert cel.evaluate(pattern["predicate"], {"request": {"headers": headers}}) is passes
+
+
 def allowed(rule: dict[str, t.Any]) -> set[str]:
     """The tiers that an authorization lets in."""
     (pattern,) = rule["patternMatching"]["patterns"]
@@ -113,7 +130,7 @@ def test_models_on_the_premises_are_kept_from_a_tier(objects: Objects, open_obje
     assert rules["authorization"]["path-0"]["when"] == [{"predicate": '(request.path.split("?")[0] + "/").startsWith("/llm/opt/")'}]
     assert allowed(rules["authorization"]["path-0"]) == {"free"}
     assert "model_not_allowed" in rules["response"]["unauthorized"]["body"]["expression"]
-    assert set(gateway_rules(open_objects)["authorization"]) == {"tier", "described"}
+    assert set(gateway_rules(open_objects)["authorization"]) == {"tier", "one-token", "described"}
 
 
 def test_a_provider_is_kept_from_a_tier(objects: Objects, bridges: dict[str, t.Any]) -> None:
