@@ -434,6 +434,8 @@ AUTHORIZATIONS: dict[str, Maker] = {
     "key": api_key((b"x-api-key", b"{}")),
     "key-with-scheme": api_key((b"x-api-key", b"Bearer {}")),
     "key-empty": api_key((b"x-api-key", b"")),
+    "key-of-blanks": api_key((b"x-api-key", b"a" + b" " * 40_000 + b"b")),
+    "token-of-blanks": authorization(b"Bearer" + b" " * 40_000 + b"a b"),
     "key-not-ascii": api_key((b"x-api-key", b"\xff\xe9")),
     "api-key": api_key((b"api-key", b"{}")),
     "long": authorization(b"Bearer " + b"a" * 10_000),

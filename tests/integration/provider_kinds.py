@@ -27,6 +27,9 @@ ON_PREMISES = "facebook/opt-125m"
 #: A model of the provider outside that tier premium may spend 100 tokens of.
 LIMITED, UNLIMITED = "odd-good-40", "odd-good-45"
 _COSTS = [LIMITED, UNLIMITED]
+#: A model whose provider goes elsewhere while it is asked, and the provider's keys here and there.
+MOVED = "moved-odd-good"
+MOVED_KEYS = ("sk-key-of-the-old-place", "sk-key-of-the-new-place")
 #: A model that both providers of OpenAI's API outside serve.
 SHARED = "odd-good-50"
 MODELS = {
@@ -99,6 +102,7 @@ def catalogue(authority: catalogs.Authority) -> dict[str, t.Any]:
         *simulated,
         outside.provider(models=MODELS["odd"], key=_key("odd")),
         outside.provider("tls", models=MODELS["tls"], public="tls-{}", key=_key("tls"), ca_bundle=authority.certificate),
+        outside.provider("moved", models=["odd-good"], public="moved-{}", key=MOVED_KEYS[0]),
         outside.provider("claude", schema="anthropic", models=MODELS["claude"], public="claude-{}", key=_key("claude"), ca_bundle=authority.certificate),
     )
 
