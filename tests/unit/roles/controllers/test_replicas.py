@@ -71,6 +71,14 @@ def test_one_pod_needs_no_budget(single: Objects) -> None:
     assert not [name for kind, name in single if kind == "PodDisruptionBudget"]
 
 
+def test_authorino_gives_memory_back_before_its_limit(single: Objects) -> None:
+    """It was killed at the limit, as caches that a changed AuthConfig leaves behind were not collected."""
+    (container,) = single["Deployment", "authorino"]["spec"]["template"]["spec"]["containers"]
+    (heap,) = (entry["value"] for entry in container["env"] if entry["name"] == "GOMEMLIMIT")
+    assert container["resources"]["limits"]["memory"] == "1Gi"
+    assert int(heap.removesuffix("MiB")) < 1024 * 0.9
+
+
 def test_several_pods_are_spread_and_go_one_at_a_time(several: Objects) -> None:
     spec = several["Deployment", "authorino"]["spec"]
     assert spec["replicas"] == 2
