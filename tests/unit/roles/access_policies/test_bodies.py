@@ -94,9 +94,9 @@ def test_options_without_number_are_refused(bodies: Program) -> None:
 def test_no_number_takes_a_proxy_long(bodies: Program, number: str) -> None:
     """Of 300 kB of numbers with large exponents each took 30 microseconds."""
     numbers = ",".join([number] * (300_000 // len(number)))
-    started = time.perf_counter()
+    started = time.process_time()
     assert posted(bodies, f'{{"model":"gpt-4","input":[{numbers}]}}'.encode(), "/v1/embeddings").sent is None
-    assert time.perf_counter() - started < 0.3
+    assert time.process_time() - started < 0.3
 
 
 def test_without_a_key_nobody_comes_in(texts: dict[str, str]) -> None:
@@ -289,9 +289,9 @@ def test_an_event_in_many_chunks_takes_time_in_proportion_to_its_bytes(bodies: P
     def seconds(size: int) -> float:
         text = events({**CHUNK, "padding": filling * size})
         chunks = [text[start : start + 4096] for start in range(0, len(text), 4096)]
-        started = time.perf_counter()
+        started = time.process_time()
         assert answered(bodies, chunks, **STREAM).content == text  # type: ignore[arg-type]
-        return time.perf_counter() - started
+        return time.process_time() - started
 
     small, large = (min(seconds(size << 20) for _attempt in range(3)) for size in (1, 4))
     assert large < 8 * small

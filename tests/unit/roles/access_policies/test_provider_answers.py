@@ -234,9 +234,9 @@ def test_a_key_that_the_provider_does_not_take_is_told_as_the_gateways(answers: 
 def test_a_compressed_error_takes_a_proxy_no_longer_than_its_words(answers: Program) -> None:
     # Dynamic blocks that hold nothing but their end.
     text = zlib.compress(b"") + b"\x04\xc0\x81\x08\x00\x00\x00\x00 \x7f\xeb" * 100_000
-    started = time.perf_counter()
+    started = time.process_time()
     answered(answers, [text], status=500, content_encoding="gzip")
-    assert time.perf_counter() - started < 0.5
+    assert time.process_time() - started < 0.5
 
 
 JSON_LINE = json.dumps({"choices": [{"text": "a" * 180}]}).encode()
@@ -269,10 +269,10 @@ def test_a_stream_that_is_none_costs_its_bytes(answers: Program, text: bytes, mo
 @pytest.mark.parametrize("text", [b"<" * 400_000, b"<style>" * 60_000, b"</style>" + b"<style>" * 60_000, b"<a" * 200_000, b" a" * 200_000, b"a" * 400_000])
 def test_no_error_takes_a_proxy_long(answers: Program, requests: Program, text: bytes) -> None:
     """40,000 characters of a tag that never ends took seconds."""
-    started = time.perf_counter()
+    started = time.process_time()
     answered(answers, [text], status=502, content_type="text/html")
     requests.response({":status": "502", "content-type": "text/html"}, [text], {"egress.ai-gateway": {"begun": True}})
-    assert time.perf_counter() - started < 0.5
+    assert time.process_time() - started < 0.5
 
 
 def test_streams_of_anthropics_api(answers: Program) -> None:

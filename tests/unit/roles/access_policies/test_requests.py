@@ -321,9 +321,9 @@ def test_a_provider_cannot_say_that_the_gateway_refused(requests: Program, claim
 )
 def test_no_header_takes_a_proxy_long(requests: Program, headers: dict[str, str]) -> None:
     """48,000 blanks in a key took seconds, without a token."""
-    started = time.perf_counter()
+    started = time.process_time()
     asked(requests, **headers)
-    assert time.perf_counter() - started < 0.2
+    assert time.process_time() - started < 0.2
 
 
 def test_an_empty_key_is_none(requests: Program) -> None:
