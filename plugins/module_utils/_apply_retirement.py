@@ -18,7 +18,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_reading i
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set_identity import FIELD_MANAGER
 
 #: Seconds that proxies are given to take up what Envoy Gateway has made of a change.
-TAKING_UP = 2.0
+_TAKING_UP = 2.0
 #: Seconds that Envoy Gateway is given to make it.
 _PATIENCE = 60.0
 _AI_GATEWAY_ROUTE = GroupKind("aigateway.envoyproxy.io", "AIGatewayRoute")
@@ -48,7 +48,7 @@ def retire(api: Api, members: t.Sequence[Seen]) -> list[str]:
                 break
             waiting = late
             time.sleep(0.2)
-        time.sleep(TAKING_UP)
+        time.sleep(_TAKING_UP)
     return warnings
 
 

@@ -44,12 +44,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_reading i
     seen,
     some,
 )
-from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_removal import (
-    deletions,
-    ending_pods,
-    request_deletions,
-    still_there,
-)
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_removal import deletions, ending_pods, request_deletions, still_there
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_retirement import retire
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_secrets import SecretMask, secret_paths
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set_identity import (
@@ -81,7 +76,7 @@ class Options:
     prune: bool = True
     wait: bool = True
     wait_timeout: float = 300.0
-    #: Seconds from the readiness of new routes to the deletion of others.
+    #: Seconds from the creation of the newest route to the deletion of others.
     prune_delay: float = 0.0
     force_conflicts: bool = False
     force_removal: bool = False

@@ -239,7 +239,7 @@ class Provider:
     credential: Credential
     headers: Mapping[str, str]
     models: tuple[ProviderModel, ...]
-    #: The name of the backend made for it, see ``backend_name``.
+    #: The name of the backend made for it, see ``named_after``.
     backend: str = ""
     #: What the clients' gateway calls instead of the endpoint, None where it calls that.
     bridge: Endpoint | None = None
@@ -507,12 +507,12 @@ def route_name(model: str, ends: Sequence[str]) -> str:
     return f"{slug(model)[:ROUTE_SLUG_LIMIT].rstrip('-')}-{digest[:8]}"
 
 
-def backend_name(provider: str, hostname: str, port: int) -> str:
-    """The name of what is made for a provider: its own and a digest of where it is.
+def named_after(name: str, hostname: str, port: int) -> str:
+    """The name of what is made for a provider, with a digest of where the provider is.
 
     So what has a key never gets another place: until all have learnt of that, the old key would go there, or the new key to the old place.
     """
-    return f"{provider}.{hashlib.sha256(f'{hostname}:{port}'.encode()).hexdigest()[:8]}"
+    return f"{name}.{hashlib.sha256(f'{hostname}:{port}'.encode()).hexdigest()[:8]}"
 
 
 def _routes(model: str, ends: Sequence[ModelBackend], backends: Mapping[str, str]) -> tuple[Route, ...]:
@@ -601,10 +601,10 @@ def _provider(entry: Entry, models: tuple[ProviderModel, ...], engine: str, simu
     elif not simulated:
         entry.missing("endpoint", "hostname, port and tls of the provider, or `simulated: true`", unless="simulated")
     endpoint = endpoint or Endpoint("", 0, Tls("none"))
-    backend = backend_name(name, endpoint.hostname, endpoint.port)
+    backend = named_after(name, endpoint.hostname, endpoint.port)
     if endpoint.tls.ca_certificates:
         endpoint = replace(endpoint, tls=replace(endpoint.tls, ca_bundle=backend + CA_BUNDLE_SUFFIX))
-    credential = _credential(entry, f"{name}{CREDENTIAL_SUFFIX}{backend[len(name) :]}", schema, simulated, engine)
+    credential = _credential(entry, named_after(name + CREDENTIAL_SUFFIX, endpoint.hostname, endpoint.port), schema, simulated, engine)
     return Provider(name, schema, simulated, endpoint, credential, _headers(entry), models, backend)
 
 

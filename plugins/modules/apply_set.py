@@ -92,9 +92,10 @@ options:
     default: 300
   prune_delay:
     description:
-      - How long to wait, in seconds, once new routes are ready and before others are deleted, for a gateway whose parts learn of a route at different times.
-      - With O(wait=true), routes are deleted only when new ones of the same run are ready, as these may be there in their place.
-      - Only used where a run both creates and deletes routes.
+      - How long, in seconds, the newest route of the set must have been there before others are deleted, for a gateway whose parts learn of a route at
+        different times. It may be of an earlier run that was cut off.
+      - With O(wait=true), routes are deleted only when those of the O(manifests) are ready, as these may be there in their place.
+      - Only used where a run deletes routes, and with O(wait=true).
     type: int
     default: 0
   wait_for:

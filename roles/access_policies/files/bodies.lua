@@ -14,21 +14,21 @@ local ASKED = {["/v1/chat/completions"] = true, ["/v1/completions"] = true}
 local OPTIONS = 32
 -- Keys that Go's parser takes in any case, so that another spelling would be read by one and not by the other.
 local KEYS = {model = true, stream = true, stream_options = true, include_usage = true, messages = true, prompt = true, input = true, max_tokens = true, n = true}
--- What a caller shows to come in, and whatever else may be a key of its own. Nobody behind this needs them, and no provider may get them. Envoy AI Gateway takes them away
--- at the provider, but not while a route is on its way out.
-local CREDENTIALS = {"authorization", "x-api-key", "api-key", "proxy-authorization", "cookie"}
--- What proxies before this gateway, and clients, say of a caller: the second word of a header that begins with x-, and whole names.
-local FAMILIES = {}
-for word in ("access amz amzn auth csrf forwarded goog jwt maas ms original real remote"):gmatch("%l+") do FAMILIES[word] = true end
-local CALLERS = {"forwarded", "via", "from", "referer", "origin", "baggage", "authentication", "remote-user", "true-client-ip", "cf-connecting-ip", "x-client-ip",
+-- What a caller shows to come in or may have as a key of its own, and what it and the proxies before this gateway say of it: whole names, and the second word of a header
+-- that begins with x-. Nobody behind this needs them, and no provider may get them. Envoy AI Gateway takes the keys away at the provider, but not while a route is on its
+-- way out, and Envoy lets no processor take its own header of the caller's address away.
+local OF_CALLERS = {"authorization", "api-key", "proxy-authorization", "cookie", "x-envoy-external-address",
+  "forwarded", "via", "from", "referer", "origin", "baggage", "authentication", "remote-user", "true-client-ip", "cf-connecting-ip", "x-client-ip",
   "x-client-cert", "x-client-dn", "x-user", "x-user-id", "x-user-email", "x-email", "x-groups", "cf-access-jwt-assertion", "cf-access-authenticated-user-email",
   "ocp-apim-subscription-key", "helicone-auth", "openai-organization", "openai-project"}
+local FAMILIES = {}
+for word in ("access amz amzn auth csrf forwarded goog jwt maas ms original real remote"):gmatch("%l+") do FAMILIES[word] = true end
 local function hide_caller(headers)
   local found = {}
   for name in pairs(headers) do
     if FAMILIES[name:match("^x%-(%l+)%-") or ""] and name ~= "x-forwarded-proto" or name:sub(-8) == "-api-key" then found[#found + 1] = name end
   end
-  for _, names in ipairs({CALLERS, found}) do
+  for _, names in ipairs({OF_CALLERS, found}) do
     for _, name in ipairs(names) do headers:remove(name) end
   end
 end
@@ -133,12 +133,7 @@ local function judge(handle)
   -- maas-api answers for itself.
   if settings.maas_api and path:find("^/maas%-api/") then return end
   local tier, user = headers:get("x-maas-tier") or "", headers:get("x-maas-user") or ""
-  headers:remove("x-maas-tier")
-  headers:remove("x-maas-user")
-  for _, header in ipairs(CREDENTIALS) do headers:remove(header) end
   hide_caller(headers)
-  -- The caller's address: Envoy lets no processor take a header of its own away, so that the provider would get it.
-  headers:remove("x-envoy-external-address")
   local name = path:match("^[^?]*")
   local anthropic = errors.in_anthropics_api(headers)
   metadata:set(METADATA, "tier", tier)

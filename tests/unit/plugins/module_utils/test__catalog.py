@@ -11,13 +11,13 @@ import typing as t
 
 import pytest
 from ansible_collections.egress.ai_gateway.plugins.module_utils import _catalog, _egress
-from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog import backend_name, build
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog import build, named_after
 from ansible_collections.egress.ai_gateway.plugins.module_utils._inventory import CatalogError, Fault
 
 KEY = "sk-a-key-that-must-not-show"
 #: The names of the backends of the two providers below.
-OPENAI = backend_name("openai", "openai-simulator.external-models.svc.cluster.local", 8000)
-ANTHROPIC = backend_name("anthropic", "api.anthropic.com", 443)
+OPENAI = named_after("openai", "openai-simulator.external-models.svc.cluster.local", 8000)
+ANTHROPIC = named_after("anthropic", "api.anthropic.com", 443)
 
 INVENTORY: dict[str, t.Any] = {
     "platform": "embedded",
@@ -278,7 +278,7 @@ def test_the_end_of_a_simulator() -> None:
     tls = {"mode": "simple", "ca_bundle": CERTIFICATE}
     endpoint = build(changed("providers.0.endpoint", {"port": 8443, "tls": tls})).providers[0].endpoint
     assert (endpoint.hostname, endpoint.port) == ("openai-simulator.external-models.svc.cluster.local", 8443)
-    bundle = f"{backend_name('openai', endpoint.hostname, 8443)}-ca-bundle"
+    bundle = f"{named_after('openai', endpoint.hostname, 8443)}-ca-bundle"
     assert (endpoint.tls.mode, endpoint.tls.sni, endpoint.tls.ca_bundle) == ("simple", endpoint.hostname, bundle)
 
 

@@ -8,7 +8,7 @@ import typing as t
 
 import pytest
 from ansible_collections.egress.ai_gateway.plugins.filter.missing_secrets import FilterModule
-from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog import backend_name, build
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog import build, named_after
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog_secrets import missing_secrets
 
 VALUE = "sk-a-key-that-must-not-show"
@@ -39,7 +39,7 @@ def test_a_provider_with_a_secret_of_its_own_needs_it() -> None:
 def test_what_is_made_is_not_needed(credential: dict[str, t.Any]) -> None:
     assert needed(provider("one", credential)) == []
     # Nor where another provider names what is made for this one.
-    made = backend_name("one", "one.example.com", 443).replace(".", "-credential.")
+    made = named_after("one", "one.example.com", 443).replace(".", "-credential.")
     assert needed(provider("one", credential), provider("two", {"secret": made})) == []
 
 
@@ -80,7 +80,7 @@ def test_the_second_gateway_verifies_the_providers_in_its_own_namespace(engine: 
     tls = {"mode": "mutual", "ca_bundle": "ca", "client_certificate": "client"}
     providers = [provider("one", {"secret": "key"}, tls), provider("two", {"value": VALUE}, {"ca_bundle": CERTIFICATE})]
     # The Secret of that name is made of the text of provider two.
-    providers.append(provider("three", {"value": VALUE}, {"ca_bundle": f"{backend_name('two', 'two.example.com', 443)}-ca-bundle"}))
+    providers.append(provider("three", {"value": VALUE}, {"ca_bundle": f"{named_after('two', 'two.example.com', 443)}-ca-bundle"}))
     found = needed(*providers, stack="wg_ai_gateway", policy_engine=engine)
     assert [(item["namespace"], item["name"]) for item in found] == [("ai-gateway", "key"), ("ai-gateway-egress", "ca"), ("ai-gateway-egress", "client")]
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 from ansible_collections.egress.ai_gateway.plugins.module_utils import _checks
+from rendering import rendered
 
 # Not resolved: a checkout may be linked into the tree of collections.
 COLLECTIONS = Path(_checks.__file__).parents[5]
@@ -107,6 +108,20 @@ def test_check_mode_skips_every_check(tmp_path: Path, variables: dict[str, t.Any
     assert all(check["expected"] and check["name"] for check in checks)
     assert not (tmp_path / "reports").exists()
     assert KEY not in output
+
+
+@pytest.mark.parametrize(
+    ("tokens", "paid_requests", "skipped"), [(100, 50, []), (100, 20, ["outside-anthropic"]), (10**9, 50, ["outside", "outside-anthropic", "on-premises"])]
+)
+def test_no_limit_takes_more_requests_than_are_allowed(tmp_path: Path, tokens: int, paid_requests: int, skipped: list[str]) -> None:
+    """What is on the premises costs no money, but millions of requests to it are no check either."""
+    tiers = [{**TIERS[0], "token_limit": {"tokens": tokens, "window": "1m"}}]
+    variables = {"ai_gateway_providers": [REAL, ANTHROPIC], "ai_gateway_models": [ON_PREMISES], "ai_gateway_tiers": tiers}
+    text = rendered(tmp_path, "validation", "limit_places.yaml.j2", {**variables, "validation_paid_requests": paid_requests, "validation_max_tokens": 16})
+    places = yaml.safe_load(text)
+    assert [place["id"] for place in places] == [f"rate-limit-{kind}" for kind in ("outside", "outside-anthropic", "on-premises")]
+    assert [place["user"] for place in places if place["skip"]] == skipped
+    assert sum(place["calls"] for place in places if place["paid"] and not place["skip"]) <= paid_requests
 
 
 def test_behind_kuadrant_each_provider_has_its_own_path(tmp_path: Path) -> None:
