@@ -20,7 +20,8 @@ from ansible.module_utils.common.validation import check_type_list
 from ansible.module_utils.datatag import native_type_name
 from ansible.plugins.action import ActionBase
 from ansible.template import trust_as_template
-from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_task import argument_spec, hidden_values, perform, shown_params
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.task import argument_spec, perform, shown_params
+from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.authentication import hidden_values
 from ansible_collections.egress.ai_gateway.plugins.module_utils._progress import Progress
 from ansible_collections.egress.ai_gateway.plugins.plugin_utils._progress import ProgressAction
 

@@ -10,8 +10,8 @@ import typing as t
 from dataclasses import asdict
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog import INPUTS, build
-from ansible_collections.egress.ai_gateway.plugins.module_utils._inventory import CatalogError
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.build import INPUTS, build
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.faults import CatalogError
 
 
 class ActionModule(ActionBase):

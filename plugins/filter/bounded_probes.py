@@ -7,7 +7,7 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from ansible_collections.egress.ai_gateway.plugins.module_utils._paid import bounded, is_paid
+from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.paid import bounded, is_paid
 
 DOCUMENTATION = r"""
 name: bounded_probes

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ansible_collections.egress.ai_gateway.plugins.module_utils._identity import digest
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.identity import digest
 
 DOCUMENTATION = r"""
 name: identity_digest

@@ -7,7 +7,7 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Callable
 
-from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog_secrets import missing_secrets
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.secrets import missing_secrets
 
 DOCUMENTATION = r"""
 name: missing_secrets

@@ -91,7 +91,15 @@ import json
 import os
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.egress.ai_gateway.plugins.module_utils._cluster_host import GIB, Needs, Network, change_faults, host_faults, network_faults, read_host
+from ansible_collections.egress.ai_gateway.plugins.module_utils._embedded_cluster.host import (
+    GIB,
+    Needs,
+    Network,
+    change_faults,
+    host_faults,
+    network_faults,
+    read_host,
+)
 
 #: The control plane, the gateway's components and room to breathe.
 MEMORY = 3 * GIB

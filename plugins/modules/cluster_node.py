@@ -161,7 +161,7 @@ import os
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.egress.ai_gateway.plugins.module_utils._cluster_node import (
+from ansible_collections.egress.ai_gateway.plugins.module_utils._embedded_cluster.node import (
     CONTAINERD,
     KUBELET,
     ClusterNodeError,

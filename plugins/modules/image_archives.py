@@ -189,7 +189,7 @@ import time
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.egress.ai_gateway.plugins.module_utils._image_archives import (
+from ansible_collections.egress.ai_gateway.plugins.module_utils._embedded_cluster.image_archives import (
     Archive,
     Base,
     File,

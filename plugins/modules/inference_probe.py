@@ -428,9 +428,9 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible_collections.egress.ai_gateway.plugins.module_utils._checks import FAILED, Check, failures
-from ansible_collections.egress.ai_gateway.plugins.module_utils._gateway import GATEWAY_ARGUMENT_SPEC, Gateway
-from ansible_collections.egress.ai_gateway.plugins.module_utils._inference import PROBE_ARGUMENT_SPEC, Probe, ask, describe, judge
+from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.checks import FAILED, Check, failures
+from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.http import GATEWAY_ARGUMENT_SPEC, Gateway
+from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.inference import PROBE_ARGUMENT_SPEC, Probe, ask, describe, judge
 from ansible_collections.egress.ai_gateway.plugins.module_utils._progress import Progress
 
 INHERITED = (*PROBE_ARGUMENT_SPEC, "token")

@@ -79,9 +79,9 @@ status:
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.egress.ai_gateway.plugins.module_utils._checks import shortened
-from ansible_collections.egress.ai_gateway.plugins.module_utils._gateway import GATEWAY_ARGUMENT_SPEC, Answer, Gateway, GatewayError
-from ansible_collections.egress.ai_gateway.plugins.module_utils._inference import OPERATIONS
+from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.checks import shortened
+from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.http import GATEWAY_ARGUMENT_SPEC, Answer, Gateway, GatewayError
+from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.inference import OPERATIONS
 
 REMEDIES = {
     401: "the gateway does not accept the token; issue a new one with egress.ai_gateway.maas_token for its audience",

@@ -237,8 +237,8 @@ import os
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_api import ApiError, ConnectionSettingsError, connect
-from ansible_collections.egress.ai_gateway.plugins.module_utils._maas_token import (
+from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.api import ApiError, ConnectionSettingsError, connect
+from ansible_collections.egress.ai_gateway.plugins.module_utils._tokens import (
     CLUSTER_AUDIENCE,
     MAAS_API_ARGUMENT_SPEC,
     SOURCES,

@@ -276,11 +276,10 @@ import time
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.egress.ai_gateway.plugins.module_utils._checks import FAILED, Check
-from ansible_collections.egress.ai_gateway.plugins.module_utils._gateway import GATEWAY_ARGUMENT_SPEC, Gateway
-from ansible_collections.egress.ai_gateway.plugins.module_utils._inference import OPERATIONS, Probe, ask
-from ansible_collections.egress.ai_gateway.plugins.module_utils._progress import Progress
-from ansible_collections.egress.ai_gateway.plugins.module_utils._rate_limit import (
+from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.checks import FAILED, Check
+from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.http import GATEWAY_ARGUMENT_SPEC, Gateway
+from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.inference import OPERATIONS, Probe, ask
+from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.rate_limit import (
     COUNTED_TOKENS,
     REFUSALS,
     Limit,
@@ -292,6 +291,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._rate_limit impo
     judge_recovery,
     result_of,
 )
+from ansible_collections.egress.ai_gateway.plugins.module_utils._progress import Progress
 
 SPENDING_OPERATIONS = [name for name in OPERATIONS if name != "models"]
 

@@ -188,12 +188,8 @@ diff:
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_api import Api, ApiError, ConnectionSettingsError, connect
-from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_task import hidden_values
-from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_wait import WaitError
-from ansible_collections.egress.ai_gateway.plugins.module_utils._progress import Progress
-from ansible_collections.egress.ai_gateway.plugins.module_utils._recorded_fields import FieldError, fields_of
-from ansible_collections.egress.ai_gateway.plugins.module_utils._recorded_patch import (
+from ansible_collections.egress.ai_gateway.plugins.module_utils._field_patch.fields import FieldError, fields_of
+from ansible_collections.egress.ai_gateway.plugins.module_utils._field_patch.patch import (
     Options,
     PatchError,
     RecordedPatch,
@@ -201,6 +197,10 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._recorded_patch 
     outcome_as_dict,
     target_of,
 )
+from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.api import Api, ApiError, ConnectionSettingsError, connect
+from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.authentication import hidden_values
+from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.wait import WaitError
+from ansible_collections.egress.ai_gateway.plugins.module_utils._progress import Progress
 from ansible_collections.kubernetes.core.plugins.module_utils.args_common import AUTH_ARG_SPEC
 
 

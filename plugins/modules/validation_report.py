@@ -160,8 +160,8 @@ import tempfile
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible_collections.egress.ai_gateway.plugins.module_utils._checks import STATUSES, Check
-from ansible_collections.egress.ai_gateway.plugins.module_utils._report import Report, report_faults
+from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.checks import STATUSES, Check
+from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.report import Report, report_faults
 
 
 def write(module: AnsibleModule, contents: dict[str, str]) -> None:

@@ -100,7 +100,7 @@ class Removal:
 
 def apply(manifests: list[Body], what: str, longest: float, wait: bool = True) -> Removal:
     """Make the set `manifests`, or remove it where there are none, in this process, as the action plugin does."""
-    from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_task import argument_spec, perform
+    from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.task import argument_spec, perform
 
     params = {name: option.get("default") for name, option in argument_spec().items()}
     params |= {"name": PLACE, "namespace": PLACE, "kubeconfig": KUBECONFIG, "manifests": manifests, "state": "present" if manifests else "absent"}
@@ -114,7 +114,7 @@ def apply(manifests: list[Body], what: str, longest: float, wait: bool = True) -
 @contextlib.contextmanager
 def disturbed(seconds: float) -> t.Iterator[None]:
     """Annotate all that the controller keeps again and again for so long, so that it meets conflicts as it takes its finalizers off."""
-    from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_api import ApiError, connect
+    from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.api import ApiError, connect
 
     api = connect({"kubeconfig": KUBECONFIG}, 1)
     names = [name.partition("/") for name in held()]

@@ -13,7 +13,7 @@ import scale_catalogue
 import scale_cluster
 import scale_runs
 import yaml
-from ansible_collections.egress.ai_gateway.plugins.module_utils import _catalog
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog import build as catalog_build
 
 KEY = "sk-a-key-that-must-not-show"
 TIERS = [
@@ -61,7 +61,7 @@ def test_the_collection_accepts_the_catalogue(tmp_path: pathlib.Path) -> None:
     written = scale_catalogue.write_inventory(tmp_path, "embedded", scale_catalogue.catalogue(31, KEY, TIERS, "external-models"))
     variables = yaml.safe_load((written / "group_vars/all/scale.yml").read_text())
     inputs = {name.removeprefix("ai_gateway_"): value for name, value in variables.items() if name.startswith("ai_gateway_")}
-    built = _catalog.build(inputs)
+    built = catalog_build.build(inputs)
     simulated, *others = built.providers
     assert simulated.simulated
     assert len(others) == 31

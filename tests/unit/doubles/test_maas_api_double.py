@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible_collections.egress.ai_gateway.plugins.module_utils import _maas_token
+from ansible_collections.egress.ai_gateway.plugins.module_utils import _tokens as tokens
 from maas_api_cluster import CREATED_SECONDS, GATEWAY_API, KSERVE, Cluster, ask
 
 DOUBLE = Path(__file__).resolve().parents[2] / "doubles/maas_api"
@@ -109,8 +109,8 @@ def test_a_token_is_one_of_the_api_servers(maas: Running, cluster: Cluster) -> N
     status, answer = maas.ask("POST", "/v1/tokens", {"expiration": "10m"})
     assert status == 201
     assert sorted(answer) == ["expiration", "expiresAt", "issuedAt", "jti", "token"]
-    claims = _maas_token.claims_of(answer["token"])
-    account = _maas_token.service_account_name(JANE)
+    claims = tokens.claims_of(answer["token"])
+    account = tokens.service_account_name(JANE)
     assert claims["sub"] == f"system:serviceaccount:{INSTANCE}-tier-free:{account}"
     assert claims["aud"] == [f"{INSTANCE}-sa"]
     assert (answer["expiration"], answer["expiresAt"], answer["issuedAt"], answer["jti"]) == ("10m0s", claims["exp"], claims["iat"], claims["jti"])
@@ -180,7 +180,7 @@ def test_no_token_for_a_name_without_letters(maas: Running, cluster: Cluster) ->
 
 
 @pytest.mark.parametrize("method", ["POST"])
-@pytest.mark.parametrize("path", ["/api/v1/namespaces", ACCOUNTS, f"{ACCOUNTS}/{_maas_token.service_account_name(JANE)}/token"])
+@pytest.mark.parametrize("path", ["/api/v1/namespaces", ACCOUNTS, f"{ACCOUNTS}/{tokens.service_account_name(JANE)}/token"])
 def test_what_the_api_server_refuses(maas: Running, cluster: Cluster, method: str, path: str, capsys: pytest.CaptureFixture[str]) -> None:
     cluster.refusals[method, path] = 403
     assert maas.ask("POST", "/v1/tokens") == (500, {"error": "Failed to generate token"})
@@ -190,14 +190,14 @@ def test_what_the_api_server_refuses(maas: Running, cluster: Cluster, method: st
 def test_who_makes_the_same_at_the_same_time_does_no_harm(maas: Running, cluster: Cluster) -> None:
     cluster.refusals["POST", "/api/v1/namespaces/"] = 409
     cluster.put(f"/api/v1/namespaces/{INSTANCE}-tier-free")
-    account = _maas_token.service_account_name(JANE)
+    account = tokens.service_account_name(JANE)
     maas.service.tokens._ensure_account(maas_tokens.Tier("free", "free", 0, frozenset()), account)
     assert f"POST {ACCOUNTS}" in cluster.requests
 
 
 def test_tokens_are_revoked_by_a_new_account(maas: Running, cluster: Cluster) -> None:
-    path = f"{ACCOUNTS}/{_maas_token.service_account_name(JANE)}"
-    before = _maas_token.claims_of(maas.ask("POST", "/v1/tokens")[1]["token"])["uid"]
+    path = f"{ACCOUNTS}/{tokens.service_account_name(JANE)}"
+    before = tokens.claims_of(maas.ask("POST", "/v1/tokens")[1]["token"])["uid"]
     assert maas.ask("DELETE", "/v1/tokens") == (204, "")
     assert cluster.objects[path]["metadata"]["uid"] != before
     assert f"DELETE {path}" in cluster.requests
@@ -210,7 +210,7 @@ def test_nothing_to_revoke(maas: Running, cluster: Cluster) -> None:
 
 @pytest.mark.parametrize("user", [JANE, "kube:admin", "system:serviceaccount:llm:x", "Ünï@Z", "a" * 100, "a" * 53 + "-----b"])
 def test_accounts_are_named_as_the_collection_names_them(user: str) -> None:
-    assert maas_tokens.service_account_name(user) == _maas_token.service_account_name(user)
+    assert maas_tokens.service_account_name(user) == tokens.service_account_name(user)
 
 
 # Who the caller is

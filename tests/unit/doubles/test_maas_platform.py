@@ -17,12 +17,12 @@ from pathlib import Path
 import jsonschema
 import pytest
 import yaml
-from ansible_collections.egress.ai_gateway.plugins.module_utils import _catalog
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog import build as catalog_build
 from maas_api_cluster import GATEWAY_API, KSERVE, Cluster
 
 TESTS = Path(__file__).resolve().parents[2]
 DOUBLES = TESTS / "doubles"
-COLLECTIONS = Path(_catalog.__file__).parents[5]
+COLLECTIONS = Path(catalog_build.__file__).parents[5]
 # The program's modules as in their pod, and the schemas of kinds that others define.
 sys.path += [str(DOUBLES / "maas_api"), str(DOUBLES / "maas_platform"), str(TESTS / "unit/roles")]
 maas_kubernetes, maas_tokens, model_status, definitions = map(importlib.import_module, ("maas_kubernetes", "maas_tokens", "model_status", "definitions"))

@@ -9,7 +9,7 @@ import typing as t
 import catalogs
 import outside
 import pytest
-from ansible_collections.egress.ai_gateway.plugins.module_utils import _catalog
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog import build as catalog_build
 
 TIER = {"name": "free", "level": 0, "groups": ["system:authenticated"], "token_limit": {"tokens": 100, "window": "1m"}, "models": ["*"]}
 CERTIFICATE = {"certificate": "of the host", "key": "of it"}
@@ -19,7 +19,7 @@ def test_the_catalogue_takes_both_providers() -> None:
     ca_bundle = catalogs.Authority("One").certificate
     given = outside.variables(outside.provider(), outside.provider("odd-claude", schema="anthropic", public="claude-{}", ca_bundle=ca_bundle))
     inputs = {"platform": "embedded", "tiers": [TIER], **{name.removeprefix("ai_gateway_"): value for name, value in given.items()}}
-    catalog = _catalog.build(inputs)
+    catalog = catalog_build.build(inputs)
     plain, secure = catalog.providers
     assert (plain.endpoint.hostname, plain.endpoint.port, plain.endpoint.tls.mode, plain.simulated) == (outside.HOSTNAME, 8000, "none", False)
     assert (secure.endpoint.port, secure.endpoint.tls.mode) == (8443, "simple")

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible_collections.egress.ai_gateway.plugins.module_utils import _catalog
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog import build as catalog_build
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "roles"))
 from api_server import Server
 
 # Not resolved: a checkout may be linked into the tree of collections.
-COLLECTIONS = Path(_catalog.__file__).parents[5]
+COLLECTIONS = Path(catalog_build.__file__).parents[5]
 PROVIDER = {"name": "openai", "schema": "openai", "simulated": True, "credential": {"value": "k"}, "models": [{"name": "gpt-4"}]}
 VARIABLES: dict[str, t.Any] = {
     "ansible_python_interpreter": sys.executable,

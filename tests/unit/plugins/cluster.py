@@ -14,7 +14,7 @@ import time
 import typing as t
 from urllib.parse import parse_qs, urlsplit
 
-from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_api import Api
+from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.api import Api
 
 #: By API version and plural, each kind and whether it is namespaced.
 Resources = dict[str, dict[str, tuple[str, bool]]]

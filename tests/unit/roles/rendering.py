@@ -13,11 +13,11 @@ import typing as t
 from pathlib import Path
 
 import yaml
-from ansible_collections.egress.ai_gateway.plugins.module_utils import _catalog
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog import build as catalog_build
 
 # Not resolved: a checkout may be linked into the tree of collections.
-COLLECTIONS = Path(_catalog.__file__).parents[5]
-ROLES = Path(_catalog.__file__).parents[2] / "roles"
+COLLECTIONS = Path(catalog_build.__file__).parents[5]
+ROLES = Path(catalog_build.__file__).parents[2] / "roles"
 
 
 def rendered(directory: Path, role: str, template: str, variables: dict[str, t.Any]) -> str:

@@ -14,7 +14,7 @@ from ansible.errors import AnsibleActionFail, AnsibleError, AnsibleUndefinedVari
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
 from ansible_collections.egress.ai_gateway.plugins.action import apply_set
-from ansible_collections.egress.ai_gateway.plugins.module_utils import _apply_api
+from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes import api as kubernetes_api
 
 #: Nothing listens there.
 NOWHERE = "https://127.0.0.1:1"
@@ -49,7 +49,7 @@ def run(
 
 @pytest.fixture(autouse=True)
 def short_of_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_apply_api, "FIRST_ANSWER_SECONDS", 0.1)
+    monkeypatch.setattr(kubernetes_api, "FIRST_ANSWER_SECONDS", 0.1)
 
 
 @pytest.mark.parametrize("interpreter", [None, "auto_silent", sys.executable])

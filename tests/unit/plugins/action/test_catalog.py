@@ -12,7 +12,7 @@ import yaml
 from ansible.errors import AnsibleActionFail
 from ansible.template import trust_as_template
 from ansible_collections.egress.ai_gateway.plugins.action.catalog import ActionModule
-from ansible_collections.egress.ai_gateway.plugins.module_utils import _catalog
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog import build as catalog_build
 from ansible_collections.egress.ai_gateway.plugins.modules import catalog as documentation
 
 
@@ -57,12 +57,12 @@ def test_refuses_an_option_it_does_not_have() -> None:
 
 def test_the_documentation_names_what_the_action_takes_and_returns() -> None:
     options = yaml.safe_load(documentation.DOCUMENTATION)["options"]
-    assert tuple(options) == _catalog.INPUTS
-    assert tuple(options["platform"]["choices"]) == _catalog.PLATFORMS
-    assert tuple(options["stack"]["choices"]) == _catalog.STACKS
-    assert tuple(options["policy_engine"]["choices"]) == _catalog.POLICY_ENGINES
+    assert tuple(options) == catalog_build.INPUTS
+    assert tuple(options["platform"]["choices"]) == catalog_build.PLATFORMS
+    assert tuple(options["stack"]["choices"]) == catalog_build.STACKS
+    assert tuple(options["policy_engine"]["choices"]) == catalog_build.POLICY_ENGINES
     returned = yaml.safe_load(documentation.RETURN)
-    assert set(returned["catalog"]["contains"]) == set(_catalog.build({}).as_dict())
+    assert set(returned["catalog"]["contains"]) == set(catalog_build.build({}).as_dict())
     example, _show = yaml.safe_load(documentation.EXAMPLES)
     assert run(example["egress.ai_gateway.catalog"])["catalog"]["providers"] == returned["catalog"]["contains"]["providers"]["sample"]
     assert Path(documentation.__file__).stem == "catalog"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible_collections.egress.ai_gateway.plugins.module_utils import _apply_api
+from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes import api as kubernetes_api
 from ansible_collections.egress.ai_gateway.plugins.modules import apply_set
 from ansible_collections.kubernetes.core.plugins.module_utils.args_common import AUTH_ARG_SPEC
 
@@ -47,7 +47,7 @@ def test_a_kubeconfig_that_is_none_is_refused(run_module: t.Callable[..., dict[s
 
 
 def test_a_failure_shows_no_manifest(run_module: t.Callable[..., dict[str, t.Any]], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_apply_api, "FIRST_ANSWER_SECONDS", 0.1)
+    monkeypatch.setattr(kubernetes_api, "FIRST_ANSWER_SECONDS", 0.1)
     result = run_module("apply_set", {"name": "a", "namespace": "b", "manifests": [SECRET], "host": NOWHERE, "api_key": "t0ken-value"})
     assert result["failed"]
     assert f"no answer from the API server {NOWHERE}" in result["msg"]
@@ -81,7 +81,7 @@ def test_a_kubeconfig_that_does_not_exist_is_named(run_module: t.Callable[..., d
 
 
 def test_a_kubeconfig_given_as_a_mapping_is_used_and_not_shown(run_module: t.Callable[..., dict[str, t.Any]], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_apply_api, "FIRST_ANSWER_SECONDS", 0.1)
+    monkeypatch.setattr(kubernetes_api, "FIRST_ANSWER_SECONDS", 0.1)
     kubeconfig = {
         "apiVersion": "v1",
         "kind": "Config",

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from ansible_collections.egress.ai_gateway.plugins.module_utils._maas_token import service_account_name
+from ansible_collections.egress.ai_gateway.plugins.module_utils._tokens import service_account_name
 from loopback import Loopback, Reply, Request
 
 RunModule = Callable[..., dict[str, t.Any]]

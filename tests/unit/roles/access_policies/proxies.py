@@ -11,7 +11,7 @@ import typing as t
 from pathlib import Path
 
 import yaml
-from ansible_collections.egress.ai_gateway.plugins.module_utils._identity import digest
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.identity import digest
 from lupa import luajit21
 from rendering import ROLES
 

@@ -10,7 +10,7 @@ import time
 import typing as t
 
 import pytest
-from ansible_collections.egress.ai_gateway.plugins.module_utils._identity import digest
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.identity import digest
 from proxies import CHUNK, DONE, KEY, LAST, STREAM, Handle, Program, costs, cuts, events
 
 Kept = dict[str, t.Any]

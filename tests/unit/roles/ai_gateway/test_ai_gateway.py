@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible_collections.egress.ai_gateway.plugins.module_utils import _catalog
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog import build as catalog_build
 
 # Not resolved: a checkout may be linked into the tree of collections.
-COLLECTIONS = Path(_catalog.__file__).parents[5]
-ROLE = Path(_catalog.__file__).parents[2] / "roles/ai_gateway"
+COLLECTIONS = Path(catalog_build.__file__).parents[5]
+ROLE = Path(catalog_build.__file__).parents[2] / "roles/ai_gateway"
 KEY = "sk-a-key-that-must-not-show"
 PROVIDER = {"name": "openai", "schema": "openai", "simulated": True, "credential": {"value": KEY}, "models": [{"name": "gpt-4"}]}
 
@@ -79,7 +79,7 @@ def test_a_value_that_is_no_list_is_a_fault_with_its_path(tmp_path: Path, name: 
 def test_the_documented_options_are_the_keys_of_the_catalogue() -> None:
     options = yaml.safe_load((ROLE / "meta/argument_specs.yml").read_text())["argument_specs"]["main"]["options"]
     assert set(options) == set(yaml.safe_load((ROLE / "defaults/main.yml").read_text()))
-    assert set(options) == {f"ai_gateway_{name}" for name in (*_catalog.INPUTS, *_catalog.OTHER_VARIABLES)} - {"ai_gateway_catalog"}
+    assert set(options) == {f"ai_gateway_{name}" for name in (*catalog_build.INPUTS, *catalog_build.OTHER_VARIABLES)} - {"ai_gateway_catalog"}
 
     def keys(option: dict[str, t.Any], prefix: str = "") -> set[str]:
         found = set()
@@ -98,8 +98,8 @@ def test_the_documented_options_are_the_keys_of_the_catalogue() -> None:
                 node = node[parent][0] if isinstance(node[parent], list) else node[parent]
             below = any(other.startswith(path + ".") for other in documented)
             node[last] = ([{}] if last == "models" else {}) if below else "x"
-        with pytest.raises(_catalog.CatalogError) as caught:
-            _catalog.build({name: [{**entry, "?": 1}]})
+        with pytest.raises(catalog_build.CatalogError) as caught:
+            catalog_build.build({name: [{**entry, "?": 1}]})
         unknown = [fault for fault in caught.value.faults if fault.problem == "is not a known key"]
         assert [fault.path for fault in unknown] == [f"ai_gateway_{name}[0].?"]
         assert all(key in unknown[0].remedy for key in documented if "." not in key)

@@ -17,9 +17,9 @@ import catalogue_changes
 import catalogue_pairs
 import pytest
 import yaml
-from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_run import Options, Outcome, Run
-from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set_identity import SetIdentity
-from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog import build
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.identity import SetIdentity
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.run import Options, Outcome, Run
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.build import build
 from api_server import Server
 from cluster import RESOURCES, Resources
 from merging_cluster import MergingCluster

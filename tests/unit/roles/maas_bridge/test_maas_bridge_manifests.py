@@ -13,7 +13,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 import yaml
-from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_secrets import SecretMask, secret_field_faults
+from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.secrets import SecretMask, secret_field_faults
 from definitions import schema_of
 from rendering import manifests, rendered
 

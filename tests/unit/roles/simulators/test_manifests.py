@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible_collections.egress.ai_gateway.plugins.module_utils import _catalog
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog import build as catalog_build
 
 GIVEN_BY_AI_GATEWAY = {"ai_gateway_platform": "embedded", "ai_gateway_envoy_gateway_namespace": "envoy-gateway-system"}
-COLLECTIONS = Path(_catalog.__file__).parents[5]
-ROLE = Path(_catalog.__file__).parents[2] / "roles/simulators"
+COLLECTIONS = Path(catalog_build.__file__).parents[5]
+ROLE = Path(catalog_build.__file__).parents[2] / "roles/simulators"
 KEYS = {"openai": "sk-openai-key-for-demo", "vllm": "change-me-super-secret"}
 PROVIDERS = [
     {"name": "openai", "schema": "openai", "simulated": True, "credential": {"value": KEYS["openai"]}, "models": [{"name": "gpt-4"}]},

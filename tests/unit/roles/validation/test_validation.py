@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible_collections.egress.ai_gateway.plugins.module_utils import _checks
+from ansible_collections.egress.ai_gateway.plugins.module_utils._probes import checks as probes_checks
 from rendering import rendered
 
 # Not resolved: a checkout may be linked into the tree of collections.
-COLLECTIONS = Path(_checks.__file__).parents[5]
-ROLE = Path(_checks.__file__).parents[2] / "roles/validation"
+COLLECTIONS = Path(probes_checks.__file__).parents[5]
+ROLE = Path(probes_checks.__file__).parents[2] / "roles/validation"
 KEY = "sk-a-key-that-must-not-show"
 SIMULATED = {"name": "openai", "schema": "openai", "simulated": True, "credential": {"value": KEY}, "models": [{"name": "gpt-4"}]}
 REAL = {

@@ -1,0 +1,290 @@
+# Copyright: Contributors to the egress.ai_gateway project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the cluster has of a set and of the objects it wants, read page by page and kept small."""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass
+
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.diff import owned_fields
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.identity import ID_LABEL, PART_OF_LABEL, SetIdentity
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.manifests import Desired
+from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.api import Api, ApiError
+from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.kinds import CUSTOM_RESOURCE_DEFINITION, NAMESPACE, GroupKind, ResourceType
+from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.objects import Reference, reference_of, some
+
+Body = dict[str, t.Any]
+Identity = tuple[str, str, str, str]
+
+CONFIG_MAP = ResourceType("v1", "ConfigMap", "configmaps", True, frozenset())
+SECRET = ResourceType("v1", "Secret", "secrets", True, frozenset())
+NAMESPACES = ResourceType("v1", "Namespace", "namespaces", False, frozenset())
+#: What is looked for in a Namespace that is to be deleted.
+_INHABITANTS = (
+    CONFIG_MAP,
+    SECRET,
+    *(ResourceType("v1", kind, plural, True, frozenset()) for kind, plural in (("Service", "services"), ("ServiceAccount", "serviceaccounts"))),
+    ResourceType("v1", "PersistentVolumeClaim", "persistentvolumeclaims", True, frozenset()),
+    *(ResourceType("apps/v1", kind, f"{kind.lower()}s", True, frozenset()) for kind in ("Deployment", "StatefulSet", "DaemonSet")),
+    ResourceType("batch/v1", "Job", "jobs", True, frozenset()),
+)
+
+#: From so many unknown objects of one kind and namespace on, one list of names is cheaper than a GET for each.
+_LIST_FROM = 8
+#: From so many namespaces on, members are listed over all of them at once.
+_LIST_EVERYWHERE_FROM = 5
+
+
+class ApplySetError(Exception):
+    """The set could not be brought to its desired state; the message says what to do."""
+
+
+# Compared and hashed by identity, as all that holds a body: no mapping has a hash.
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """An object as it was read: only what the run needs of it, as a set may have thousands."""
+
+    reference: Reference
+    type: ResourceType
+    uid: str
+    resource_version: str
+    #: Id of the set it belongs to; empty for none.
+    owner: str
+    #: It is being deleted.
+    leaving: bool
+    #: When it was created, as the API server writes a time.
+    created: str = ""
+    #: Submitting its manifest changes nothing; None where the API server has to tell. See is_applied.
+    applied: bool | None = False
+    #: Stands for its content where the manifest may change it.
+    digest: str = ""
+    #: All of it, where a diff or a wait needs that.
+    body: Body | None = None
+
+
+class Reader:
+    """Reads a set's objects. ``keep`` makes of each reading what is kept of it."""
+
+    def __init__(self, api: Api, identity: SetIdentity, keep: t.Callable[[ResourceType, Body], Seen]) -> None:
+        self._api = api
+        self._identity = identity
+        self._keep = keep
+        #: (group, kind, namespace) of collections with objects that carry the set's label and are no members: controllers copy labels.
+        self.strangers: set[tuple[str, str, str]] = set()
+
+    def types_of_kinds(self, group_kinds: t.Iterable[GroupKind], known: t.Iterable[ResourceType]) -> list[ResourceType]:
+        """The types that serve ``group_kinds``, in a version already known where there is one; vanished kinds have none, and no objects."""
+        by_kind = {resource_type.group_kind: resource_type for resource_type in known}
+        unknown: dict[str, set[GroupKind]] = {}
+        found = []
+        for group_kind in group_kinds:
+            if group_kind in by_kind:
+                found.append(by_kind[group_kind])
+            else:
+                unknown.setdefault(group_kind.group, set()).add(group_kind)
+
+        def look_up(group: str) -> list[ResourceType]:
+            wanted, listed = set(unknown[group]), []
+            for api_version in self._api.versions(group):
+                for resource_type in self._api.types(api_version) if wanted else ():
+                    if resource_type.group_kind in wanted:
+                        wanted.remove(resource_type.group_kind)
+                        listed.append(resource_type)
+            return listed
+
+        for listed in self._api.each(look_up, sorted(unknown)):
+            found.extend(listed)
+        return found
+
+    def members(self, types: t.Iterable[ResourceType], namespaces: t.Collection[str]) -> list[Seen]:
+        """All objects that carry the set's label, of ``types`` in ``namespaces`` and cluster-wide."""
+        collections = []
+        for resource_type in sorted(types, key=str):
+            if not resource_type.namespaced or len(namespaces) >= _LIST_EVERYWHERE_FROM:
+                collections.append((resource_type, ""))
+            else:
+                collections.extend((resource_type, namespace) for namespace in sorted(namespaces))
+        listed = self._api.each(lambda collection: self._members_of(*collection, namespaces), collections)
+        # One kind in two versions is listed twice, and a list that starts over tells some objects again.
+        return list({member.uid: member for found in listed for member in found}.values())
+
+    def _members_of(self, resource_type: ResourceType, namespace: str, namespaces: t.Collection[str]) -> list[Seen]:
+        try:
+            members = []
+            for _version, items in self._api.pages(resource_type, namespace, {"labelSelector": self._identity.selector}):
+                for body in items:
+                    if is_ours(body):
+                        members.append(self._keep(resource_type, body))
+                    else:
+                        self.strangers.add((*resource_type.group_kind, body["metadata"].get("namespace", "")))
+            return members
+        except ApiError as error:
+            if error.status == 403 and resource_type.namespaced and not namespace:
+                # Without the right to look everywhere, look where the set may be.
+                return [member for name in sorted(namespaces) for member in self._members_of(resource_type, name, namespaces)]
+            where = f" in namespace {namespace}" if namespace else ""
+            raise ApplySetError(f"listing the set's {resource_type.plural}{where}: {error.message}") from error
+
+    def own_namespace(self) -> list[Seen]:
+        """The set's namespace where it is a member: a run cut off between its first two writes leaves it without a parent object that says so."""
+        try:
+            body = self._api.get(NAMESPACES.path(name=self._identity.namespace))
+        except ApiError as error:
+            if error.status != 403:
+                raise
+            # Whoever may not look has not made it.
+            return []
+        found = self._keep(NAMESPACES, body) if body else None
+        return [found] if found and found.owner == self._identity.id else []
+
+    def existing(self, items: t.Sequence[Desired]) -> list[Seen]:
+        """Those of ``items`` that exist, members or not."""
+        collections: dict[tuple[ResourceType, str], list[Desired]] = {}
+        for item in items:
+            collections.setdefault((item.type, item.reference.namespace), []).append(item)
+        crowded = [(key, found) for key, found in collections.items() if len(found) >= _LIST_FROM]
+        single = [item for found in collections.values() if len(found) < _LIST_FROM for item in found]
+
+        def names(entry: tuple[tuple[ResourceType, str], list[Desired]]) -> list[Desired]:
+            (resource_type, namespace), found = entry
+            existing = {body["metadata"]["name"] for version, page in self._api.pages(resource_type, namespace, names_only=True) for body in page}
+            return [item for item in found if item.reference.name in existing]
+
+        for listed in self._api.each(names, crowded):
+            single.extend(listed)
+
+        def read(item: Desired) -> Seen | None:
+            body = self._api.get(item.type.path(item.reference.namespace, item.reference.name))
+            return self._keep(item.type, body) if body else None
+
+        return [seen for seen in self._api.each(read, single) if seen]
+
+    def namespace_exists(self, name: str) -> bool:
+        """Whether something can be written to a namespace; one that is being deleted takes nothing."""
+        try:
+            body = self._api.get(NAMESPACES.path(name=name))
+            return body is not None and not body["metadata"].get("deletionTimestamp")
+        except ApiError as error:
+            if error.status != 403:
+                raise
+            # Whoever may not look is told by the first write.
+            return True
+
+    def name_of_set(self, set_id: str) -> str:
+        """The set behind an id, told from its parent object; as the id when that cannot be found or read."""
+        for resource_type in (CONFIG_MAP, SECRET):
+            try:
+                for _version, items in self._api.pages(resource_type, "", {"labelSelector": f"{ID_LABEL}={set_id}"}, names_only=True):
+                    for body in items:
+                        return f"set {body['metadata']['namespace']}/{body['metadata']['name']}"
+            except ApiError:
+                continue
+        return f"the set with id {set_id}, whose parent object was not found"
+
+    def sets_inside(self, leaving: t.Iterable[Seen]) -> list[str]:
+        """One line for each other set whose parent object lies in a Namespace that is to go: its members would stay behind, unaccounted for."""
+        lines = []
+        for member in leaving:
+            if member.reference.group_kind != NAMESPACE:
+                continue
+            for resource_type in (CONFIG_MAP, SECRET):
+                for _version, items in self._api.pages(resource_type, member.reference.name, {"labelSelector": ID_LABEL}, names_only=True):
+                    names = [body["metadata"]["name"] for body in items if body["metadata"]["labels"][ID_LABEL] != self._identity.id]
+                    lines += [
+                        f"{member.reference} cannot be deleted: it holds the parent object of set {member.reference.name}/{name}; remove that set first, "
+                        "or keep the Namespace in this one"
+                        for name in names
+                    ]
+        return lines
+
+    def members_inside(self, leaving: t.Iterable[Seen]) -> list[str]:
+        """One line for each Namespace that is to go and would take members of other sets with it, of the kinds that are looked at."""
+        namespaces = [member for member in leaving if member.reference.group_kind == NAMESPACE]
+
+        def names(collection: tuple[Seen, ResourceType]) -> list[str]:
+            member, resource_type = collection
+            try:
+                pages = self._api.pages(resource_type, member.reference.name, {"labelSelector": PART_OF_LABEL}, names_only=True)
+                return [
+                    str(reference_of(body))
+                    for _version, items in pages
+                    for body in items
+                    if body["metadata"]["labels"][PART_OF_LABEL] != self._identity.id and not body["metadata"].get("deletionTimestamp")
+                ]
+            except ApiError as error:
+                if error.status == 403:
+                    return []
+                raise
+
+        collections = [(member, resource_type) for member in namespaces for resource_type in _INHABITANTS]
+        found: dict[Seen, list[str]] = {}
+        for (member, _type), listed in zip(collections, self._api.each(names, collections)):
+            found.setdefault(member, []).extend(listed)
+        return [_would_go(member, listed) for member, listed in found.items() if listed]
+
+    def resources_of_others(self, leaving: t.Iterable[Seen]) -> list[str]:
+        """One line for each CustomResourceDefinition that is to go and would take objects outside the set with it.
+
+        Dependents of other objects do not count: they go with their owners, a little later.
+        """
+        by_group: dict[str, list[Seen]] = {}
+        for member in leaving:
+            if member.reference.group_kind == CUSTOM_RESOURCE_DEFINITION:
+                by_group.setdefault(member.reference.name.partition(".")[2], []).append(member)
+
+        def lines(group: str) -> list[str]:
+            served = {resource_type.plural: resource_type for version in reversed(self._api.versions(group)) for resource_type in self._api.types(version)}
+            found = []
+            for definition in by_group[group]:
+                resource_type = served.get(definition.reference.name.partition(".")[0])
+                names = self._names_of_others(resource_type) if resource_type else []
+                if names:
+                    found.append(_would_go(definition, names))
+            return found
+
+        return [line for found in self._api.each(lines, sorted(by_group)) for line in found]
+
+    def _names_of_others(self, resource_type: ResourceType) -> list[str]:
+        """The first objects of a kind that are neither members, nor dependents, nor going anyway."""
+        for _version, items in self._api.pages(resource_type, names_only=True):
+            names = [
+                str(reference_of(body))
+                for body in items
+                if not body["metadata"].get("ownerReferences")
+                and not body["metadata"].get("deletionTimestamp")
+                and (body["metadata"].get("labels") or {}).get(PART_OF_LABEL) != self._identity.id
+            ]
+            if names:
+                return names
+        return []
+
+
+def _would_go(member: Seen, names: t.Sequence[str]) -> str:
+    return (
+        f"{member.reference} cannot be deleted: {some(names)} would go with it, and are not of this set; remove them first, "
+        "or have them deleted by force_removal: true"
+    )
+
+
+def is_ours(body: Body) -> bool:
+    """Whether an object with the set's label is a member: controllers copy labels to what they make, but not who applied it."""
+    return owned_fields(body) is not None or not body["metadata"].get("managedFields")
+
+
+def seen(resource_type: ResourceType, reading: Body, applied: bool | None, digest: str, body: Body | None) -> Seen:
+    """What is kept of a reading of an object; the last three as in Seen."""
+    metadata = reading["metadata"]
+    return Seen(
+        reference=reference_of(reading),
+        type=resource_type,
+        uid=metadata.get("uid", ""),
+        resource_version=metadata.get("resourceVersion", ""),
+        owner=str((metadata.get("labels") or {}).get(PART_OF_LABEL, "")),
+        leaving=bool(metadata.get("deletionTimestamp")),
+        created=metadata.get("creationTimestamp", ""),
+        applied=applied,
+        digest=digest,
+        body=body,
+    )

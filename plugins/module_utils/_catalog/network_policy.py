@@ -1,0 +1,103 @@
+# Copyright: Contributors to the egress.ai_gateway project
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Where the proxies of a gateway call, as peers of a NetworkPolicy.
+
+Each destination is a policy of its own, since policies add up: a new one opens before anything is routed there, and one that is no longer
+named closes when its routes are gone.
+"""
+
+from __future__ import annotations
+
+import re
+import typing as t
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, collapse_addresses
+
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.endpoints import METADATA_ADDRESSES, PRIVATE_NETWORKS, Network, address, network
+
+Peer = dict[str, t.Any]
+
+
+@dataclass(frozen=True)
+class Destination:
+    """A place that may be called. ``peers`` are a NetworkPolicy's; a ``port`` of None stands for all."""
+
+    name: str
+    port: int | None
+    peers: tuple[Peer, ...]
+
+
+def to_outside(ends: Iterable[tuple[str, int]], cluster_networks: Iterable[Network], allowed: Iterable[str]) -> list[Destination]:
+    """The ports of the providers outside, each with the addresses that are named and, for those with a name, the internet.
+
+    :param ends: host names or addresses, and ports.
+    :param cluster_networks: what is no part of the internet besides the private networks.
+    :param allowed: names, addresses and ranges that may be called although they are private. No policy knows a name, so ranges tell where it may be.
+    """
+    ranges = [found for found in map(network, allowed) if found is not None]
+    internet = [*_internet(list(cluster_networks)), *map(_block, ranges)]
+    hosts: dict[int, list[str]] = {}
+    for hostname, port in ends:
+        if not _namespace_of(hostname):
+            hosts.setdefault(port, []).append(hostname)
+    found = []
+    for port, names in sorted(hosts.items()):
+        addresses = [network(str(item)) for item in sorted(filter(None, map(address, set(names))), key=lambda item: (item.version, item))]
+        peers = [_block(item) for item in addresses if item is not None]
+        found.append(Destination(f"port-{port}", port, (*peers, *(internet if len(addresses) < len(set(names)) else ()))))
+    return found
+
+
+def to_namespaces(hostnames: Iterable[str]) -> list[Destination]:
+    """The namespaces of Services, on any port: that of a Service need not be that of its pods, which is what a policy sees."""
+    names = sorted({name for name in map(_namespace_of, hostnames) if name})
+    return [to_namespace(f"namespace.{name}", name) for name in names]
+
+
+def to_inference_service(namespace: str, name: str, port: int) -> Destination:
+    """The pods behind the Service that KServe makes for an LLMInferenceService."""
+    labels = {"app.kubernetes.io/part-of": "llminferenceservice", "app.kubernetes.io/name": name}
+    return Destination(f"llminferenceservice.{namespace}.{name}", port, (_namespace(namespace, labels),))
+
+
+def to_namespace(name: str, namespace: str) -> Destination:
+    """All pods of a namespace on any port, under a name of the caller's."""
+    return Destination(name, None, (_namespace(namespace),))
+
+
+def to_pods(name: str, namespace: str, labels: dict[str, str]) -> Destination:
+    """Pods of a namespace on any port, under a name of the caller's."""
+    return Destination(name, None, (_namespace(namespace, labels),))
+
+
+def to_simulators(namespace: str, port: int) -> Destination:
+    return Destination("simulators", port, (_namespace(namespace, {"app.kubernetes.io/name": "provider-simulator"}),))
+
+
+def _namespace_of(hostname: str) -> str:
+    """The namespace in a Service's name inside the cluster; empty in any other name."""
+    found = re.fullmatch(r"[^.]+\.([^.]+)\.svc(\.cluster\.local)?", hostname)
+    return found[1] if found else ""
+
+
+def _namespace(name: str, labels: dict[str, str] | None = None) -> Peer:
+    peer: Peer = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}}}
+    return {**peer, "podSelector": {"matchLabels": labels}} if labels else peer
+
+
+def _block(found: Network) -> Peer:
+    return {"ipBlock": {"cidr": str(found)}}
+
+
+def _internet(cluster_networks: Sequence[Network]) -> list[Peer]:
+    private = [*map(network, (*PRIVATE_NETWORKS, *METADATA_ADDRESSES)), *cluster_networks]
+    peers = []
+    for everything in (IPv4Network("0.0.0.0/0"), IPv6Network("::/0")):
+        same = [found for found in private if found is not None and found.version == everything.version]
+        inside = list(collapse_addresses(t.cast("list[IPv4Network]", same)))
+        # An exception is smaller than its block; one that is not leaves nothing.
+        if everything not in inside:
+            peers.append({"ipBlock": {"cidr": str(everything), "except": [str(found) for found in inside]}})
+    return peers

@@ -1,0 +1,99 @@
+# Copyright: Contributors to the egress.ai_gateway project
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The Secrets that a catalogue names and nobody here makes."""
+
+from __future__ import annotations
+
+import base64
+import typing as t
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.model import Model, NeededSecret, Provider, Tls
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.names import CA_BUNDLE_KEY, CLIENT_CERTIFICATE_KEYS
+
+
+def needed_secrets(providers: Sequence[Provider], models: Sequence[Model], namespace: str, egress_namespace: str = "") -> tuple[NeededSecret, ...]:
+    """The Secrets that are named, each once, in the order in which they are.
+
+    :param egress_namespace: that of the second gateway, which verifies the providers then; empty where there is none.
+    """
+    made = {(namespace, provider.credential.secret) for provider in providers if provider.credential.managed or provider.credential.external_secret}
+    if egress_namespace:
+        made |= {(egress_namespace, provider.endpoint.tls.ca_bundle) for provider in providers if provider.endpoint.tls.ca_certificates}
+    found: dict[tuple[str, str], NeededSecret] = {}
+    for user, place, name, keys in _named(providers, models, namespace, egress_namespace):
+        if (place, name) in made:
+            continue
+        before = found.get((place, name), NeededSecret(name, place, (), ()))
+        found[place, name] = NeededSecret(name, place, _merged(before.keys, keys), _merged(before.users, (user,)))
+    return tuple(found.values())
+
+
+def _named(providers: Sequence[Provider], models: Sequence[Model], namespace: str, egress_namespace: str) -> Iterator[tuple[str, str, str, tuple[str, ...]]]:
+    """Who names a Secret, its namespace, its name and its keys."""
+    for provider in providers:
+        user = f"provider {provider.name}"
+        yield user, namespace, provider.credential.secret, (provider.credential.key,)
+        yield from _of_tls(user, egress_namespace or namespace, provider.endpoint.tls)
+    for model in models:
+        for backend in model.backends:
+            if backend.backend_ref is not None:
+                yield from _of_tls(f"model {model.name}", namespace, backend.backend_ref.tls)
+
+
+def _of_tls(user: str, namespace: str, tls: Tls) -> Iterator[tuple[str, str, str, tuple[str, ...]]]:
+    if tls.ca_bundle and not tls.ca_certificates:
+        yield user, namespace, tls.ca_bundle, (CA_BUNDLE_KEY,)
+    if tls.client_certificate:
+        yield user, namespace, tls.client_certificate, CLIENT_CERTIFICATE_KEYS
+
+
+# So long may the name of a field manager be.
+MANAGER_LIMIT = 128
+
+
+def _merged(first: tuple[str, ...], second: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*first, *second)))
+
+
+def missing_secrets(needed: Iterable[Mapping[str, t.Any]], found: Iterable[Mapping[str, t.Any]]) -> list[str]:
+    """A line for each Secret that is not there or lacks a key: who needs it, what is wrong and the command that mends it. No line holds a value.
+
+    :param needed: Secrets with the fields of ``NeededSecret``.
+    :param found: the Secrets of their namespaces, as the API server gives them.
+    """
+    there = {(secret["metadata"]["namespace"], secret["metadata"]["name"]): secret for secret in found}
+    lines = []
+    for need in needed:
+        secret = there.get((need["namespace"], need["name"]))
+        lacking = [key for key in need["keys"] if secret is None or not _holds(secret, key)]
+        if not lacking:
+            continue
+        named = f"Secret {need['namespace']}/{need['name']}"
+        what = f"{named} is missing" if secret is None else f"{named} has no {' and no '.join(lacking)}, or an empty one"
+        lines.append(f"{', '.join(need['users'])}: {what}: {_command(need, lacking, secret)}")
+    return lines
+
+
+def _holds(secret: Mapping[str, t.Any], key: str) -> bool:
+    data: Mapping[str, str] = secret.get("data") or {}
+    if key == CA_BUNDLE_KEY and key not in data and len(data) == 1:
+        # Envoy Gateway takes certificates from the only entry, whatever its name.
+        (key,) = data
+    return bool(base64.b64decode(data.get(key) or "").strip())
+
+
+def _command(need: Mapping[str, t.Any], lacking: Sequence[str], secret: Mapping[str, t.Any] | None) -> str:
+    """How to make the Secret, or to put into it what it lacks. Keys come from files, as a command line is seen by others and kept in histories."""
+    place = f"{need['name']} --namespace {need['namespace']}"
+    if secret is None and tuple(lacking) == CLIENT_CERTIFICATE_KEYS:
+        return f"kubectl create secret tls {place} --cert=FILE --key=FILE"
+    create = f"kubectl create secret generic {place} {' '.join(f'--from-file={key}=FILE' for key in lacking)}"
+    if secret is None:
+        return create
+    kind = secret.get("type") or "Opaque"
+    of_kind = "" if kind == "Opaque" else f" --type={kind}"
+    # Under a name of its own, as what the same one applied before and does not any more is taken away.
+    applied = f"kubectl apply --server-side --force-conflicts --field-manager={'-'.join(('kubectl', *lacking))[:MANAGER_LIMIT]} --filename=-"
+    return f"{create}{of_kind} --dry-run=client --output=yaml | {applied}"

@@ -1,0 +1,55 @@
+# Copyright: Contributors to the egress.ai_gateway project
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Imports inside of module_utils run one way."""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+from pathlib import Path
+
+import pytest
+
+PACKAGE = "ansible_collections.egress.ai_gateway.plugins.module_utils."
+PLACE = Path(__file__).parents[4] / "plugins/module_utils"
+#: What each package or module of the first level may import. Whoever needs another line here says why.
+ALLOWED: dict[str, set[str]] = {
+    "_progress": set(),
+    "_kubernetes": set(),
+    "_apply_set": {"_kubernetes"},
+    "_field_patch": {"_kubernetes"},
+    "_catalog": set(),
+    "_probes": set(),
+    "_embedded_cluster": set(),
+    "_tokens": {"_kubernetes", "_probes"},
+}
+
+
+def imports() -> dict[str, set[str]]:
+    """What each module imports of this place, by dotted names; imports inside of functions and for types alone count too."""
+    found: dict[str, set[str]] = {}
+    for path in PLACE.rglob("*.py"):
+        name = ".".join(path.relative_to(PLACE).with_suffix("").parts)
+        nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+        names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+        for node in nodes:
+            if isinstance(node, ast.ImportFrom) and node.module:
+                names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        found[name] = {imported.removeprefix(PACKAGE) for imported in names if imported.startswith(PACKAGE)}
+    return {name: {imported for imported in names if imported in found} for name, names in found.items()}
+
+
+def test_no_modules_import_each_other() -> None:
+    graph = imports()
+    assert len(graph) > 30
+    assert len(list(graphlib.TopologicalSorter(graph).static_order())) == len(graph)
+
+
+@pytest.mark.parametrize("package", ALLOWED)
+def test_a_package_imports_what_is_below_it_alone(package: str) -> None:
+    first = {(name.split(".")[0], imported.split(".")[0]) for name, names in imports().items() for imported in names}
+    assert {imported for name, imported in first if name == package} - {package} <= ALLOWED[package]
+
+
+def test_every_package_has_its_place() -> None:
+    assert {name.split(".")[0] for name in imports()} == set(ALLOWED)
