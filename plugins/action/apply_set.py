@@ -1,7 +1,9 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Renders the templates of M(egress.ai_gateway.apply_set), runs it inside of Ansible where that comes to the same, and shows what it writes and waits for."""
+"""Renders the templates of M(egress.ai_gateway.apply_set), runs it inside of Ansible where that comes to the same, and
+shows what it writes and waits for.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,11 @@ from ansible.module_utils.common.validation import check_type_list
 from ansible.module_utils.datatag import native_type_name
 from ansible.plugins.action import ActionBase
 from ansible.template import trust_as_template
-from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.task import argument_spec, perform, shown_params
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.task import (
+    argument_spec,
+    perform,
+    shown_params,
+)
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.authentication import hidden_values
 from ansible_collections.egress.ai_gateway.plugins.module_utils._progress import Progress
 from ansible_collections.egress.ai_gateway.plugins.plugin_utils._progress import ProgressAction
@@ -47,7 +53,10 @@ class ActionModule(ProgressAction):
         return result
 
     def _with_texts(self, arguments: dict[str, t.Any], task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
-        """The options with the texts of ``template`` among the manifests. A mapping stays where it is, to be refused like any wrong option."""
+        """The options with the texts of ``template`` among the manifests.
+
+        A mapping stays where it is, to be refused like any wrong option.
+        """
         try:
             names = check_type_list(arguments.get("template") or [])
         except TypeError:
@@ -60,21 +69,37 @@ class ActionModule(ProgressAction):
         return arguments
 
     def _text(self, name: str, task_vars: dict[str, t.Any]) -> t.Any:
-        """What a template becomes. The template lookup would copy all variables deeply first, which takes longer than most templates."""
+        """What a template becomes.
+
+        The template lookup would copy all variables deeply first, which takes longer than most templates.
+        """
         if not isinstance(name, str):
-            raise AnsibleActionFail(f"template has an item of type {native_type_name(name)}; write the path of a template")
+            raise AnsibleActionFail(
+                f"template has an item of type {native_type_name(name)}; write the path of a template"
+            )
         path = self._find_needle("templates", name)
         directories = [os.path.dirname(path), *task_vars.get("ansible_search_path", ())]
         searchpath = [place for directory in directories for place in (os.path.join(directory, "templates"), directory)]
         templar = self._templar.copy_with_new_env(searchpath=searchpath, available_variables=task_vars)
-        return templar.template(trust_as_template(self._loader.get_text_file_contents(path)), escape_backslashes=False, overrides={"trim_blocks": True})
+        return templar.template(
+            trust_as_template(self._loader.get_text_file_contents(path)),
+            escape_backslashes=False,
+            overrides={"trim_blocks": True},
+        )
 
     def _comes_to_the_same_here(self, task_vars: dict[str, t.Any]) -> bool:
         """Whether a module would run on this machine, by this Python, as this user and with this environment."""
         task = self._task
-        if self._connection.transport != "local" or self._connection.become or task.delegate_to or any(task.environment or ()):
+        if (
+            self._connection.transport != "local"
+            or self._connection.become
+            or task.delegate_to
+            or any(task.environment or ())
+        ):
             return False
-        interpreter = str(self._templar.template(constants.config.get_config_value("INTERPRETER_PYTHON", variables=task_vars)))
+        interpreter = str(
+            self._templar.template(constants.config.get_config_value("INTERPRETER_PYTHON", variables=task_vars))
+        )
         is_ours = interpreter.startswith("auto") or os.path.abspath(interpreter) == os.path.abspath(sys.executable)
         return is_ours and importlib.util.find_spec("kubernetes") is not None
 

@@ -15,7 +15,8 @@ from ansible.utils.display import Display
 display = Display()
 
 COLOURS = {
-    status: constants.config.get_config_value(setting) for status, setting in {"passed": "COLOR_OK", "failed": "COLOR_ERROR", "skipped": "COLOR_SKIP"}.items()
+    status: constants.config.get_config_value(setting)
+    for status, setting in {"passed": "COLOR_OK", "failed": "COLOR_ERROR", "skipped": "COLOR_SKIP"}.items()
 }
 
 

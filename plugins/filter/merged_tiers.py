@@ -78,8 +78,12 @@ def _parsed(text: str) -> list[Tier]:
     try:
         found = yaml.safe_load(text or "") or []
     except yaml.YAMLError as error:
-        raise AnsibleFilterError("the tiers of maas-api are no YAML; mend key tiers of its ConfigMap tier-to-group-mapping") from error
-    if not isinstance(found, list) or not all(isinstance(tier, dict) and "name" in tier and isinstance(tier.get("groups") or [], list) for tier in found):
+        raise AnsibleFilterError(
+            "the tiers of maas-api are no YAML; mend key tiers of its ConfigMap tier-to-group-mapping"
+        ) from error
+    if not isinstance(found, list) or not all(
+        isinstance(tier, dict) and "name" in tier and isinstance(tier.get("groups") or [], list) for tier in found
+    ):
         raise AnsibleFilterError(
             "the tiers of maas-api are no list of mappings with name, level and groups; mend key tiers of its ConfigMap tier-to-group-mapping"
         )

@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Tokens of a tier's users, named as Models-as-a-Service names them, and the sources they come from.
 
-A source is a class with a NAME, the OPTIONS it needs, ``issue`` and ``revoke``, and what tells beforehand whether these would change anything.
+A source is a class with a NAME, the OPTIONS it needs, ``issue`` and ``revoke``, and what tells beforehand whether these
+would change anything.
 """
 
 from __future__ import annotations
@@ -19,9 +20,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.api import ApiError, ConnectionSettingsError
-from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.authentication import configuration_of, impersonation_of, settings_of
+from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.authentication import (
+    configuration_of,
+    impersonation_of,
+    settings_of,
+)
 from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.checks import shortened
-from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.http import GATEWAY_ARGUMENT_SPEC, Answer, Gateway, GatewayError
+from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.http import (
+    GATEWAY_ARGUMENT_SPEC,
+    Answer,
+    Gateway,
+    GatewayError,
+)
 
 if t.TYPE_CHECKING:
     from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.api import Api
@@ -40,10 +50,13 @@ _TOKENS = "/v1/tokens"
 _PREFIX = "maas_api_"
 #: The options for requests to maas-api. The token may come from elsewhere, and other sources have no address.
 MAAS_API_ARGUMENT_SPEC: dict[str, dict[str, t.Any]] = {
-    f"{_PREFIX}{name}": {key: value for key, value in option.items() if key not in ("required", "aliases")} for name, option in GATEWAY_ARGUMENT_SPEC.items()
+    f"{_PREFIX}{name}": {key: value for key, value in option.items() if key not in ("required", "aliases")}
+    for name, option in GATEWAY_ARGUMENT_SPEC.items()
 }
 #: An option's name in a message of a gateway, but not in an address or in a path.
-_GATEWAY_OPTION = re.compile(rf"(?<![\w./-])(?:{'|'.join(name for name in GATEWAY_ARGUMENT_SPEC if name != 'token')}|(?<=option )token)(?![\w./-])")
+_GATEWAY_OPTION = re.compile(
+    rf"(?<![\w./-])(?:{'|'.join(name for name in GATEWAY_ARGUMENT_SPEC if name != 'token')}|(?<=option )token)(?![\w./-])"
+)
 
 _REMEDIES = {
     401: "the gateway does not accept the caller's token, which has expired or is not for the audience that the policy maas-api-auth-policy asks for; "
@@ -53,11 +66,17 @@ _REMEDIES = {
     "the gateway has no route to maas-api (HTTPRoute maas-api-route), or maas_api_url is not its address",
     429: "too many requests; try again in a minute",
 }
-_IDENTITY_HEADERS = {"001": "the user's name (X-MaaS-Username)", "002": "the user's groups (X-MaaS-Group)", "003": "groups it can read (X-MaaS-Group)"}
+_IDENTITY_HEADERS = {
+    "001": "the user's name (X-MaaS-Username)",
+    "002": "the user's groups (X-MaaS-Group)",
+    "003": "groups it can read (X-MaaS-Group)",
+}
 
 
 class TokenError(Exception):
-    """A token could not be issued or revoked; the message names the cause and the remedy, ``status`` is that of the answer, where there was one."""
+    """A token could not be issued or revoked; the message names the cause and the remedy, ``status`` is that of the
+    answer, where there was one.
+    """
 
     def __init__(self, message: str, status: int | None = None) -> None:
         super().__init__(message)
@@ -80,7 +99,10 @@ class Identity:
 
 @dataclass(frozen=True)
 class Token:
-    """A token; its times are seconds since the epoch. ``jti``, ``namespace`` and ``service_account`` are empty where its claims name none."""
+    """A token; its times are seconds since the epoch.
+
+    ``jti``, ``namespace`` and ``service_account`` are empty where its claims name none.
+    """
 
     token: str
     issued_at: int
@@ -135,12 +157,20 @@ def parse_expiration(text: str, shortest: int | None = SHORTEST_EXPIRATION) -> i
     """
     parts = re.fullmatch(r"(-?)(?:(\d+)|((?:\d+[hms])+))", str(text).strip())
     if not parts:
-        raise ValueError(f"expiration: {text!r} is not a duration; write one such as 10m, 4h, 1h30m or a number of seconds")
+        raise ValueError(
+            f"expiration: {text!r} is not a duration; write one such as 10m, 4h, 1h30m or a number of seconds"
+        )
     sign, seconds, units = parts.groups()
-    value = int(seconds) if seconds else sum(int(number) * UNITS[unit] for number, unit in re.findall(r"(\d+)([hms])", units))
+    value = (
+        int(seconds)
+        if seconds
+        else sum(int(number) * UNITS[unit] for number, unit in re.findall(r"(\d+)([hms])", units))
+    )
     value = -value if sign else value
     if shortest is not None and value < shortest:
-        raise ValueError(f"expiration: {text!r} is too short; the API server issues tokens for {shortest // 60}m and longer")
+        raise ValueError(
+            f"expiration: {text!r} is too short; the API server issues tokens for {shortest // 60}m and longer"
+        )
     return value
 
 
@@ -161,7 +191,9 @@ def rfc3339(seconds: int) -> str:
 
 
 def moved(claims: Mapping[str, t.Any], expiration: int) -> dict[str, t.Any]:
-    """The claims of a token, changed to expire ``expiration`` seconds after its issue; its beginning moves with an end that is earlier."""
+    """The claims of a token, changed to expire ``expiration`` seconds after its issue; its beginning moves with an end
+    that is earlier.
+    """
     issued, expires = int(claims["iat"]), int(claims["exp"])
     end = issued + expiration
     beginning = min(issued, end - (expires - issued))
@@ -183,7 +215,10 @@ def sign(claims: Mapping[str, t.Any], key_pem: bytes) -> str:
         raise TokenError("signing_key: the file holds no unencrypted private key in PEM") from None
     public = key.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     # The API server looks its public key up by this digest.
-    header = {"alg": "RS256" if isinstance(key, rsa.RSAPrivateKey) else "ES256", "kid": _base64url(hashlib.sha256(public).digest())}
+    header = {
+        "alg": "RS256" if isinstance(key, rsa.RSAPrivateKey) else "ES256",
+        "kid": _base64url(hashlib.sha256(public).digest()),
+    }
     content = f"{_base64url(json.dumps(header).encode())}.{_base64url(json.dumps(claims).encode())}"
     if isinstance(key, rsa.RSAPrivateKey):
         signature = key.sign(content.encode(), padding.PKCS1v15(), hashes.SHA256())
@@ -236,7 +271,12 @@ class ServiceAccountSource:
         """Create the ServiceAccount; False where another created it meanwhile."""
         identity = self.identity
         metadata = {"name": identity.service_account, "namespace": identity.namespace, "labels": identity.labels}
-        body = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata, "automountServiceAccountToken": False}
+        body = {
+            "apiVersion": "v1",
+            "kind": "ServiceAccount",
+            "metadata": metadata,
+            "automountServiceAccountToken": False,
+        }
         return self._unless(409, "POST", self._accounts, body)
 
     def issue(self, audiences: Sequence[str]) -> Token:
@@ -264,7 +304,9 @@ class ServiceAccountSource:
 
 
 class SigningKeySource(ServiceAccountSource):
-    """Tokens of a ServiceAccount that are signed here with the cluster's own key, to live as long or short as a test wants."""
+    """Tokens of a ServiceAccount that are signed here with the cluster's own key, to live as long or short as a test
+    wants.
+    """
 
     NAME = "signing_key"
     OPTIONS = ("user", "signing_key")
@@ -280,14 +322,17 @@ class SigningKeySource(ServiceAccountSource):
         except OSError as error:
             raise TokenError(f"signing_key: cannot read {self.params['signing_key']}: {error.strerror}") from error
         # A genuine token of the API server gives issuer, subject and the rest; only its times are moved.
-        genuine = ServiceAccountSource(self.api, self.identity, {"expiration": str(SHORTEST_EXPIRATION)}).issue(audiences)
+        genuine = ServiceAccountSource(self.api, self.identity, {"expiration": str(SHORTEST_EXPIRATION)}).issue(
+            audiences
+        )
         return Token.from_jwt(sign(moved(claims_of(genuine.token), self.expiration(self.params)), key))
 
 
 def token_in_use(params: Mapping[str, t.Any], environment: Mapping[str, str]) -> str:
     """The bearer token by which kubernetes.core's options reach the cluster.
 
-    Raises TokenError where they use none, ConnectionSettingsError where they cannot be read, and ImportError without the kubernetes library.
+    Raises TokenError where they use none, ConnectionSettingsError where they cannot be read, and ImportError without
+    the kubernetes library.
     """
     remedy = "give the caller's token with maas_api_token, such as `oc whoami -t` prints, or have a ServiceAccount call, with user and tier"
     if impersonation_of(params, environment):
@@ -307,7 +352,10 @@ def token_in_use(params: Mapping[str, t.Any], environment: Mapping[str, str]) ->
 
 
 def maas_api_address(url: str) -> tuple[str, str]:
-    """The address of a gateway, and the path of maas-api's tokens there: ``/maas-api/v1/tokens``, unless the URL says it by its end ``/v1/tokens``."""
+    """The address of a gateway, and the path of maas-api's tokens there:
+
+    ``/maas-api/v1/tokens``, unless the URL says it by its end ``/v1/tokens``.
+    """
     base = url.strip().rstrip("/")
     return (base.removesuffix(_TOKENS), _TOKENS) if base.endswith(_TOKENS) else (base, f"/maas-api{_TOKENS}")
 
@@ -440,7 +488,11 @@ class MaasApiSource(ServiceAccountSource):
 
     def _own_token(self) -> str:
         """A token by which the ServiceAccount can call maas-api, no longer valid than it must be."""
-        return ServiceAccountSource(self.api, self.identity, {"expiration": str(SHORTEST_EXPIRATION)}).issue([self.params["maas_api_audience"]]).token
+        return (
+            ServiceAccountSource(self.api, self.identity, {"expiration": str(SHORTEST_EXPIRATION)})
+            .issue([self.params["maas_api_audience"]])
+            .token
+        )
 
 
 class CallerSource:
@@ -448,7 +500,9 @@ class CallerSource:
 
     def __init__(self, caller: str, params: Mapping[str, t.Any]) -> None:
         if not caller.strip():
-            raise ValueError("maas_api_token: it is empty; give a token, or leave the option out for that of the credentials in use")
+            raise ValueError(
+                "maas_api_token: it is empty; give a token, or leave the option out for that of the credentials in use"
+            )
         self.caller = caller.strip()
         self.params = params
         self.maas_api = MaasApi(params)
@@ -460,4 +514,6 @@ class CallerSource:
         self.maas_api.revoke(self.caller)
 
 
-SOURCES: dict[str, type[ServiceAccountSource]] = {source.NAME: source for source in (ServiceAccountSource, SigningKeySource, MaasApiSource)}
+SOURCES: dict[str, type[ServiceAccountSource]] = {
+    source.NAME: source for source in (ServiceAccountSource, SigningKeySource, MaasApiSource)
+}

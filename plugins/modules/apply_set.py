@@ -278,7 +278,11 @@ diff:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.task import argument_spec, perform, shown_params
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.task import (
+    argument_spec,
+    perform,
+    shown_params,
+)
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.authentication import hidden_values
 from ansible_collections.egress.ai_gateway.plugins.module_utils._progress import Progress
 

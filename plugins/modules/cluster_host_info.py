@@ -135,11 +135,20 @@ def main() -> None:
         disk[directory] = ("the cluster's state", STATE_DISK)
     if not archived:
         disk[cache] = ("programs and images, and what Go needs to build them", CACHE_DISK + BUILD_DISK)
-    network = Network(**{name: options[name] for name in ("interface", "host_address", "node_address", "pod_subnet", "service_subnet")})
+    network = Network(
+        **{
+            name: options[name]
+            for name in ("interface", "host_address", "node_address", "pod_subnet", "service_subnet")
+        }
+    )
     faults = host_faults(read_host(disk), Needs(memory=0 if made else MEMORY, disk=disk))
     faults += network_faults(network, _addresses(module), made)
     faults += change_faults(_configuration(directory) if made else None, network)
-    faults += [f"embedded_cluster_extra_images: there is no file {path}" for path in options["image_archives"] if not os.path.isfile(path)]
+    faults += [
+        f"embedded_cluster_extra_images: there is no file {path}"
+        for path in options["image_archives"]
+        if not os.path.isfile(path)
+    ]
     module.exit_json(changed=False, faults=faults, missing_packages=_missing(module, options["packages"]))
 
 
@@ -152,7 +161,11 @@ def _addresses(module: AnsibleModule) -> list[tuple[str, str]]:
     if code:
         return []
     links = [link for link in json.loads(output) if "ifname" in link]
-    return [(link["ifname"], f"{entry['local']}/{entry['prefixlen']}") for link in links for entry in link.get("addr_info", [])]
+    return [
+        (link["ifname"], f"{entry['local']}/{entry['prefixlen']}")
+        for link in links
+        for entry in link.get("addr_info", [])
+    ]
 
 
 def _configuration(directory: str) -> str | None:
@@ -167,7 +180,9 @@ def _missing(module: AnsibleModule, packages: list[str]) -> list[str]:
     program = module.get_bin_path("dpkg-query")
     if program is None or not packages:
         return packages
-    _code, output, _error = module.run_command([program, "--show", "--showformat=${Package} ${db:Status-Status}\n", *packages])
+    _code, output, _error = module.run_command(
+        [program, "--show", "--showformat=${Package} ${db:Status-Status}\n", *packages]
+    )
     installed = {line.split()[0] for line in output.splitlines() if line.endswith(" installed")}
     return [name for name in packages if name not in installed]
 

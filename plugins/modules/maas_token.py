@@ -237,7 +237,11 @@ import os
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.api import ApiError, ConnectionSettingsError, connect
+from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.api import (
+    ApiError,
+    ConnectionSettingsError,
+    connect,
+)
 from ansible_collections.egress.ai_gateway.plugins.module_utils._tokens import (
     CLUSTER_AUDIENCE,
     MAAS_API_ARGUMENT_SPEC,
@@ -264,15 +268,27 @@ def present(module: AnsibleModule, source: ServiceAccountSource) -> dict[str, t.
     audiences = source.audiences()
     result: dict[str, t.Any] = {"changed": False, **source.account(), **({"audiences": audiences} if audiences else {})}
     if not source.namespace_exists():
-        where = f"tier {identity.tier!r} has no namespace {identity.namespace}" if identity.tier else f"there is no namespace {identity.namespace}"
-        remedy = "define it in ai_gateway_tiers and run role access_policies, or name another tier" if identity.tier else "create it, or name another"
+        where = (
+            f"tier {identity.tier!r} has no namespace {identity.namespace}"
+            if identity.tier
+            else f"there is no namespace {identity.namespace}"
+        )
+        remedy = (
+            "define it in ai_gateway_tiers and run role access_policies, or name another tier"
+            if identity.tier
+            else "create it, or name another"
+        )
         if not module.check_mode:
             raise TokenError(f"{where}; {remedy}")
         module.warn(f"{where}; outside check mode this fails unless it exists by then")
         return {**result, "changed": True}
     if not source.service_account_exists():
         result["changed"] = module.check_mode or source.create_service_account()
-    return result if module.check_mode else {**result, **issued(module, source.issue(audiences), source.expiration(module.params))}
+    return (
+        result
+        if module.check_mode
+        else {**result, **issued(module, source.issue(audiences), source.expiration(module.params))}
+    )
 
 
 def absent(module: AnsibleModule, source: ServiceAccountSource) -> dict[str, t.Any]:
@@ -285,7 +301,10 @@ def of_caller(module: AnsibleModule, source: CallerSource) -> dict[str, t.Any]:
         if not module.check_mode:
             source.revoke()
         return {"changed": True}
-    return {"changed": False, **({} if module.check_mode else issued(module, source.issue(), MaasApiSource.expiration(module.params)))}
+    return {
+        "changed": False,
+        **({} if module.check_mode else issued(module, source.issue(), MaasApiSource.expiration(module.params))),
+    }
 
 
 def issued(module: AnsibleModule, token: Token, wanted: int) -> dict[str, t.Any]:
@@ -315,7 +334,10 @@ def identity_of(params: dict[str, t.Any]) -> Identity:
 
 
 def source_of(module: AnsibleModule) -> ServiceAccountSource | CallerSource:
-    """Where the options say that the token comes from. Afterwards an inline kubeconfig is no longer among the parameters, which Ansible returns."""
+    """Where the options say that the token comes from.
+
+    Afterwards an inline kubeconfig is no longer among the parameters, which Ansible returns.
+    """
     params = module.params
     kind = SOURCES[params["source"]]
     try:
@@ -323,13 +345,19 @@ def source_of(module: AnsibleModule) -> ServiceAccountSource | CallerSource:
         if kind is MaasApiSource and params["audiences"]:
             raise ValueError("audiences: maas-api itself says whom its tokens are for; leave the option out")
         if kind is MaasApiSource and params["user"] is None:
-            return CallerSource(params["maas_api_token"] if params["maas_api_token"] is not None else token_in_use(params, os.environ), params)
+            return CallerSource(
+                params["maas_api_token"] if params["maas_api_token"] is not None else token_in_use(params, os.environ),
+                params,
+            )
         identity = identity_of(params)
         return kind(connect(params, parallel=1), identity, params)
     finally:
         if isinstance(params["kubeconfig"], dict):
-            # Ansible would hide each of its texts wherever it occurs; with one such as v1, the token would be destroyed.
-            module.no_log_values = {value for value in (params["api_key"], params["password"], params["maas_api_token"]) if value}
+            # Ansible would hide each of its texts wherever it occurs; with one such as v1, the token would be
+            # destroyed.
+            module.no_log_values = {
+                value for value in (params["api_key"], params["password"], params["maas_api_token"]) if value
+            }
             params["kubeconfig"] = "not shown"
 
 

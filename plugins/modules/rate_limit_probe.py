@@ -302,7 +302,10 @@ def probe_of(params: dict[str, t.Any]) -> Probe:
         simulated = params["simulated_tokens"]
         kind = "input" if params["operation"] == "embeddings" else params["counted_tokens"]
         completion = {"all": simulated // 3, "input": 0, "output": simulated}[kind]
-        headers = {"x-simulator-prompt-tokens": str(simulated - completion), "x-simulator-completion-tokens": str(completion)}
+        headers = {
+            "x-simulator-prompt-tokens": str(simulated - completion),
+            "x-simulator-completion-tokens": str(completion),
+        }
     passed_on = {name: params[name] for name in ("operation", "base_path", "stream", "model", "max_tokens", "token")}
     return Probe.from_params({**passed_on, "extra_headers": headers})
 
@@ -311,8 +314,17 @@ def probes_elsewhere(params: dict[str, t.Any]) -> dict[str, Probe]:
     """The further calls, by what they are."""
     probes = {}
     for entry in params["elsewhere"]:
-        given = {"model": params["model"], "operation": params["operation"], **{name: value for name, value in entry.items() if value is not None}}
-        name = " ".join(filter(None, (given["operation"], "of", given["model"], f"at {given['base_path']}" if "base_path" in given else "")))
+        given = {
+            "model": params["model"],
+            "operation": params["operation"],
+            **{name: value for name, value in entry.items() if value is not None},
+        }
+        name = " ".join(
+            filter(
+                None,
+                (given["operation"], "of", given["model"], f"at {given['base_path']}" if "base_path" in given else ""),
+            )
+        )
         probes[name] = probe_of({**params, "base_path": None, **given})
     return probes
 
@@ -335,9 +347,15 @@ def validate(params: dict[str, t.Any], limit: Limit) -> None:
             raise ValueError(f"{option}: {params[option]} is too little; give at least {least}")
     most = calls_known(limit, params["simulated_tokens"])
     if most is not None and most + REFUSALS > params["max_requests"]:
-        of = f" of {params['simulated_tokens']} tokens" if limit.tokens is not None and params["simulated_tokens"] else ""
+        of = (
+            f" of {params['simulated_tokens']} tokens"
+            if limit.tokens is not None and params["simulated_tokens"]
+            else ""
+        )
         remedy = "give more of either" if of else "give more"
-        raise ValueError(f"max_requests: {params['max_requests']} calls{of} cannot spend {limit.amount} and be refused; {remedy}")
+        raise ValueError(
+            f"max_requests: {params['max_requests']} calls{of} cannot spend {limit.amount} and be refused; {remedy}"
+        )
 
 
 def main() -> t.NoReturn:
@@ -356,7 +374,11 @@ def main() -> t.NoReturn:
                 "type": "list",
                 "elements": "dict",
                 "default": [],
-                "options": {"model": {"type": "str"}, "operation": {"type": "str", "choices": SPENDING_OPERATIONS}, "base_path": {"type": "str"}},
+                "options": {
+                    "model": {"type": "str"},
+                    "operation": {"type": "str", "choices": SPENDING_OPERATIONS},
+                    "base_path": {"type": "str"},
+                },
             },
             "limit": {"type": "int"},
             "counted_tokens": {"type": "str", "choices": list(COUNTED_TOKENS), "default": "all", "no_log": False},
@@ -394,7 +416,9 @@ def main() -> t.NoReturn:
         result.update(changed=False, checks=[check.as_dict() for check in checks])
         failed = [check for check in result["checks"] if check["status"] == FAILED]
         if failed and params["fail_on_mismatch"]:
-            lines = [f"{check['name']}: expected {check['expected']}, but observed {check['observed']}" for check in failed]
+            lines = [
+                f"{check['name']}: expected {check['expected']}, but observed {check['observed']}" for check in failed
+            ]
             module.fail_json(msg="\n".join(lines), **result)
         module.exit_json(**result)
 
@@ -403,7 +427,15 @@ def main() -> t.NoReturn:
         leave(
             [
                 Check.skipped(params["id"], params["name"], describe_limit(limit), skip, params["hint"]),
-                *([Check.skipped(elsewhere_id, elsewhere_name, describe_elsewhere(list(elsewhere)), skip, params["hint"])] if elsewhere else []),
+                *(
+                    [
+                        Check.skipped(
+                            elsewhere_id, elsewhere_name, describe_elsewhere(list(elsewhere)), skip, params["hint"]
+                        )
+                    ]
+                    if elsewhere
+                    else []
+                ),
                 Check.skipped(recovery_id, recovery_name, expected_recovery, skip, params["hint"]),
             ],
             {},
@@ -427,17 +459,27 @@ def main() -> t.NoReturn:
         module.fail_json(msg=str(error))
     elapsed = time.monotonic() - started
     if outcome.last:
-        recovery = Check.of(recovery_id, recovery_name, judge_recovery(outcome, recovery_timeout), outcome.waited, params["hint"])
+        recovery = Check.of(
+            recovery_id, recovery_name, judge_recovery(outcome, recovery_timeout), outcome.waited, params["hint"]
+        )
     else:
         why = "the limit was not reached" if params["wait_for_recovery"] else "it is not waited for"
         recovery = Check.skipped(recovery_id, recovery_name, expected_recovery, why, params["hint"])
-    spending = Check.of(params["id"], params["name"], judge_limit(limit, outcome), max(0.0, elapsed - outcome.waited), params["hint"])
+    spending = Check.of(
+        params["id"], params["name"], judge_limit(limit, outcome), max(0.0, elapsed - outcome.waited), params["hint"]
+    )
     checks = [spending, recovery]
     if elsewhere:
         checks[1:1] = [
             Check.of(elsewhere_id, elsewhere_name, judge_elsewhere(list(elsewhere), outcome), 0.0, params["hint"])
             if outcome.elsewhere and not outcome.straddled
-            else Check.skipped(elsewhere_id, elsewhere_name, describe_elsewhere(list(elsewhere)), "the limit was not reached", params["hint"])
+            else Check.skipped(
+                elsewhere_id,
+                elsewhere_name,
+                describe_elsewhere(list(elsewhere)),
+                "the limit was not reached",
+                params["hint"],
+            )
         ]
     leave(checks, result_of(limit, outcome))
 

@@ -197,7 +197,12 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._field_patch.pat
     outcome_as_dict,
     target_of,
 )
-from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.api import Api, ApiError, ConnectionSettingsError, connect
+from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.api import (
+    Api,
+    ApiError,
+    ConnectionSettingsError,
+    connect,
+)
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.authentication import hidden_values
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.wait import WaitError
 from ansible_collections.egress.ai_gateway.plugins.module_utils._progress import Progress
@@ -222,7 +227,10 @@ def argument_spec() -> dict[str, t.Any]:
             "type": "list",
             "elements": "dict",
             "default": [],
-            "options": {"path": {"type": "list", "elements": "raw", "required": True}, "value": {"type": "raw", "required": True}},
+            "options": {
+                "path": {"type": "list", "elements": "raw", "required": True},
+                "value": {"type": "raw", "required": True},
+            },
         },
         "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         "wait": {"type": "bool", "default": True},
@@ -232,7 +240,10 @@ def argument_spec() -> dict[str, t.Any]:
 
 
 def api_of(module: AnsibleModule) -> Api:
-    """The API server of the options. Afterwards an inline kubeconfig is no longer among the parameters, which Ansible returns."""
+    """The API server of the options.
+
+    Afterwards an inline kubeconfig is no longer among the parameters, which Ansible returns.
+    """
     try:
         return connect(module.params, parallel=1)
     finally:
@@ -246,7 +257,9 @@ def main() -> None:
     module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
     params = module.params
     if params["state"] == "present" and not params["target"]:
-        module.fail_json(msg="target is missing; name the object whose fields are written by api_version, kind, name and namespace")
+        module.fail_json(
+            msg="target is missing; name the object whose fields are written by api_version, kind, name and namespace"
+        )
     for option, least in (("wait_timeout", 1), ("settle_seconds", 0)):
         if params[option] < least:
             module.fail_json(msg=f"{option} is {params[option]}; give a number of at least {least}")
@@ -271,7 +284,9 @@ def main() -> None:
         failure = str(error)
     except ApiError as error:
         remedy = "; check the rights of the credentials in use" if error.status in (401, 403) else ""
-        failure = f"{patch.outcome.target or 'record ' + params['namespace'] + '/' + params['name']}: {error.message}{remedy}"
+        failure = (
+            f"{patch.outcome.target or 'record ' + params['namespace'] + '/' + params['name']}: {error.message}{remedy}"
+        )
     result = outcome_as_dict(patch.outcome)
     if module._diff and has_changes(patch.outcome):
         result["diff"] = patch.outcome.diff()

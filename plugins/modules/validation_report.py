@@ -211,7 +211,11 @@ def main() -> t.NoReturn:
             os.makedirs(directory, exist_ok=True)
             write(module, contents)
     except ImportError as error:
-        module.fail_json(msg=missing_required_lib({"junit_xml": "junit-xml", "jinja2": "Jinja2"}.get(str(error.name), str(error.name))))
+        module.fail_json(
+            msg=missing_required_lib(
+                {"junit_xml": "junit-xml", "jinja2": "Jinja2"}.get(str(error.name), str(error.name))
+            )
+        )
     except OSError as error:
         module.fail_json(msg=f"directory: cannot write to {directory}: {error.strerror}; name another directory")
     module.exit_json(

@@ -1,14 +1,15 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Apply, apply again and remove the same objects by apply_set, by kubectl and by kubernetes.core.k8s, side by side, on the embedded cluster.
+"""Apply, apply again and remove the same objects by apply_set, by kubectl and by kubernetes.core.k8s, side by side, on
+the embedded cluster.
 
-Each round gives every way a turn, in another order each time, in a namespace of its own. Measured are whole commands: their seconds, the
-largest memory that one of their processes held, and the requests to write objects of the benchmark's kinds that the API server answered
-meanwhile, those that change nothing and those of others among them. Deleting a whole collection is one request, whatever it holds.
-Removal lasts until the objects are gone. That is where kubectl takes longest: it looks after the objects one by one, five a second.
-Two of the ways run in Ansible, so a play without tasks is timed in each round as well; its median is taken off theirs.
-The definitions of the objects' kinds are enough on the cluster; controllers that look after the objects are measured with them.
-Everything is removed again.
+Each round gives every way a turn, in another order each time, in a namespace of its own. Measured are whole commands:
+their seconds, the largest memory that one of their processes held, and the requests to write objects of the benchmark's
+kinds that the API server answered meanwhile, those that change nothing and those of others among them. Deleting a whole
+collection is one request, whatever it holds. Removal lasts until the objects are gone. That is where kubectl takes
+longest: it looks after the objects one by one, five a second. Two of the ways run in Ansible, so a play without tasks
+is timed in each round as well; its median is taken off theirs. The definitions of the objects' kinds are enough on the
+cluster; controllers that look after the objects are measured with them. Everything is removed again.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ WAYS = ("apply_set", "kubectl", "kubernetes.core.k8s")
 EMPTY_PLAY = "empty play"
 PHASES = ("first apply", "nothing to change", "removal")
 
-#: What a provider is made of on stack envoy_ai_gateway. Of the mix, $number objects are applied in $namespace; $provider counts the providers.
+#: What a provider is made of on stack envoy_ai_gateway. Of the mix, $number objects are applied in $namespace;
+#: $provider counts the providers.
 LABEL = "app.kubernetes.io/part-of=benchmark"
 METADATA = "metadata: {name: provider-$provider, namespace: $namespace, labels: {app.kubernetes.io/part-of: benchmark}}"
 SECRET = base64.b64encode(b"secret" * 8).decode()
@@ -69,7 +71,8 @@ GROUPS = {
 }
 RESOURCES = [f"{resource}.{group}" if group else resource for resource, group in GROUPS.items()]
 
-#: How the API server counts requests that write: a server-side apply as APPLY, and the deletion of a collection as DELETE.
+#: How the API server counts requests that write: a server-side apply as APPLY, and the deletion of a collection as
+#: DELETE.
 WRITES = ("APPLY", "DELETE", "DELETECOLLECTION", "PATCH", "POST", "PUT")
 METRIC_LABEL = re.compile(r'(\w+)="([^"]*)"')
 
@@ -98,7 +101,9 @@ def kubectl(*arguments: str) -> str:
 
 
 def count_objects(namespace: str) -> int:
-    return len(kubectl("get", ",".join(RESOURCES), "--namespace", namespace, "--selector", LABEL, "--output=name").splitlines())
+    return len(
+        kubectl("get", ",".join(RESOURCES), "--namespace", namespace, "--selector", LABEL, "--output=name").splitlines()
+    )
 
 
 def count_writes() -> int:
@@ -113,7 +118,12 @@ def count_writes() -> int:
         for line in process.stdout:
             if line.startswith("apiserver_request_total{"):
                 labels = dict(METRIC_LABEL.findall(line))
-                if GROUPS.get(labels["resource"]) == labels["group"] and labels["verb"] in WRITES and not labels["dry_run"] and not labels["subresource"]:
+                if (
+                    GROUPS.get(labels["resource"]) == labels["group"]
+                    and labels["verb"] in WRITES
+                    and not labels["dry_run"]
+                    and not labels["subresource"]
+                ):
                     total += int(float(line.rpartition(" ")[2]))
     if process.returncode:
         sys.exit(f"cannot read the API server's metrics: exit status {process.returncode}")
@@ -121,7 +131,9 @@ def count_writes() -> int:
 
 
 def measure(command: t.Sequence[str]) -> tuple[float, int]:
-    """Run `command` and return its seconds and the largest resident set of its processes in KiB; end the benchmark with its output when it fails."""
+    """Run `command` and return its seconds and the largest resident set of its processes in KiB; end the benchmark with
+    its output when it fails.
+    """
     with tempfile.TemporaryFile() as output:
         started = time.monotonic()
         process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
@@ -136,10 +148,15 @@ def measure(command: t.Sequence[str]) -> tuple[float, int]:
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
             output.seek(0)
-            sys.exit(f"\n{' '.join(command)}: exit status {process.returncode}\n{output.read().decode(errors='replace')}")
-    # Linux counts the memory of the process that started the command as the command's own, so only what exceeds it tells anything.
+            sys.exit(
+                f"\n{' '.join(command)}: exit status {process.returncode}\n{output.read().decode(errors='replace')}"
+            )
+    # Linux counts the memory of the process that started the command as the command's own, so only what exceeds it
+    # tells anything.
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    assert usage.ru_maxrss > own, f"the benchmark itself holds {own} KiB, so it cannot tell the memory of a command that holds less"
+    assert usage.ru_maxrss > own, (
+        f"the benchmark itself holds {own} KiB, so it cannot tell the memory of a command that holds less"
+    )
     return seconds, usage.ru_maxrss
 
 
@@ -243,10 +260,17 @@ class Benchmark:
 
 
 def environment() -> dict[str, t.Any]:
-    """Return what the figures depend on: the machine, and how busy it is before the benchmark starts, and the versions."""
+    """Return what the figures depend on:
+
+    the machine, and how busy it is before the benchmark starts, and the versions.
+    """
     versions = json.loads(kubectl("version", "--output=json"))
     listed = subprocess.run(
-        ["ansible-galaxy", "collection", "list", "kubernetes.core", "--format=json"], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True
+        ["ansible-galaxy", "collection", "list", "kubernetes.core", "--format=json"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
     )
     collection = next(iter(json.loads(listed.stdout).values()))["kubernetes.core"]
     return {
@@ -267,14 +291,19 @@ def table(figures: t.Sequence[Figures]) -> str:
         groups.setdefault((figure.phase, figure.way), []).append(figure)
     medians = {key: statistics.median(figure.seconds for figure in group) for key, group in groups.items()}
     empty = medians[EMPTY_PLAY, EMPTY_PLAY]
-    net = {(phase, way): seconds - (0 if way in ("kubectl", EMPTY_PLAY) else empty) for (phase, way), seconds in medians.items()}
+    net = {
+        (phase, way): seconds - (0 if way in ("kubectl", EMPTY_PLAY) else empty)
+        for (phase, way), seconds in medians.items()
+    }
     rounds = max(figure.round for figure in figures)
     lines = [
         f"{figures[0].objects} objects, {rounds} round{'s' if rounds > 1 else ''}",
         f"{'':40}{'whole command':^30}  {'net of':>9}  {'times':>9}  {'peak':>8}  {'writing':>9}",
         f"{'phase':18}  {'way':20}{'median':>9}  {'least - most':>19}  {'Ansible':>9}  {'apply_set':>9}  {'memory':>8}  {'requests':>9}",
     ]
-    for phase, way in sorted(groups, key=lambda key: ((EMPTY_PLAY, *PHASES).index(key[0]), (EMPTY_PLAY, *WAYS).index(key[1]))):
+    for phase, way in sorted(
+        groups, key=lambda key: ((EMPTY_PLAY, *PHASES).index(key[0]), (EMPTY_PLAY, *WAYS).index(key[1]))
+    ):
         group = groups[phase, way]
         seconds = [figure.seconds for figure in group]
         base = net.get((phase, "apply_set"))
@@ -291,14 +320,32 @@ def table(figures: t.Sequence[Figures]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Compare apply_set with kubectl and kubernetes.core.k8s.")
-    parser.add_argument("--objects", type=int, nargs="+", default=[50, 500, 5000], metavar="NUMBER", help="how many objects to apply, one size after another")
-    parser.add_argument("--rounds", type=int, default=5, metavar="NUMBER", help="how many turns each way gets at each size")
-    parser.add_argument("--removals", type=int, default=5, metavar="NUMBER", help="in how many of the rounds removal is measured")
+    parser.add_argument(
+        "--objects",
+        type=int,
+        nargs="+",
+        default=[50, 500, 5000],
+        metavar="NUMBER",
+        help="how many objects to apply, one size after another",
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=5, metavar="NUMBER", help="how many turns each way gets at each size"
+    )
+    parser.add_argument(
+        "--removals", type=int, default=5, metavar="NUMBER", help="in how many of the rounds removal is measured"
+    )
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS, help="the ways to compare")
-    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write all raw figures to this file, those before a failure too")
+    parser.add_argument(
+        "--json",
+        type=pathlib.Path,
+        metavar="FILE",
+        help="write all raw figures to this file, those before a failure too",
+    )
     arguments = parser.parse_args()
     if not KUBECONFIG.exists() or not KUBECTL.exists():
-        sys.exit(f"There is no cluster to measure on: {KUBECONFIG} or {KUBECTL} is missing. Bring one up with `make site`.")
+        sys.exit(
+            f"There is no cluster to measure on: {KUBECONFIG} or {KUBECTL} is missing. Bring one up with `make site`."
+        )
     served = set(kubectl("api-resources", "--cached=false", "--output=name").split())
     if missing := [resource for resource in RESOURCES if resource not in served]:
         sys.exit(f"The cluster does not serve {', '.join(missing)}. Bring their definitions up with `make site`.")
@@ -320,7 +367,9 @@ def main() -> None:
         finally:
             if arguments.json:
                 figures = [dataclasses.asdict(figure) for figure in benchmark.figures]
-                arguments.json.write_text(json.dumps({"environment": around, "figures": figures}, indent=2) + "\n", encoding="utf-8")
+                arguments.json.write_text(
+                    json.dumps({"environment": around, "figures": figures}, indent=2) + "\n", encoding="utf-8"
+                )
     for objects in arguments.objects:
         print(f"\n{table([figure for figure in benchmark.figures if figure.objects == objects])}")
     print("\n" + ", ".join(f"{name} {value}" for name, value in around.items()))

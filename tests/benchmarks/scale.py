@@ -2,22 +2,24 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Bring a gateway of the embedded cluster to many providers and back, and see how long it takes and what it costs.
 
-One simulator stands for all providers: they are not simulated, and have its Service for an endpoint and its key for a credential. Each has an
-object of every kind that a provider has, and a model of its own. Beside them stands the simulator's provider, which is not counted.
+One simulator stands for all providers: they are not simulated, and have its Service for an endpoint and its key for a
+credential. Each has an object of every kind that a provider has, and a model of its own. Beside them stands the
+simulator's provider, which is not counted.
 
-Each round takes each size through these phases, every one of them by the command that a user with another catalogue runs,
-``ansible-playbook egress.ai_gateway.site --tags simulators,access_policies,providers``:
+Each round takes each size through these phases, every one of them by the command that a user with another catalogue
+runs, ``ansible-playbook egress.ai_gateway.site --tags simulators,access_policies,providers``:
 
 * first converge: from no provider but the simulator's to N;
 * nothing to change: the same again, which must change nothing;
 * one added: to N + 1;
 * prune: to 10, or to none from 10 and fewer. Nothing of the others may be left then.
 
-After each phase the gateway is asked, from the end of the command on, until the last provider's model answers (after a prune, until the model
-that went last is refused with 404), and until /v1/models lists exactly the models that are there. Once all models have answered, the next phase
-waits until the controllers are at rest. From what Ansible takes, a play without tasks over the same inventory is told apart, and so is the time
-in which a task waits for controllers; the rest is the collection's own part. Memory is the resident set of a component's processes, read
-before the prune; as sizes go up, what a controller keeps of a larger size is not counted for a smaller one.
+After each phase the gateway is asked, from the end of the command on, until the last provider's model answers (after a
+prune, until the model that went last is refused with 404), and until /v1/models lists exactly the models that are
+there. Once all models have answered, the next phase waits until the controllers are at rest. From what Ansible takes, a
+play without tasks over the same inventory is told apart, and so is the time in which a task waits for controllers; the
+rest is the collection's own part. Memory is the resident set of a component's processes, read before the prune; as
+sizes go up, what a controller keeps of a larger size is not counted for a smaller one.
 
 In the end the inventory's own catalogue is restored.
 """
@@ -67,8 +69,8 @@ class Figures:
     #: Seconds by PARTS of a run.
     parts: dict[str, float]
     changed: int = 0
-    #: Seconds from the end of the command until the last model answered, or the removed one was refused; until exactly the models there were listed;
-    #: and until the controllers were at rest.
+    #: Seconds from the end of the command until the last model answered, or the removed one was refused; until exactly
+    #: the models there were listed; and until the controllers were at rest.
     served: float = 0.0
     listed: float = 0.0
     rested: float = 0.0
@@ -88,9 +90,22 @@ def settings(directory: pathlib.Path, limit: float) -> dict[str, t.Any]:
     """Return the SETTINGS as a play has them; ``directory`` takes the play and what it writes."""
     written = directory / "settings.json"
     content = ", ".join(f"{name!r}: {name}" for name in SETTINGS)
-    tasks = [{"ansible.builtin.copy": {"content": f"{{{{ {{{content}}} | to_json }}}}", "dest": str(written), "mode": "0600"}}]
+    tasks = [
+        {
+            "ansible.builtin.copy": {
+                "content": f"{{{{ {{{content}}} | to_json }}}}",
+                "dest": str(written),
+                "mode": "0600",
+            }
+        }
+    ]
     play = directory / "settings.yml"
-    play.write_text(yaml.safe_dump([{"hosts": "all", "gather_facts": False, "roles": ["egress.ai_gateway.ai_gateway"], "tasks": tasks}]), encoding="utf-8")
+    play.write_text(
+        yaml.safe_dump(
+            [{"hosts": "all", "gather_facts": False, "roles": ["egress.ai_gateway.ai_gateway"], "tasks": tasks}]
+        ),
+        encoding="utf-8",
+    )
     playbook(str(play), [INVENTORY], limit=limit)
     found: dict[str, t.Any] = json.loads(written.read_text(encoding="utf-8"))
     return found
@@ -126,7 +141,12 @@ class Benchmark:
         """Bring back the inventory's own catalogue, and see that nothing of the benchmark's is left."""
         self._say("restoring the inventory's own catalogue ...")
         playbook(SITE, [INVENTORY], TAGS, limit=self._limit)
-        wait_until(lambda: not scale_catalogue.of_the_benchmark(scale_cluster.objects()), "all that the benchmark made gone", self._limit, pause=2)
+        wait_until(
+            lambda: not scale_catalogue.of_the_benchmark(scale_cluster.objects()),
+            "all that the benchmark made gone",
+            self._limit,
+            pause=2,
+        )
 
     def _round(self, count: int, number: int) -> None:
         empty = playbook(str(self._empty_play()), [INVENTORY, self._inventory(count)], limit=self._limit)
@@ -134,7 +154,9 @@ class Benchmark:
         self._phase(count, number, "first converge", count)
         again = self._phase(count, number, "nothing to change", count)
         if again.changed:
-            raise ClusterError(f"{again.changed} tasks changed something in a run that had nothing to change\n{again.output}")
+            raise ClusterError(
+                f"{again.changed} tasks changed something in a run that had nothing to change\n{again.output}"
+            )
         self._phase(count, number, "one added", count + 1)
         kept = KEPT if count > KEPT else 0
         self._phase(count, number, "prune", kept, removed=count + 1)
@@ -143,10 +165,16 @@ class Benchmark:
             self._settle(0)
 
     def _phase(self, count: int, number: int, phase: str, target: int, removed: int = 0) -> Run:
-        """Run the command for ``target`` providers and measure; ``removed`` is the number of a provider that then must be gone."""
+        """Run the command for ``target`` providers and measure; ``removed`` is the number of a provider that then must
+        be gone.
+        """
         before = scale_cluster.usage()
         run = self._site(target)
-        served = self._until_status(model_name(removed), 404, run.ended) if removed else self._until_status(model_name(target), 200, run.ended)
+        served = (
+            self._until_status(model_name(removed), 404, run.ended)
+            if removed
+            else self._until_status(model_name(target), 200, run.ended)
+        )
         listed = self._until_listed(target, run.ended)
         rested = self._settle(target) - run.ended
         after = scale_cluster.usage()
@@ -170,18 +198,27 @@ class Benchmark:
         return run
 
     def _settle(self, target: int) -> float:
-        """See that the gateway is as a catalogue of ``target`` providers wants it; return when its controllers came to rest."""
+        """See that the gateway is as a catalogue of ``target`` providers wants it; return when its controllers came to
+        rest.
+        """
         client = self._client()
         models = [model_name(number) for number in range(target + 1)]
         refused = models
         deadline = time.monotonic() + self._limit
         while refused := client.refusals(refused):
             if time.monotonic() > deadline:
-                raise ClusterError(f"{len(refused)} of {len(models)} models do not answer, {', '.join(refused[:3])} among them")
+                raise ClusterError(
+                    f"{len(refused)} of {len(models)} models do not answer, {', '.join(refused[:3])} among them"
+                )
         self._until_listed(target, 0)
         waited = time.monotonic()
         rested = waited + scale_cluster.rest(self._limit)
-        wait_until(lambda: not scale_catalogue.surplus(scale_cluster.objects(), target), f"no object of more than {target} providers", self._limit, pause=2)
+        wait_until(
+            lambda: not scale_catalogue.surplus(scale_cluster.objects(), target),
+            f"no object of more than {target} providers",
+            self._limit,
+            pause=2,
+        )
         return rested
 
     def _until_status(self, model: str, wanted: int, since: float) -> float:
@@ -211,13 +248,20 @@ class Benchmark:
     def _inventory(self, count: int) -> pathlib.Path:
         if count not in self._inventories:
             found = self._settings
-            variables = scale_catalogue.catalogue(count, self._key, found["ai_gateway_tiers"], found["ai_gateway_simulators_namespace"])
-            self._inventories[count] = scale_catalogue.write_inventory(self._directory / f"inventory-{count}", HOST, variables)
+            variables = scale_catalogue.catalogue(
+                count, self._key, found["ai_gateway_tiers"], found["ai_gateway_simulators_namespace"]
+            )
+            self._inventories[count] = scale_catalogue.write_inventory(
+                self._directory / f"inventory-{count}", HOST, variables
+            )
         return self._inventories[count]
 
     def _empty_play(self) -> pathlib.Path:
         path = self._directory / "empty.yml"
-        path.write_text(yaml.safe_dump([{"hosts": "all", "gather_facts": False, "tasks": [{"ansible.builtin.meta": "noop"}]}]), encoding="utf-8")
+        path.write_text(
+            yaml.safe_dump([{"hosts": "all", "gather_facts": False, "tasks": [{"ansible.builtin.meta": "noop"}]}]),
+            encoding="utf-8",
+        )
         return path
 
     def _url(self) -> str:
@@ -225,7 +269,12 @@ class Benchmark:
 
     def _token(self) -> str:
         path = self._directory / "token"
-        variables = {"token_tier": scale_catalogue.TIER, "token_user": "scale", "token_expiration": "24h", "token_file": str(path)}
+        variables = {
+            "token_tier": scale_catalogue.TIER,
+            "token_user": "scale",
+            "token_expiration": "24h",
+            "token_file": str(path),
+        }
         playbook("egress.ai_gateway.token", [INVENTORY], "--extra-vars", json.dumps(variables), limit=self._limit)
         return path.read_text(encoding="utf-8").strip()
 
@@ -270,7 +319,11 @@ def spread(group: Group, measure: Measure) -> str:
 
 def slope(points: t.Mapping[int, float]) -> str:
     """Return by least squares how many milliseconds a provider adds; nothing for fewer than two sizes."""
-    return f"{statistics.linear_regression(list(points), list(points.values())).slope * 1000:.2f} ms" if len(points) > 1 else ""
+    return (
+        f"{statistics.linear_regression(list(points), list(points.values())).slope * 1000:.2f} ms"
+        if len(points) > 1
+        else ""
+    )
 
 
 class Table:
@@ -282,11 +335,15 @@ class Table:
         self._groups: dict[tuple[str, int], list[Figures]] = {}
         for figure in figures:
             self._groups.setdefault((figure.phase, figure.providers), []).append(figure)
-        self._empty = {size: median(group, whole) for (phase, size), group in self._groups.items() if phase == EMPTY_PLAY}
+        self._empty = {
+            size: median(group, whole) for (phase, size), group in self._groups.items() if phase == EMPTY_PLAY
+        }
 
     def __str__(self) -> str:
         rounds = max(figure.round for figure in self._figures)
-        title = f"{rounds} round{'s' if rounds > 1 else ''}; times are medians, with the least and the most in parentheses"
+        title = (
+            f"{rounds} round{'s' if rounds > 1 else ''}; times are medians, with the least and the most in parentheses"
+        )
         blocks = [[title], self._times(), self._parts(), self._slopes(), self._memory(), self._cpu(), self._restarts()]
         return "\n\n".join("\n".join(block) for block in blocks if block)
 
@@ -297,12 +354,18 @@ class Table:
                     yield phase, size, group
 
     def _own(self, group: Group) -> float:
-        """Return the seconds of a phase that are the collection's: neither Ansible's own nor spent waiting for controllers."""
+        """Return the seconds of a phase that are the collection's:
+
+        neither Ansible's own nor spent waiting for controllers.
+        """
         return median(group, lambda figure: figure.seconds - waiting(figure)) - self._empty[group[0].providers]
 
     def _times(self) -> list[str]:
         head = f"{'':27}  {'whole command':>28}  {'empty':>10}  {'':>8}  {'own':>9}  {'last model, from the end':>28}  {'from the':>9}"
-        lines = [head, f"{'phase':18}{'providers':>9}  {'':28}  {'play':>10}  {'waiting':>8}  {'part':>9}  {'of the command':>28}  {'start':>9}"]
+        lines = [
+            head,
+            f"{'phase':18}{'providers':>9}  {'':28}  {'play':>10}  {'waiting':>8}  {'part':>9}  {'of the command':>28}  {'start':>9}",
+        ]
         for phase, size, group in self._measured():
             own = f"{self._empty[size]:8.1f} s  {median(group, waiting):6.1f} s  {self._own(group):7.1f} s"
             served = f"{spread(group, lambda figure: figure.served)}  {median(group, until_served):7.1f} s"
@@ -334,24 +397,39 @@ class Table:
 
     def _memory(self) -> list[str]:
         lines = [f"{'MiB resident (most ever)':27}" + "".join(f"  {name:>21}" for name in MEMORY)]
-        lines.append(f"{'before':18}{0:9}" + "".join(f"  {f'{self._memory_before.get(name, 0) / 1024:.0f}':>21}" for name in MEMORY))
+        lines.append(
+            f"{'before':18}{0:9}"
+            + "".join(f"  {f'{self._memory_before.get(name, 0) / 1024:.0f}':>21}" for name in MEMORY)
+        )
         for phase, size, group in self._measured():
             if phase == "one added":
                 now = [statistics.median(figure.memory[name] for figure in group) / 1024 for name in MEMORY]
                 most = [max(figure.peak[name] for figure in group) / 1024 for name in MEMORY]
-                lines.append(f"{phase:18}{size:9}" + "".join(f"  {f'{value:.0f} ({peak:.0f})':>21}" for value, peak in zip(now, most)))
+                lines.append(
+                    f"{phase:18}{size:9}"
+                    + "".join(f"  {f'{value:.0f} ({peak:.0f})':>21}" for value, peak in zip(now, most))
+                )
         return lines
 
     def _cpu(self) -> list[str]:
         names = scale_cluster.COMPONENTS
         lines = [f"{'CPU seconds until at rest':27}" + "".join(f"  {name:>21}" for name in names)]
         for phase, size, group in self._measured():
-            lines.append(f"{phase:18}{size:9}" + "".join(f"  {statistics.median(figure.cpu[name] for figure in group):21.1f}" for name in names))
+            lines.append(
+                f"{phase:18}{size:9}"
+                + "".join(f"  {statistics.median(figure.cpu[name] for figure in group):21.1f}" for name in names)
+            )
         return lines
 
     def _restarts(self) -> list[str]:
-        counts = {name: sum(figure.restarts.get(name, 0) for figure in self._figures) for name in scale_cluster.COMPONENTS}
-        return ["Started anew meanwhile: " + ", ".join(f"{name} {count} times" for name, count in counts.items() if count)] if any(counts.values()) else []
+        counts = {
+            name: sum(figure.restarts.get(name, 0) for figure in self._figures) for name in scale_cluster.COMPONENTS
+        }
+        return (
+            ["Started anew meanwhile: " + ", ".join(f"{name} {count} times" for name, count in counts.items() if count)]
+            if any(counts.values())
+            else []
+        )
 
 
 def failure_of(step: t.Callable[[], None]) -> str:
@@ -370,15 +448,35 @@ def failure_of(step: t.Callable[[], None]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure the gateway of the embedded cluster with many providers.")
-    parser.add_argument("--providers", type=int, nargs="+", default=[1, 10, 100, 1000], metavar="NUMBER", help="how many providers to come to")
+    parser.add_argument(
+        "--providers",
+        type=int,
+        nargs="+",
+        default=[1, 10, 100, 1000],
+        metavar="NUMBER",
+        help="how many providers to come to",
+    )
     parser.add_argument("--rounds", type=int, default=3, metavar="NUMBER", help="how often each size is measured")
-    parser.add_argument("--limit", type=float, default=1800, metavar="SECONDS", help="how long one command, or what is waited for after it, may take")
-    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write all raw figures to this file, those before a failure too")
+    parser.add_argument(
+        "--limit",
+        type=float,
+        default=1800,
+        metavar="SECONDS",
+        help="how long one command, or what is waited for after it, may take",
+    )
+    parser.add_argument(
+        "--json",
+        type=pathlib.Path,
+        metavar="FILE",
+        help="write all raw figures to this file, those before a failure too",
+    )
     arguments = parser.parse_args()
     if min(arguments.providers) < 1 or arguments.rounds < 1:
         parser.error("--providers and --rounds count from 1")
     if not KUBECONFIG.exists() or not KUBECTL.exists():
-        sys.exit(f"There is no cluster to measure on: {KUBECONFIG} or {KUBECTL} is missing. Bring one up with `make site`.")
+        sys.exit(
+            f"There is no cluster to measure on: {KUBECONFIG} or {KUBECTL} is missing. Bring one up with `make site`."
+        )
     # A termination cleans up like Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
@@ -395,7 +493,12 @@ def main() -> None:
             failure += failure_of(benchmark.restore)
             if arguments.json:
                 figures = [dataclasses.asdict(figure) for figure in benchmark.figures]
-                content = {"environment": around, "memory before": benchmark.memory_before, "figures": figures, "failure": failure}
+                content = {
+                    "environment": around,
+                    "memory before": benchmark.memory_before,
+                    "figures": figures,
+                    "failure": failure,
+                }
                 arguments.json.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     if benchmark.figures:
         print(f"\n{Table(benchmark.figures, benchmark.memory_before)}")

@@ -35,14 +35,23 @@ def model_name(number: int) -> str:
     return f"{UPSTREAM_MODEL}-{number:04}" if number else UPSTREAM_MODEL
 
 
-def catalogue(count: int, key: str, tiers: t.Sequence[t.Mapping[str, t.Any]], simulators_namespace: str) -> dict[str, t.Any]:
+def catalogue(
+    count: int, key: str, tiers: t.Sequence[t.Mapping[str, t.Any]], simulators_namespace: str
+) -> dict[str, t.Any]:
     """Return the variables of an inventory that has ``count`` providers beside the simulated one.
 
     :param key: what the simulator accepts, from every provider.
-    :param tiers: the inventory's; they stay, so that no namespace goes, but for what they say of models that are not there.
+    :param tiers: the inventory's; they stay, so that no namespace goes, but for what they say of models that are not
+        there.
     """
     hostname = f"{SIMULATED}-simulator.{simulators_namespace}.svc.cluster.local"
-    simulated = {"name": SIMULATED, "schema": "openai", "simulated": True, "credential": {"value": key}, "models": [{"name": model_name(0)}]}
+    simulated = {
+        "name": SIMULATED,
+        "schema": "openai",
+        "simulated": True,
+        "credential": {"value": key},
+        "models": [{"name": model_name(0)}],
+    }
     others = [
         {
             "name": provider_name(number),
@@ -53,7 +62,9 @@ def catalogue(count: int, key: str, tiers: t.Sequence[t.Mapping[str, t.Any]], si
         }
         for number in range(1, count + 1)
     ]
-    kept = [{name: value for name, value in tier.items() if name != "model_limits"} | {"models": ["*"]} for tier in tiers]
+    kept = [
+        {name: value for name, value in tier.items() if name != "model_limits"} | {"models": ["*"]} for tier in tiers
+    ]
     own = {
         "name": TIER,
         "level": max((tier["level"] for tier in tiers), default=0) + 1,
@@ -82,12 +93,17 @@ def write_inventory(directory: pathlib.Path, host: str, variables: t.Mapping[str
     group.mkdir(parents=True)
     (directory / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": {host: None}}}), encoding="utf-8")
     # Block style, as people write it: Ansible reads JSON faster.
-    (group / "scale.yml").write_text(yaml.safe_dump(dict(variables), default_flow_style=False, sort_keys=False), encoding="utf-8")
+    (group / "scale.yml").write_text(
+        yaml.safe_dump(dict(variables), default_flow_style=False, sort_keys=False), encoding="utf-8"
+    )
     return directory
 
 
 def surplus(objects: t.Iterable[str], count: int) -> list[str]:
-    """Return those of ``objects`` (kind namespace/name) that a catalogue of ``count`` providers does not make: of other providers, and routes too many."""
+    """Return those of ``objects`` (kind namespace/name) that a catalogue of ``count`` providers does not make:
+
+    of other providers, and routes too many.
+    """
     routes = math.ceil((count + 1) / RULES)
     found = []
     for item in objects:

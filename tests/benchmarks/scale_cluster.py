@@ -1,6 +1,9 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the benchmark of many providers asks of the embedded cluster: its gateway, its objects, and its processes on this machine."""
+"""What the benchmark of many providers asks of the embedded cluster:
+
+its gateway, its objects, and its processes on this machine.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,15 @@ import urllib.parse
 from apply import KUBECTL_COMMAND
 
 #: What is looked at: containers by their names, but for the one that its chart names after itself.
-COMPONENTS = ("envoy", "ai-gateway-extproc", "envoy-gateway", "ai-gateway-controller", "authorino", "kube-apiserver", "etcd")
+COMPONENTS = (
+    "envoy",
+    "ai-gateway-extproc",
+    "envoy-gateway",
+    "ai-gateway-controller",
+    "authorino",
+    "kube-apiserver",
+    "etcd",
+)
 NAMED_BY_CHART = {"ai-gateway-helm": "ai-gateway-controller"}
 #: Those that have to do something about a provider once it is written, until it is served.
 GATEWAY_COMPONENTS = COMPONENTS[:4]
@@ -38,7 +49,9 @@ class ClusterError(Exception):
 
 def kubectl(*arguments: str) -> str:
     """Return what kubectl prints."""
-    ended = subprocess.run([*KUBECTL_COMMAND, *arguments], stdout=subprocess.PIPE, text=True, check=False, timeout=KUBECTL_LIMIT)
+    ended = subprocess.run(
+        [*KUBECTL_COMMAND, *arguments], stdout=subprocess.PIPE, text=True, check=False, timeout=KUBECTL_LIMIT
+    )
     if ended.returncode:
         raise ClusterError(f"kubectl {' '.join(arguments)}: exit status {ended.returncode}")
     return ended.stdout
@@ -47,14 +60,30 @@ def kubectl(*arguments: str) -> str:
 def objects() -> list[str]:
     """Return "kind namespace/name" of every object of every kind that can be listed."""
     kinds = set(kubectl("api-resources", "--cached=false", "--verbs=list", "--output=name").split()) - VOLATILE
-    return kubectl("get", ",".join(sorted(kinds)), "--all-namespaces", "--ignore-not-found", f"--output=jsonpath={ROW}").splitlines()
+    return kubectl(
+        "get", ",".join(sorted(kinds)), "--all-namespaces", "--ignore-not-found", f"--output=jsonpath={ROW}"
+    ).splitlines()
 
 
 def gateway_url(namespace: str, instance: str) -> str:
     """Return where the embedded cluster's Gateway answers: on a port of the node."""
-    address = kubectl("get", "gateways.gateway.networking.k8s.io", instance, "--namespace", namespace, "--output=jsonpath={.status.addresses[0].value}")
+    address = kubectl(
+        "get",
+        "gateways.gateway.networking.k8s.io",
+        instance,
+        "--namespace",
+        namespace,
+        "--output=jsonpath={.status.addresses[0].value}",
+    )
     labels = f"gateway.envoyproxy.io/owning-gateway-name={instance},gateway.envoyproxy.io/owning-gateway-namespace={namespace}"
-    ports = kubectl("get", "services", "--all-namespaces", "--selector", labels, "--output=jsonpath={.items[*].spec.ports[0].nodePort}")
+    ports = kubectl(
+        "get",
+        "services",
+        "--all-namespaces",
+        "--selector",
+        labels,
+        "--output=jsonpath={.items[*].spec.ports[0].nodePort}",
+    )
     if not address or not ports:
         raise ClusterError(f"Gateway {namespace}/{instance} has no address or no node port")
     return f"http://{address}:{ports.split()[0]}"
@@ -114,7 +143,10 @@ def wait_until(check: t.Callable[[], bool], what: str, limit: float, pause: floa
 
 @dataclasses.dataclass(frozen=True)
 class Usage:
-    """Of all containers of one name: resident memory now and the largest so far in KiB, CPU seconds so far, and how often they were started anew."""
+    """Of all containers of one name:
+
+    resident memory now and the largest so far in KiB, CPU seconds so far, and how often they were started anew.
+    """
 
     memory: int = 0
     peak: int = 0
@@ -122,7 +154,9 @@ class Usage:
     restarts: int = 0
 
     def __add__(self, other: Usage) -> Usage:
-        return Usage(self.memory + other.memory, self.peak + other.peak, self.cpu + other.cpu, self.restarts + other.restarts)
+        return Usage(
+            self.memory + other.memory, self.peak + other.peak, self.cpu + other.cpu, self.restarts + other.restarts
+        )
 
 
 def containers(pods: t.Iterable[t.Mapping[str, t.Any]]) -> dict[str, tuple[str, int]]:
@@ -164,7 +198,8 @@ def usage(processes: pathlib.Path = pathlib.Path("/proc")) -> dict[str, Usage]:
 
 
 def rest(limit: float, quiet: float = 2.0, share: float = 0.15) -> float:
-    """Wait until the gateway's components together use less than ``share`` of a CPU for ``quiet`` seconds, so that one phase does not pay for another.
+    """Wait until the gateway's components together use less than ``share`` of a CPU for ``quiet`` seconds, so that one
+    phase does not pay for another.
 
     Returns the seconds until then, or ``limit`` when they do not come to rest.
     """

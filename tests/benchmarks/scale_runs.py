@@ -1,6 +1,8 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run ansible-playbook as a user does and tell from the lines of its output, and when they came, what its time went into."""
+"""Run ansible-playbook as a user does and tell from the lines of its output, and when they came, what its time went
+into.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,9 @@ import typing as t
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
-#: What the time of a run goes into: checking the catalogue; rendering templates and reading what the cluster has of it; writing and deleting,
-#: until what is deleted is gone; waiting until controllers and proxies report that they are ready; everything else, Ansible's own start among it.
+#: What the time of a run goes into: checking the catalogue; rendering templates and reading what the cluster has of it;
+#: writing and deleting, until what is deleted is gone; waiting until controllers and proxies report that they are
+#: ready; everything else, Ansible's own start among it.
 PARTS = ("catalogue", "preparing", "writing", "waiting", "other")
 
 TASK = re.compile(r"^(?:TASK|RUNNING HANDLER) \[(?:(?P<role>\S+) : )?(?P<title>.*)\] \**$")
@@ -86,7 +89,12 @@ def playbook(name: str, inventories: t.Sequence[pathlib.Path], *arguments: str, 
     :raises RunError: when it fails or does not end in time.
     """
     command = ["ansible-playbook", *(f"--inventory={path}" for path in inventories), *arguments, name]
-    environment = os.environ | {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_FORCE_COLOR": "false", "NO_COLOR": "1", "PYTHONUNBUFFERED": "1"}
+    environment = os.environ | {
+        "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+        "ANSIBLE_FORCE_COLOR": "false",
+        "NO_COLOR": "1",
+        "PYTHONUNBUFFERED": "1",
+    }
     lines: list[Line] = []
     started = time.monotonic()
     # Ansible's workers are of its session, which so can be ended as a whole.
@@ -125,7 +133,9 @@ def playbook(name: str, inventories: t.Sequence[pathlib.Path], *arguments: str, 
     ended = time.monotonic()
     output = "\n".join(line for _when, line in lines)
     if overdue.is_set() or process.returncode:
-        what = f"did not end within {limit:.0f} s" if overdue.is_set() else f"ended with exit status {process.returncode}"
+        what = (
+            f"did not end within {limit:.0f} s" if overdue.is_set() else f"ended with exit status {process.returncode}"
+        )
         raise RunError(f"{' '.join(command)} {what}\n{output}")
     return Run(started, ended, changed(lines), parts(lines, ended - started), output)
 

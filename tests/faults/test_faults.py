@@ -1,6 +1,8 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What `make test` has samples of, by the dozen and the thousand, against the gateway that stands on the embedded cluster."""
+"""What `make test` has samples of, by the dozen and the thousand, against the gateway that stands on the embedded
+cluster.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ def test_malformed_requests_restart_nothing() -> None:
     """No error of ours, no answer that cannot be read, no restart, and the gateway answers afterwards."""
     url = json.loads((ROOT / "reports/embedded/validation.json").read_text(encoding="utf-8"))["gateway_url"]
     before = asking.restarts()
-    result = malformed.run(url, provider_kinds.token_of("enterprise")[1], SEED, int(os.environ.get("MALFORMED_REQUESTS", "20000")))
+    result = malformed.run(
+        url, provider_kinds.token_of("enterprise")[1], SEED, int(os.environ.get("MALFORMED_REQUESTS", "20000"))
+    )
     print(result)
     assert result.faults() == []
     assert malformed.unexplained(result) == []

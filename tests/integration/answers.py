@@ -16,7 +16,11 @@ ANTHROPIC_HEADER = "anthropic-version"
 def anthropic(path: str, request_headers: t.Iterable[str] = ()) -> bool:
     """Whether a request for `path` with headers of these names is one of Anthropic's API."""
     plain = path.partition("?")[0].rstrip("/")
-    return plain == ANTHROPIC_PATH or plain.startswith(f"{ANTHROPIC_PATH}/") or ANTHROPIC_HEADER in {name.lower() for name in request_headers}
+    return (
+        plain == ANTHROPIC_PATH
+        or plain.startswith(f"{ANTHROPIC_PATH}/")
+        or ANTHROPIC_HEADER in {name.lower() for name in request_headers}
+    )
 
 
 def _once(pairs: list[tuple[str, t.Any]]) -> dict[str, t.Any]:
@@ -31,7 +35,9 @@ def _constant(name: str) -> t.NoReturn:
 
 
 def document(body: bytes) -> t.Any:
-    """Return the document of a body; raise ValueError unless it is strictly JSON in UTF-8, with each name of an object once."""
+    """Return the document of a body; raise ValueError unless it is strictly JSON in UTF-8, with each name of an object
+    once.
+    """
     try:
         return json.loads(body.decode("utf-8"), object_pairs_hook=_once, parse_constant=_constant)
     except RecursionError:
@@ -68,14 +74,21 @@ def _anthropic(found: t.Any) -> list[str]:
 
 
 def problems(
-    status: int, headers: Headers, body: bytes, path: str, accept: str | None = None, request_headers: t.Iterable[str] = (), method: str = "POST"
+    status: int,
+    headers: Headers,
+    body: bytes,
+    path: str,
+    accept: str | None = None,
+    request_headers: t.Iterable[str] = (),
+    method: str = "POST",
 ) -> list[str]:
     """Return what is wrong with an answer as it came over the wire, nothing for one below 400.
 
     :param headers: of the answer, with names in any case; the same name may come more than once.
     :param body: without the chunks' framing, and not decompressed.
     :param path: of the request, which tells the API together with the names in `request_headers`.
-    :param accept: what the request accepts, which changes nothing: the error is JSON whatever it says. It is told in the message.
+    :param accept: what the request accepts, which changes nothing: the error is JSON whatever it says. It is told in
+        the message.
     :param method: of the request; the answer to HEAD has no body.
     """
     if status < 400:
@@ -91,7 +104,9 @@ def problems(
     if len(types) != 1 or media != "application/json":
         asked = f" (the request accepts {accept})" if accept else ""
         faults.append(f"content-type is {', '.join(types) or 'missing'} instead of application/json{asked}")
-    elif "charset=" in types[0].lower() and not types[0].lower().replace('"', "").rstrip("; ").endswith("charset=utf-8"):
+    elif "charset=" in types[0].lower() and not types[0].lower().replace('"', "").rstrip("; ").endswith(
+        "charset=utf-8"
+    ):
         faults.append(f"content-type says {types[0]}, and JSON is UTF-8")
     if encodings := [value for value in values("content-encoding") if value.lower() != "identity"]:
         faults.append(f"content-encoding {', '.join(encodings)} is left")
@@ -105,7 +120,10 @@ def problems(
     try:
         found = document(body)
     except UnicodeDecodeError as error:
-        return [*faults, f"the body is no UTF-8 at byte {error.start}: {body[max(0, error.start - 20) : error.start + 20]!r}"]
+        return [
+            *faults,
+            f"the body is no UTF-8 at byte {error.start}: {body[max(0, error.start - 20) : error.start + 20]!r}",
+        ]
     except ValueError as error:
         return [*faults, f"the body is no JSON, {error}: {body[:200]!r}"]
     return faults + (_anthropic(found) if anthropic(path, request_headers) else _openai(found))

@@ -26,7 +26,11 @@ ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 
 def server() -> str:
     """Return the host and port of the API server."""
-    return str(urllib.parse.urlsplit(kubectl("config", "view", "--minify", "--output=jsonpath={.clusters[0].cluster.server}")).netloc)
+    return str(
+        urllib.parse.urlsplit(
+            kubectl("config", "view", "--minify", "--output=jsonpath={.clusters[0].cluster.server}")
+        ).netloc
+    )
 
 
 class Proxy(socketserver.ThreadingTCPServer):
@@ -75,16 +79,39 @@ def through_a_proxy(directory: pathlib.Path) -> list[str]:
 
 
 def account(directory: pathlib.Path) -> pathlib.Path:
-    """Make an account that may do what apply_set needs for ConfigMaps in one namespace, and return a directory with its files as a pod has them."""
+    """Make an account that may do what apply_set needs for ConfigMaps in one namespace, and return a directory with its
+    files as a pod has them.
+    """
     kubectl("create", "serviceaccount", "account", f"--namespace={PLACE}")
-    kubectl("create", "role", "account", f"--namespace={PLACE}", "--verb=get,list,create,patch,delete", "--resource=configmaps")
-    kubectl("create", "role", "home", f"--namespace={PLACE}", "--verb=get", "--resource=namespaces", f"--resource-name={PLACE}")
+    kubectl(
+        "create",
+        "role",
+        "account",
+        f"--namespace={PLACE}",
+        "--verb=get,list,create,patch,delete",
+        "--resource=configmaps",
+    )
+    kubectl(
+        "create",
+        "role",
+        "home",
+        f"--namespace={PLACE}",
+        "--verb=get",
+        "--resource=namespaces",
+        f"--resource-name={PLACE}",
+    )
     for role in ("account", "home"):
-        kubectl("create", "rolebinding", role, f"--namespace={PLACE}", f"--role={role}", f"--serviceaccount={PLACE}:account")
+        kubectl(
+            "create", "rolebinding", role, f"--namespace={PLACE}", f"--role={role}", f"--serviceaccount={PLACE}:account"
+        )
     files = directory / "account"
     files.mkdir(mode=0o700)
-    (files / "token").write_text(kubectl("create", "token", "account", f"--namespace={PLACE}", "--duration=10m"), encoding="utf-8")
-    authority = json.loads(kubectl("get", "configmap", "kube-root-ca.crt", f"--namespace={PLACE}", "--output=json"))["data"]["ca.crt"]
+    (files / "token").write_text(
+        kubectl("create", "token", "account", f"--namespace={PLACE}", "--duration=10m"), encoding="utf-8"
+    )
+    authority = json.loads(kubectl("get", "configmap", "kube-root-ca.crt", f"--namespace={PLACE}", "--output=json"))[
+        "data"
+    ]["ca.crt"]
     (files / "ca.crt").write_text(authority, encoding="utf-8")
     (files / "namespace").write_text(PLACE, encoding="utf-8")
     return files
@@ -96,7 +123,9 @@ def as_a_pod(directory: pathlib.Path) -> dict[str, t.Any]:
     host, _colon, port = server().rpartition(":")
     variables = {"KUBERNETES_SERVICE_HOST": host.strip("[]"), "KUBERNETES_SERVICE_PORT": port, "KUBECONFIG": os.devnull}
     # In a mount namespace of its own: the host sees none of it, and it ends with the command.
-    view = f'mount -t tmpfs tmpfs "$(realpath /var/run)" && mkdir -p {ACCOUNT} && mount --bind "$0" {ACCOUNT} && exec "$@"'
+    view = (
+        f'mount -t tmpfs tmpfs "$(realpath /var/run)" && mkdir -p {ACCOUNT} && mount --bind "$0" {ACCOUNT} && exec "$@"'
+    )
     results = {}
     with namespaces(PLACE):
         files = account(directory)

@@ -1,6 +1,8 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Kill runs of apply_set and the API server under them, see what is left and whether it converges, and look for secrets in what is told."""
+"""Kill runs of apply_set and the API server under them, see what is left and whether it converges, and look for secrets
+in what is told.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +61,10 @@ def content(bodies: t.Iterable[Body], set_id: str = "") -> dict[str, tuple[str, 
 
 def found(*places: str) -> dict[str, tuple[str, Body]]:
     """Return the same of what the cluster has in the namespaces `places`, members or not."""
-    listed = [json.loads(kubectl("get", "configmaps,secrets,serviceaccounts", f"--namespace={place}", "--output=json")) for place in places]
+    listed = [
+        json.loads(kubectl("get", "configmaps,secrets,serviceaccounts", f"--namespace={place}", "--output=json"))
+        for place in places
+    ]
     return content(body for document in listed for body in document["items"])
 
 
@@ -76,28 +81,38 @@ def seconds_of(command: list[str | pathlib.Path]) -> float:
 
 
 def cut_off(command: list[str | pathlib.Path], after: float, directory: pathlib.Path) -> bool:
-    """Run `command`, a run of apply_set.yml, and kill all of it with SIGKILL `after` seconds of the module; return whether it was still running.
+    """Run `command`, a run of apply_set.yml, and kill all of it with SIGKILL `after` seconds of the module; return
+    whether it was still running.
 
-    Ansible's workers leave its process group, but nothing leaves a PID namespace, and with its first process everything in it has ended.
+    Ansible's workers leave its process group, but nothing leaves a PID namespace, and with its first process everything
+    in it has ended.
     """
     litter = {"TMPDIR": str(directory), "ANSIBLE_LOCAL_TEMP": str(directory), "ANSIBLE_REMOTE_TEMP": str(directory)}
     with start("unshare", "--pid", "--fork", "--kill-child", "--mount-proc", *command, **litter) as process:
         follow(process, end=TASK)
         time.sleep(after)
-        for first in pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text(encoding="utf-8").split():
+        for first in (
+            pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text(encoding="utf-8").split()
+        ):
             os.kill(int(first), signal.SIGKILL)
     return process.returncode != 0
 
 
 def kill_and_complete(directory: pathlib.Path, kills: int) -> None:
-    """Kill runs that want one thing and let the next want another: afterwards it must be exactly that, whenever the kill came."""
+    """Kill runs that want one thing and let the next want another:
+
+    afterwards it must be exactly that, whenever the kill came.
+    """
     here, there = "apply-set-kills", "apply-set-kills-more"
     seed = int(os.environ.get("APPLY_SET_SEED") or random.randrange(10**6))  # noqa: S311 - spreads kills, keeps no secret
     print(f"{kills} kills, APPLY_SET_SEED={seed}")
     chance = random.Random(seed)  # noqa: S311
     many = Set("many", here, directory)
     # Kinds and a namespace that the run after a kill wants nothing in.
-    accounts = [{"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": f"object-{number}", "namespace": there}} for number in range(5)]
+    accounts = [
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": f"object-{number}", "namespace": there}}
+        for number in range(5)
+    ]
     with namespaces(here, there):
         many.apply(numbered(range(COUNT), "first", here, there) + accounts)
         # The shorter of two, as a kill after the end cuts nothing off either.
@@ -109,10 +124,18 @@ def kill_and_complete(directory: pathlib.Path, kills: int) -> None:
         for number in range(kills):
             # Before that it loads and reads, and a kill cuts nothing off.
             after = length * (0.3 + 0.7 * (number + chance.random()) / kills)
-            killed = cut_off(many.command(numbered(range(COUNT), f"killed {number}", here, there) + accounts), after, directory)
+            killed = cut_off(
+                many.command(numbered(range(COUNT), f"killed {number}", here, there) + accounts), after, directory
+            )
             left = found(here, there)
-            written = [data for _owner, data in left.values() if data.get("value") in (f"killed {number}", encoded(f"killed {number}"))]
-            print(f"{'killed' if killed else 'over'} after {after:.2f} s: {len(written)} of {COUNT} objects written, {len(left)} there")
+            written = [
+                data
+                for _owner, data in left.values()
+                if data.get("value") in (f"killed {number}", encoded(f"killed {number}"))
+            ]
+            print(
+                f"{'killed' if killed else 'over'} after {after:.2f} s: {len(written)} of {COUNT} objects written, {len(left)} there"
+            )
 
             wanted = numbered(range(100, 100 + COUNT), f"complete {number}", here)
             many.apply(wanted)
@@ -127,14 +150,19 @@ def kill_and_complete(directory: pathlib.Path, kills: int) -> None:
 
 
 def kill_api_server(directory: pathlib.Path) -> float:
-    """Kill the API server while one run writes and another waits; return the seconds that the first took. Both must succeed all the same."""
+    """Kill the API server while one run writes and another waits; return the seconds that the first took.
+
+    Both must succeed all the same.
+    """
     place = "apply-set-restart"
     written, awaited = Set("written", place, directory / "written"), Set("awaited", place, directory / "awaited")
     wanted = numbered(range(COUNT), "whole", place)
     lamp = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "lamp"}}
     (victim,) = faults.processes("kube-apiserver")
     with namespaces(place):
-        with start(*awaited.command([lamp], set_wait_for=[{"kind": "ConfigMap", "query": "data.light"}], set_wait_timeout=120)) as waiting:
+        with start(
+            *awaited.command([lamp], set_wait_for=[{"kind": "ConfigMap", "query": "data.light"}], set_wait_timeout=120)
+        ) as waiting:
             follow(waiting, end="  [embedded] waiting for ConfigMap")
             with start(*written.command(wanted)) as writing:
                 follow(writing, end=TASK)
@@ -146,10 +174,17 @@ def kill_api_server(directory: pathlib.Path) -> float:
                 seconds = time.monotonic() - started
                 follow(writing)
             assert writing.returncode == 0
-            kubectl("patch", "configmap/lamp", f"--namespace={place}", "--type=merge", '--patch={"data": {"light": "on"}}')
+            kubectl(
+                "patch", "configmap/lamp", f"--namespace={place}", "--type=merge", '--patch={"data": {"light": "on"}}'
+            )
             follow(waiting)
         assert waiting.returncode == 0
-        created = kubectl("get", "configmaps,secrets", f"--namespace={place}", "--output=jsonpath={.items[*].metadata.creationTimestamp}").split()
+        created = kubectl(
+            "get",
+            "configmaps,secrets",
+            f"--namespace={place}",
+            "--output=jsonpath={.items[*].metadata.creationTimestamp}",
+        ).split()
         assert killed < max(created), "the objects were there before the API server was killed"
         assert found(place) == content(wanted, written.parent()["labels"]["applyset.kubernetes.io/id"])
         written.apply([])
@@ -160,12 +195,17 @@ def kill_api_server(directory: pathlib.Path) -> float:
 
 @contextlib.contextmanager
 def system_log() -> t.Iterator[list[str]]:
-    """What the system's log is told during the block, complete after it. On a machine without a log, be it for that time."""
+    """What the system's log is told during the block, complete after it.
+
+    On a machine without a log, be it for that time.
+    """
     lines: list[str] = []
     if os.path.exists(LOG_SOCKET):
         since = int(time.time())
         yield lines
-        lines += subprocess.run(["journalctl", f"--since=@{since}", "--output=cat"], capture_output=True, text=True, check=True).stdout.splitlines()
+        lines += subprocess.run(
+            ["journalctl", f"--since=@{since}", "--output=cat"], capture_output=True, text=True, check=True
+        ).stdout.splitlines()
         return
     over = threading.Event()
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log:
@@ -191,7 +231,9 @@ def system_log() -> t.Iterator[list[str]]:
 
 
 def look_for_secrets(directory: pathlib.Path) -> None:
-    """Change a Secret, and a secret of another object, with everything told that Ansible tells, and find neither value in it."""
+    """Change a Secret, and a secret of another object, with everything told that Ansible tells, and find neither value
+    in it.
+    """
     place = "apply-set-secrets"
     told = Set("told", place, directory)
     values = ["correct-horse-battery", "staple-and-more-staples"]
@@ -202,7 +244,12 @@ def look_for_secrets(directory: pathlib.Path) -> None:
         for value in values:
             manifests = [
                 {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "written"}, "stringData": {"key": value}},
-                {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "encoded"}, "data": {"key": encoded(value)}},
+                {
+                    "apiVersion": "v1",
+                    "kind": "Secret",
+                    "metadata": {"name": "encoded"},
+                    "data": {"key": encoded(value)},
+                },
                 {
                     "apiVersion": "v1",
                     "kind": "ConfigMap",
@@ -211,7 +258,9 @@ def look_for_secrets(directory: pathlib.Path) -> None:
                 },
             ]
             # The first run is inside of Ansible, the second as a module, of which the system's log is told.
-            command = told.command(manifests, "--diff", "-vvv", set_environment={"LANGUAGE": "en"} if value == values[1] else {})
+            command = told.command(
+                manifests, "--diff", "-vvv", set_environment={"LANGUAGE": "en"} if value == values[1] else {}
+            )
             texts.append(run(*command, ANSIBLE_LOG_PATH=str(directory / "ansible.log"), TMPDIR=str(temporary)))
             assert not list(temporary.rglob("*")), "a file stays behind, such as the key to the cluster"
             texts.append(json.dumps(told.result()))
@@ -226,14 +275,18 @@ def look_for_secrets(directory: pathlib.Path) -> None:
 
 
 def kubectl_on_a_set(directory: pathlib.Path) -> str:
-    """Compare kubectl's list of a set's members with the module's; return what kubectl says when it is to apply the set itself."""
+    """Compare kubectl's list of a set's members with the module's; return what kubectl says when it is to apply the set
+    itself.
+    """
     place = "apply-set-kubectl"
     shared = Set("shared", place, directory)
     manifests = numbered(range(4), "whole", place)
     with namespaces(place):
         result = shared.apply(manifests)
         selector = f"applyset.kubernetes.io/part-of={shared.parent()['labels']['applyset.kubernetes.io/id']}"
-        listed = kubectl("get", "configmap,secret", f"--selector={selector}", f"--namespace={place}", "--output=name").split()
+        listed = kubectl(
+            "get", "configmap,secret", f"--selector={selector}", f"--namespace={place}", "--output=name"
+        ).split()
         assert sorted(listed) == sorted(f"{member['kind'].lower()}/{member['name']}" for member in result["created"])
         ended = subprocess.run(
             [
@@ -248,7 +301,9 @@ def kubectl_on_a_set(directory: pathlib.Path) -> str:
 
 
 def another_controllers_word(directory: pathlib.Path) -> str:
-    """Attach a route that the Gateway's controller rejects, and accept it as another controller; return what apply_set says then."""
+    """Attach a route that the Gateway's controller rejects, and accept it as another controller; return what apply_set
+    says then.
+    """
     (gateway,) = json.loads(kubectl("get", "gateways", "--all-namespaces", "--output=json"))["items"]
     place, parent = gateway["metadata"]["namespace"], {"name": gateway["metadata"]["name"]}
     name = "apply-set-test-foreign"
@@ -267,7 +322,8 @@ def another_controllers_word(directory: pathlib.Path) -> str:
     path = f"--namespace={place}", f"httproutes/{name}"
     kubectl("wait", *path, "--for=jsonpath={.status.parents[0].controllerName}", "--timeout=30s")
     conditions = [
-        {"type": kind, "status": "True", "reason": kind, "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"} for kind in ("Accepted", "ResolvedRefs")
+        {"type": kind, "status": "True", "reason": kind, "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}
+        for kind in ("Accepted", "ResolvedRefs")
     ]
     word = {"parentRef": parent, "controllerName": "example.com/another", "conditions": conditions}
     patch = json.dumps([{"op": "add", "path": "/status/parents/0", "value": word}])

@@ -37,8 +37,12 @@ class Set:
     namespace: str
     directory: pathlib.Path
 
-    def command(self, manifests: list[Body], *arguments: str, kubeconfig: str = KUBECONFIG, **variables: t.Any) -> list[str | pathlib.Path]:
-        """Return the command that makes the set `manifests`, or removes it when there are none; `variables` are more of the playbook's."""
+    def command(
+        self, manifests: list[Body], *arguments: str, kubeconfig: str = KUBECONFIG, **variables: t.Any
+    ) -> list[str | pathlib.Path]:
+        """Return the command that makes the set `manifests`, or removes it when there are none; `variables` are more of
+        the playbook's.
+        """
         self.directory.mkdir(exist_ok=True)
         source = self.directory / "manifests.yaml"
         source.write_text("\n---\n".join(map(json.dumps, manifests)), encoding="utf-8")
@@ -64,5 +68,7 @@ class Set:
 
     def parent(self) -> Body:
         """Return the metadata of the set's parent object; empty when there is none."""
-        found = kubectl("get", "configmap", self.name, f"--namespace={self.namespace}", "--ignore-not-found", "--output=json")
+        found = kubectl(
+            "get", "configmap", self.name, f"--namespace={self.namespace}", "--ignore-not-found", "--output=json"
+        )
         return json.loads(found)["metadata"] if found else {}

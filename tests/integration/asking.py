@@ -46,7 +46,10 @@ class Ask:
 
 @dataclasses.dataclass(frozen=True)
 class Reply:
-    """An answer; `whole` unless the connection ended within it. Without any, `status` is 0 and `body` tells the error."""
+    """An answer; `whole` unless the connection ended within it.
+
+    Without any, `status` is 0 and `body` tells the error.
+    """
 
     ask: Ask
     status: int
@@ -62,7 +65,9 @@ class Reply:
     def problems(self) -> list[str]:
         """What is wrong with an error of the client's API, which the path tells under a provider's own as well."""
         path = self.ask.path[max(0, self.ask.path.find("/v1/")) :]
-        return answers.problems(self.status, self.headers, self.body, path, request_headers=self.ask.headers, method=self.ask.method)
+        return answers.problems(
+            self.status, self.headers, self.body, path, request_headers=self.ask.headers, method=self.ask.method
+        )
 
     @property
     def message(self) -> str:
@@ -93,7 +98,9 @@ def body_of(path: str, model: str, *, stream: bool = False, **others: t.Any) -> 
 
 
 def send(url: str, token: str, ask: Ask, timeout: float = 30) -> Reply:
-    """Send a request on a connection of its own; without a token where that is empty, and a header of the request stands in place of one of these."""
+    """Send a request on a connection of its own; without a token where that is empty, and a header of the request
+    stands in place of one of these.
+    """
     address = urllib.parse.urlsplit(url)
     connection = http.client.HTTPConnection(address.hostname or "", address.port or 80, timeout=timeout)
     headers = {"content-type": "application/json", "user-agent": ask.agent}
@@ -123,12 +130,21 @@ def send_all(url: str, token: str, asks: t.Iterable[Ask]) -> list[Reply]:
 
 
 def log(agents: t.Iterable[str], since: int = 300) -> dict[str, Entry]:
-    """Return the proxies' line of each of these requests of the last `since` seconds, once all are written; raise AssertionError where some are not."""
+    """Return the proxies' line of each of these requests of the last `since` seconds, once all are written; raise
+    AssertionError where some are not.
+    """
     wanted = set(agents)
     deadline = time.monotonic() + PATIENCE
     found: dict[str, Entry] = {}
     while True:
-        text = kubectl("logs", f"--namespace={PROXIES}", f"--selector={SELECTOR}", "--container=envoy", "--tail=-1", f"--since={since}s")
+        text = kubectl(
+            "logs",
+            f"--namespace={PROXIES}",
+            f"--selector={SELECTOR}",
+            "--container=envoy",
+            "--tail=-1",
+            f"--since={since}s",
+        )
         for line in text.splitlines():
             if line.startswith("{"):
                 entry = json.loads(line)

@@ -1,6 +1,9 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Change a site's catalogue to others: a check with a diff must tell what the run does, the next run must do nothing, and none may tell a key."""
+"""Change a site's catalogue to others:
+
+a check with a diff must tell what the run does, the next run must do nothing, and none may tell a key.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +19,19 @@ import time
 import catalogue_pairs
 from runs import ANSI, INVENTORY, recaps, run
 
-#: The roles whose sets follow from providers and tiers, without the simulators: nothing is asked of the gateway, so that no route has to outlast another.
+#: The roles whose sets follow from providers and tiers, without the simulators: nothing is asked of the gateway, so
+#: that no route has to outlast another.
 COMMAND = (
-    *("ansible-playbook", "--inventory", INVENTORY, "--tags", "access_policies,providers", "egress.ai_gateway.site", "--diff", "-v"),
+    *(
+        "ansible-playbook",
+        "--inventory",
+        INVENTORY,
+        "--tags",
+        "access_policies,providers",
+        "egress.ai_gateway.site",
+        "--diff",
+        "-v",
+    ),
     *("--extra-vars", "providers_prune_delay=0"),
 )
 #: A result of apply_set, as the callback of ansible.cfg shows it with -v.
@@ -43,7 +56,10 @@ def changes(output: str) -> Changes:
             if line.startswith("    -"):
                 found[f"{title}: {name}"].append({})
             found[f"{title}: {name}"][-1][match["field"]] = match["value"].strip("'\"")
-    return {key: sorted(f"{entry['kind']} {entry['namespace']}/{entry['name']}" for entry in entries) for key, entries in found.items()}
+    return {
+        key: sorted(f"{entry['kind']} {entry['namespace']}/{entry['name']}" for entry in entries)
+        for key, entries in found.items()
+    }
 
 
 def _run(path: pathlib.Path, *arguments: str) -> tuple[int, str]:
@@ -68,7 +84,9 @@ def change(directory: pathlib.Path, seed: int) -> str:
     count, output = _run(after)
     outputs.append(output)
     assert changes(output) == told, f"pair {seed}: the check told another story than the run"
-    assert (count > 0) == (expected > 0) == bool(told), f"pair {seed}: {expected} tasks change in the check, {count} in the run, objects: {told}"
+    assert (count > 0) == (expected > 0) == bool(told), (
+        f"pair {seed}: {expected} tasks change in the check, {count} in the run, objects: {told}"
+    )
     count, output = _run(after)
     outputs.append(output)
     assert (count, changes(output)) == (0, {}), f"pair {seed}: the run after it changed something"

@@ -1,6 +1,9 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Pairs of catalogues by chance: what a site has, and what its next run wants. Pure; the same seed gives the same pair."""
+"""Pairs of catalogues by chance:
+
+what a site has, and what its next run wants. Pure; the same seed gives the same pair.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +21,19 @@ PROVIDERS = ("openai", "anthropic", "vllm", "mistral")
 MODELS = ("gpt-4", "gpt-4o", "claude-3-sonnet", "Qwen/Qwen3-0.6B", "m:1", "shared")
 TIERS = ("free", "premium", "enterprise", "research")
 WINDOWS = ("1s", "1m", "1h", "24h")
-LIMITS = {"token_limit": "tokens", "input_token_limit": "tokens", "output_token_limit": "tokens", "request_limit": "requests"}
+LIMITS = {
+    "token_limit": "tokens",
+    "input_token_limit": "tokens",
+    "output_token_limit": "tokens",
+    "request_limit": "requests",
+}
 
 
 def pair(seed: int) -> tuple[Variables, Variables]:
     """Two catalogues, as variables of an inventory: of simulated providers alone, each with a key of its own.
 
-    Seed 0 adds a tier of one named model to three that have all, seed 1 takes it away; any other changes several things at once, or everything.
+    Seed 0 adds a tier of one named model to three that have all, seed 1 takes it away; any other changes several things
+    at once, or everything.
     """
     chance = random.Random(seed)  # noqa: S311 - chooses catalogues, keeps no secret
     if seed in (0, 1):
@@ -48,7 +57,9 @@ def pair(seed: int) -> tuple[Variables, Variables]:
 
 def keys(*catalogues: Variables) -> list[str]:
     """Every provider's key in the catalogues."""
-    return sorted({provider["credential"]["value"] for catalogue in catalogues for provider in catalogue["ai_gateway_providers"]})
+    return sorted(
+        {provider["credential"]["value"] for catalogue in catalogues for provider in catalogue["ai_gateway_providers"]}
+    )
 
 
 def write(path: pathlib.Path, catalogue: Variables) -> pathlib.Path:
@@ -60,7 +71,10 @@ def write(path: pathlib.Path, catalogue: Variables) -> pathlib.Path:
 
 def shown(catalogue: Variables) -> str:
     """A catalogue in one line, without keys."""
-    providers = [f"{provider['name']}: {[model['name'] for model in provider['models']]}" for provider in catalogue["ai_gateway_providers"]]
+    providers = [
+        f"{provider['name']}: {[model['name'] for model in provider['models']]}"
+        for provider in catalogue["ai_gateway_providers"]
+    ]
     tiers = [f"{tier['name']}: {tier['models']}" for tier in catalogue["ai_gateway_tiers"]]
     return json.dumps({"providers": providers, "tiers": tiers})
 
@@ -86,17 +100,25 @@ def _provider(chance: random.Random, name: str) -> Variables:
         if chance.random() < 0.3:
             model["upstream_name"] = f"{model['name']}-{chance.randint(1, 9)}"
     if chance.random() < 0.3:
-        provider["headers"] = {f"x-{name}-{number}": str(chance.randint(1, 9)) for number in range(chance.randint(1, 3))}
+        provider["headers"] = {
+            f"x-{name}-{number}": str(chance.randint(1, 9)) for number in range(chance.randint(1, 3))
+        }
     return provider
 
 
 def _credential(chance: random.Random, name: str) -> Variables:
     key = f"sk-{name}-{chance.getrandbits(64):016x}"
-    return {"value": key} if chance.random() < 0.7 else {"value": key, "header": chance.choice(("x-api-key", "api-key"))}
+    return (
+        {"value": key} if chance.random() < 0.7 else {"value": key, "header": chance.choice(("x-api-key", "api-key"))}
+    )
 
 
 def _tier(chance: random.Random, name: str, level: int, models: t.Sequence[str]) -> Variables:
-    tier: Variables = {"name": name, "level": level, "groups": [f"tier-{name}-{number}" for number in range(chance.randint(1, 2))]}
+    tier: Variables = {
+        "name": name,
+        "level": level,
+        "groups": [f"tier-{name}-{number}" for number in range(chance.randint(1, 2))],
+    }
     tier.update({limit: _limit(chance, limit) for limit in chance.sample(list(LIMITS), chance.randint(1, 3))})
     tier["models"] = ["*"] if chance.random() < 0.4 else sorted(chance.sample(models, chance.randint(1, len(models))))
     allowed = models if tier["models"] == ["*"] else tier["models"]

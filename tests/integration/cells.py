@@ -1,10 +1,12 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Have the API server check the manifests of every cell of platform, stack and policy engine, and print a table of the cells.
+"""Have the API server check the manifests of every cell of platform, stack and policy engine, and print a table of the
+cells.
 
-The embedded cluster must have a site of two gateways with engine authorino, whose definitions all cells use; those of Kuadrant are added from
-THIRD_PARTY_CRDS. Each cell is a run of site in check mode: module apply_set submits each object as a dry run with strict validation of its fields, so that an
-unknown or a wrong field fails the run. Which catalogue a cell takes and how many objects were submitted stands in its row.
+The embedded cluster must have a site of two gateways with engine authorino, whose definitions all cells use; those of
+Kuadrant are added from THIRD_PARTY_CRDS. Each cell is a run of site in check mode: module apply_set submits each object
+as a dry run with strict validation of its fields, so that an unknown or a wrong field fails the run. Which catalogue a
+cell takes and how many objects were submitted stands in its row.
 
 Usage: python tests/integration/cells.py
 """
@@ -28,17 +30,29 @@ from runs import INVENTORY, ROOT, start
 PLATFORMS = ("embedded", "kind", "openshift", "kubernetes")
 #: Stack and engine; what the catalogue refuses is no cell.
 ENGINES = (("envoy_ai_gateway", "authorino"), ("wg_ai_gateway", "authorino"), ("wg_ai_gateway", "kuadrant"))
-#: The lists of a result of apply_set with objects that were submitted, or looked at because nothing of them would change.
+#: The lists of a result of apply_set with objects that were submitted, or looked at because nothing of them would
+#: change.
 SUBMITTED = {"created", "updated", "unchanged"}
 RESULT_LINE = re.compile(r"^ {4}(?:(?P<list>\w+):|-   apiVersion: )")
-KUADRANT = {"apiVersion": "kuadrant.io/v1beta1", "kind": "Kuadrant", "metadata": {"name": "kuadrant", "namespace": two_gateways.MAAS_NAMESPACE}}
+KUADRANT = {
+    "apiVersion": "kuadrant.io/v1beta1",
+    "kind": "Kuadrant",
+    "metadata": {"name": "kuadrant", "namespace": two_gateways.MAAS_NAMESPACE},
+}
 
 
 def prepare() -> None:
     """Kuadrant's definitions, its object and the namespace of a MaaS gateway; nobody acts on them."""
     definitions = [str(path) for path in sorted(two_gateways.CRDS.glob("kuadrant.io_*.yaml"))]
-    objects.kubectl("apply", "--server-side", *itertools.chain.from_iterable(("--filename", path) for path in definitions))
-    objects.kubectl("wait", "--for", "condition=Established", *itertools.chain.from_iterable(("--filename", path) for path in definitions))
+    objects.kubectl(
+        "apply", "--server-side", *itertools.chain.from_iterable(("--filename", path) for path in definitions)
+    )
+    objects.kubectl(
+        "wait",
+        "--for",
+        "condition=Established",
+        *itertools.chain.from_iterable(("--filename", path) for path in definitions),
+    )
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": two_gateways.MAAS_NAMESPACE}}
     for body in (namespace, KUADRANT):
         command = [*objects.KUBECTL, "apply", "--server-side", "--filename", "-"]
@@ -59,7 +73,17 @@ def check(directory: pathlib.Path, platform: str, stack: str, engine: str) -> tu
     }
     path.write_text(yaml.safe_dump(given), encoding="utf-8")
     skipped = ["--skip-tags", "validation_probes,validation_rate_limit"]
-    with start("ansible-playbook", "--check", "--inventory", INVENTORY, "--extra-vars", f"@{path}", *skipped, "-v", "egress.ai_gateway.site") as run:
+    with start(
+        "ansible-playbook",
+        "--check",
+        "--inventory",
+        INVENTORY,
+        "--extra-vars",
+        f"@{path}",
+        *skipped,
+        "-v",
+        "egress.ai_gateway.site",
+    ) as run:
         output = run.communicate()[0]
     (directory / f"{path.stem}.txt").write_text(output, encoding="utf-8")
     said = output[output.find("fatal:") :][:600] if run.returncode else ""
@@ -83,7 +107,10 @@ def main() -> int:
     for platform, (stack, engine) in itertools.product(PLATFORMS, ENGINES):
         accepted, count, said = check(directory, platform, stack, engine)
         rows.append(accepted)
-        print(f"| {platform} | {stack} | {engine} | {count} objects | {'accepted' if accepted else 'REFUSED'} |", flush=True)
+        print(
+            f"| {platform} | {stack} | {engine} | {count} objects | {'accepted' if accepted else 'REFUSED'} |",
+            flush=True,
+        )
         if said:
             print(said, flush=True)
     print(f"{sum(rows)} of {len(rows)} cells accepted; what each run said is in {directory}")

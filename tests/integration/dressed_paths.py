@@ -10,7 +10,9 @@ import urllib.parse
 
 PATH = "/external/openai/v1/chat/completions"
 LIST = "/external/openai/v1/models"
-BODY = json.dumps({"model": "gpt-4", "max_tokens": 16, "messages": [{"role": "user", "content": "Hello, and say something"}]})
+BODY = json.dumps(
+    {"model": "gpt-4", "max_tokens": 16, "messages": [{"role": "user", "content": "Hello, and say something"}]}
+)
 #: The same request, dressed up as one that is free.
 DRESSED = (
     f"{PATH}?x=/v1/models",

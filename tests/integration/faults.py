@@ -65,7 +65,10 @@ class Recovery:
 
 
 def processes(name: str) -> set[int]:
-    """Return the ids of the embedded cluster's processes whose program is `name`: those in another network namespace than ours."""
+    """Return the ids of the embedded cluster's processes whose program is `name`:
+
+    those in another network namespace than ours.
+    """
     ours = os.readlink("/proc/self/ns/net")
     found = set()
     for directory in pathlib.Path("/proc").glob("[0-9]*"):
@@ -80,20 +83,28 @@ def processes(name: str) -> set[int]:
 def answers() -> bool:
     """Whether the API server answers, and kubelet through it: a pod's log goes through both, and through containerd."""
     try:
-        return bool(kubectl("logs", "--namespace=kube-system", "--selector=k8s-app=kube-dns", "--tail=1", "--request-timeout=3s"))
+        return bool(
+            kubectl(
+                "logs", "--namespace=kube-system", "--selector=k8s-app=kube-dns", "--tail=1", "--request-timeout=3s"
+            )
+        )
     except subprocess.SubprocessError:
         return False
 
 
 def kill_during_traffic(name: str, client: openai.OpenAI, patience: float) -> Recovery:
-    """Kill the one process `name` of the cluster with SIGKILL during requests; fail when it is not back after `patience` seconds."""
+    """Kill the one process `name` of the cluster with SIGKILL during requests; fail when it is not back after
+    `patience` seconds.
+    """
     (victim,) = processes(name)
     with Traffic(client) as traffic:
         time.sleep(MARGIN)
         killed = time.monotonic()
         os.kill(victim, signal.SIGKILL)
         while not (processes(name) - {victim} and answers()):
-            assert time.monotonic() - killed < patience, f"{name} is not back after {patience} s; requests since: {traffic.counts(killed)}"
+            assert time.monotonic() - killed < patience, (
+                f"{name} is not back after {patience} s; requests since: {traffic.counts(killed)}"
+            )
             time.sleep(0.2)
         recovered = time.monotonic()
         time.sleep(MARGIN)

@@ -37,14 +37,20 @@ ANYWHERE = {"envoy.filters.http.health_check", "envoy.filters.http.grpc_web", "e
 
 
 def chains(dump: Document, prefix: str) -> dict[str, list[str]]:
-    """Return the names of the filters by listener and number of the chain, for the listeners of a Gateway: their names begin so."""
+    """Return the names of the filters by listener and number of the chain, for the listeners of a Gateway:
+
+    their names begin so.
+    """
     found: dict[str, list[str]] = {}
     for config in dump["configs"]:
         for dynamic in config.get("dynamic_listeners", []):
             listener = dynamic.get("active_state", {}).get("listener", {})
             if not listener.get("name", "").startswith(prefix):
                 continue
-            ends = [*listener.get("filter_chains", []), *([listener["default_filter_chain"]] if "default_filter_chain" in listener else [])]
+            ends = [
+                *listener.get("filter_chains", []),
+                *([listener["default_filter_chain"]] if "default_filter_chain" in listener else []),
+            ]
             for chain in ends:
                 for network in chain["filters"]:
                     if network["name"] == MANAGER:
@@ -61,7 +67,11 @@ def faults(names: list[str]) -> list[str]:
     found += [f"{name} has no place in the order" for name in plain if name not in ORDER and name not in ANYWHERE]
     places = list(ORDER)
     known = [name for name in plain if name in ORDER]
-    found += [f"{later} stands before {earlier}" for later, earlier in itertools.pairwise(known) if places.index(later) > places.index(earlier)]
+    found += [
+        f"{later} stands before {earlier}"
+        for later, earlier in itertools.pairwise(known)
+        if places.index(later) > places.index(earlier)
+    ]
     if plain and plain[0] != places[0]:
         found.append(f"{plain[0]} is the first")
     if plain and plain[-1] != places[-1]:

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Take objects away whose controllers keep finalizers and forget some: none of the removals may hang.
 
-The embedded cluster must have a site. What is made is in a namespace of its own and attached to no Gateway, so that nobody's requests notice.
+The embedded cluster must have a site. What is made is in a namespace of its own and attached to no Gateway, so that
+nobody's requests notice.
 
 Usage: python tests/integration/finalizers.py [--removals 100] [--longest 40]
 """
@@ -38,9 +39,13 @@ POLICY = {
     "metadata": {"name": PLACE},
     "spec": {
         "failurePolicy": "Fail",
-        "matchConstraints": {"resourceRules": [{"apiGroups": [AI], "apiVersions": ["*"], "operations": ["UPDATE"], "resources": ["*"]}]},
+        "matchConstraints": {
+            "resourceRules": [{"apiGroups": [AI], "apiVersions": ["*"], "operations": ["UPDATE"], "resources": ["*"]}]
+        },
         "validations": [
-            {"expression": "!(request.userInfo.username.startsWith('system:serviceaccount:envoy-ai-gateway') && has(oldObject.metadata.deletionTimestamp))"}
+            {
+                "expression": "!(request.userInfo.username.startsWith('system:serviceaccount:envoy-ai-gateway') && has(oldObject.metadata.deletionTimestamp))"
+            }
         ],
     },
 }
@@ -60,7 +65,12 @@ def provider(name: str) -> list[Body]:
     """What role providers makes for a provider, but attached to no Gateway."""
 
     def body(group: str, version: str, kind: str, **content: t.Any) -> Body:
-        return {"apiVersion": f"{group}/{version}" if group else version, "kind": kind, "metadata": {"name": name}, **content}
+        return {
+            "apiVersion": f"{group}/{version}" if group else version,
+            "kind": kind,
+            "metadata": {"name": name},
+            **content,
+        }
 
     target = {"group": AI, "kind": "AIServiceBackend", "name": name}
     return [
@@ -85,7 +95,12 @@ def others(name: str) -> list[Body]:
         "spec": {"serviceQuota": {"quota": {"limit": 1, "duration": "1m"}}},
     }
     backend = {"group": ENVOY, "kind": "Backend", "name": name}
-    route = {"apiVersion": f"{AI}/v1beta1", "kind": "MCPRoute", "metadata": {"name": name}, "spec": {"parentRefs": [gateway], "backendRefs": [backend]}}
+    route = {
+        "apiVersion": f"{AI}/v1beta1",
+        "kind": "MCPRoute",
+        "metadata": {"name": name},
+        "spec": {"parentRefs": [gateway], "backendRefs": [backend]},
+    }
     return [quota, route]
 
 
@@ -103,17 +118,27 @@ def apply(manifests: list[Body], what: str, longest: float, wait: bool = True) -
     from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.task import argument_spec, perform
 
     params = {name: option.get("default") for name, option in argument_spec().items()}
-    params |= {"name": PLACE, "namespace": PLACE, "kubeconfig": KUBECONFIG, "manifests": manifests, "state": "present" if manifests else "absent"}
+    params |= {
+        "name": PLACE,
+        "namespace": PLACE,
+        "kubeconfig": KUBECONFIG,
+        "manifests": manifests,
+        "state": "present" if manifests else "absent",
+    }
     params |= {"wait": wait, "wait_timeout": int(longest)}
     started = time.monotonic()
-    result = perform(params, False, False, lambda line: print(f"    {line}", flush=True) if "finalizer" in line else None)
+    result = perform(
+        params, False, False, lambda line: print(f"    {line}", flush=True) if "finalizer" in line else None
+    )
     assert not result.get("failed"), f"{what}: {result['msg']}"
     return Removal(what, time.monotonic() - started, result["warnings"])
 
 
 @contextlib.contextmanager
 def disturbed(seconds: float) -> t.Iterator[None]:
-    """Annotate all that the controller keeps again and again for so long, so that it meets conflicts as it takes its finalizers off."""
+    """Annotate all that the controller keeps again and again for so long, so that it meets conflicts as it takes its
+    finalizers off.
+    """
     from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.api import ApiError, connect
 
     api = connect({"kubeconfig": KUBECONFIG}, 1)
@@ -140,15 +165,23 @@ def disturbed(seconds: float) -> t.Iterator[None]:
 
 
 def remove_often(count: int, longest: float) -> list[Removal]:
-    """Remove providers so many times: all, one of several, or one that comes under another name; each as soon as it is ready, while somebody else writes."""
+    """Remove providers so many times:
+
+    all, one of several, or one that comes under another name; each as soon as it is ready, while somebody else writes.
+    """
     removals = []
     for number in range(count):
-        first, second, renamed = ([item for name in names for item in provider(f"{name}-{number}")] for names in (("a", "b"), ("a",), ("a", "c")))
+        first, second, renamed = (
+            [item for name in names for item in provider(f"{name}-{number}")]
+            for names in (("a", "b"), ("a",), ("a", "c"))
+        )
         apply(first, "two providers", longest)
         after = (first[:0], second, renamed)[number % 3]
         with disturbed(1.0 + 2 * (number % 4)):
             removals.append(apply(after, ("all", "one of two", "one renamed")[number % 3], longest))
-        print(f"{number + 1}: {removals[-1].what} {removals[-1].seconds:.1f} s {removals[-1].warnings or ''}", flush=True)
+        print(
+            f"{number + 1}: {removals[-1].what} {removals[-1].seconds:.1f} s {removals[-1].warnings or ''}", flush=True
+        )
     removals.append(apply([], "all", longest))
     return removals
 
@@ -157,7 +190,14 @@ def remove_often(count: int, longest: float) -> list[Removal]:
 def forgetful() -> t.Iterator[None]:
     """Have the API server refuse the controller what would end a deletion, which it tries once."""
     for body in (POLICY, BINDING):
-        subprocess.run([*KUBECTL, "apply", "--filename", "-"], input=json.dumps(body), text=True, check=True, capture_output=True, timeout=60)
+        subprocess.run(
+            [*KUBECTL, "apply", "--filename", "-"],
+            input=json.dumps(body),
+            text=True,
+            check=True,
+            capture_output=True,
+            timeout=60,
+        )
     # It holds a little later than it is there.
     time.sleep(5)
     try:
@@ -173,13 +213,18 @@ def held() -> list[str]:
 
 
 def forget(longest: float) -> list[Removal]:
-    """Have the controller forget its finalizer of every kind that has one; a removal, and a set that is made anew, must get over it."""
+    """Have the controller forget its finalizer of every kind that has one; a removal, and a set that is made anew, must
+    get over it.
+    """
     removals = []
     for again in (False, True):
         manifests = [*provider("forgotten"), *others("forgotten")]
         apply(manifests, "every kind", longest, wait=False)
         deadline = time.monotonic() + 30
-        while any(FINALIZER not in kubectl("get", kind, f"--namespace={PLACE}", "--output=jsonpath={.metadata.finalizers}") for kind in held()):
+        while any(
+            FINALIZER not in kubectl("get", kind, f"--namespace={PLACE}", "--output=jsonpath={.metadata.finalizers}")
+            for kind in held()
+        ):
             assert time.monotonic() < deadline, "the controller keeps nothing by its finalizer"
             time.sleep(0.5)
         with forgetful():
@@ -188,7 +233,14 @@ def forget(longest: float) -> list[Removal]:
         left = held()
         assert left, "the controller has taken a second look by itself"
         print(f"forgotten: {', '.join(left)}", flush=True)
-        removals.append(apply(manifests if again else [], "what was forgotten, made anew" if again else "what was forgotten", longest, wait=not again))
+        removals.append(
+            apply(
+                manifests if again else [],
+                "what was forgotten, made anew" if again else "what was forgotten",
+                longest,
+                wait=not again,
+            )
+        )
         print(f"{removals[-1].what}: {removals[-1].seconds:.1f} s", *removals[-1].warnings, sep="\n  ", flush=True)
         assert removals[-1].warnings, "nothing was said of it"
         apply([], "all", longest)
@@ -206,7 +258,9 @@ def main() -> int:
         removals = remove_often(options.removals, options.longest)
     seconds = sorted(removal.seconds for removal in removals)
     reminded = sum(bool(removal.warnings) for removal in removals)
-    print(f"{len(seconds)} removals: median {statistics.median(seconds):.1f} s, longest {seconds[-1]:.1f} s; a controller was reminded in {reminded} of them")
+    print(
+        f"{len(seconds)} removals: median {statistics.median(seconds):.1f} s, longest {seconds[-1]:.1f} s; a controller was reminded in {reminded} of them"
+    )
     assert reminded or not options.removals, "no finalizer was forgotten, so that nothing is shown"
     return 0
 

@@ -17,7 +17,12 @@ Header = tuple[bytes, bytes]
 
 def frame(kind: int, flags: int, stream: int, payload: bytes = b"", length: int | None = None) -> bytes:
     """Return a frame; `length` is told instead of the payload's own."""
-    return (len(payload) if length is None else length).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
+    return (
+        (len(payload) if length is None else length).to_bytes(3, "big")
+        + bytes([kind, flags])
+        + stream.to_bytes(4, "big")
+        + payload
+    )
 
 
 def number(value: int, bits: int = 7, first: int = 0) -> bytes:
@@ -51,11 +56,16 @@ def request(headers: t.Iterable[Header], body: bytes = b"", stream: int = 1) -> 
     """Return the frames of a request with its end."""
     found = header_frames(block(headers), 0 if body else END_STREAM, stream)
     parts = [body[start : start + FRAME_SIZE] for start in range(0, len(body), FRAME_SIZE)]
-    return found + b"".join(frame(DATA, END_STREAM if place == len(parts) - 1 else 0, stream, part) for place, part in enumerate(parts))
+    return found + b"".join(
+        frame(DATA, END_STREAM if place == len(parts) - 1 else 0, stream, part) for place, part in enumerate(parts)
+    )
 
 
 def opening() -> bytes:
-    """Return what a client sends first: the preface, no pushes and large windows, so that answers come without more of them."""
+    """Return what a client sends first:
+
+    the preface, no pushes and large windows, so that answers come without more of them.
+    """
     settings = b"\x00\x02" + (0).to_bytes(4, "big") + b"\x00\x04" + (2**24).to_bytes(4, "big")
     return PREFACE + frame(SETTINGS, 0, 0, settings) + frame(WINDOW_UPDATE, 0, 0, (2**24).to_bytes(4, "big"))
 

@@ -1,15 +1,17 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Search a run's keys in whatever could tell them: objects, logs, files of output and reports, processes of the embedded cluster.
+"""Search a run's keys in whatever could tell them: objects, logs, files of output and reports, processes of the
+embedded cluster.
 
 Usage: key_search.py --keys FILE [--secret NAMESPACE/NAME]... [PATH]...
 
-FILE holds one key a line. Each is searched as it is and in every encoding that software puts it into; see encodings. Of the objects, Secrets may
-hold keys, and exactly those that --secret names must: a search that finds none there would not find any elsewhere. A name may be a pattern, as of
-a shell. PATHs are files and directories, such as the output of `ansible-playbook -vvv --diff` and reports/.
+FILE holds one key a line. Each is searched as it is and in every encoding that software puts it into; see encodings. Of
+the objects, Secrets may hold keys, and exactly those that --secret names must: a search that finds none there would not
+find any elsewhere. A name may be a pattern, as of a shell. PATHs are files and directories, such as the output of
+`ansible-playbook -vvv --diff` and reports/.
 
-Prints what was searched and what was found, never a key, and ends with exit status 1 when a key was found where none may be, or was not where it
-must be. Of a container's log, what kubelet has moved into an older file is not searched.
+Prints what was searched and what was found, never a key, and ends with exit status 1 when a key was found where none
+may be, or was not where it must be. Of a container's log, what kubelet has moved into an older file is not searched.
 """
 
 from __future__ import annotations
@@ -48,7 +50,10 @@ TIMEOUT = 300
 
 
 def _inside_base64(text: bytes, encode: t.Callable[[bytes], bytes]) -> t.Iterator[bytes]:
-    """What of ``text`` is the same in the base64 of any longer text that holds it: for each of three alignments, without the edges."""
+    """What of ``text`` is the same in the base64 of any longer text that holds it:
+
+    for each of three alignments, without the edges.
+    """
     for before in range(3):
         whole = encode(b"\0" * before + text)
         # A character has six bits. Those that share bits with what comes before or after depend on it.
@@ -69,7 +74,10 @@ def encodings(key: str) -> dict[bytes, str]:
         add("base64 of Bearer", encode(b"Bearer " + plain))
     quoted = urllib.parse.quote(key, safe="")
     lower = re.sub("%..", lambda code: code[0].lower(), quoted)
-    add("URL-encoded", *(text.encode() for text in (quoted, lower, urllib.parse.quote(key), urllib.parse.quote_plus(key))))
+    add(
+        "URL-encoded",
+        *(text.encode() for text in (quoted, lower, urllib.parse.quote(key), urllib.parse.quote_plus(key))),
+    )
     add("hex", plain.hex().encode(), plain.hex().upper().encode())
     for text in (json.dumps(key)[1:-1], json.dumps(key, ensure_ascii=False)[1:-1]):
         # Go writes these so that a page of HTML may hold the JSON, and with them JSON may be in a text of JSON.
@@ -187,15 +195,24 @@ def search_objects(needles: Needles, kind: str, items: t.Iterable[dict[str, t.An
         name = f"{metadata['namespace']}/{metadata['name']}" if metadata.get("namespace") else metadata["name"]
         searched.count += 1
         searched.bytes += len(json.dumps(item))
-        searched.hits += [Hit(f"{kind} {name} {path}", number, encoding) for path, number, encoding in needles.in_object(item)]
+        searched.hits += [
+            Hit(f"{kind} {name} {path}", number, encoding) for path, number, encoding in needles.in_object(item)
+        ]
 
 
 def search_cluster(needles: Needles) -> tuple[Searched, Searched, Searched, Searched]:
-    """Search all objects and the containers' logs; return the objects, the Secrets, the logs, and those of the runs before the last."""
+    """Search all objects and the containers' logs; return the objects, the Secrets, the logs, and those of the runs
+    before the last.
+    """
     objects, in_secrets = Searched("objects but Secrets, of all kinds", "objects"), Searched("Secrets", "objects")
-    logs, previous = Searched("logs of containers", "logs"), Searched("logs of containers before their last start", "logs")
+    logs, previous = (
+        Searched("logs of containers", "logs"),
+        Searched("logs of containers before their last start", "logs"),
+    )
     pods: list[dict[str, t.Any]] = []
-    for kind in sorted(set(_kubectl("api-resources", "--cached=false", "--verbs=list", "--output=name").decode().split())):
+    for kind in sorted(
+        set(_kubectl("api-resources", "--cached=false", "--verbs=list", "--output=name").decode().split())
+    ):
         try:
             items = json.loads(_kubectl("get", kind, "--all-namespaces", "--output=json"))["items"]
         except subprocess.CalledProcessError as error:
@@ -222,7 +239,17 @@ def _containers(pod: dict[str, t.Any]) -> t.Iterator[tuple[str, int]]:
 
 def search_log(needles: Needles, pod: dict[str, t.Any], container: str, searched: Searched, *options: str) -> None:
     place = f"{pod['namespace']}/{pod['name']} {container}"
-    command = [*KUBECTL, "logs", "--namespace", pod["namespace"], pod["name"], "--container", container, *options, f"--request-timeout={TIMEOUT}s"]
+    command = [
+        *KUBECTL,
+        "logs",
+        "--namespace",
+        pod["namespace"],
+        pod["name"],
+        "--container",
+        container,
+        *options,
+        f"--request-timeout={TIMEOUT}s",
+    ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout
         assert process.stderr
@@ -266,13 +293,19 @@ def search_processes(needles: Needles, proc: pathlib.Path = pathlib.Path("/proc"
         searched.count += 1
         for name, text in texts.items():
             searched.bytes += len(text)
-            searched.hits += sorted(Hit(f"{place} {name}", number, encoding) for number, encoding in needles.in_bytes(text))
+            searched.hits += sorted(
+                Hit(f"{place} {name}", number, encoding) for number, encoding in needles.in_bytes(text)
+            )
     return searched
 
 
 def _is_of_the_cluster(directory: pathlib.Path) -> bool:
-    command = " ".join([os.readlink(directory / "exe"), *(directory / "cmdline").read_text(errors="replace").split("\0")])
-    return "/var/lib/egress-ai-gateway" in command or "/egress-ai-gateway" in (directory / "cgroup").read_text(encoding="utf-8")
+    command = " ".join(
+        [os.readlink(directory / "exe"), *(directory / "cmdline").read_text(errors="replace").split("\0")]
+    )
+    return "/var/lib/egress-ai-gateway" in command or "/egress-ai-gateway" in (directory / "cgroup").read_text(
+        encoding="utf-8"
+    )
 
 
 # --- the outcome ---
@@ -280,7 +313,9 @@ def _is_of_the_cluster(directory: pathlib.Path) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """What was searched, where keys may not be; and the Secrets, which must hold them where ``expected`` says so and nowhere else."""
+    """What was searched, where keys may not be; and the Secrets, which must hold them where ``expected`` says so and
+    nowhere else.
+    """
 
     places: t.Sequence[Searched]
     in_secrets: Searched
@@ -301,9 +336,19 @@ class Report:
         for name, hits in self.holders.items():
             if not any(fnmatch.fnmatchcase(name, pattern) for pattern in self.expected):
                 faults += [f"found in a Secret that may not hold it: {hit}" for hit in hits]
-        faults += [f"not found in Secret {pattern}, which must hold it" for pattern in self.expected if not fnmatch.filter(self.holders, pattern)]
-        faults += [f"not searched: {failure}" for place in (*self.places, self.in_secrets) for failure in place.failures]
-        return faults + [f"nothing was searched: {place.what}" for place in self.places if not place.count and not place.failures and place.unit != "logs"]
+        faults += [
+            f"not found in Secret {pattern}, which must hold it"
+            for pattern in self.expected
+            if not fnmatch.filter(self.holders, pattern)
+        ]
+        faults += [
+            f"not searched: {failure}" for place in (*self.places, self.in_secrets) for failure in place.failures
+        ]
+        return faults + [
+            f"nothing was searched: {place.what}"
+            for place in self.places
+            if not place.count and not place.failures and place.unit != "logs"
+        ]
 
     def __str__(self) -> str:
         lines = [f"{'searched':46}{'':>19}  {'bytes':>13}  {'found':>6}"]
@@ -313,7 +358,9 @@ class Report:
             if place.count or place.unit != "logs"
         ]
         for name, hits in self.holders.items():
-            lines.append(f"Secret {name} holds " + ", ".join(sorted({f"key {hit.number} ({hit.encoding})" for hit in hits})))
+            lines.append(
+                f"Secret {name} holds " + ", ".join(sorted({f"key {hit.number} ({hit.encoding})" for hit in hits}))
+            )
         return "\n".join(lines + self.faults)
 
 
@@ -332,7 +379,13 @@ def search(keys: t.Sequence[str], expected_secrets: t.Sequence[str], paths: t.Se
 def main(arguments: t.Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Search a run's keys in whatever could tell them.")
     parser.add_argument("--keys", type=pathlib.Path, required=True, metavar="FILE", help="file of the keys, one a line")
-    parser.add_argument("--secret", action="append", default=[], metavar="NAMESPACE/NAME", help="a Secret that must hold a key, as a pattern of a shell")
+    parser.add_argument(
+        "--secret",
+        action="append",
+        default=[],
+        metavar="NAMESPACE/NAME",
+        help="a Secret that must hold a key, as a pattern of a shell",
+    )
     parser.add_argument("paths", type=pathlib.Path, nargs="*", metavar="PATH", help="file or directory to search too")
     options = parser.parse_args(arguments)
     try:

@@ -25,7 +25,11 @@ LIMIT = 50_000
 def leave(url: str, token: str, ask: Ask, protocol: str) -> int:
     """Read so many events of a stream and close the connection; return how many there were."""
     command = ["curl", "--silent", "--no-buffer", "--max-time", "20", protocol, "--config", "-", f"{url}{ask.path}"]
-    config = [f'header = "authorization: Bearer {token}"', 'header = "content-type: application/json"', f'user-agent = "{ask.agent}"']
+    config = [
+        f'header = "authorization: Bearer {token}"',
+        'header = "content-type: application/json"',
+        f'user-agent = "{ask.agent}"',
+    ]
     config.append(f"data = {json.dumps(json.dumps(ask.body))}")
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin
@@ -42,22 +46,27 @@ def leave(url: str, token: str, ask: Ask, protocol: str) -> int:
 
 
 def one_table(url: str) -> list[str]:
-    """Leave a stream of each kind in each protocol, each as a user of its own; print the figures and return what is wrong."""
+    """Leave a stream of each kind in each protocol, each as a user of its own; print the figures and return what is
+    wrong.
+    """
     fresh_window()
     cases = [(model, path, protocol, token_of("premium")) for model, path in SLOW.items() for protocol in PROTOCOLS]
     asks = [Ask(path, body_of(path, model, stream=True)) for model, path, _protocol, _user in cases]
     with concurrent.futures.ThreadPoolExecutor(len(cases)) as pool:
-        read = list(pool.map(lambda pair: leave(url, pair[0][3][1], pair[1], pair[0][2]), zip(cases, asks, strict=True)))
+        read = list(
+            pool.map(lambda pair: leave(url, pair[0][3][1], pair[1], pair[0][2]), zip(cases, asks, strict=True))
+        )
     time.sleep(4 * COUNTED)
-    after = [send(url, user[1], Ask("/v1/chat/completions", body_of("/v1/chat/completions", UNLIMITED))) for _model, _path, _protocol, user in cases]
+    after = [
+        send(url, user[1], Ask("/v1/chat/completions", body_of("/v1/chat/completions", UNLIMITED)))
+        for _model, _path, _protocol, user in cases
+    ]
     entries = log(ask.agent for ask in asks)
     faults = []
     for (model, path, protocol, _user), ask, count, reply in zip(cases, asks, read, after, strict=True):
         entry = entries[ask.agent]
         spent = LIMIT - int(reply.header("x-ratelimit-remaining") or -1)
-        what = (
-            f"{model} {path} {protocol}: left after {count} events, {entry['response_flags']}, {tokens(entry)} tokens in the log, {spent} taken from the limit"
-        )
+        what = f"{model} {path} {protocol}: left after {count} events, {entry['response_flags']}, {tokens(entry)} tokens in the log, {spent} taken from the limit"
         print(what)
         if not (count == EVENTS and 0 < tokens(entry) < 1000 and spent == tokens(entry)):
             faults.append(what)

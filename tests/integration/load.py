@@ -17,7 +17,12 @@ CONNECTIONS = 4
 #: No load goes on for ever.
 MOST = 100_000
 #: Each request is to cost so little that no limit is reached.
-HEADERS = {"content-type": "application/json", "anthropic-version": "2023-06-01", "x-simulator-prompt-tokens": "1", "x-simulator-completion-tokens": "0"}
+HEADERS = {
+    "content-type": "application/json",
+    "anthropic-version": "2023-06-01",
+    "x-simulator-prompt-tokens": "1",
+    "x-simulator-completion-tokens": "0",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +32,9 @@ class Request:
 
 
 class Load:
-    """Sends `requests` in turn, again and again, until it is told to end or MOST were sent; `outcomes` counts statuses and errors."""
+    """Sends `requests` in turn, again and again, until it is told to end or MOST were sent; `outcomes` counts statuses
+    and errors.
+    """
 
     def __init__(self, url: str, token: str, requests: list[Request]) -> None:
         self._address = urllib.parse.urlsplit(url)
@@ -69,7 +76,9 @@ class Load:
         connection = http.client.HTTPConnection(self._address.hostname or "", self._address.port or 80, timeout=30)
         while request := self._next():
             try:
-                body = json.dumps({"model": request.model, "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1})
+                body = json.dumps(
+                    {"model": request.model, "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1}
+                )
                 connection.request("POST", request.path, body, self._headers)
                 answer = connection.getresponse()
                 content = answer.read()
@@ -80,5 +89,7 @@ class Load:
             with self._lock:
                 self.outcomes[outcome] += 1
                 if outcome != "200" and len(self.refusals) < 5:
-                    self.refusals.append(f"{request.path} of {request.model}: {outcome} {content[:300].decode(errors='replace')}")
+                    self.refusals.append(
+                        f"{request.path} of {request.model}: {outcome} {content[:300].decode(errors='replace')}"
+                    )
         connection.close()

@@ -11,17 +11,31 @@ import shutil
 import subprocess
 
 #: Where software keeps files, and how deep to look there.
-PLACES = {"/etc": 3, "/opt": 2, "/run": 3, "/sys/fs/cgroup": 2, "/tmp": 1, "/usr/local": 3, "/var/lib": 2, "/var/log": 2, "/var/run": 2}
+PLACES = {
+    "/etc": 3,
+    "/opt": 2,
+    "/run": 3,
+    "/sys/fs/cgroup": 2,
+    "/tmp": 1,
+    "/usr/local": 3,
+    "/var/lib": 2,
+    "/var/log": 2,
+    "/var/run": 2,
+}
 #: Names of files of a cluster. Packages that a cluster needs stay installed, and theirs with them.
 NAMES = re.compile(r"egress|kube|etcd|coredns|cni0|/cni/net\.d/.")
 
 
 def processes() -> list[str]:
-    """Return the command line of each process that belongs to an embedded cluster, by what it names or by its control group."""
+    """Return the command line of each process that belongs to an embedded cluster, by what it names or by its control
+    group.
+    """
     found = []
     for directory in pathlib.Path("/proc").glob("[0-9]*"):
         try:
-            command = " ".join([os.readlink(directory / "exe"), *(directory / "cmdline").read_text(errors="replace").split("\0")])
+            command = " ".join(
+                [os.readlink(directory / "exe"), *(directory / "cmdline").read_text(errors="replace").split("\0")]
+            )
             groups = (directory / "cgroup").read_text(encoding="utf-8")
         except OSError:
             continue  # it has ended, or is the kernel's
@@ -31,7 +45,9 @@ def processes() -> list[str]:
 
 
 def mounts() -> list[str]:
-    return sorted(line.split()[4] for line in pathlib.Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines())
+    return sorted(
+        line.split()[4] for line in pathlib.Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
+    )
 
 
 def files() -> list[str]:

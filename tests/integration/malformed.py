@@ -77,7 +77,9 @@ class Sample:
 
 
 class Reader(t.Protocol):
-    """Takes what arrives; `answer` is the first whole answer, and `end` tells how the gateway ended the request otherwise."""
+    """Takes what arrives; `answer` is the first whole answer, and `end` tells how the gateway ended the request
+    otherwise.
+    """
 
     answer: Answer | None
     end: str
@@ -123,7 +125,10 @@ class Http1Reader:
             status = int(words[1])
             self._data = bytearray(rest)
             if status >= 200 or status == 101:
-                headers = [(name.strip().lower(), value.strip()) for name, _colon, value in (text.partition(":") for text in lines)]
+                headers = [
+                    (name.strip().lower(), value.strip())
+                    for name, _colon, value in (text.partition(":") for text in lines)
+                ]
                 self._begun = status, headers
         if self._begun:
             body = self._body(closed)
@@ -215,7 +220,9 @@ class Http2Reader:
     def _finish(self) -> None:
         status = dict(self._headers).get(":status", "")
         if self.answer is None and status.isdigit():
-            self.answer = Answer(int(status), [header for header in self._headers if not header[0].startswith(":")], self._body)
+            self.answer = Answer(
+                int(status), [header for header in self._headers if not header[0].startswith(":")], self._body
+            )
 
 
 def exchange(connection: socket.socket, case: Case) -> Outcome:
@@ -237,7 +244,10 @@ def exchange(connection: socket.socket, case: Case) -> Outcome:
             break
         pending = getattr(connection, "pending", lambda: 0)()
         readable, ready, _errors = select.select(
-            [connection], [connection] if waiting and writable else [], [], 0 if pending else 0.02 if segments else patience
+            [connection],
+            [connection] if waiting and writable else [],
+            [],
+            0 if pending else 0.02 if segments else patience,
         )
         if not (readable or ready or pending):
             continue
@@ -315,7 +325,10 @@ def is_json(answer: Answer) -> bool:
 
 
 class Result:
-    """What a run found: `counts` by kind and outcome, `json` by status and whether the answer was JSON, and samples of what should not be."""
+    """What a run found:
+
+    `counts` by kind and outcome, `json` by status and whether the answer was JSON, and samples of what should not be.
+    """
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
@@ -358,7 +371,10 @@ class Result:
 
     def _keep(self, samples: list[Sample], sample: Sample) -> None:
         """Keep one of each group of kinds and status, for variety."""
-        key = (sample.case.kind.partition("/")[0], sample.outcome.name + sample.problems[0][:40] if sample.problems else sample.outcome.name)
+        key = (
+            sample.case.kind.partition("/")[0],
+            sample.outcome.name + sample.problems[0][:40] if sample.problems else sample.outcome.name,
+        )
         if not self._kept[key] and len(samples) < SAMPLES:
             samples.append(sample)
         self._kept[key] += 1
@@ -371,13 +387,20 @@ class Result:
             rows["all"][outcome] += count
         names = sorted(rows, key=lambda name: (name == "all", name))
         width = max(map(len, names), default=0)
-        return "\n".join(f"{name:{width}}  " + "  ".join(f"{outcome} {count}" for outcome, count in sorted(rows[name].items())) for name in names)
+        return "\n".join(
+            f"{name:{width}}  " + "  ".join(f"{outcome} {count}" for outcome, count in sorted(rows[name].items()))
+            for name in names
+        )
 
     def faults(self, allowed: t.Container[int] = ()) -> list[str]:
-        """Return what may not be, a line for each kind: statuses of 500 and above but those allowed, complete requests without an answer, and a gateway that
-        answers a well-formed request differently afterwards."""
-        refused = [sample for sample in self.errors if sample.outcome.answer and sample.outcome.answer.status not in allowed]
-        found = [f"{self.counts[sample.case.kind, sample.outcome.name]} of {sample}" for sample in (*refused, *self.timeouts)]
+        """Return what may not be, a line for each kind: statuses of 500 and above but those allowed, complete requests
+        without an answer, and a gateway that answers a well-formed request differently afterwards."""
+        refused = [
+            sample for sample in self.errors if sample.outcome.answer and sample.outcome.answer.status not in allowed
+        ]
+        found = [
+            f"{self.counts[sample.case.kind, sample.outcome.name]} of {sample}" for sample in (*refused, *self.timeouts)
+        ]
         if self.after != self.before:
             found.append(f"a well-formed request got {self.before} before and {self.after} afterwards")
         return found
@@ -391,12 +414,18 @@ class Result:
         right = sum(count for (_status, json), count in self.json.items() if json)
         lines.append(f"answers of 400 and above: {right} JSON, {sum(self.json.values()) - right} not")
         lines += [f"slow: {sample}" for sample in self.slowest if sample.outcome.seconds > 1]
-        for title, samples in (("error", self.errors), ("no answer", self.timeouts), ("not JSON", self.not_json), ("not of the API", self.problems)):
+        for title, samples in (
+            ("error", self.errors),
+            ("no answer", self.timeouts),
+            ("not JSON", self.not_json),
+            ("not of the API", self.problems),
+        ):
             lines += [f"{title}: {sample}" for sample in samples[:SAMPLES]]
         return "\n".join(lines)
 
 
-#: What the gateway says of requests that Envoy's codec refuses. No program has seen their path, so they are answered in OpenAI's API on every path.
+#: What the gateway says of requests that Envoy's codec refuses. No program has seen their path, so they are answered in
+#: OpenAI's API on every path.
 OF_THE_CODEC = ("is no HTTP", '"Bad Request"')
 
 
@@ -414,7 +443,17 @@ def well_formed(url: str, token: str, model: str) -> str:
     return send(url, Case("well-formed", 0, (data,))).name
 
 
-def run(url: str, token: str, seed: int, count: int, *, model: str = "gpt-4", kind: str = "", first: int = 0, connections: int = CONNECTIONS) -> Result:
+def run(
+    url: str,
+    token: str,
+    seed: int,
+    count: int,
+    *,
+    model: str = "gpt-4",
+    kind: str = "",
+    first: int = 0,
+    connections: int = CONNECTIONS,
+) -> Result:
     """Send `count` cases of `seed` from number `first` on, a few at a time, and a well-formed request before and after.
 
     :param token: of a caller, which about six in ten cases have; empty for none.
@@ -475,23 +514,42 @@ def show(url: str, case: Case, token: str) -> str:
 def main(arguments: t.Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Send malformed requests to a gateway and count what became of them.")
     parser.add_argument("--url", required=True)
-    parser.add_argument("--token-file", type=pathlib.Path, help="a caller's token; without it all requests come without one")
+    parser.add_argument(
+        "--token-file", type=pathlib.Path, help="a caller's token; without it all requests come without one"
+    )
     parser.add_argument("--model", default="gpt-4", help="a model that the gateway has (%(default)s)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--count", type=int, default=500)
     parser.add_argument("--first", type=int, default=0, help="the number of the first case")
     parser.add_argument("--kind", default="", help="only kinds that begin so")
     parser.add_argument("--connections", type=int, default=CONNECTIONS)
-    parser.add_argument("--allow", type=int, nargs="*", default=[], metavar="STATUS", help="statuses of 500 and above that are no fault")
+    parser.add_argument(
+        "--allow", type=int, nargs="*", default=[], metavar="STATUS", help="statuses of 500 and above that are no fault"
+    )
     parser.add_argument("--only", type=int, metavar="NUMBER", help="send the case of this number alone, and show it")
     parser.add_argument("--kinds", action="store_true", help="a line for each kind instead of each group")
     options = parser.parse_args(arguments)
     token = options.token_file.read_text(encoding="utf-8").strip() if options.token_file else ""
     if options.only is not None:
         host = urllib.parse.urlsplit(options.url).netloc
-        print(show(options.url, malformed_requests.case(options.seed, options.only, token=token, host=host, model=options.model), token))
+        print(
+            show(
+                options.url,
+                malformed_requests.case(options.seed, options.only, token=token, host=host, model=options.model),
+                token,
+            )
+        )
         return 0
-    result = run(options.url, token, options.seed, options.count, model=options.model, kind=options.kind, first=options.first, connections=options.connections)
+    result = run(
+        options.url,
+        token,
+        options.seed,
+        options.count,
+        model=options.model,
+        kind=options.kind,
+        first=options.first,
+        connections=options.connections,
+    )
     if options.kinds:
         print(result.table(kinds=True))
     print(result)

@@ -1,6 +1,9 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Malformed requests, and odd ones that are not: every case is made of a seed and its number alone, so that it can be made again."""
+"""Malformed requests, and odd ones that are not:
+
+every case is made of a seed and its number alone, so that it can be made again.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,13 @@ import zlib
 import http2_frames as h2
 
 CRLF = b"\r\n"
-CHAT, COMPLETIONS, EMBEDDINGS, MESSAGES, MODELS = b"/v1/chat/completions", b"/v1/completions", b"/v1/embeddings", b"/v1/messages", b"/v1/models"
+CHAT, COMPLETIONS, EMBEDDINGS, MESSAGES, MODELS = (
+    b"/v1/chat/completions",
+    b"/v1/completions",
+    b"/v1/embeddings",
+    b"/v1/messages",
+    b"/v1/models",
+)
 #: Once in so many rounds of all kinds a costly one is sent.
 RARE_ROUNDS = 30
 #: A body over the gateway's limit of 50 MiB.
@@ -26,7 +35,8 @@ OVERSIZE = 52 * 2**20
 class Case:
     """A connection's worth of bytes.
 
-    `segments` are sent one after the other with a short pause between. Of one that is not `complete` no answer can be expected: the gateway may wait for more.
+    `segments` are sent one after the other with a short pause between. Of one that is not `complete` no answer can be
+    expected: the gateway may wait for more.
     """
 
     kind: str
@@ -56,7 +66,9 @@ class Request:
     framed: bool = True
 
     def without(self, name: bytes) -> Request:
-        return dataclasses.replace(self, headers=[header for header in self.headers if header[0].lower() != name.lower()])
+        return dataclasses.replace(
+            self, headers=[header for header in self.headers if header[0].lower() != name.lower()]
+        )
 
     def plus(self, *headers: tuple[bytes, bytes]) -> Request:
         return dataclasses.replace(self, headers=[*self.headers, *headers])
@@ -70,7 +82,10 @@ class Request:
         headers = list(self.headers)
         if self.framed and (self.body or self.method in (b"POST", b"PUT", b"PATCH")):
             headers.append((b"content-length", b"%d" % len(self.body)))
-        lines = [b" ".join((self.method, self.target, self.version)), *(name + b": " + value for name, value in headers)]
+        lines = [
+            b" ".join((self.method, self.target, self.version)),
+            *(name + b": " + value for name, value in headers),
+        ]
         return CRLF.join([*lines, b"", b""])
 
     @property
@@ -79,7 +94,10 @@ class Request:
 
 
 class Draw:
-    """What a kind makes its request of: random numbers, the caller's token if there is one for this case, and a valid request."""
+    """What a kind makes its request of:
+
+    random numbers, the caller's token if there is one for this case, and a valid request.
+    """
 
     def __init__(self, generator: random.Random, token: str, host: str, model: str) -> None:
         self.random = generator
@@ -126,7 +144,12 @@ class Draw:
         return [(b"authorization", b"Bearer " + self.token)]
 
     def http2(self, request: Request) -> list[h2.Header]:
-        pseudo = [(b":method", request.method), (b":scheme", b"http"), (b":path", request.target), (b":authority", self.host)]
+        pseudo = [
+            (b":method", request.method),
+            (b":scheme", b"http"),
+            (b":path", request.target),
+            (b":authority", self.host),
+        ]
         return pseudo + [header for header in request.headers if header[0] != b"host"]
 
 
@@ -219,7 +242,9 @@ LINES: dict[str, Maker] = {
     "put": lambda draw: dataclasses.replace(draw.post(), method=b"PUT"),
     "get-with-body": lambda draw: dataclasses.replace(draw.post(), method=b"GET"),
     "post-to-models": lambda draw: draw.post(MODELS),
-    "options-of-a-page": lambda draw: draw.get(CHAT, b"OPTIONS").plus((b"origin", b"https://page.example"), (b"access-control-request-method", b"POST")),
+    "options-of-a-page": lambda draw: draw.get(CHAT, b"OPTIONS").plus(
+        (b"origin", b"https://page.example"), (b"access-control-request-method", b"POST")
+    ),
 }
 
 ##### Paths
@@ -350,7 +375,9 @@ HEADERS: dict[str, Maker] = {
     "empty-value": plus((b"x-a", b"")),
     "folded": header_line(b"x-a: a\r\n b\r\n\tc"),
     "folded-authorization": header_line(b"authorization: Bearer\r\n abc"),
-    "folded-first": lambda draw: raw(b"GET /v1/models HTTP/1.1\r\n folded: yes\r\n" + draw.get().raw.partition(CRLF)[2]),
+    "folded-first": lambda draw: raw(
+        b"GET /v1/models HTTP/1.1\r\n folded: yes\r\n" + draw.get().raw.partition(CRLF)[2]
+    ),
     "two-authorizations": plus((b"authorization", b"Bearer a")),
     "three-authorizations": lambda draw: draw.any().plus(*[(b"authorization", b"Bearer " + draw.token)] * 3),
     "two-keys": plus((b"x-api-key", b"a"), (b"x-api-key", b"b")),
@@ -366,7 +393,9 @@ HEADERS: dict[str, Maker] = {
         (b"x-envoy-max-retries", b"1000"),
         (b"x-envoy-internal", b"true"),
     ),
-    "forwarded-forged": plus((b"x-forwarded-for", b"\xff, 127.0.0.1"), (b"x-forwarded-proto", b"gopher"), (b"x-forwarded-host", b"%")),
+    "forwarded-forged": plus(
+        (b"x-forwarded-for", b"\xff, 127.0.0.1"), (b"x-forwarded-proto", b"gopher"), (b"x-forwarded-host", b"%")
+    ),
     "override-method": plus((b"x-http-method-override", b"DELETE")),
     "override-path": plus((b"x-original-url", b"/admin"), (b"x-rewrite-url", b"/admin")),
     "request-id-odd": plus((b"x-request-id", b'"}\xff\\' + b"a" * 300)),
@@ -450,7 +479,9 @@ AUTHORIZATIONS: dict[str, Maker] = {
     "token-cut": lambda draw: authorization(b"Bearer " + draw.token[:-5])(draw),
     "token-longer": authorization(b"Bearer {}AAAA"),
     "token-upper-case": lambda draw: authorization(b"Bearer " + draw.token.upper())(draw),
-    "in-query": lambda draw: draw.get(MODELS + b"?access_token=" + draw.token + b"&api_key=" + draw.token).without(b"authorization"),
+    "in-query": lambda draw: draw.get(MODELS + b"?access_token=" + draw.token + b"&api_key=" + draw.token).without(
+        b"authorization"
+    ),
     "in-cookie": api_key((b"cookie", b"token={}; authorization={}")),
     "proxy": api_key((b"proxy-authorization", b"Bearer {}")),
 }
@@ -525,7 +556,10 @@ TRANSFERS: dict[str, Maker] = {
     "unknown-coding": coding(b"odd", complete=False),
     "empty-coding": coding(b"", complete=False),
     "length-too-long": lambda draw: raw(
-        (request := dataclasses.replace(draw.post(), framed=False)).plus((b"content-length", b"%d" % (len(request.body) + 50))).raw, complete=False
+        (request := dataclasses.replace(draw.post(), framed=False))
+        .plus((b"content-length", b"%d" % (len(request.body) + 50)))
+        .raw,
+        complete=False,
     ),
     "length-too-short": length(b"5"),
     "length-zero": length(b"0"),
@@ -544,9 +578,14 @@ TRANSFERS: dict[str, Maker] = {
     "expect-without-body": lambda draw: raw(draw.post().plus((b"expect", b"100-continue")).head, complete=False),
     "expect-odd": lambda draw: raw(draw.post().plus((b"expect", b"200-ok, \xff")).raw),
     "upgrade-websocket": lambda draw: draw.get().plus(
-        (b"connection", b"upgrade"), (b"upgrade", b"websocket"), (b"sec-websocket-version", b"13"), (b"sec-websocket-key", b"AAAAAAAAAAAAAAAAAAAAAA==")
+        (b"connection", b"upgrade"),
+        (b"upgrade", b"websocket"),
+        (b"sec-websocket-version", b"13"),
+        (b"sec-websocket-key", b"AAAAAAAAAAAAAAAAAAAAAA=="),
     ),
-    "upgrade-h2c": lambda draw: draw.get().plus((b"connection", b"upgrade, http2-settings"), (b"upgrade", b"h2c"), (b"http2-settings", b"AAMAAABkAARAAAAA")),
+    "upgrade-h2c": lambda draw: draw.get().plus(
+        (b"connection", b"upgrade, http2-settings"), (b"upgrade", b"h2c"), (b"http2-settings", b"AAMAAABkAARAAAAA")
+    ),
     "upgrade-odd": lambda draw: draw.post().plus((b"connection", b"upgrade"), (b"upgrade", b"odd/9, \xff")),
     "body-cut-off": lambda draw: raw(draw.post().raw[: -draw.random.randrange(1, 20)], complete=False),
     "pipelined": lambda draw: raw(draw.any().raw * 3),
@@ -582,7 +621,9 @@ ENCODINGS: dict[str, Maker] = {
     "deflate-without": encoded(b"deflate", same),
     "br": encoded(b"br", lambda body: ((len(body) - 1) << 4 | 1 << 20).to_bytes(3, "little") + body + b"\x03"),
     "br-without": encoded(b"br", same),
-    "zstd": encoded(b"zstd", lambda body: b"\x28\xb5\x2f\xfd\x00\x50" + (len(body) << 3 | 1).to_bytes(3, "little") + body),
+    "zstd": encoded(
+        b"zstd", lambda body: b"\x28\xb5\x2f\xfd\x00\x50" + (len(body) << 3 | 1).to_bytes(3, "little") + body
+    ),
     "zstd-without": encoded(b"zstd", same),
     "identity": encoded(b"identity", same),
     "unknown": encoded(b"odd", same),
@@ -606,11 +647,14 @@ TYPES: dict[str, Maker] = {
     "form": content_type(b"application/x-www-form-urlencoded", lambda body: b"model=gpt-4&messages=%5B%5D&a=%zz"),
     "form-with-json": content_type(b"application/x-www-form-urlencoded"),
     "multipart": content_type(
-        b"multipart/form-data; boundary=b", lambda body: b'--b\r\ncontent-disposition: form-data; name="model"\r\n\r\ngpt-4\r\n--b--\r\n'
+        b"multipart/form-data; boundary=b",
+        lambda body: b'--b\r\ncontent-disposition: form-data; name="model"\r\n\r\ngpt-4\r\n--b--\r\n',
     ),
     "multipart-no-boundary": content_type(b"multipart/form-data"),
     "text": content_type(b"text/plain"),
-    "xml": content_type(b"application/xml", lambda body: b'<?xml version="1.0"?><!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>'),
+    "xml": content_type(
+        b"application/xml", lambda body: b'<?xml version="1.0"?><!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>'
+    ),
     "octets": content_type(b"application/octet-stream"),
     "upper-case": content_type(b"APPLICATION/JSON"),
     "suffix": content_type(b"application/problem+json"),
@@ -641,7 +685,9 @@ def prepended(value: bytes) -> Maker:
 
 def inserted(value: bytes) -> Maker:
     """A valid document with further members before its end; {} stands for the model."""
-    return lambda draw: (request := draw.post()).with_body(request.body[:-1] + b", " + value.replace(b"{}", draw.model.encode()) + b"}")
+    return lambda draw: (request := draw.post()).with_body(
+        request.body[:-1] + b", " + value.replace(b"{}", draw.model.encode()) + b"}"
+    )
 
 
 def member(name: str, value: t.Any) -> Maker:
@@ -650,7 +696,9 @@ def member(name: str, value: t.Any) -> Maker:
     def make(draw: Draw) -> Made:
         request = draw.post()
         document = {**json.loads(request.body), name: value}
-        return request.with_body(json.dumps({key: found for key, found in document.items() if found is not ...}).encode())
+        return request.with_body(
+            json.dumps({key: found for key, found in document.items() if found is not ...}).encode()
+        )
 
     return make
 
@@ -668,7 +716,11 @@ def sized(size: int) -> Maker:
     """A valid document of about so many bytes."""
 
     def make(draw: Draw) -> Made:
-        document = {"model": draw.model, "messages": [{"role": "user", "content": draw.text(1000).decode() * (size // 1000)}], "max_tokens": 1}
+        document = {
+            "model": draw.model,
+            "messages": [{"role": "user", "content": draw.text(1000).decode() * (size // 1000)}],
+            "max_tokens": 1,
+        }
         return draw.post(CHAT).with_body(json.dumps(document).encode())
 
     return make
@@ -687,7 +739,9 @@ BODIES: dict[str, Maker] = {
     "no-json": body(b"model=gpt-4"),
     "html": body(b"<html></html>"),
     "noise": lambda draw: draw.post().with_body(draw.noise(draw.random.randrange(1, 5000))),
-    "cut-off": lambda draw: (request := draw.post()).with_body(request.body[: draw.random.randrange(1, len(request.body))]),
+    "cut-off": lambda draw: (request := draw.post()).with_body(
+        request.body[: draw.random.randrange(1, len(request.body))]
+    ),
     "single-quotes": lambda draw: (request := draw.post()).with_body(request.body.replace(b'"', b"'")),
     "no-quotes": lambda draw: (request := draw.post()).with_body(request.body.replace(b'"', b"")),
     "comment": appended(b" // comment"),
@@ -711,14 +765,18 @@ BODIES: dict[str, Maker] = {
     "nested-a-little": nested(b"[", b"]", 100),
     "nested-unclosed": body(b"[" * 10_000),
     "nested-unclosed-objects": body(b'{"a":' * 10_000),
-    "many-members": inserted(b'"metadata": {' + b", ".join(b'"k%d": %d' % (place, place) for place in range(20_000)) + b"}"),
+    "many-members": inserted(
+        b'"metadata": {' + b", ".join(b'"k%d": %d' % (place, place) for place in range(20_000)) + b"}"
+    ),
     "twice-model": inserted(b'"model": "another"'),
     "twice-model-same": inserted(b'"model": "{}"'),
     "twice-model-escaped": inserted(b'"mod\\u0065l": "another"'),
     "twice-stream": inserted(b'"stream": false, "stream": true'),
     "twice-stream-escaped": inserted(b'"stream": false, "stre\\u0061m": true'),
     "twice-options": inserted(b'"stream": true, "stream_options": {"include_usage": true, "include_usage": false}'),
-    "twice-options-escaped": inserted(b'"stream": true, "stream_options": {"include_usage": true, "include_us\\u0061ge": false}'),
+    "twice-options-escaped": inserted(
+        b'"stream": true, "stream_options": {"include_usage": true, "include_us\\u0061ge": false}'
+    ),
     "twice-deep": inserted(b'"metadata": {"a": [{"b": 1, "b": 2}]}'),
     "twice-message": inserted(b'"messages": [{"role": "user", "role": "system", "content": "a", "content": "b"}]'),
     "twice-upper-case": inserted(b'"MODEL": "another", "Stream": true'),
@@ -745,7 +803,9 @@ BODIES: dict[str, Maker] = {
     "model-long": member("model", "m" * 100_000),
     "model-9-kb": member("model", "m" * 9_000),
     "model-unicode": member("model", "\u6a21\u578b-\U0001f600"),
-    "model-raw-unicode": lambda draw: draw.post().with_body(json.dumps({"model": "caf\u00e9-\u6a21"}, ensure_ascii=False).encode()),
+    "model-raw-unicode": lambda draw: draw.post().with_body(
+        json.dumps({"model": "caf\u00e9-\u6a21"}, ensure_ascii=False).encode()
+    ),
     "model-surrogate": body(b'{"model": "\\ud800", "messages": []}'),
     "model-path": member("model", "../../gpt-4"),
     "model-slash": member("model", "/"),
@@ -770,13 +830,25 @@ BODIES: dict[str, Maker] = {
     "message-role-number": member("messages", [{"role": 5, "content": "Hello"}]),
     "message-content-number": member("messages", [{"role": "user", "content": 5}]),
     "message-content-object": member("messages", [{"role": "user", "content": {"a": 1}}]),
-    "message-content-parts": member("messages", [{"role": "user", "content": [{"type": "text"}, {"type": "odd"}, None, 5]}]),
-    "message-image": member("messages", [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "file:///etc/passwd"}}]}]),
+    "message-content-parts": member(
+        "messages", [{"role": "user", "content": [{"type": "text"}, {"type": "odd"}, None, 5]}]
+    ),
+    "message-image": member(
+        "messages", [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "file:///etc/passwd"}}]}]
+    ),
     "message-many": member("messages", [{"role": "user", "content": "a"}] * 5000),
-    "prompt-number": lambda draw: draw.post(COMPLETIONS).with_body(json.dumps({"model": draw.model, "prompt": 5}).encode()),
-    "prompt-nested": lambda draw: draw.post(COMPLETIONS).with_body(json.dumps({"model": draw.model, "prompt": [[["a"]]]}).encode()),
-    "input-object": lambda draw: draw.post(EMBEDDINGS).with_body(json.dumps({"model": draw.model, "input": {"a": 1}}).encode()),
-    "input-many": lambda draw: draw.post(EMBEDDINGS).with_body(json.dumps({"model": draw.model, "input": ["a"] * 3000}).encode()),
+    "prompt-number": lambda draw: draw.post(COMPLETIONS).with_body(
+        json.dumps({"model": draw.model, "prompt": 5}).encode()
+    ),
+    "prompt-nested": lambda draw: draw.post(COMPLETIONS).with_body(
+        json.dumps({"model": draw.model, "prompt": [[["a"]]]}).encode()
+    ),
+    "input-object": lambda draw: draw.post(EMBEDDINGS).with_body(
+        json.dumps({"model": draw.model, "input": {"a": 1}}).encode()
+    ),
+    "input-many": lambda draw: draw.post(EMBEDDINGS).with_body(
+        json.dumps({"model": draw.model, "input": ["a"] * 3000}).encode()
+    ),
     "max-tokens-text": member("max_tokens", "many"),
     "max-tokens-negative": member("max_tokens", -1),
     "max-tokens-huge": member("max_tokens", 2**63),
@@ -905,76 +977,130 @@ HTTP2: dict[str, Maker] = {
     "method-empty": instead(b":method", b""),
     "method-lower-case": instead(b":method", b"post"),
     "method-connect": instead(b":method", b"CONNECT"),
-    "method-head": frames(lambda headers, draw: [(b":method", b"HEAD"), *(header for header in headers if header[0] != b":method")]),
+    "method-head": frames(
+        lambda headers, draw: [(b":method", b"HEAD"), *(header for header in headers if header[0] != b":method")]
+    ),
     "scheme-https": instead(b":scheme", b"https"),
     "scheme-odd": instead(b":scheme", b"odd scheme"),
     "scheme-empty": instead(b":scheme", b""),
     "authority-empty": instead(b":authority", b""),
     "authority-odd": instead(b":authority", b"a b@c/d"),
-    "reset-after-headers": sent(lambda headers, body, draw: h2.header_frames(headers, 0) + h2.frame(h2.RST_STREAM, 0, 1, b"\x00\x00\x00\x08"), complete=False),
-    "reset-after-body": sent(lambda headers, body, draw: (whole(headers, body), h2.frame(h2.RST_STREAM, 0, 1, b"\x00\x00\x00\x08")), complete=False),
+    "reset-after-headers": sent(
+        lambda headers, body, draw: h2.header_frames(headers, 0) + h2.frame(h2.RST_STREAM, 0, 1, b"\x00\x00\x00\x08"),
+        complete=False,
+    ),
+    "reset-after-body": sent(
+        lambda headers, body, draw: (whole(headers, body), h2.frame(h2.RST_STREAM, 0, 1, b"\x00\x00\x00\x08")),
+        complete=False,
+    ),
     "reset-and-again": sent(
         lambda headers, body, draw: b"".join(
-            h2.header_frames(headers, 0, stream) + h2.frame(h2.RST_STREAM, 0, stream, b"\x00\x00\x00\x08") for stream in range(1, 41, 2)
+            h2.header_frames(headers, 0, stream) + h2.frame(h2.RST_STREAM, 0, stream, b"\x00\x00\x00\x08")
+            for stream in range(1, 41, 2)
         ),
         complete=False,
     ),
     "reset-of-idle-stream": fault(lambda headers, body, draw: h2.frame(h2.RST_STREAM, 0, 5, b"\x00\x00\x00\x00")),
-    "reset-short": fault(lambda headers, body, draw: h2.header_frames(headers, 0) + h2.frame(h2.RST_STREAM, 0, 1, b"\x00")),
+    "reset-short": fault(
+        lambda headers, body, draw: h2.header_frames(headers, 0) + h2.frame(h2.RST_STREAM, 0, 1, b"\x00")
+    ),
     "no-end": sent(lambda headers, body, draw: h2.header_frames(headers, 0), complete=False),
-    "headers-cut-off": sent(lambda headers, body, draw: h2.frame(h2.HEADERS, h2.END_HEADERS, 1, headers[:20], len(headers)), complete=False),
-    "body-cut-off": sent(lambda headers, body, draw: h2.header_frames(headers, 0) + h2.frame(h2.DATA, 0, 1, body[:9]), complete=False),
+    "headers-cut-off": sent(
+        lambda headers, body, draw: h2.frame(h2.HEADERS, h2.END_HEADERS, 1, headers[:20], len(headers)), complete=False
+    ),
+    "body-cut-off": sent(
+        lambda headers, body, draw: h2.header_frames(headers, 0) + h2.frame(h2.DATA, 0, 1, body[:9]), complete=False
+    ),
     "data-beyond-window": sent(
         lambda headers, body, draw: (
-            h2.header_frames(headers, 0) + h2.frame(h2.DATA, 0, 1, b" " * h2.FRAME_SIZE) * 80 + h2.frame(h2.DATA, h2.END_STREAM, 1, body)
+            h2.header_frames(headers, 0)
+            + h2.frame(h2.DATA, 0, 1, b" " * h2.FRAME_SIZE) * 80
+            + h2.frame(h2.DATA, h2.END_STREAM, 1, body)
         ),
         complete=False,
     ),
-    "data-frame-too-large": fault(lambda headers, body, draw: h2.header_frames(headers, 0) + h2.frame(h2.DATA, h2.END_STREAM, 1, b" " * 30_000)),
+    "data-frame-too-large": fault(
+        lambda headers, body, draw: h2.header_frames(headers, 0) + h2.frame(h2.DATA, h2.END_STREAM, 1, b" " * 30_000)
+    ),
     "data-on-idle-stream": fault(lambda headers, body, draw: h2.frame(h2.DATA, h2.END_STREAM, 3, body)),
     "data-on-stream-0": fault(lambda headers, body, draw: h2.frame(h2.DATA, h2.END_STREAM, 0, body)),
-    "data-after-end": sent(lambda headers, body, draw: whole(headers, body) + h2.frame(h2.DATA, h2.END_STREAM, 1, body)),
+    "data-after-end": sent(
+        lambda headers, body, draw: whole(headers, body) + h2.frame(h2.DATA, h2.END_STREAM, 1, body)
+    ),
     "data-empty-frames": sent(
-        lambda headers, body, draw: h2.header_frames(headers, 0) + h2.frame(h2.DATA, 0, 1) * 50 + h2.frame(h2.DATA, h2.END_STREAM, 1, body)
+        lambda headers, body, draw: (
+            h2.header_frames(headers, 0) + h2.frame(h2.DATA, 0, 1) * 50 + h2.frame(h2.DATA, h2.END_STREAM, 1, body)
+        )
     ),
     "data-padded": sent(
-        lambda headers, body, draw: h2.header_frames(headers, 0) + h2.frame(h2.DATA, h2.END_STREAM | h2.PADDED, 1, b"\xff" + body + bytes(255))
+        lambda headers, body, draw: (
+            h2.header_frames(headers, 0) + h2.frame(h2.DATA, h2.END_STREAM | h2.PADDED, 1, b"\xff" + body + bytes(255))
+        )
     ),
-    "data-padding-too-long": fault(lambda headers, body, draw: h2.header_frames(headers, 0) + h2.frame(h2.DATA, h2.END_STREAM | h2.PADDED, 1, b"\xff{}")),
+    "data-padding-too-long": fault(
+        lambda headers, body, draw: (
+            h2.header_frames(headers, 0) + h2.frame(h2.DATA, h2.END_STREAM | h2.PADDED, 1, b"\xff{}")
+        )
+    ),
     "headers-padded": sent(
-        lambda headers, body, draw: h2.frame(h2.HEADERS, h2.END_HEADERS | h2.PADDED, 1, b"\x05" + headers + bytes(5)) + h2.frame(h2.DATA, 1, 1, body)
+        lambda headers, body, draw: (
+            h2.frame(h2.HEADERS, h2.END_HEADERS | h2.PADDED, 1, b"\x05" + headers + bytes(5))
+            + h2.frame(h2.DATA, 1, 1, body)
+        )
     ),
     "headers-priority": sent(
         lambda headers, body, draw: (
-            h2.frame(h2.HEADERS, h2.END_HEADERS | h2.HAS_PRIORITY, 1, b"\x80\x00\x00\x03\xff" + headers) + h2.frame(h2.DATA, h2.END_STREAM, 1, body)
+            h2.frame(h2.HEADERS, h2.END_HEADERS | h2.HAS_PRIORITY, 1, b"\x80\x00\x00\x03\xff" + headers)
+            + h2.frame(h2.DATA, h2.END_STREAM, 1, body)
         )
     ),
     "headers-depend-on-themselves": sent(
-        lambda headers, body, draw: h2.frame(h2.HEADERS, h2.END_HEADERS | h2.HAS_PRIORITY, 1, b"\x00\x00\x00\x01\x00" + headers), complete=False
+        lambda headers, body, draw: h2.frame(
+            h2.HEADERS, h2.END_HEADERS | h2.HAS_PRIORITY, 1, b"\x00\x00\x00\x01\x00" + headers
+        ),
+        complete=False,
     ),
     "headers-on-stream-0": fault(lambda headers, body, draw: h2.header_frames(headers, h2.END_STREAM, 0)),
     "headers-on-even-stream": fault(lambda headers, body, draw: h2.header_frames(headers, h2.END_STREAM, 2)),
-    "streams-backwards": sent(lambda headers, body, draw: h2.header_frames(headers, 1, 5) + h2.header_frames(headers, 1, 3)),
+    "streams-backwards": sent(
+        lambda headers, body, draw: h2.header_frames(headers, 1, 5) + h2.header_frames(headers, 1, 3)
+    ),
     "headers-twice": sent(lambda headers, body, draw: h2.header_frames(headers, 0) * 2, complete=False),
     "trailers": sent(
         lambda headers, body, draw: (
-            h2.header_frames(headers, 0) + h2.frame(h2.DATA, 0, 1, body) + h2.header_frames(h2.block([(b"x-a", b"b"), (b"authorization", b"Bearer x")]))
+            h2.header_frames(headers, 0)
+            + h2.frame(h2.DATA, 0, 1, body)
+            + h2.header_frames(h2.block([(b"x-a", b"b"), (b"authorization", b"Bearer x")]))
         )
     ),
     "trailers-pseudo": sent(
-        lambda headers, body, draw: h2.header_frames(headers, 0) + h2.frame(h2.DATA, 0, 1, body) + h2.header_frames(h2.block([(b":path", b"/v1/models")]))
+        lambda headers, body, draw: (
+            h2.header_frames(headers, 0)
+            + h2.frame(h2.DATA, 0, 1, body)
+            + h2.header_frames(h2.block([(b":path", b"/v1/models")]))
+        )
     ),
     "continuation": sent(
         lambda headers, body, draw: (
-            h2.frame(h2.HEADERS, 0, 1, headers[:10]) + h2.frame(h2.CONTINUATION, h2.END_HEADERS, 1, headers[10:]) + h2.frame(h2.DATA, h2.END_STREAM, 1, body)
+            h2.frame(h2.HEADERS, 0, 1, headers[:10])
+            + h2.frame(h2.CONTINUATION, h2.END_HEADERS, 1, headers[10:])
+            + h2.frame(h2.DATA, h2.END_STREAM, 1, body)
         )
     ),
     "continuation-flood": sent(
-        lambda headers, body, draw: h2.frame(h2.HEADERS, 0, 1, headers) + h2.frame(h2.CONTINUATION, 0, 1, h2.block([(b"x-a", b"b")])) * 30, complete=False
+        lambda headers, body, draw: (
+            h2.frame(h2.HEADERS, 0, 1, headers) + h2.frame(h2.CONTINUATION, 0, 1, h2.block([(b"x-a", b"b")])) * 30
+        ),
+        complete=False,
     ),
-    "continuation-empty": sent(lambda headers, body, draw: h2.frame(h2.HEADERS, 0, 1, headers) + h2.frame(h2.CONTINUATION, 0, 1) * 30, complete=False),
+    "continuation-empty": sent(
+        lambda headers, body, draw: h2.frame(h2.HEADERS, 0, 1, headers) + h2.frame(h2.CONTINUATION, 0, 1) * 30,
+        complete=False,
+    ),
     "continuation-alone": fault(lambda headers, body, draw: h2.frame(h2.CONTINUATION, h2.END_HEADERS, 1, headers)),
-    "continuation-interrupted": fault(lambda headers, body, draw: h2.frame(h2.HEADERS, 0, 1, headers[:10]) + h2.frame(h2.PING, 0, 0, bytes(8))),
+    "continuation-interrupted": fault(
+        lambda headers, body, draw: h2.frame(h2.HEADERS, 0, 1, headers[:10]) + h2.frame(h2.PING, 0, 0, bytes(8))
+    ),
     "hpack-index-0": fault(lambda headers, body, draw: h2.header_frames(b"\x80")),
     "hpack-index-unknown": fault(lambda headers, body, draw: h2.header_frames(b"\xff\x80\x80\x01")),
     "hpack-number-endless": fault(lambda headers, body, draw: h2.header_frames(b"\xff" + b"\xff" * 20)),
@@ -982,7 +1108,9 @@ HTTP2: dict[str, Maker] = {
     "hpack-huffman-broken": fault(lambda headers, body, draw: h2.header_frames(b"\x00\x84\xff\xff\xff\xff\x01a")),
     "hpack-table-too-large": fault(lambda headers, body, draw: h2.header_frames(b"\x3f\xff\xff\xff\x7f" + headers)),
     "hpack-noise": fault(lambda headers, body, draw: h2.header_frames(draw.noise(60))),
-    "goaway": sent(lambda headers, body, draw: h2.frame(h2.GOAWAY, 0, 0, bytes(8)) + whole(headers, body), complete=False),
+    "goaway": sent(
+        lambda headers, body, draw: h2.frame(h2.GOAWAY, 0, 0, bytes(8)) + whole(headers, body), complete=False
+    ),
     "goaway-short": fault(lambda headers, body, draw: h2.frame(h2.GOAWAY, 0, 0, bytes(3))),
     "priority": sent(lambda headers, body, draw: h2.frame(h2.PRIORITY, 0, 1, bytes(5)) + whole(headers, body)),
     "priority-short": fault(lambda headers, body, draw: h2.frame(h2.PRIORITY, 0, 1, bytes(3))),
@@ -993,24 +1121,43 @@ HTTP2: dict[str, Maker] = {
     "settings-many": sent(lambda headers, body, draw: h2.frame(h2.SETTINGS, 0, 0) * 50 + whole(headers, body)),
     "settings-short": fault(lambda headers, body, draw: h2.frame(h2.SETTINGS, 0, 0, bytes(5))),
     "settings-on-stream": fault(lambda headers, body, draw: h2.frame(h2.SETTINGS, 0, 1)),
-    "settings-window-too-large": fault(lambda headers, body, draw: h2.frame(h2.SETTINGS, 0, 0, b"\x00\x04\xff\xff\xff\xff")),
-    "settings-frame-too-small": fault(lambda headers, body, draw: h2.frame(h2.SETTINGS, 0, 0, b"\x00\x05\x00\x00\x00\x01")),
-    "settings-unknown": sent(lambda headers, body, draw: h2.frame(h2.SETTINGS, 0, 0, b"\xab\xcd\x00\x00\x00\x01") + whole(headers, body)),
-    "settings-acknowledgement": sent(lambda headers, body, draw: h2.frame(h2.SETTINGS, h2.ACK, 0) * 5 + whole(headers, body)),
+    "settings-window-too-large": fault(
+        lambda headers, body, draw: h2.frame(h2.SETTINGS, 0, 0, b"\x00\x04\xff\xff\xff\xff")
+    ),
+    "settings-frame-too-small": fault(
+        lambda headers, body, draw: h2.frame(h2.SETTINGS, 0, 0, b"\x00\x05\x00\x00\x00\x01")
+    ),
+    "settings-unknown": sent(
+        lambda headers, body, draw: h2.frame(h2.SETTINGS, 0, 0, b"\xab\xcd\x00\x00\x00\x01") + whole(headers, body)
+    ),
+    "settings-acknowledgement": sent(
+        lambda headers, body, draw: h2.frame(h2.SETTINGS, h2.ACK, 0) * 5 + whole(headers, body)
+    ),
     "window-0": fault(lambda headers, body, draw: h2.frame(h2.WINDOW_UPDATE, 0, 0, bytes(4))),
     "window-overflow": fault(lambda headers, body, draw: h2.frame(h2.WINDOW_UPDATE, 0, 0, b"\x7f\xff\xff\xff") * 2),
-    "window-of-stream-0": fault(lambda headers, body, draw: h2.header_frames(headers, 0) + h2.frame(h2.WINDOW_UPDATE, 0, 1, bytes(4))),
-    "push": fault(lambda headers, body, draw: h2.frame(h2.PUSH_PROMISE, h2.END_HEADERS, 1, b"\x00\x00\x00\x02" + headers)),
+    "window-of-stream-0": fault(
+        lambda headers, body, draw: h2.header_frames(headers, 0) + h2.frame(h2.WINDOW_UPDATE, 0, 1, bytes(4))
+    ),
+    "push": fault(
+        lambda headers, body, draw: h2.frame(h2.PUSH_PROMISE, h2.END_HEADERS, 1, b"\x00\x00\x00\x02" + headers)
+    ),
     "frame-unknown": sent(lambda headers, body, draw: h2.frame(0xEE, 0xFF, 0, b"odd") + whole(headers, body)),
     "frame-huge": sent(lambda headers, body, draw: h2.frame(h2.DATA, 0, 1, b"odd", 2**24 - 1), complete=False),
     "flags-all": sent(lambda headers, body, draw: h2.frame(h2.HEADERS, 0xFF, 1, headers), complete=False),
-    "reserved-bit": sent(lambda headers, body, draw: h2.header_frames(headers, 0, 1) + h2.frame(h2.DATA, 1, 0x80000001, body)),
+    "reserved-bit": sent(
+        lambda headers, body, draw: h2.header_frames(headers, 0, 1) + h2.frame(h2.DATA, 1, 0x80000001, body)
+    ),
     "preface-cut-off": lambda draw: Bytes((h2.PREFACE[:15],), complete=False, http2=True),
     "preface-wrong": lambda draw: Bytes((h2.PREFACE[:-6] + b"XX\r\n\r\n",), complete=False, http2=True),
     "no-settings": lambda draw: Bytes((h2.PREFACE + h2.request(draw.http2(draw.get())),), complete=False, http2=True),
     "http-1-behind": lambda draw: Bytes((h2.opening() + draw.get().raw,), complete=False, http2=True),
     "noise-behind": lambda draw: Bytes((h2.opening() + draw.noise(200),), complete=False, http2=True),
-    "streams": sent(lambda headers, body, draw: b"".join(h2.header_frames(headers, h2.END_STREAM, stream) for stream in range(1, 41, 2)), complete=False),
+    "streams": sent(
+        lambda headers, body, draw: b"".join(
+            h2.header_frames(headers, h2.END_STREAM, stream) for stream in range(1, 41, 2)
+        ),
+        complete=False,
+    ),
 }
 
 
@@ -1036,7 +1183,9 @@ def mutated(data: bytes, draw: Draw, change: str) -> bytes:
             del found[place : place + draw.random.randrange(1, 4)]
         elif what == "insert":
             found[place:place] = (
-                draw.noise(draw.random.randrange(1, 4)) if draw.random.random() < 0.5 else draw.random.choice((b"\r\n", b":", b" ", b"%", b"\x00"))
+                draw.noise(draw.random.randrange(1, 4))
+                if draw.random.random() < 0.5
+                else draw.random.choice((b"\r\n", b":", b" ", b"%", b"\x00"))
             )
         else:
             found[place:place] = found[place : place + draw.random.randrange(1, 60)]
@@ -1092,7 +1241,9 @@ def order(seed: int, turn: int) -> list[str]:
     return names
 
 
-def case(seed: int, index: int, *, token: str = "", host: str = "localhost", model: str = "gpt-4", kind: str | None = None) -> Case:
+def case(
+    seed: int, index: int, *, token: str = "", host: str = "localhost", model: str = "gpt-4", kind: str | None = None
+) -> Case:
     """Return the case of that number, always the same for the same arguments.
 
     :param token: a caller's token; about four in ten cases come without it. Empty for none.

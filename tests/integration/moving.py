@@ -1,6 +1,9 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Models come and go, get other providers, and providers other places, while all are asked: nobody notices, and no place gets the key of another."""
+"""Models come and go, get other providers, and providers other places, while all are asked:
+
+nobody notices, and no place gets the key of another.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +28,9 @@ def routes() -> dict[str, tuple[str, int]]:
 
 
 def move(url: str, token: str, site: Site) -> list[str]:
-    """Take the first model of the provider outside away and put one into the middle, give a model of one provider to two and one of two to one, and have
-    a provider go elsewhere with another key; print the figures and return what is wrong."""
+    """Take the first model of the provider outside away and put one into the middle, give a model of one provider to
+    two and one of two to one, and have a provider go elsewhere with another key; print the figures and return what is
+    wrong."""
     models, others = site.provider("odd")["models"], site.provider("tls")["models"]
     taken = models.pop(0)
     models.insert(len(models) // 2, {"name": ADDED})
@@ -53,20 +57,34 @@ def move(url: str, token: str, site: Site) -> list[str]:
         load.wait(sum(load.outcomes.values()) + AROUND)
     keys = outside.keys()
     ends = {entry["tls"] for entry in outside.requests(UNLIMITED)}
-    named = asking.send(url, token, asking.Ask("/external/tls/v1/chat/completions", asking.body_of("/v1/chat/completions", UNLIMITED)))
+    named = asking.send(
+        url, token, asking.Ask("/external/tls/v1/chat/completions", asking.body_of("/v1/chat/completions", UNLIMITED))
+    )
     after = routes()
     gone, new = before.keys() - after.keys(), after.keys() - before.keys()
     changed = {name for name in before.keys() & after.keys() if before[name] != after[name]}
-    print(f"{sum(load.outcomes.values())} requests: {dict(load.outcomes)}; routes gone {gone}, new {new}, changed {changed}; keys {keys}")
-    found = [f"{count} answers {outcome}: {load.refusals}" for outcome, count in load.outcomes.items() if outcome != "200"]
+    print(
+        f"{sum(load.outcomes.values())} requests: {dict(load.outcomes)}; routes gone {gone}, new {new}, changed {changed}; keys {keys}"
+    )
+    found = [
+        f"{count} answers {outcome}: {load.refusals}" for outcome, count in load.outcomes.items() if outcome != "200"
+    ]
     # A model of two providers has a route for each, and one for both.
     expected = ({taken["name"]: 1, SHARED: 3, UNLIMITED: 1, MOVED: 1}, {ADDED: 1, SHARED: 1, UNLIMITED: 3, MOVED: 1})
-    if tuple(collections.Counter(name.rpartition("-")[0] for name in names) for names in (gone, new)) != expected or changed:
+    if (
+        tuple(collections.Counter(name.rpartition("-")[0] for name in names) for names in (gone, new)) != expected
+        or changed
+    ):
         found.append(f"routes gone {gone}, new {new}, changed {changed}")
     if ends != {False, True} or named.status != 200:
-        found.append(f"{UNLIMITED} is asked at {ends}, and answers {named.status} under the path of its second provider")
+        found.append(
+            f"{UNLIMITED} is asked at {ends}, and answers {named.status} under the path of its second provider"
+        )
     own = {kind.name: kind.key[1].removeprefix("Bearer ") for kind in KINDS}
-    places = {False: {own["outside"], MOVED_KEYS[0]}, True: {own["outside in TLS"], own["outside of Anthropic's API"], MOVED_KEYS[1]}}
+    places = {
+        False: {own["outside"], MOVED_KEYS[0]},
+        True: {own["outside in TLS"], own["outside of Anthropic's API"], MOVED_KEYS[1]},
+    }
     if {tls: {key.removeprefix("Bearer ") for key in found_keys} for tls, found_keys in keys.items()} != places:
         found.append(f"keys {keys}")
     if (ended := asking.restarts()) != restarts:

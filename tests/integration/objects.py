@@ -1,6 +1,9 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""List every object of a cluster by name, with kubectl alone: nothing of the collection is trusted to tell what it left."""
+"""List every object of a cluster by name, with kubectl alone:
+
+nothing of the collection is trusted to tell what it left.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +20,15 @@ ROW = "{range .items[*]}{.apiVersion} {.kind} {.metadata.namespace}/{.metadata.n
 
 def kubectl(*arguments: str, document: str | None = None) -> str:
     """Return what kubectl prints; `document` is its standard input."""
-    return subprocess.run([*KUBECTL, *arguments], input=document, capture_output=True, text=True, check=True, timeout=120).stdout
+    return subprocess.run(
+        [*KUBECTL, *arguments], input=document, capture_output=True, text=True, check=True, timeout=120
+    ).stdout
 
 
 def listing(besides: str = "") -> set[str]:
-    """Return "apiVersion kind namespace/name" of every object of every kind that can be listed, `besides` those that match the expression."""
+    """Return "apiVersion kind namespace/name" of every object of every kind that can be listed, `besides` those that
+    match the expression.
+    """
     kinds = set(kubectl("api-resources", "--cached=false", "--verbs=list", "--output=name").split()) - VOLATILE
     found = kubectl("get", ",".join(sorted(kinds)), "--all-namespaces", f"--output=jsonpath={ROW}").splitlines()
     return {line for line in found if not (besides and re.search(besides, line))}

@@ -1,6 +1,9 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the gateway must make of each odd answer: its status, the tokens that it counts, and whose words an error has."""
+"""What the gateway must make of each odd answer:
+
+its status, the tokens that it counts, and whose words an error has.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +53,13 @@ def asks() -> list[Ask]:
                     found.append(Ask(path, body_of(path, model, stream=stream), note=f"{model}{' stream' * stream}"))
     for model in TELL_USAGE:
         for path in PATHS[:2]:
-            found.append(Ask(path, body_of(path, model, stream=True, stream_options={"include_usage": True}), note=f"{model} stream and its usage"))
+            found.append(
+                Ask(
+                    path,
+                    body_of(path, model, stream=True, stream_options={"include_usage": True}),
+                    note=f"{model} stream and its usage",
+                )
+            )
     return found
 
 
@@ -85,7 +94,13 @@ def faults(reply: Reply, entry: Entry) -> list[str]:
     found += reply.problems
     if behaviour(model).startswith("error-"):
         found += error_faults(reply)
-    elif stream and reply.status == 200 and reply.whole and behaviour(model) not in COMPRESSED | FORMLESS and reply.ask.path in PATHS[:2]:
+    elif (
+        stream
+        and reply.status == 200
+        and reply.whole
+        and behaviour(model) not in COMPRESSED | FORMLESS
+        and reply.ask.path in PATHS[:2]
+    ):
         of_usage = [event for event in reply.events if event.get("choices") == []]
         wanted = int("stream_options" in reply.ask.body)
         if len(of_usage) != wanted or (wanted and of_usage[0]["usage"]["total_tokens"] != most):
@@ -114,9 +129,21 @@ DISPUTED: list[tuple[str, str, bool]] = [
     ("/v1/completions", '{"model":"odd-good","prompt":"a","stre\\u0061m":true}', False),
     ("/v1/chat/completions", '{"model":"odd-good","messages":[],"stre\\u0061m":true}', False),
     ("/v1/chat/completions", '{"model":"odd-good","messages":[],"stream":true,"stream_options":null}', False),
-    ("/v1/chat/completions", '{"model":"odd-good","messages":[],"stream":true,"stream_options":{"include_usage":true},"stream_options":null}', True),
-    ("/v1/chat/completions", '{"model":"odd-good","messages":[],"stream":true,"stream_options":{"include_usage":true,"include_usage":false}}', True),
-    ("/v1/completions", '{"model":"odd-good","prompt":"a","stream":true,"stream_options":{"include_usage":false},"stream_options":null}', True),
+    (
+        "/v1/chat/completions",
+        '{"model":"odd-good","messages":[],"stream":true,"stream_options":{"include_usage":true},"stream_options":null}',
+        True,
+    ),
+    (
+        "/v1/chat/completions",
+        '{"model":"odd-good","messages":[],"stream":true,"stream_options":{"include_usage":true,"include_usage":false}}',
+        True,
+    ),
+    (
+        "/v1/completions",
+        '{"model":"odd-good","prompt":"a","stream":true,"stream_options":{"include_usage":false},"stream_options":null}',
+        True,
+    ),
     ("/v1/completions", '{"model":"odd-good","prompt":"a","stream":true,"stre\\u0061m":false}', True),
     ("/v1/completions", '{"model":"odd-good","prompt":"a","Stream":true}', True),
 ]

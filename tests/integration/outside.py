@@ -1,6 +1,9 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A provider outside of what the collection deploys: the odd provider of tests/doubles in a namespace of its own, and the inventory's entry for it."""
+"""A provider outside of what the collection deploys:
+
+the odd provider of tests/doubles in a namespace of its own, and the inventory's entry for it.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,8 @@ HOSTNAME = f"{NAME}.{NAMESPACE}.svc.cluster.local"
 PORT, TLS_PORT = 8000, 8443
 #: That of the simulators on the embedded cluster.
 IMAGE = "localhost/egress-ai-gateway/python:3.11"
-#: Each behaviour; each status with an error of OpenAI's API, and each kind of error with a status of the client and of the provider.
+#: Each behaviour; each status with an error of OpenAI's API, and each kind of error with a status of the client and of
+#: the provider.
 MODELS = [
     PREFIX + name
     for name in (
@@ -41,7 +45,9 @@ Document = dict[str, t.Any]
 
 
 def manifests(certificate: t.Mapping[str, str] | None = None) -> list[Document]:
-    """Return the objects of the odd provider; `certificate` is one for HOSTNAME, as catalogs.Authority issues it, without which there is no TLS."""
+    """Return the objects of the odd provider; `certificate` is one for HOSTNAME, as catalogs.Authority issues it,
+    without which there is no TLS.
+    """
     metadata = {"name": NAME, "namespace": NAMESPACE}
     labels = {"app.kubernetes.io/name": NAME}
     program = {path.name: path.read_text(encoding="utf-8") for path in sorted(PROGRAM.glob("*.py"))}
@@ -64,14 +70,24 @@ def manifests(certificate: t.Mapping[str, str] | None = None) -> list[Document]:
         "ports": [{"name": name, "containerPort": port} for name, port in ports.items()],
         "readinessProbe": {"tcpSocket": {"port": "http"}, "periodSeconds": 1},
         "resources": {"requests": {"cpu": "20m", "memory": "48Mi"}, "limits": {"memory": "512Mi"}},
-        "securityContext": {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}},
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
         "volumeMounts": mounts,
     }
     pod = {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": 1,
-        "securityContext": {"runAsNonRoot": True, "runAsUser": 65534, "runAsGroup": 65534, "fsGroup": 65534, "seccompProfile": {"type": "RuntimeDefault"}},
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": 65534,
+            "runAsGroup": 65534,
+            "fsGroup": 65534,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
         "containers": [container],
         "volumes": volumes,
     }
@@ -92,7 +108,16 @@ def manifests(certificate: t.Mapping[str, str] | None = None) -> list[Document]:
     ]
     if certificate:
         data = {"tls.crt": certificate["certificate"], "tls.key": certificate["key"]}
-        found.insert(1, {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": "kubernetes.io/tls", "stringData": data})
+        found.insert(
+            1,
+            {
+                "apiVersion": "v1",
+                "kind": "Secret",
+                "metadata": metadata,
+                "type": "kubernetes.io/tls",
+                "stringData": data,
+            },
+        )
     return found
 
 
@@ -109,12 +134,26 @@ def remove() -> None:
 
 
 def _admin(method: str, path: str) -> t.Any:
-    answer = kubectl("exec", "--namespace", NAMESPACE, f"deployment/{NAME}", "--", "python3", "-c", simulators.PROGRAM, method, path, "")
+    answer = kubectl(
+        "exec",
+        "--namespace",
+        NAMESPACE,
+        f"deployment/{NAME}",
+        "--",
+        "python3",
+        "-c",
+        simulators.PROGRAM,
+        method,
+        path,
+        "",
+    )
     return json.loads(answer) if answer.strip() else None
 
 
 def requests(model: str | None = None) -> list[Document]:
-    """Return the last requests that the provider received, oldest first, those for `model` by the name it has there; its README says what is in one."""
+    """Return the last requests that the provider received, oldest first, those for `model` by the name it has there;
+    its README says what is in one.
+    """
     query = "?" + urllib.parse.urlencode({"model": model}) if model is not None else ""
     found: list[Document] = _admin("GET", f"/requests{query}")["requests"]
     return found
@@ -145,7 +184,8 @@ def provider(
     """Return the entry of ai_gateway_providers for the odd provider.
 
     :param models: names of models as the odd provider knows them.
-    :param public: their names for clients, with {} for the name there; a second provider of the same models needs other names.
+    :param public: their names for clients, with {} for the name there; a second provider of the same models needs other
+        names.
     :param ca_bundle: certificates in PEM to verify the provider's with; without them the connection is plain.
     """
     tls = {"mode": "simple", "ca_bundle": ca_bundle} if ca_bundle else {"mode": "none"}

@@ -1,6 +1,9 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A catalogue with a provider of each kind: simulators, a model on the premises, and outside plain, behind TLS, and of Anthropic's API."""
+"""A catalogue with a provider of each kind:
+
+simulators, a model on the premises, and outside plain, behind TLS, and of Anthropic's API.
+"""
 
 from __future__ import annotations
 
@@ -34,9 +37,26 @@ MOVED_KEYS = ("sk-key-of-the-old-place", "sk-key-of-the-new-place")
 SHARED = "odd-good-50"
 MODELS = {
     "odd": [*outside.MODELS, *_COSTS],
-    "tls": [*(f"odd-{name}" for name in ("good", "none", "gzip", "split", "slow", "error-503-html", "error-429-json")), *_COSTS],
+    "tls": [
+        *(f"odd-{name}" for name in ("good", "none", "gzip", "split", "slow", "error-503-html", "error-429-json")),
+        *_COSTS,
+    ],
     "claude": [
-        *(f"odd-{name}" for name in ("good", "no-space", "crlf", "usage-first", "usage-every-chunk", "split", "none", "negative", "gzip", "slow")),
+        *(
+            f"odd-{name}"
+            for name in (
+                "good",
+                "no-space",
+                "crlf",
+                "usage-first",
+                "usage-every-chunk",
+                "split",
+                "none",
+                "negative",
+                "gzip",
+                "slow",
+            )
+        ),
         *(f"odd-error-{name}" for name in ("429-anthropic", "429-html", "529-anthropic", "400-json", "503-empty")),
         *_COSTS,
     ],
@@ -45,8 +65,8 @@ MODELS = {
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """A kind of provider: a model of it that costs `cost` tokens a call, `prefix` the other path of it, `upstream` the model's name there; simulators are told
-    the cost by headers."""
+    """A kind of provider: a model of it that costs `cost` tokens a call, `prefix` the other path of it, `upstream` the
+    model's name there; simulators are told the cost by headers."""
 
     name: str
     model: str
@@ -60,7 +80,10 @@ class Kind:
     def headers(self) -> dict[str, str]:
         if self.upstream:
             return {}
-        return {"x-simulator-prompt-tokens": str(self.cost // 2), "x-simulator-completion-tokens": str(self.cost - self.cost // 2)}
+        return {
+            "x-simulator-prompt-tokens": str(self.cost // 2),
+            "x-simulator-completion-tokens": str(self.cost - self.cost // 2),
+        }
 
 
 def _key(name: str) -> str:
@@ -71,8 +94,22 @@ KINDS = [
     Kind("simulator", "gpt-4", "/external/openai", cost=35, key=("authorization", "Bearer sk-openai-key-for-demo")),
     Kind("on the premises", ON_PREMISES, "/llm/facebook-opt-125m-simulated", cost=60),
     Kind("outside", LIMITED, "/external/odd", upstream=LIMITED, key=("authorization", f"Bearer {_key('odd')}")),
-    Kind("outside in TLS", f"tls-{UNLIMITED}", "/external/tls", cost=45, upstream=UNLIMITED, key=("authorization", f"Bearer {_key('tls')}")),
-    Kind("outside of Anthropic's API", f"claude-{LIMITED}", "/external/claude", "/v1/messages", upstream=LIMITED, key=("x-api-key", _key("claude"))),
+    Kind(
+        "outside in TLS",
+        f"tls-{UNLIMITED}",
+        "/external/tls",
+        cost=45,
+        upstream=UNLIMITED,
+        key=("authorization", f"Bearer {_key('tls')}"),
+    ),
+    Kind(
+        "outside of Anthropic's API",
+        f"claude-{LIMITED}",
+        "/external/claude",
+        "/v1/messages",
+        upstream=LIMITED,
+        key=("x-api-key", _key("claude")),
+    ),
 ]
 
 
@@ -89,21 +126,37 @@ class Site:
         return playbook("egress.ai_gateway.site", "--extra-vars", f"@{self.path}", "--tags", ",".join((*TAGS, *roles)))
 
     def provider(self, name: str) -> dict[str, t.Any]:
-        found: dict[str, t.Any] = next(entry for entry in self.variables["ai_gateway_providers"] if entry["name"] == name)
+        found: dict[str, t.Any] = next(
+            entry for entry in self.variables["ai_gateway_providers"] if entry["name"] == name
+        )
         return found
 
 
 def catalogue(authority: catalogs.Authority) -> dict[str, t.Any]:
-    """Return the variables: the providers of the default inventory and those outside, tiers of their own limits, and a page that may call from a browser."""
+    """Return the variables:
+
+    the providers of the default inventory and those outside, tiers of their own limits, and a page that may call from a
+    browser.
+    """
     simulated = [
-        catalogs.provider({**entry, "models": [model for model in entry["models"] if model["name"] != "shared"]}) for entry in catalogs.PROVIDERS[:2]
+        catalogs.provider({**entry, "models": [model for model in entry["models"] if model["name"] != "shared"]})
+        for entry in catalogs.PROVIDERS[:2]
     ]
     given = outside.variables(
         *simulated,
         outside.provider(models=MODELS["odd"], key=_key("odd")),
-        outside.provider("tls", models=MODELS["tls"], public="tls-{}", key=_key("tls"), ca_bundle=authority.certificate),
+        outside.provider(
+            "tls", models=MODELS["tls"], public="tls-{}", key=_key("tls"), ca_bundle=authority.certificate
+        ),
         outside.provider("moved", models=["odd-good"], public="moved-{}", key=MOVED_KEYS[0]),
-        outside.provider("claude", schema="anthropic", models=MODELS["claude"], public="claude-{}", key=_key("claude"), ca_bundle=authority.certificate),
+        outside.provider(
+            "claude",
+            schema="anthropic",
+            models=MODELS["claude"],
+            public="claude-{}",
+            key=_key("claude"),
+            ca_bundle=authority.certificate,
+        ),
     )
 
     for entry in given["ai_gateway_providers"]:
@@ -143,4 +196,6 @@ def token_of(tier: str, user: str = "", namespace: str = "") -> tuple[str, str]:
 def secret(name: str, key: str, namespace: str) -> str:
     """Return one text of a Secret."""
     escaped = key.replace(".", "\\.")
-    return base64.b64decode(kubectl("get", "secret", name, f"--namespace={namespace}", f"--output=jsonpath={{.data.{escaped}}}")).decode()
+    return base64.b64decode(
+        kubectl("get", "secret", name, f"--namespace={namespace}", f"--output=jsonpath={{.data.{escaped}}}")
+    ).decode()

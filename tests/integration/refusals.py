@@ -57,7 +57,11 @@ def spent_token(url: str) -> str:
 
 def preflight(url: str, origin: str) -> Reply:
     """Ask as a browser does whether a page may call."""
-    headers = {"origin": origin, "access-control-request-method": "POST", "access-control-request-headers": "authorization,content-type"}
+    headers = {
+        "origin": origin,
+        "access-control-request-method": "POST",
+        "access-control-request-headers": "authorization,content-type",
+    }
     return send(url, "", Ask(APIS[0], method="OPTIONS", headers=headers))
 
 
@@ -99,6 +103,8 @@ def token_faults(url: str, token: str, other: str) -> list[str]:
         for path in APIS:
             reply = send(url, "", Ask(path, body_of(path, MODEL), headers))
             if reply.status != status or reply.problems:
-                shown = {name: value.replace(token, "<token>").replace(other, "<other>") for name, value in headers.items()}
+                shown = {
+                    name: value.replace(token, "<token>").replace(other, "<other>") for name, value in headers.items()
+                }
                 found.append(f"{path} with {shown}: {reply.status} instead of {status} {reply.problems}")
     return found

@@ -49,19 +49,26 @@ class Loss:
 
 def ready_pods(victim: Victim) -> set[str]:
     """Return the names of the pods that are ready and not on their way out."""
-    items = json.loads(kubectl("get", "pods", f"--namespace={victim.namespace}", f"--selector={victim.labels}", "--output=json"))["items"]
+    items = json.loads(
+        kubectl("get", "pods", f"--namespace={victim.namespace}", f"--selector={victim.labels}", "--output=json")
+    )["items"]
     return {
         item["metadata"]["name"]
         for item in items
         if "deletionTimestamp" not in item["metadata"]
-        and any(condition["type"] == "Ready" and condition["status"] == "True" for condition in item["status"].get("conditions", []))
+        and any(
+            condition["type"] == "Ready" and condition["status"] == "True"
+            for condition in item["status"].get("conditions", [])
+        )
     }
 
 
 def addresses(victim: Victim) -> int:
     """Return how many addresses the name of the Service has."""
     selector = f"--selector=kubernetes.io/service-name={victim.service}"
-    slices = json.loads(kubectl("get", "endpointslices", f"--namespace={victim.namespace}", selector, "--output=json"))["items"]
+    slices = json.loads(kubectl("get", "endpointslices", f"--namespace={victim.namespace}", selector, "--output=json"))[
+        "items"
+    ]
     return sum(bool(endpoint["conditions"].get("ready")) for part in slices for endpoint in part.get("endpoints") or [])
 
 
@@ -82,8 +89,17 @@ def crash(victim: Victim) -> Callable[[], bool]:
     return lambda: len(processes(victim.program) - {process}) >= len(before) and len(ready_pods(victim)) >= pods
 
 
-def lose(victim: Victim, how: Callable[[Victim], Callable[[], bool]], url: str, token: str, requests: list[Request], patience: float = 120) -> Loss:
-    """Take one of `victim` under load by `how`, delete or crash; fail where there is one only, or not as many again after `patience` seconds."""
+def lose(
+    victim: Victim,
+    how: Callable[[Victim], Callable[[], bool]],
+    url: str,
+    token: str,
+    requests: list[Request],
+    patience: float = 120,
+) -> Loss:
+    """Take one of `victim` under load by `how`, delete or crash; fail where there is one only, or not as many again
+    after `patience` seconds.
+    """
     pods = len(ready_pods(victim))
     assert pods > 1, f"{victim.program} has {pods} pods that are ready; this needs ai_gateway_controller_replicas=2"
     assert addresses(victim) == pods, f"Service {victim.service} names {addresses(victim)} of {pods} pods"
@@ -92,7 +108,9 @@ def lose(victim: Victim, how: Callable[[Victim], Callable[[], bool]], url: str, 
         began = time.monotonic()
         recovered = how(victim)
         while not recovered():
-            assert time.monotonic() - began < patience, f"{victim.program} is not back after {patience} s; answers: {dict(load.outcomes)}"
+            assert time.monotonic() - began < patience, (
+                f"{victim.program} is not back after {patience} s; answers: {dict(load.outcomes)}"
+            )
             time.sleep(0.5)
         seconds = time.monotonic() - began
         load.wait(sum(load.outcomes.values()) + MARGIN)
@@ -101,7 +119,11 @@ def lose(victim: Victim, how: Callable[[Victim], Callable[[], bool]], url: str, 
 
 def lose_each(url: str, token: str, requests: list[Request]) -> dict[str, Loss]:
     """Take each of VICTIMS in each way, one after the other; by program and way, as in "authorino delete"."""
-    return {f"{victim.program} {how.__name__}": lose(victim, how, url, token, requests) for victim in VICTIMS for how in (delete, crash)}
+    return {
+        f"{victim.program} {how.__name__}": lose(victim, how, url, token, requests)
+        for victim in VICTIMS
+        for how in (delete, crash)
+    }
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ask a real Authorino what it makes of the rules of each engine: the AuthConfig of `authorino`, and the AuthPolicies of `kuadrant` as AuthConfigs.
+"""Ask a real Authorino what it makes of the rules of each engine: the AuthConfig of `authorino`, and the AuthPolicies
+of `kuadrant` as AuthConfigs.
 
-Kuadrant's operator makes an AuthConfig of the rules of an AuthPolicy, so this does the same, and the same Authorino runs all of them, each under a host of
-its own. It is asked by raw HTTP, /check on port 5001, through a port of this machine. Its Host header chooses the AuthConfig, and its headers are the
-request's; its path is always /check, so refusals come in the form of OpenAI's API, and rules that go by paths are not run.
+Kuadrant's operator makes an AuthConfig of the rules of an AuthPolicy, so this does the same, and the same Authorino
+runs all of them, each under a host of its own. It is asked by raw HTTP, /check on port 5001, through a port of this
+machine. Its Host header chooses the AuthConfig, and its headers are the request's; its path is always /check, so
+refusals come in the form of OpenAI's API, and rules that go by paths are not run.
 """
 
 from __future__ import annotations
@@ -38,8 +40,19 @@ TIERS = ("free", "premium")
 VARIABLES: dict[str, t.Any] = {
     "ai_gateway_stack": "wg_ai_gateway",
     "ai_gateway_instance": INSTANCE,
-    "ai_gateway_providers": [{"name": "openai", "schema": "openai", "simulated": True, "credential": {"value": "unused"}, "models": [{"name": "gpt-4"}]}],
-    "ai_gateway_tiers": [{"name": tier, "level": level, "groups": ["all"], "token_limit": {"tokens": 100, "window": "1m"}} for level, tier in enumerate(TIERS)],
+    "ai_gateway_providers": [
+        {
+            "name": "openai",
+            "schema": "openai",
+            "simulated": True,
+            "credential": {"value": "unused"},
+            "models": [{"name": "gpt-4"}],
+        }
+    ],
+    "ai_gateway_tiers": [
+        {"name": tier, "level": level, "groups": ["all"], "token_limit": {"tokens": 100, "window": "1m"}}
+        for level, tier in enumerate(TIERS)
+    ],
 }
 
 Body = dict[str, t.Any]
@@ -58,7 +71,10 @@ class Case:
 
 @dataclasses.dataclass(frozen=True)
 class Said:
-    """What Authorino said to a request: all that a client of a gateway gets of a refusal, and who the caller is otherwise."""
+    """What Authorino said to a request:
+
+    all that a client of a gateway gets of a refusal, and who the caller is otherwise.
+    """
 
     status: int
     headers: dict[str, str]
@@ -71,18 +87,27 @@ def bodies(directory: pathlib.Path) -> dict[str, Body]:
     for name in ("authorino", "kuadrant", "bridges"):
         (directory / name).mkdir()
     kuadrant = {**VARIABLES, "ai_gateway_policy_engine": "kuadrant"}
-    of_authorino = manifests(directory / "authorino", "access_policies", "authorino.yaml.j2", {**VARIABLES, "ai_gateway_policy_engine": "authorino"})
+    of_authorino = manifests(
+        directory / "authorino",
+        "access_policies",
+        "authorino.yaml.j2",
+        {**VARIABLES, "ai_gateway_policy_engine": "authorino"},
+    )
     of_kuadrant = manifests(directory / "kuadrant", "access_policies", "kuadrant.yaml.j2", kuadrant)
     of_bridges = yaml.safe_load(rendered(directory / "bridges", "access_policies", "bridge_rules.yaml.j2", kuadrant))
     return {
-        "authorino": {name: item for name, item in of_authorino["AuthConfig", INSTANCE]["spec"].items() if name != "hosts"},
+        "authorino": {
+            name: item for name, item in of_authorino["AuthConfig", INSTANCE]["spec"].items() if name != "hosts"
+        },
         "kuadrant": _shown(of_kuadrant["AuthPolicy", "gateway-auth-policy"]["spec"]["rules"]),
         "bridge": _shown(of_bridges["openai"]),
     }
 
 
 def _shown(rules: Body) -> Body:
-    """The rules with what they tell Kuadrant's limits as a header of that name, as raw HTTP has no place for anything else."""
+    """The rules with what they tell Kuadrant's limits as a header of that name, as raw HTTP has no place for anything
+    else.
+    """
     response = {**rules["response"], "success": {"headers": rules["response"]["success"]["filters"]}}
     # It is always asked for the path /check, which no catalogue describes.
     authorization = {name: rule for name, rule in rules["authorization"].items() if name != "described"}
@@ -100,9 +125,13 @@ def compare(directory: pathlib.Path) -> int:
         for case in _cases():
             found = {name: _ask(port, _host(name), case.headers) for name in specs}
             for name, said in found.items():
-                assert said.status == case.status, f"{case.name}: {name} says {said.status}, not {case.status}: {said.body}"
+                assert said.status == case.status, (
+                    f"{case.name}: {name} says {said.status}, not {case.status}: {said.body}"
+                )
                 assert said == found["authorino"], f"{case.name}: {name} says {said}, authorino {found['authorino']}"
-                assert said.identity == ({"userid": USER, "tier": case.tier} if case.tier else {}), f"{case.name}: {name} knows the caller as {said.identity}"
+                assert said.identity == ({"userid": USER, "tier": case.tier} if case.tier else {}), (
+                    f"{case.name}: {name} knows the caller as {said.identity}"
+                )
                 assert bool(said.body) == (case.status != 200), f"{case.name}: {name} says {said.body!r}"
             cases += 1
             print(f"{case.name}: {case.status} from {', '.join(found)}", flush=True)
@@ -125,11 +154,15 @@ def _cases() -> t.Iterator[Case]:
     first, second = (_token(f"{INSTANCE}-tier-{tier}", audience) for tier in TIERS)
     for token, key in ((first, second), (second, first)):
         # Again and again, as it was left to chance which of them counted.
-        yield from [Case("two tokens of different tiers", {"authorization": f"Bearer {token}", "x-api-key": key}, 403)] * 5
+        yield from [
+            Case("two tokens of different tiers", {"authorization": f"Bearer {token}", "x-api-key": key}, 403)
+        ] * 5
     yield Case("the same token twice", {"authorization": f"Bearer {first}", "x-api-key": first}, 200, TIERS[0])
     yield Case("a token of another namespace", {"authorization": f"Bearer {_token(OUTSIDE, audience)}"}, 403)
     yield Case("a key of another namespace", {"x-api-key": _token(OUTSIDE, audience)}, 403)
-    yield Case("a token of another audience", {"authorization": f"Bearer {_token(f'{INSTANCE}-tier-free', 'another')}"}, 401)
+    yield Case(
+        "a token of another audience", {"authorization": f"Bearer {_token(f'{INSTANCE}-tier-free', 'another')}"}, 401
+    )
     yield Case("a token of the API server", {"authorization": f"Bearer {_token(f'{INSTANCE}-tier-free', '')}"}, 401)
 
 
@@ -158,7 +191,10 @@ def _applied(specs: dict[str, Body]) -> t.Iterator[None]:
         for name, spec in specs.items()
     ]
     items: list[Body] = [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": space}} for space in spaces]
-    items += [{"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": USER, "namespace": space}} for space in spaces]
+    items += [
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": USER, "namespace": space}}
+        for space in spaces
+    ]
     names = [f"authconfig/{config['metadata']['name']}" for config in configs]
     try:
         manifest = json.dumps({"apiVersion": "v1", "kind": "List", "items": items + configs})
@@ -191,7 +227,9 @@ def _ask(port: int, host: str, headers: dict[str, str], patience: float = 10) ->
     while True:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
         try:
-            connection.request("POST", "/check", body="{}", headers={**headers, "Host": host, "Content-Type": "application/json"})
+            connection.request(
+                "POST", "/check", body="{}", headers={**headers, "Host": host, "Content-Type": "application/json"}
+            )
             response = connection.getresponse()
             body = response.read().decode()
         finally:
@@ -208,4 +246,9 @@ def _said(response: http.client.HTTPResponse, body: str) -> Said:
     identity = json.loads(headers.pop("identity", "{}"))
     if "x-maas-user" in headers:
         identity = {"userid": headers.pop("x-maas-user"), "tier": headers.pop("x-maas-tier")}
-    return Said(response.status, {name: value for name, value in headers.items() if name not in ("date", "content-length")}, body, identity)
+    return Said(
+        response.status,
+        {name: value for name, value in headers.items() if name not in ("date", "content-length")},
+        body,
+        identity,
+    )

@@ -38,9 +38,19 @@ def recaps(output: str) -> list[Recap]:
 def start(*command: str | pathlib.Path, **variables: str) -> subprocess.Popen[str]:
     """Start `command` in the checkout, its output in a pipe; `variables` are added to its environment."""
     print(f"\n$ {' '.join(map(str, command))}", flush=True)
-    environment = os.environ | {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_FORCE_COLOR": "false", "NO_COLOR": "1"} | variables
+    environment = (
+        os.environ
+        | {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_FORCE_COLOR": "false", "NO_COLOR": "1"}
+        | variables
+    )
     return subprocess.Popen(
-        [*map(str, command)], cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [*map(str, command)],
+        cwd=ROOT,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
 
 
@@ -66,7 +76,8 @@ def run(*command: str | pathlib.Path, **variables: str) -> str:
 
 
 def playbook(name: str | pathlib.Path, *arguments: str, reaches: str = "", **variables: str) -> int:
-    """Run a playbook on the embedded cluster, `variables` in its environment, and return how many tasks changed something.
+    """Run a playbook on the embedded cluster, `variables` in its environment, and return how many tasks changed
+    something.
 
     The run must have come to a task whose title begins with `reaches`.
     """

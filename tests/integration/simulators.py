@@ -22,7 +22,19 @@ print(urllib.request.urlopen(request, timeout=10).read().decode())
 def admin(provider: str, method: str, path: str, body: dict[str, t.Any] | None = None) -> t.Any:
     """Send a request to the admin end of the simulator of `provider`; return what it answers."""
     text = json.dumps(body) if body else ""
-    answer = kubectl("exec", "--namespace", NAMESPACE, f"deployment/{provider}-simulator", "--", "python3", "-c", PROGRAM, method, path, text)
+    answer = kubectl(
+        "exec",
+        "--namespace",
+        NAMESPACE,
+        f"deployment/{provider}-simulator",
+        "--",
+        "python3",
+        "-c",
+        PROGRAM,
+        method,
+        path,
+        text,
+    )
     return json.loads(answer) if answer.strip() else None
 
 

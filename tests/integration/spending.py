@@ -38,7 +38,12 @@ def calls(kind: Kind) -> int:
 
 def ask(kind: Kind, number: int = 0, **headers: str) -> Ask:
     """A request for the model of a kind, under the provider's own path every other time."""
-    return Ask(kind.prefix * (number % 2) + kind.path, body_of(kind.path, kind.model), {**kind.headers, **headers}, note=kind.name)
+    return Ask(
+        kind.prefix * (number % 2) + kind.path,
+        body_of(kind.path, kind.model),
+        {**kind.headers, **headers},
+        note=kind.name,
+    )
 
 
 def spend(url: str, kind: Kind) -> tuple[str, list[Reply]]:
@@ -84,13 +89,17 @@ def one_table(url: str, kinds: list[Kind]) -> list[str]:
     found = []
     for kind, user, replies in spent:
         remaining = [reply.header("x-ratelimit-remaining") for reply in replies]
-        print(f"{kind.name}: {kind.cost} tokens a call, answers {[reply.status for reply in replies]}, remaining {remaining}, {user} in the log")
+        print(
+            f"{kind.name}: {kind.cost} tokens a call, answers {[reply.status for reply in replies]}, remaining {remaining}, {user} in the log"
+        )
         found += faults(kind, user, replies, entries)
     return found
 
 
 def of_one_model(url: str) -> dict[str, list[int]]:
-    """Spend what tier premium allows of one model outside; return the statuses of that, and of another of the same provider afterwards."""
+    """Spend what tier premium allows of one model outside; return the statuses of that, and of another of the same
+    provider afterwards.
+    """
     fresh_window()
     _user, token = token_of("premium")
     statuses: dict[str, list[int]] = {}
@@ -104,7 +113,15 @@ def of_one_model(url: str) -> dict[str, list[int]]:
 
 def received(url: str, kind: Kind, token: str) -> dict[str, str]:
     """Return the headers with which a request of a kind came to its provider."""
-    asked = ask(kind, **{"x-maas-user": "another", "x-maas-tier": "another", "x-ai-gateway-user": "another", "x-ai-gateway-tier": "another"})
+    asked = ask(
+        kind,
+        **{
+            "x-maas-user": "another",
+            "x-maas-tier": "another",
+            "x-ai-gateway-user": "another",
+            "x-ai-gateway-tier": "another",
+        },
+    )
     if not kind.upstream:
         asked = Ask(asked.path, asked.body, {**asked.headers, "x-simulator-echo": "headers"}, agent=asked.agent)
         reply = send(url, token, asked)
@@ -128,8 +145,15 @@ def identity_faults(kind: Kind, headers: dict[str, str], user: str, tier: str, t
 
     place = catalog_build.IdentityKey("envoy-gateway-system", f"{NAMESPACE}.{INSTANCE}.identity-key")
     key = secret(place.secret, place.key, place.namespace)
-    expected = {"x-ai-gateway-user": catalog_identity.digest(key, tier, user), "x-ai-gateway-tier": catalog_identity.digest(key, tier)}
-    found = [f"{kind.name}: {name} is {headers.get(name)} instead of {value}" for name, value in expected.items() if headers.get(name) != value]
+    expected = {
+        "x-ai-gateway-user": catalog_identity.digest(key, tier, user),
+        "x-ai-gateway-tier": catalog_identity.digest(key, tier),
+    }
+    found = [
+        f"{kind.name}: {name} is {headers.get(name)} instead of {value}"
+        for name, value in expected.items()
+        if headers.get(name) != value
+    ]
     name, value = kind.key
     keys = {header: headers[header] for header in ("authorization", "x-api-key", "api-key") if header in headers}
     # A simulator does not tell its key.
@@ -147,4 +171,8 @@ def identity_faults(kind: Kind, headers: dict[str, str], user: str, tier: str, t
 
 def names(headers: dict[str, str], kind: Kind) -> set[str]:
     """The names of headers that must be the same at every provider."""
-    return {name for name in headers if not name.startswith("x-simulator-")} - OF_THE_CALL - ({kind.key[0]} if kind.key[0] else set())
+    return (
+        {name for name in headers if not name.startswith("x-simulator-")}
+        - OF_THE_CALL
+        - ({kind.key[0]} if kind.key[0] else set())
+    )

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The journey of a gateway on the embedded cluster, from a machine without one to a machine without one.
 
-The tests are stations of one journey: they run in the order in which they stand here, and end at the first that fails, with the
-cluster left as it is then.
+The tests are stations of one journey: they run in the order in which they stand here, and end at the first that fails,
+with the cluster left as it is then.
 """
 
 from __future__ import annotations
@@ -112,7 +112,9 @@ def test_the_cluster_comes_up(found: dict[str, t.Any]) -> None:
 
 
 def test_check_mode_on_a_bare_cluster_changes_nothing(found: dict[str, t.Any]) -> None:
-    assert playbook("egress.ai_gateway.site", "--check", reaches="egress.ai_gateway.providers : Apply the providers") > 0
+    assert (
+        playbook("egress.ai_gateway.site", "--check", reaches="egress.ai_gateway.providers : Apply the providers") > 0
+    )
     assert objects.wait_for(found["objects"], timeout=10) == found["objects"]
 
 
@@ -137,7 +139,13 @@ def test_modules() -> None:
     assert len(targets) > 1
     with concurrent.futures.ThreadPoolExecutor() as pool:
         runs = [
-            pool.submit(playbook, here / "targets.yml", "--extra-vars", json.dumps({"targets": part}), ANSIBLE_ROLES_PATH=str(here / "targets"))
+            pool.submit(
+                playbook,
+                here / "targets.yml",
+                "--extra-vars",
+                json.dumps({"targets": part}),
+                ANSIBLE_ROLES_PATH=str(here / "targets"),
+            )
             for part in parts
         ]
     for ended in runs:
@@ -157,7 +165,9 @@ def test_apply_set_tells_no_secret(tmp_path: pathlib.Path) -> None:
 
 
 def test_apply_set_takes_no_other_controllers_word_for_a_route(tmp_path: pathlib.Path) -> None:
-    assert "condition ResolvedRefs is False: BackendNotFound" in " ".join(apply_set_faults.another_controllers_word(tmp_path).split())
+    assert "condition ResolvedRefs is False: BackendNotFound" in " ".join(
+        apply_set_faults.another_controllers_word(tmp_path).split()
+    )
 
 
 def test_kubectl_knows_a_set_and_its_tool(tmp_path: pathlib.Path) -> None:
@@ -193,7 +203,12 @@ def test_the_openai_sdk_chats(client: openai.OpenAI, model: str) -> None:
 
 @pytest.mark.parametrize("model", MODELS)
 def test_the_openai_sdk_streams(client: openai.OpenAI, model: str) -> None:
-    stream = client.chat.completions.create(model=model, messages=[{"role": "user", "content": "Hello"}], stream=True, stream_options={"include_usage": True})
+    stream = client.chat.completions.create(
+        model=model,
+        messages=[{"role": "user", "content": "Hello"}],
+        stream=True,
+        stream_options={"include_usage": True},
+    )
     chunks = list(stream)
     assert len([chunk for chunk in chunks if chunk.choices and chunk.choices[0].delta.content]) > 1
     assert chunks[-1].usage
@@ -210,12 +225,22 @@ def test_a_mixed_catalogue_is_served(tmp_path: pathlib.Path) -> None:
     mixed = catalogs.variables(tmp_path / "mixed.yml")
     assert playbook("egress.ai_gateway.site", "--extra-vars", f"@{mixed}") > 0
     assert set(validation().values()) == {"passed"}
-    assert {f"path:{name}:shared" for name in ("openai", "anthropic")} | {"tls:tls", "chat:claude-sonnet-4"} <= set(validation())
+    assert {f"path:{name}:shared" for name in ("openai", "anthropic")} | {"tls:tls", "chat:claude-sonnet-4"} <= set(
+        validation()
+    )
     listed = {"facebook/opt-125m", "gpt-4", "claude-3-sonnet", "Qwen/Qwen3-0.6B"}
-    # What the pages of the mixed demonstration check by hand, beside the list and the limit: each model by its path, and no path without a token.
-    paths = {"openai:gpt-4", "anthropic:claude-3-sonnet", "vllm:Qwen/Qwen3-0.6B", "service.llm.facebook-opt-125m-simulated.8000:facebook/opt-125m"}
+    # What the pages of the mixed demonstration check by hand, beside the list and the limit: each model by its path,
+    # and no path without a token.
+    paths = {
+        "openai:gpt-4",
+        "anthropic:claude-3-sonnet",
+        "vllm:Qwen/Qwen3-0.6B",
+        "service.llm.facebook-opt-125m-simulated.8000:facebook/opt-125m",
+    }
     assert {f"chat:{model}" for model in listed} | {f"path:{path}" for path in paths} <= set(validation())
-    assert {f"no-token:{name}" for name in ("openai", "anthropic", "vllm")} | {"models", "rate-limit"} <= set(validation())
+    assert {f"no-token:{name}" for name in ("openai", "anthropic", "vllm")} | {"models", "rate-limit"} <= set(
+        validation()
+    )
     # The certificates are new ones in each file.
     assert playbook("egress.ai_gateway.site", "--extra-vars", f"@{mixed}", *WITHOUT_RECOVERY) == 0
 
@@ -248,19 +273,25 @@ def test_the_sdks_under_the_paths_of_providers(client: openai.OpenAI, messages_c
     beneath = client.with_options(base_url=f"{url}/external/vllm/v1")
     assert [model.id for model in beneath.models.list()] == ["Qwen/Qwen3-0.6B"]
     assert beneath.models.retrieve("Qwen/Qwen3-0.6B").id == "Qwen/Qwen3-0.6B"
-    assert beneath.chat.completions.create(model="Qwen/Qwen3-0.6B", messages=[{"role": "user", "content": "Say hi"}]).usage
+    assert beneath.chat.completions.create(
+        model="Qwen/Qwen3-0.6B", messages=[{"role": "user", "content": "Say hi"}]
+    ).usage
     assert beneath.embeddings.create(model="Qwen/Qwen3-0.6B", input=["one", "two"]).data[1].embedding
     assert beneath.completions.create(model="Qwen/Qwen3-0.6B", prompt="Once").choices[0].text
     with pytest.raises(openai.NotFoundError):
         beneath.chat.completions.create(model="gpt-4", messages=[{"role": "user", "content": "Hello"}])
     claude = messages_client.with_options(base_url=f"{url}/external/claude")
-    assert claude.messages.create(model="claude-sonnet-4", max_tokens=16, messages=[{"role": "user", "content": "Hello"}]).content
+    assert claude.messages.create(
+        model="claude-sonnet-4", max_tokens=16, messages=[{"role": "user", "content": "Hello"}]
+    ).content
     # A request of OpenAI's API cannot be sent to a provider of Anthropic's.
     with pytest.raises(openai.NotFoundError):
         client.chat.completions.create(model="claude-sonnet-4", messages=[{"role": "user", "content": "Hello"}])
 
 
-@pytest.mark.parametrize("failure", [{"status": 503}, {"status": 429, "retry_after": 9}, {"break": "headers"}, {"status": 400}])
+@pytest.mark.parametrize(
+    "failure", [{"status": 503}, {"status": 429, "retry_after": 9}, {"break": "headers"}, {"status": 400}]
+)
 def test_another_provider_takes_over(client: openai.OpenAI, failure: dict[str, t.Any]) -> None:
     """Where the first one fails or has no capacity, and not for what the caller did wrong."""
     for provider in ("openai", "anthropic"):
@@ -286,12 +317,16 @@ def test_another_provider_takes_over(client: openai.OpenAI, failure: dict[str, t
 
 
 def test_keys_are_rotated_under_load(tmp_path: pathlib.Path, token: str) -> None:
-    """Not one request is refused while the keys of all providers are replaced; a run that is cut off is finished by the next."""
+    """Not one request is refused while the keys of all providers are replaced; a run that is cut off is finished by the
+    next.
+    """
     least = int(os.environ.get("ROTATION_REQUESTS", "2000"))
     rotations = 0
 
     def with_new_keys() -> pathlib.Path:
-        return catalogs.variables(tmp_path / "mixed.yml", keys={entry["name"]: f"{entry['key']}-{rotations}" for entry in catalogs.PROVIDERS})
+        return catalogs.variables(
+            tmp_path / "mixed.yml", keys={entry["name"]: f"{entry['key']}-{rotations}" for entry in catalogs.PROVIDERS}
+        )
 
     requests = [
         Request("/v1/chat/completions", "gpt-4"),
@@ -301,7 +336,9 @@ def test_keys_are_rotated_under_load(tmp_path: pathlib.Path, token: str) -> None
     mixed = with_new_keys()
     with Load(gateway_url(), token, requests) as load:
         load.wait(100)
-        with start("ansible-playbook", "--inventory", INVENTORY, "--extra-vars", f"@{mixed}", "egress.ai_gateway.rotate_keys") as cut_off:
+        with start(
+            "ansible-playbook", "--inventory", INVENTORY, "--extra-vars", f"@{mixed}", "egress.ai_gateway.rotate_keys"
+        ) as cut_off:
             follow(cut_off, end="TASK [egress.ai_gateway.providers : Apply the providers]")
             cut_off.kill()
         while True:
@@ -317,7 +354,9 @@ def test_keys_are_rotated_under_load(tmp_path: pathlib.Path, token: str) -> None
 
 
 def test_no_key_is_told(tmp_path: pathlib.Path) -> None:
-    """Neither by objects but Secrets, nor by logs, processes and reports, nor by a run that changes them and shows its differences."""
+    """Neither by objects but Secrets, nor by logs, processes and reports, nor by a run that changes them and shows its
+    differences.
+    """
     keys = {entry["name"]: f"{entry['key']}-3" for entry in catalogs.PROVIDERS}
     mixed = catalogs.variables(tmp_path / "mixed.yml", keys=keys)
     (tmp_path / "keys").write_text("\n".join(keys.values()), encoding="utf-8")
@@ -326,10 +365,14 @@ def test_no_key_is_told(tmp_path: pathlib.Path) -> None:
         with start("ansible-playbook", "-vvv", "--diff", *arguments, f"egress.ai_gateway.{name}") as process:
             (tmp_path / f"{name}.txt").write_text(process.communicate()[0], encoding="utf-8")
         assert process.returncode == 0, (tmp_path / f"{name}.txt").read_text(encoding="utf-8")[-4000:]
-    secrets = [f"{catalogs.NAMESPACE}/{name}-simulator" for name in keys] + [f"ai-gateway/{name}-credential.*" for name in keys]
+    secrets = [f"{catalogs.NAMESPACE}/{name}-simulator" for name in keys] + [
+        f"ai-gateway/{name}-credential.*" for name in keys
+    ]
     # Where Envoy AI Gateway hands the keys to its processor.
     secrets.append("envoy-gateway-system/ai-gateway-ai-gateway")
-    report = key_search.search(list(keys.values()), secrets, [tmp_path / "rotate_keys.txt", tmp_path / "site.txt", REPORT.parent])
+    report = key_search.search(
+        list(keys.values()), secrets, [tmp_path / "rotate_keys.txt", tmp_path / "site.txt", REPORT.parent]
+    )
     print(report)
     assert report.faults == []
 
@@ -345,7 +388,11 @@ def test_wrong_certificates_are_refused_and_named(tmp_path: pathlib.Path) -> Non
         assert checks[f"chat:model-of-{name}"]["status"] == checks[f"tls:{name}"]["status"] == "failed"
         print(f"{name}: {checks[f'tls:{name}']['observed']}")
         assert word in checks[f"tls:{name}"]["observed"]
-    failed = {check.split(":")[-1].removeprefix("model-of-") for check, outcome in checks.items() if outcome["status"] == "failed"}
+    failed = {
+        check.split(":")[-1].removeprefix("model-of-")
+        for check, outcome in checks.items()
+        if outcome["status"] == "failed"
+    }
     assert failed == set(catalogs.REFUSED)
 
 
@@ -385,7 +432,9 @@ def test_what_providers_learn_of_the_caller(kinds: provider_kinds.Site) -> None:
 
 
 def test_every_odd_answer_is_counted(kinds: provider_kinds.Site, rich: str) -> None:
-    """Believable or not, streamed or not, on every path; and every refusal of a provider keeps its words, in the client's API."""
+    """Believable or not, streamed or not, on every path; and every refusal of a provider keeps its words, in the
+    client's API.
+    """
     assert kinds
     started = time.monotonic()
     replies = asking.send_all(gateway_url(), rich, odd_table.asks())
@@ -415,7 +464,11 @@ def test_the_gateways_own_refusals_and_browsers(kinds: provider_kinds.Site, rich
     spent = refusals.spent_token(gateway_url())
     outcomes = refusals.of_the_gateway(gateway_url(), rich, spent)
     print(*(f"{reply.ask}: {reply.status} {reply.message}" for _status, reply in outcomes), sep="\n")
-    assert [f"{reply} instead of {status} {reply.problems}" for status, reply in outcomes if reply.status != status or reply.problems] == []
+    assert [
+        f"{reply} instead of {status} {reply.problems}"
+        for status, reply in outcomes
+        if reply.status != status or reply.problems
+    ] == []
     assert refusals.browser_faults(gateway_url(), spent) == []
 
 
@@ -464,14 +517,23 @@ def test_bodies_of_all_sizes_of_clients_in_tls(kinds: provider_kinds.Site, rich:
     (tmp_path / "ca.crt").write_text(authority.certificate, encoding="utf-8")
     metadata = {"name": "gateway-tls", "namespace": provider_kinds.NAMESPACE}
     data = {"tls.crt": certificate["certificate"], "tls.key": certificate["key"]}
-    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": "kubernetes.io/tls", "stringData": data}
+    secret = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": metadata,
+        "type": "kubernetes.io/tls",
+        "stringData": data,
+    }
     objects.kubectl("apply", "--server-side", "--filename=-", document=json.dumps(secret))
     kinds.variables.update(gateway_tls_secret="gateway-tls", gateway_hostname=provider_kinds.HOSTNAME)
     kinds.apply("gateway")
     address = urllib.parse.urlsplit(gateway_url())
     named = f"{provider_kinds.HOSTNAME}:{address.port}"
     trust = ("--cacert", str(tmp_path / "ca.crt"), "--resolve", f"{named}:{address.hostname}")
-    assert list(sizes.faults(f"https://{named}", rich, provider_kinds.UNLIMITED, tmp_path, *trust, sizes=(1_000, 300_000))) == []
+    assert (
+        list(sizes.faults(f"https://{named}", rich, provider_kinds.UNLIMITED, tmp_path, *trust, sizes=(1_000, 300_000)))
+        == []
+    )
     (found,) = filter_order.chains(filter_order.dump(), f"{provider_kinds.NAMESPACE}/").values()
     assert filter_order.faults(found) == []
     # It is not site's.
@@ -479,7 +541,9 @@ def test_bodies_of_all_sizes_of_clients_in_tls(kinds: provider_kinds.Site, rich:
 
 
 def test_a_key_in_a_secret_of_somebody_else(tmp_path: pathlib.Path, client: openai.OpenAI) -> None:
-    """Refused before the first write while it is missing or empty, used once it is there, and taken up where it changes."""
+    """Refused before the first write while it is missing or empty, used once it is there, and taken up where it
+    changes.
+    """
     print(f"the key of a changed Secret was in use after {own_secrets.take_up(lambda: client, tmp_path):.1f} s")
 
 
@@ -490,7 +554,10 @@ def test_the_catalogue_shrinks_again() -> None:
     left = [
         line
         for line in objects.listing()
-        if any(name in line for name in ("vllm", "claude-credential", "tls-", "models-of-", "key-rotation", "outside", "twin"))
+        if any(
+            name in line
+            for name in ("vllm", "claude-credential", "tls-", "models-of-", "key-rotation", "outside", "twin")
+        )
     ]
     assert left == []
 

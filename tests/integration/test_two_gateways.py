@@ -1,8 +1,10 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The journey of two gateways in a row on the embedded cluster, with the stand-ins of tests/doubles where no registry has a component.
+"""The journey of two gateways in a row on the embedded cluster, with the stand-ins of tests/doubles where no registry
+has a component.
 
-As in the first journey, the tests are stations that run in the order in which they stand here and end at the first that fails.
+As in the first journey, the tests are stations that run in the order in which they stand here and end at the first that
+fails.
 """
 
 from __future__ import annotations
@@ -22,21 +24,54 @@ from runs import INVENTORY, ROOT, follow, playbook, start
 
 REPORT = ROOT / "reports/embedded/validation.json"
 ENGINES = ("authorino", "kuadrant")
-pytestmark = pytest.mark.skipif(not two_gateways.CRDS.is_dir(), reason="THIRD_PARTY_CRDS names no directory of CustomResourceDefinitions")
+pytestmark = pytest.mark.skipif(
+    not two_gateways.CRDS.is_dir(), reason="THIRD_PARTY_CRDS names no directory of CustomResourceDefinitions"
+)
 
 #: What validation must have looked at, whatever else it did: what the proof of concept checks by hand.
 CHECKS = {
-    *("gateway", "tokens", "models", "foreign-proxies", "maas-api-token", "maas-api-models", "maas-api-chat", "maas-api-no-token"),
-    *("no-token:chat", "no-token:openai", "no-token:anthropic", "no-token:vllm", "bad-token", "tampered-token", "expired-token", "other-audience"),
-    *("outsider", "unknown-model", "unknown-path", "api-key-header", "wrong-key", "rate-limit", "rate-limit-recovery", "rate-limit-elsewhere"),
-    *(f"{check}:{model}" for check in ("chat", "stream") for model in ("gpt-4", "claude-3-sonnet", "Qwen/Qwen3-0.6B", "facebook/opt-125m")),
+    *(
+        "gateway",
+        "tokens",
+        "models",
+        "foreign-proxies",
+        "maas-api-token",
+        "maas-api-models",
+        "maas-api-chat",
+        "maas-api-no-token",
+    ),
+    *(
+        "no-token:chat",
+        "no-token:openai",
+        "no-token:anthropic",
+        "no-token:vllm",
+        "bad-token",
+        "tampered-token",
+        "expired-token",
+        "other-audience",
+    ),
+    *(
+        "outsider",
+        "unknown-model",
+        "unknown-path",
+        "api-key-header",
+        "wrong-key",
+        "rate-limit",
+        "rate-limit-recovery",
+        "rate-limit-elsewhere",
+    ),
+    *(
+        f"{check}:{model}"
+        for check in ("chat", "stream")
+        for model in ("gpt-4", "claude-3-sonnet", "Qwen/Qwen3-0.6B", "facebook/opt-125m")
+    ),
     *(f"{check}:{model}" for check in ("key", "forged") for model in ("gpt-4", "claude-3-sonnet", "Qwen/Qwen3-0.6B")),
     *("path:openai:gpt-4", "path:anthropic:claude-3-sonnet", "path:vllm:Qwen/Qwen3-0.6B"),
 }
 
 
-#: A Deployment that was another for a while, or was started anew, has other pods and keeps the other template in its history. And Kuadrant's operator
-#: enforces the policy of maas-api only since it was started anew.
+#: A Deployment that was another for a while, or was started anew, has other pods and keeps the other template in its
+#: history. And Kuadrant's operator enforces the policy of maas-api only since it was started anew.
 HISTORY = "|".join(
     [
         r"^(apps/v1 ReplicaSet|v1 Pod) (opendatahub/maas-api|kuadrant-system/kuadrant-operator)-",
@@ -58,7 +93,14 @@ def found() -> dict[str, t.Any]:
 
 
 def site(directory: pathlib.Path, engine: str, name: str = "site", *arguments: str) -> int:
-    return playbook(f"egress.ai_gateway.{name}", "--extra-vars", f"@{directory / engine}.yml", "--extra-vars", f"@{directory}/images.json", *arguments)
+    return playbook(
+        f"egress.ai_gateway.{name}",
+        "--extra-vars",
+        f"@{directory / engine}.yml",
+        "--extra-vars",
+        f"@{directory}/images.json",
+        *arguments,
+    )
 
 
 def outcomes() -> dict[str, str]:
@@ -80,11 +122,21 @@ class TestTwoGateways:
 
     def test_a_run_is_cut_off(self, directory: pathlib.Path, found: dict[str, t.Any], engine: str) -> None:
         """Cut off after maas-api was changed and before its new pods were seen."""
-        arguments = ["--extra-vars", f"@{directory / engine}.yml", "--extra-vars", f"@{directory}/images.json", "egress.ai_gateway.site"]
+        arguments = [
+            "--extra-vars",
+            f"@{directory / engine}.yml",
+            "--extra-vars",
+            f"@{directory}/images.json",
+            "egress.ai_gateway.site",
+        ]
         with start("ansible-playbook", "--inventory", INVENTORY, *arguments) as cut_off:
             follow(cut_off, end="TASK [egress.ai_gateway.maas_api : Present | Have maas-api read the list]")
             deadline = time.monotonic() + 30
-            while (seen := two_gateways.maas_api()) == found[engine]["maas_api"] and cut_off.poll() is None and time.monotonic() < deadline:
+            while (
+                (seen := two_gateways.maas_api()) == found[engine]["maas_api"]
+                and cut_off.poll() is None
+                and time.monotonic() < deadline
+            ):
                 pass
             assert cut_off.poll() is None, "it ended before it could be cut off"
             cut_off.kill()
@@ -116,7 +168,9 @@ class TestTwoGateways:
     def test_again_it_changes_nothing(self, directory: pathlib.Path, engine: str) -> None:
         assert site(directory, engine, "site", "--skip-tags", "validation_probes,validation_rate_limit") == 0
 
-    def test_teardown_leaves_the_platform_as_it_was(self, directory: pathlib.Path, found: dict[str, t.Any], engine: str) -> None:
+    def test_teardown_leaves_the_platform_as_it_was(
+        self, directory: pathlib.Path, found: dict[str, t.Any], engine: str
+    ) -> None:
         assert site(directory, engine, "teardown") > 0
         assert two_gateways.maas_api() == found[engine]["maas_api"]
         after = objects.wait_for(found[engine]["objects"], besides=HISTORY)

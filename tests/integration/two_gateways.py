@@ -1,6 +1,9 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Two gateways in a row on the embedded cluster: what must be there before site comes, and the variables that site gets."""
+"""Two gateways in a row on the embedded cluster:
+
+what must be there before site comes, and the variables that site gets.
+"""
 
 from __future__ import annotations
 
@@ -29,13 +32,30 @@ MODEL = {"kind": "LLMInferenceService", "name": "facebook-opt-125m-simulated", "
 def variables(path: pathlib.Path, engine: str) -> pathlib.Path:
     """Write the extra variables of the catalogue for a policy engine: three providers and a model on the premises."""
     given = yaml.safe_load((pathlib.Path(__file__).parent / "two_gateways.yml").read_text(encoding="utf-8"))
-    keys = {"openai": ("sk-openai-key-for-demo", "gpt-4"), "anthropic": ("sk-ant-claude-key-for-demo", "claude-3-sonnet")}
+    keys = {
+        "openai": ("sk-openai-key-for-demo", "gpt-4"),
+        "anthropic": ("sk-ant-claude-key-for-demo", "claude-3-sonnet"),
+    }
     providers = [
-        {"name": name, "schema": "openai", "simulated": True, "credential": {"value": key, **HEADERS[engine]}, "models": [{"name": model}]}
+        {
+            "name": name,
+            "schema": "openai",
+            "simulated": True,
+            "credential": {"value": key, **HEADERS[engine]},
+            "models": [{"name": model}],
+        }
         for name, (key, model) in keys.items()
     ]
     vllm = {"value": "change-me-super-secret", "header": "Authorization", "scheme": "Bearer"}
-    providers.append({"name": "vllm", "schema": "openai", "simulated": True, "credential": vllm, "models": [{"name": "Qwen/Qwen3-0.6B"}]})
+    providers.append(
+        {
+            "name": "vllm",
+            "schema": "openai",
+            "simulated": True,
+            "credential": vllm,
+            "models": [{"name": "Qwen/Qwen3-0.6B"}],
+        }
+    )
     backend = MODEL if engine == "kuadrant" else {**MODEL, "tls": {"mode": "none"}}
     written: dict[str, t.Any] = {
         **given,
@@ -57,30 +77,52 @@ def images(path: pathlib.Path) -> pathlib.Path:
 
 
 def platform(engine: str) -> None:
-    """Deploy what stands in for a cluster with Models-as-a-Service, and with engine kuadrant for its gateway and its Kuadrant too.
+    """Deploy what stands in for a cluster with Models-as-a-Service, and with engine kuadrant for its gateway and its
+    Kuadrant too.
 
     Kuadrant's operator comes before any gateway provider, so that it enforces nothing until it is started anew.
     """
     gateway_api()
     maas: dict[str, t.Any] = {"maas_platform_crds": str(CRDS), "maas_platform_model": True, "maas_platform_wait": False}
     if engine == "authorino":
-        playbook(DOUBLES / "maas_platform.yml", "--extra-vars", json.dumps({**maas, "maas_platform_gateway_namespace": "ai-gateway"}))
+        playbook(
+            DOUBLES / "maas_platform.yml",
+            "--extra-vars",
+            json.dumps({**maas, "maas_platform_gateway_namespace": "ai-gateway"}),
+        )
         return
     maas |= {"maas_platform_gateway_namespace": MAAS_NAMESPACE, "maas_platform_kuadrant": True}
     playbook(DOUBLES / "maas_platform.yml", "--extra-vars", json.dumps(maas))
     playbook(DOUBLES / "kuadrant.yml", K8S_AUTH_KUBECONFIG=f"{objects.STATE}/kubeconfig")
-    base = {"ai_gateway_namespace": MAAS_NAMESPACE, "ai_gateway_instance": "maas-default-gateway", "gateway_route_namespaces": ROUTES}
+    base = {
+        "ai_gateway_namespace": MAAS_NAMESPACE,
+        "ai_gateway_instance": "maas-default-gateway",
+        "gateway_route_namespaces": ROUTES,
+    }
     playbook("egress.ai_gateway.site", "--tags", "crds,controllers,gateway", "--extra-vars", json.dumps(base))
 
 
 def gateway_api() -> None:
     """The definitions of the Gateway API, as somebody else installs them."""
     chart = f"{objects.STATE}/upstream/gateway-crds-helm"
-    values = ["--set", "crds.gatewayAPI.enabled=true", "--set", "crds.gatewayAPI.channel=standard", "--set", "crds.envoyGateway.enabled=false"]
+    values = [
+        "--set",
+        "crds.gatewayAPI.enabled=true",
+        "--set",
+        "crds.gatewayAPI.channel=standard",
+        "--set",
+        "crds.envoyGateway.enabled=false",
+    ]
     with start(f"{objects.STATE}/bin/helm", "template", "gateway-api", chart, *values) as helm:
         rendered = helm.communicate()[0]
     assert helm.returncode == 0, rendered
-    subprocess.run([*objects.KUBECTL, "apply", "--server-side", "--filename", "-"], input=rendered, text=True, check=True, timeout=120)
+    subprocess.run(
+        [*objects.KUBECTL, "apply", "--server-side", "--filename", "-"],
+        input=rendered,
+        text=True,
+        check=True,
+        timeout=120,
+    )
 
 
 def maas_api() -> dict[str, t.Any]:
@@ -91,5 +133,8 @@ def maas_api() -> dict[str, t.Any]:
         metadata = {name: read["metadata"].get(name) for name in ("labels", "annotations")}
         # The Deployment's controller counts its changes.
         (metadata["annotations"] or {}).pop("deployment.kubernetes.io/revision", None)
-        found[kind] = {"metadata": metadata, **{name: value for name, value in read.items() if name not in ("metadata", "status")}}
+        found[kind] = {
+            "metadata": metadata,
+            **{name: value for name, value in read.items() if name not in ("metadata", "status")},
+        }
     return found

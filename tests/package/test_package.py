@@ -1,6 +1,9 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The built collection, as scripts/package installed it under .build: all that a user needs is in it, and nothing else is."""
+"""The built collection, as scripts/package installed it under .build:
+
+all that a user needs is in it, and nothing else is.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,11 @@ INVENTORIES = sorted(path.name for path in (ROOT / "inventories").iterdir())
 def ansible(directory: pathlib.Path, *command: str) -> str:
     """Run a command of Ansible in `directory`, where no ansible.cfg and no checkout help it, and return its output."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
-    environment |= {"ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".build"), "ANSIBLE_HOME": str(directory / "home"), "NO_COLOR": "1"}
+    environment |= {
+        "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".build"),
+        "ANSIBLE_HOME": str(directory / "home"),
+        "NO_COLOR": "1",
+    }
     ended = subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "WARNING" not in ended.stderr, ended.stderr
@@ -33,13 +40,26 @@ def ansible(directory: pathlib.Path, *command: str) -> str:
 @pytest.fixture(scope="module")
 def documentation(tmp_path_factory: pytest.TempPathFactory) -> dict[str, t.Any]:
     names = [f"egress.ai_gateway.{module}" for module in MODULES]
-    return json.loads(ansible(tmp_path_factory.mktemp("elsewhere"), "ansible-doc", "--json", "--type", "module", *names))
+    return json.loads(
+        ansible(tmp_path_factory.mktemp("elsewhere"), "ansible-doc", "--json", "--type", "module", *names)
+    )
 
 
 def test_the_package_holds_what_the_collection_needs_and_nothing_else() -> None:
     files = json.loads((COLLECTION / "FILES.json").read_text(encoding="utf-8"))["files"]
     top = {entry["name"].split("/")[0] for entry in files} - {"."}
-    assert top == {"LICENSE", "README.md", "changelogs", "docs", "inventories", "meta", "playbooks", "plugins", "roles", "tests"}
+    assert top == {
+        "LICENSE",
+        "README.md",
+        "changelogs",
+        "docs",
+        "inventories",
+        "meta",
+        "playbooks",
+        "plugins",
+        "roles",
+        "tests",
+    }
     generated = [entry["name"] for entry in files if {"__pycache__", "reports"} & set(entry["name"].split("/"))]
     assert not generated
 
@@ -48,7 +68,15 @@ def test_the_package_holds_what_the_collection_needs_and_nothing_else() -> None:
 @pytest.mark.parametrize("playbook", PLAYBOOKS)
 def test_a_playbook_runs_by_its_name(playbook: str, inventory: str, tmp_path: pathlib.Path) -> None:
     source = str(COLLECTION / "inventories" / inventory)
-    tasks = ansible(tmp_path, "ansible-playbook", f"egress.ai_gateway.{playbook}", "--inventory", source, "--list-tasks", "--list-hosts")
+    tasks = ansible(
+        tmp_path,
+        "ansible-playbook",
+        f"egress.ai_gateway.{playbook}",
+        "--inventory",
+        source,
+        "--list-tasks",
+        "--list-hosts",
+    )
     assert inventory in tasks
 
 

@@ -15,7 +15,16 @@ ROOT = pathlib.Path(__file__).parents[2]
 MODULES = sorted(path.stem for path in (ROOT / "plugins/modules").glob("*.py"))
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir())
 #: Files that cannot carry a comment, or that tools write.
-WITHOUT_HEADER = {"LICENSE", "go.mod", "go.sum", "requirements.txt", "changelog.yaml", "CHANGELOG.md", ".gitignore", ".gitkeep"}
+WITHOUT_HEADER = {
+    "LICENSE",
+    "go.mod",
+    "go.sum",
+    "requirements.txt",
+    "changelog.yaml",
+    "CHANGELOG.md",
+    ".gitignore",
+    ".gitkeep",
+}
 
 
 def load(path: str) -> t.Any:
@@ -50,9 +59,13 @@ def tracked_files() -> list[str]:
 
 
 def test_every_file_carries_the_licence() -> None:
-    names = [name for name in tracked_files() if pathlib.Path(name).name not in WITHOUT_HEADER and (ROOT / name).is_file()]
+    names = [
+        name for name in tracked_files() if pathlib.Path(name).name not in WITHOUT_HEADER and (ROOT / name).is_file()
+    ]
     assert names
-    bare = [name for name in names if "SPDX-License-Identifier: " not in (ROOT / name).read_text(encoding="utf-8")[:1000]]
+    bare = [
+        name for name in names if "SPDX-License-Identifier: " not in (ROOT / name).read_text(encoding="utf-8")[:1000]
+    ]
     assert not bare
 
 

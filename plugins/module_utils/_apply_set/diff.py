@@ -1,7 +1,10 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a submission changes, told from the fields its manager owns (``metadata.managedFields``); secrets masked. Pure."""
+"""What a submission changes, told from the fields its manager owns (``metadata.managedFields``); secrets masked.
+
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,11 @@ def project(value: t.Any, fields: Fields) -> t.Any:
         # A lone "." owns the item but nothing in it.
         return value if not fields else type(value)() if isinstance(value, (dict, list)) else value
     if isinstance(value, dict):
-        return {key[2:]: project(value[key[2:]], sub) for key, sub in children.items() if key.startswith("f:") and key[2:] in value}
+        return {
+            key[2:]: project(value[key[2:]], sub)
+            for key, sub in children.items()
+            if key.startswith("f:") and key[2:] in value
+        }
     if isinstance(value, list):
         return _project_list(value, children)
     return value
@@ -53,7 +60,11 @@ def _project_list(items: list[t.Any], children: Fields) -> list[t.Any]:
             matches: t.Iterable[int] = (int(text),)
         elif kind in "kv":
             wanted = json.loads(text)
-            matches = (number for number, item in enumerate(items) if (_has_key(item, wanted) if kind == "k" else item == wanted))
+            matches = (
+                number
+                for number, item in enumerate(items)
+                if (_has_key(item, wanted) if kind == "k" else item == wanted)
+            )
         else:
             # A field of what was a mapping in another version of the API, or is one on the other side of a diff.
             continue
@@ -79,8 +90,9 @@ def merge_fields(one: Fields, other: Fields) -> Fields:
 def is_applied(live: dict[str, t.Any], submitted: dict[str, t.Any]) -> bool | None:
     """Whether submitting ``submitted`` changes nothing: what we own of ``live`` is exactly that.
 
-    False means that it does, or that it is unknown. None means that the two differ only as the API server's own way of writing may have
-    it: defaults inside fields that are owned whole, empty values left out, quantities in another unit. A dry run tells.
+    False means that it does, or that it is unknown. None means that the two differ only as the API server's own way of
+    writing may have it: defaults inside fields that are owned whole, empty values left out, quantities in another unit.
+    A dry run tells.
     """
     fields = owned_fields(live, submitted["apiVersion"])
     if fields is None or live["metadata"].get("deletionTimestamp"):
@@ -111,16 +123,25 @@ def _owned_part(submitted: dict[str, t.Any]) -> dict[str, t.Any]:
 def content_digest(body: dict[str, t.Any]) -> str:
     """Stands for everything in a reading of an object but its status and the API server's bookkeeping.
 
-    Two readings with one digest are the same object unchanged: a dry run keeps the resourceVersion, and a status written meanwhile
-    moves it, so that the version alone does not tell.
+    Two readings with one digest are the same object unchanged: a dry run keeps the resourceVersion, and a status
+    written meanwhile moves it, so that the version alone does not tell.
     """
     content = {key: value for key, value in body.items() if key not in ("metadata", "status")}
-    metadata = {key: value for key, value in body["metadata"].items() if key not in ("generation", "managedFields", "resourceVersion")}
+    metadata = {
+        key: value
+        for key, value in body["metadata"].items()
+        if key not in ("generation", "managedFields", "resourceVersion")
+    }
     text = json.dumps([content, metadata, owned_fields(body)], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
-def submitted_diff(title: str, before: dict[str, t.Any] | None, after: dict[str, t.Any] | None, submitted: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+def submitted_diff(
+    title: str,
+    before: dict[str, t.Any] | None,
+    after: dict[str, t.Any] | None,
+    submitted: dict[str, t.Any] | None = None,
+) -> dict[str, t.Any]:
     """One entry of Ansible's ``diff`` for one object: the fields we own before or after, secrets masked.
 
     :param before: the object as it was; None when it is new.

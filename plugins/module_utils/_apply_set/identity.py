@@ -87,10 +87,14 @@ def read_parent(identity: SetIdentity, parent: dict[str, t.Any]) -> Contents:
     labels = metadata.get("labels") or {}
     annotations = metadata.get("annotations") or {}
     if labels.get(ID_LABEL) != identity.id:
-        raise ForeignParentError(f"ConfigMap {identity} exists and is no parent of a set; choose another name or namespace for the set")
+        raise ForeignParentError(
+            f"ConfigMap {identity} exists and is no parent of a set; choose another name or namespace for the set"
+        )
     tool = str(annotations.get(TOOLING_ANNOTATION, "")).rpartition("/")[0]
     if tool != FIELD_MANAGER:
-        raise ForeignParentError(f"set {identity} is managed by {tool or 'an unnamed tool'}, not by {FIELD_MANAGER}; choose another name for the set")
+        raise ForeignParentError(
+            f"set {identity} is managed by {tool or 'an unnamed tool'}, not by {FIELD_MANAGER}; choose another name for the set"
+        )
     kinds = str(annotations.get(GROUP_KINDS_ANNOTATION, ""))
     namespaces = str(annotations.get(NAMESPACES_ANNOTATION, ""))
     return Contents(

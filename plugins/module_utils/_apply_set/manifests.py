@@ -1,7 +1,10 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Manifests as a user hands them in: flattened, checked and made ready to submit. Pure; nothing here talks to a cluster."""
+"""Manifests as a user hands them in:
+
+flattened, checked and made ready to submit. Pure; nothing here talks to a cluster.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,10 @@ from ansible.module_utils.common.yaml import SafeLoader  # type: ignore[attr-def
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.identity import PART_OF_LABEL, SetIdentity
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.kinds import GroupKind, ResourceType
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.objects import Reference
-from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.secrets import secret_field_faults, shown_path
+from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.secrets import (
+    secret_field_faults,
+    shown_path,
+)
 
 try:
     import yaml
@@ -24,7 +30,16 @@ except ImportError:  # The kubernetes client, which the module asks for first, b
     yaml = None  # type: ignore[assignment]
 
 #: Metadata that only the API server writes; manifests exported from a cluster carry it.
-SERVER_METADATA = ("creationTimestamp", "deletionGracePeriodSeconds", "deletionTimestamp", "generation", "managedFields", "resourceVersion", "selfLink", "uid")
+SERVER_METADATA = (
+    "creationTimestamp",
+    "deletionGracePeriodSeconds",
+    "deletionTimestamp",
+    "generation",
+    "managedFields",
+    "resourceVersion",
+    "selfLink",
+    "uid",
+)
 
 #: Part of a path of the API server, so nothing else may get through.
 _API_VERSION_PATTERN = re.compile(r"([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[a-z]([-a-z0-9]*[a-z0-9])?")
@@ -87,7 +102,9 @@ class ManifestError(Exception):
     def __init__(self, faults: t.Sequence[str]) -> None:
         self.faults = list(faults)
         noun = "fault" if len(self.faults) == 1 else "faults"
-        super().__init__(f"{len(self.faults)} {noun}, nothing was written:\n" + "\n".join(f"- {fault}" for fault in self.faults))
+        super().__init__(
+            f"{len(self.faults)} {noun}, nothing was written:\n" + "\n".join(f"- {fault}" for fault in self.faults)
+        )
 
 
 def unfold(manifests: t.Sequence[t.Any]) -> list[tuple[str, t.Any]]:
@@ -96,7 +113,10 @@ def unfold(manifests: t.Sequence[t.Any]) -> list[tuple[str, t.Any]]:
 
 
 def check(unfolded: t.Sequence[tuple[str, t.Any]]) -> tuple[list[Manifest], list[str]]:
-    """Check what can be checked without a cluster: the well-formed manifests, and one line for each fault of the others."""
+    """Check what can be checked without a cluster:
+
+    the well-formed manifests, and one line for each fault of the others.
+    """
     well_formed: list[Manifest] = []
     faults: list[str] = []
     for position, given in unfolded:
@@ -117,7 +137,11 @@ def _flatten(path: str, items: t.Sequence[t.Any]) -> t.Iterator[tuple[str, t.Any
             yield from _documents(position, item)
         elif isinstance(item, list):
             yield from _flatten(position, item)
-        elif isinstance(item, dict) and str(item.get("kind", "")).endswith("List") and isinstance(item.get("items"), list):
+        elif (
+            isinstance(item, dict)
+            and str(item.get("kind", "")).endswith("List")
+            and isinstance(item.get("items"), list)
+        ):
             yield from _flatten(f"{position}.items", item["items"])
         else:
             yield position, item
@@ -129,7 +153,8 @@ def _documents(position: str, text: str) -> t.Iterator[tuple[str, t.Any]]:
         documents = list(yaml.load_all(text, Loader=_TextLoader))
         flat = list(_flatten(position, [document for document in documents if not isinstance(document, str)]))
     except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError) as error:
-        # PyYAML raises all of these for values that do not fit their tag, such as !!bool maybe; the last is for lists that hold themselves.
+        # PyYAML raises all of these for values that do not fit their tag, such as !!bool maybe; the last is for lists
+        # that hold themselves.
         yield position, _not_yaml(text, error)
         return
     yield from flat
@@ -138,7 +163,8 @@ def _documents(position: str, text: str) -> t.Iterator[tuple[str, t.Any]]:
 
 def _not_yaml(text: str, error: Exception) -> _NotYaml:
     if isinstance(error, yaml.MarkedYAMLError):
-        # The problem alone, as the error's own text shows the lines around; and nothing from its first quotation mark to its last.
+        # The problem alone, as the error's own text shows the lines around; and nothing from its first quotation mark
+        # to its last.
         problem = re.sub(r"""['"].*['"]""", "...", error.problem or "cannot be parsed", flags=re.DOTALL)
         return _NotYaml(problem, error.problem_mark.line + 1 if error.problem_mark else None)
     if isinstance(error, yaml.reader.ReaderError):
@@ -181,7 +207,11 @@ def _is_encodable(text: str) -> bool:
 
 def _converted(value: t.Any, path: str, faults: list[str]) -> t.Any:
     if isinstance(value, dict):
-        faults.extend(f"{path or 'the manifest'} has the key {key!r}, which is not a string; quote it" for key in value if not isinstance(key, str))
+        faults.extend(
+            f"{path or 'the manifest'} has the key {key!r}, which is not a string; quote it"
+            for key in value
+            if not isinstance(key, str)
+        )
         return {key: _converted(item, _below(path, key), faults) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_converted(item, f"{path}[{index}]", faults) for index, item in enumerate(value)]
@@ -253,7 +283,9 @@ def _metadata_faults(metadata: dict[str, t.Any]) -> list[str]:
     namespace = metadata.get("namespace")
     # An empty one is none, as for kubectl.
     if namespace not in (None, "") and (not isinstance(namespace, str) or not _NAMESPACE_PATTERN.fullmatch(namespace)):
-        faults.append(f"metadata.namespace is {_shown(namespace)}; use up to 63 lower case letters, digits and '-', or leave it out")
+        faults.append(
+            f"metadata.namespace is {_shown(namespace)}; use up to 63 lower case letters, digits and '-', or leave it out"
+        )
     for field in ("labels", "annotations"):
         entries = metadata.get(field)
         if entries is None:
@@ -262,7 +294,9 @@ def _metadata_faults(metadata: dict[str, t.Any]) -> list[str]:
             faults.append(f"metadata.{field} is {_shown(entries)}; write a mapping of strings")
             continue
         faults.extend(
-            f"metadata.{field}[{key!r}] is a {type(value).__name__}, not a string; quote it" for key, value in entries.items() if not isinstance(value, str)
+            f"metadata.{field}[{key!r}] is a {type(value).__name__}, not a string; quote it"
+            for key, value in entries.items()
+            if not isinstance(value, str)
         )
     if isinstance(metadata.get("labels"), dict) and PART_OF_LABEL in metadata["labels"]:
         faults.append(f"metadata.labels has {PART_OF_LABEL}, which this module sets; remove it")
@@ -322,7 +356,10 @@ def _submittable(manifest: Manifest, resource_type: ResourceType, identity: SetI
 
 
 def _fold_string_data(secret: dict[str, t.Any]) -> None:
-    """Move ``stringData`` into ``data``: server-side apply does not track it, so keys dropped from it would stay behind."""
+    """Move ``stringData`` into ``data``:
+
+    server-side apply does not track it, so keys dropped from it would stay behind.
+    """
     string_data = secret.pop("stringData", None)
     if not isinstance(string_data, dict):
         return

@@ -50,7 +50,10 @@ PHASES: tuple[tuple[str, frozenset[GroupKind]], ...] = tuple(
         (
             "webhooks",
             [
-                (_ADMISSION, "MutatingWebhookConfiguration ValidatingWebhookConfiguration ValidatingAdmissionPolicy ValidatingAdmissionPolicyBinding"),
+                (
+                    _ADMISSION,
+                    "MutatingWebhookConfiguration ValidatingWebhookConfiguration ValidatingAdmissionPolicy ValidatingAdmissionPolicyBinding",
+                ),
                 ("apiregistration.k8s.io", "APIService"),
             ],
         ),
@@ -71,7 +74,10 @@ PHASES: tuple[tuple[str, frozenset[GroupKind]], ...] = tuple(
             "policies",
             [
                 (_GATEWAY, "BackendTLSPolicy"),
-                (_ENVOY, "SecurityPolicy BackendTrafficPolicy ClientTrafficPolicy EnvoyExtensionPolicy EnvoyPatchPolicy HTTPRouteFilter"),
+                (
+                    _ENVOY,
+                    "SecurityPolicy BackendTrafficPolicy ClientTrafficPolicy EnvoyExtensionPolicy EnvoyPatchPolicy HTTPRouteFilter",
+                ),
                 (_AI, "BackendSecurityPolicy QuotaPolicy"),
                 ("authorino.kuadrant.io", "AuthConfig"),
                 ("kuadrant.io", "AuthPolicy RateLimitPolicy TokenRateLimitPolicy TLSPolicy DNSPolicy"),
@@ -100,7 +106,9 @@ def phase_title(number: int) -> str:
     return PHASES[number][0] if number < len(PHASES) else "other objects"
 
 
-def in_phases(items: t.Iterable[Item], group_kind: t.Callable[[Item], GroupKind], removal: bool = False) -> list[tuple[int, list[Item]]]:
+def in_phases(
+    items: t.Iterable[Item], group_kind: t.Callable[[Item], GroupKind], removal: bool = False
+) -> list[tuple[int, list[Item]]]:
     """Group ``items`` by phase, in the order of writing, or of removal; within a phase the order given stays."""
     phases: dict[int, list[Item]] = {}
     for item in items:

@@ -9,10 +9,19 @@ import typing as t
 from dataclasses import dataclass
 
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.diff import owned_fields
-from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.identity import ID_LABEL, PART_OF_LABEL, SetIdentity
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.identity import (
+    ID_LABEL,
+    PART_OF_LABEL,
+    SetIdentity,
+)
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.manifests import Desired
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.api import Api, ApiError
-from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.kinds import CUSTOM_RESOURCE_DEFINITION, NAMESPACE, GroupKind, ResourceType
+from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.kinds import (
+    CUSTOM_RESOURCE_DEFINITION,
+    NAMESPACE,
+    GroupKind,
+    ResourceType,
+)
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.objects import Reference, reference_of, some
 
 Body = dict[str, t.Any]
@@ -25,9 +34,15 @@ NAMESPACES = ResourceType("v1", "Namespace", "namespaces", False, frozenset())
 _INHABITANTS = (
     CONFIG_MAP,
     SECRET,
-    *(ResourceType("v1", kind, plural, True, frozenset()) for kind, plural in (("Service", "services"), ("ServiceAccount", "serviceaccounts"))),
+    *(
+        ResourceType("v1", kind, plural, True, frozenset())
+        for kind, plural in (("Service", "services"), ("ServiceAccount", "serviceaccounts"))
+    ),
     ResourceType("v1", "PersistentVolumeClaim", "persistentvolumeclaims", True, frozenset()),
-    *(ResourceType("apps/v1", kind, f"{kind.lower()}s", True, frozenset()) for kind in ("Deployment", "StatefulSet", "DaemonSet")),
+    *(
+        ResourceType("apps/v1", kind, f"{kind.lower()}s", True, frozenset())
+        for kind in ("Deployment", "StatefulSet", "DaemonSet")
+    ),
     ResourceType("batch/v1", "Job", "jobs", True, frozenset()),
 )
 
@@ -71,11 +86,14 @@ class Reader:
         self._api = api
         self._identity = identity
         self._keep = keep
-        #: (group, kind, namespace) of collections with objects that carry the set's label and are no members: controllers copy labels.
+        #: (group, kind, namespace) of collections with objects that carry the set's label and are no members:
+        #: controllers copy labels.
         self.strangers: set[tuple[str, str, str]] = set()
 
     def types_of_kinds(self, group_kinds: t.Iterable[GroupKind], known: t.Iterable[ResourceType]) -> list[ResourceType]:
-        """The types that serve ``group_kinds``, in a version already known where there is one; vanished kinds have none, and no objects."""
+        """The types that serve ``group_kinds``, in a version already known where there is one; vanished kinds have
+        none, and no objects.
+        """
         by_kind = {resource_type.group_kind: resource_type for resource_type in known}
         unknown: dict[str, set[GroupKind]] = {}
         found = []
@@ -113,7 +131,9 @@ class Reader:
     def _members_of(self, resource_type: ResourceType, namespace: str, namespaces: t.Collection[str]) -> list[Seen]:
         try:
             members = []
-            for _version, items in self._api.pages(resource_type, namespace, {"labelSelector": self._identity.selector}):
+            for _version, items in self._api.pages(
+                resource_type, namespace, {"labelSelector": self._identity.selector}
+            ):
                 for body in items:
                     if is_ours(body):
                         members.append(self._keep(resource_type, body))
@@ -123,12 +143,19 @@ class Reader:
         except ApiError as error:
             if error.status == 403 and resource_type.namespaced and not namespace:
                 # Without the right to look everywhere, look where the set may be.
-                return [member for name in sorted(namespaces) for member in self._members_of(resource_type, name, namespaces)]
+                return [
+                    member
+                    for name in sorted(namespaces)
+                    for member in self._members_of(resource_type, name, namespaces)
+                ]
             where = f" in namespace {namespace}" if namespace else ""
             raise ApplySetError(f"listing the set's {resource_type.plural}{where}: {error.message}") from error
 
     def own_namespace(self) -> list[Seen]:
-        """The set's namespace where it is a member: a run cut off between its first two writes leaves it without a parent object that says so."""
+        """The set's namespace where it is a member:
+
+        a run cut off between its first two writes leaves it without a parent object that says so.
+        """
         try:
             body = self._api.get(NAMESPACES.path(name=self._identity.namespace))
         except ApiError as error:
@@ -149,7 +176,11 @@ class Reader:
 
         def names(entry: tuple[tuple[ResourceType, str], list[Desired]]) -> list[Desired]:
             (resource_type, namespace), found = entry
-            existing = {body["metadata"]["name"] for version, page in self._api.pages(resource_type, namespace, names_only=True) for body in page}
+            existing = {
+                body["metadata"]["name"]
+                for version, page in self._api.pages(resource_type, namespace, names_only=True)
+                for body in page
+            }
             return [item for item in found if item.reference.name in existing]
 
         for listed in self._api.each(names, crowded):
@@ -176,7 +207,9 @@ class Reader:
         """The set behind an id, told from its parent object; as the id when that cannot be found or read."""
         for resource_type in (CONFIG_MAP, SECRET):
             try:
-                for _version, items in self._api.pages(resource_type, "", {"labelSelector": f"{ID_LABEL}={set_id}"}, names_only=True):
+                for _version, items in self._api.pages(
+                    resource_type, "", {"labelSelector": f"{ID_LABEL}={set_id}"}, names_only=True
+                ):
                     for body in items:
                         return f"set {body['metadata']['namespace']}/{body['metadata']['name']}"
             except ApiError:
@@ -184,14 +217,23 @@ class Reader:
         return f"the set with id {set_id}, whose parent object was not found"
 
     def sets_inside(self, leaving: t.Iterable[Seen]) -> list[str]:
-        """One line for each other set whose parent object lies in a Namespace that is to go: its members would stay behind, unaccounted for."""
+        """One line for each other set whose parent object lies in a Namespace that is to go:
+
+        its members would stay behind, unaccounted for.
+        """
         lines = []
         for member in leaving:
             if member.reference.group_kind != NAMESPACE:
                 continue
             for resource_type in (CONFIG_MAP, SECRET):
-                for _version, items in self._api.pages(resource_type, member.reference.name, {"labelSelector": ID_LABEL}, names_only=True):
-                    names = [body["metadata"]["name"] for body in items if body["metadata"]["labels"][ID_LABEL] != self._identity.id]
+                for _version, items in self._api.pages(
+                    resource_type, member.reference.name, {"labelSelector": ID_LABEL}, names_only=True
+                ):
+                    names = [
+                        body["metadata"]["name"]
+                        for body in items
+                        if body["metadata"]["labels"][ID_LABEL] != self._identity.id
+                    ]
                     lines += [
                         f"{member.reference} cannot be deleted: it holds the parent object of set {member.reference.name}/{name}; remove that set first, "
                         "or keep the Namespace in this one"
@@ -200,18 +242,23 @@ class Reader:
         return lines
 
     def members_inside(self, leaving: t.Iterable[Seen]) -> list[str]:
-        """One line for each Namespace that is to go and would take members of other sets with it, of the kinds that are looked at."""
+        """One line for each Namespace that is to go and would take members of other sets with it, of the kinds that are
+        looked at.
+        """
         namespaces = [member for member in leaving if member.reference.group_kind == NAMESPACE]
 
         def names(collection: tuple[Seen, ResourceType]) -> list[str]:
             member, resource_type = collection
             try:
-                pages = self._api.pages(resource_type, member.reference.name, {"labelSelector": PART_OF_LABEL}, names_only=True)
+                pages = self._api.pages(
+                    resource_type, member.reference.name, {"labelSelector": PART_OF_LABEL}, names_only=True
+                )
                 return [
                     str(reference_of(body))
                     for _version, items in pages
                     for body in items
-                    if body["metadata"]["labels"][PART_OF_LABEL] != self._identity.id and not body["metadata"].get("deletionTimestamp")
+                    if body["metadata"]["labels"][PART_OF_LABEL] != self._identity.id
+                    and not body["metadata"].get("deletionTimestamp")
                 ]
             except ApiError as error:
                 if error.status == 403:
@@ -235,7 +282,11 @@ class Reader:
                 by_group.setdefault(member.reference.name.partition(".")[2], []).append(member)
 
         def lines(group: str) -> list[str]:
-            served = {resource_type.plural: resource_type for version in reversed(self._api.versions(group)) for resource_type in self._api.types(version)}
+            served = {
+                resource_type.plural: resource_type
+                for version in reversed(self._api.versions(group))
+                for resource_type in self._api.types(version)
+            }
             found = []
             for definition in by_group[group]:
                 resource_type = served.get(definition.reference.name.partition(".")[0])
@@ -269,7 +320,10 @@ def _would_go(member: Seen, names: t.Sequence[str]) -> str:
 
 
 def is_ours(body: Body) -> bool:
-    """Whether an object with the set's label is a member: controllers copy labels to what they make, but not who applied it."""
+    """Whether an object with the set's label is a member:
+
+    controllers copy labels to what they make, but not who applied it.
+    """
     return owned_fields(body) is not None or not body["metadata"].get("managedFields")
 
 

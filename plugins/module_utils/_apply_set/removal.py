@@ -10,7 +10,11 @@ from dataclasses import dataclass
 
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.reading import Body, Seen
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.api import NAMES_ONLY, Api, ApiError
-from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.kinds import NAMESPACE, GroupKind, ResourceType
+from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.kinds import (
+    NAMESPACE,
+    GroupKind,
+    ResourceType,
+)
 
 #: Their dependents go with them, and absence means that those are gone too.
 _OWNERS = frozenset(
@@ -40,10 +44,13 @@ class Deletion:
         return str(self.members[0].reference) if len(self.members) == 1 else f"the set's {self.members[0].type.plural}"
 
 
-def deletions(members: t.Iterable[Seen], inhabited: t.Collection[tuple[str, str, str]], selector: str, dependents: bool) -> list[Deletion]:
+def deletions(
+    members: t.Iterable[Seen], inhabited: t.Collection[tuple[str, str, str]], selector: str, dependents: bool
+) -> list[Deletion]:
     """The requests that delete ``members`` and nothing else.
 
-    :param inhabited: (group, kind, namespace) of collections with objects that stay; there ``members`` are deleted one by one.
+    :param inhabited: (group, kind, namespace) of collections with objects that stay; there ``members`` are deleted one
+        by one.
     :param dependents: let a workload be gone only when its pods are.
     """
     collections: dict[tuple[ResourceType, str], list[Seen]] = {}
@@ -52,7 +59,11 @@ def deletions(members: t.Iterable[Seen], inhabited: t.Collection[tuple[str, str,
     requests = []
     for (resource_type, namespace), found in collections.items():
         foreground = dependents and resource_type.group_kind in _OWNERS
-        options = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Foreground" if foreground else "Background"}
+        options = {
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "propagationPolicy": "Foreground" if foreground else "Background",
+        }
         whole = (*resource_type.group_kind, namespace) not in inhabited
         if whole and len(found) > 1 and "deletecollection" in resource_type.verbs:
             requests.append(Deletion(resource_type.path(namespace), {"labelSelector": selector}, options, found))
@@ -64,7 +75,12 @@ def deletions(members: t.Iterable[Seen], inhabited: t.Collection[tuple[str, str,
 def _one_by_one(members: t.Iterable[Seen], options: Body) -> list[Deletion]:
     # Only the very object that was seen: its successor of the same name may be somebody else's.
     return [
-        Deletion(member.type.path(member.reference.namespace, member.reference.name), {}, {**options, "preconditions": {"uid": member.uid}}, [member])
+        Deletion(
+            member.type.path(member.reference.namespace, member.reference.name),
+            {},
+            {**options, "preconditions": {"uid": member.uid}},
+            [member],
+        )
         for member in members
     ]
 

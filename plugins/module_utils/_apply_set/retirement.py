@@ -3,8 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Takes AIGatewayRoutes out of use before they are deleted.
 
-What their controller and Envoy Gateway made of a route goes piece by piece, and requests meet what is left: no cluster, or one that lets the caller's headers
-through as they are. A route that matches no request is out of use at once, and its pieces with it.
+What their controller and Envoy Gateway made of a route goes piece by piece, and requests meet what is left: no cluster,
+or one that lets the caller's headers through as they are. A route that matches no request is out of use at once, and
+its pieces with it.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ _HTTP_ROUTES = ResourceType("gateway.networking.k8s.io/v1", "HTTPRoute", "httpro
 
 
 def retire(api: Api, members: t.Sequence[Seen]) -> list[str]:
-    """Have the AIGatewayRoutes among ``members`` match no request any more, and wait until the proxies know; what could not be done about it.
+    """Have the AIGatewayRoutes among ``members`` match no request any more, and wait until the proxies know; what could
+    not be done about it.
 
     Where the change is refused, the deletion has to do.
     """
@@ -42,9 +44,15 @@ def retire(api: Api, members: t.Sequence[Seen]) -> list[str]:
     waiting = [member for member in found if not refusals[member]]
     if waiting:
         deadline = time.monotonic() + _PATIENCE
-        while late := [member for member, done in zip(waiting, api.each(lambda member: _is_known(api, member), waiting)) if not done]:
+        while late := [
+            member
+            for member, done in zip(waiting, api.each(lambda member: _is_known(api, member), waiting))
+            if not done
+        ]:
             if time.monotonic() >= deadline:
-                warnings.append(f"{some([member.reference for member in late])}: the Gateway's controller has not taken the route out of use")
+                warnings.append(
+                    f"{some([member.reference for member in late])}: the Gateway's controller has not taken the route out of use"
+                )
                 break
             waiting = late
             time.sleep(0.2)
@@ -75,14 +83,20 @@ def _matches(member: Seen) -> list[Body]:
 
 
 def _is_known(api: Api, member: Seen) -> bool:
-    """Whether the HTTPRoute that was made of a route matches no request, as all its Gateways know; one that is not there is known."""
+    """Whether the HTTPRoute that was made of a route matches no request, as all its Gateways know; one that is not
+    there is known.
+    """
     try:
         body = api.get(_HTTP_ROUTES.path(member.reference.namespace, member.reference.name))
     except ApiError:
         return False
     if body is None:
         return True
-    values = [header["value"] for match in body["spec"]["rules"][0].get("matches", ()) for header in match.get("headers", ())]
+    values = [
+        header["value"] for match in body["spec"]["rules"][0].get("matches", ()) for header in match.get("headers", ())
+    ]
     parents = body.get("status", {}).get("parents", ())
-    generations = [condition.get("observedGeneration", 0) for parent in parents for condition in parent.get("conditions", ())]
+    generations = [
+        condition.get("observedGeneration", 0) for parent in parents for condition in parent.get("conditions", ())
+    ]
     return values == [member.uid] and all(generation >= body["metadata"]["generation"] for generation in generations)

@@ -13,9 +13,26 @@ import time
 import typing as t
 from dataclasses import dataclass, field
 
-from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.diff import content_digest, is_applied, submitted_diff
-from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.identity import PART_OF_LABEL, Contents, SetIdentity, parent_manifest, read_parent
-from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.manifests import Desired, Manifest, ManifestError, check, complete, unfold
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.diff import (
+    content_digest,
+    is_applied,
+    submitted_diff,
+)
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.identity import (
+    PART_OF_LABEL,
+    Contents,
+    SetIdentity,
+    parent_manifest,
+    read_parent,
+)
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.manifests import (
+    Desired,
+    Manifest,
+    ManifestError,
+    check,
+    complete,
+    unfold,
+)
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.order import in_phases, is_route, phase_title
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.reading import (
     CONFIG_MAP,
@@ -27,7 +44,12 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.readi
     Seen,
     seen,
 )
-from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.removal import deletions, ending_pods, request_deletions, still_there
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.removal import (
+    deletions,
+    ending_pods,
+    request_deletions,
+    still_there,
+)
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.retirement import retire
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.api import APPLY, Api, ApiError
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.expectations import expectations_of
@@ -38,7 +60,12 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.kind
     ResourceType,
     types_of_definition,
 )
-from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.objects import FIELD_MANAGER, Reference, reference_of, some
+from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.objects import (
+    FIELD_MANAGER,
+    Reference,
+    reference_of,
+    some,
+)
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.secrets import SecretMask, secret_paths
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.status import State, parent_gateways
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.wait import Awaited, Waiter
@@ -73,7 +100,10 @@ class Options:
 
 @dataclass
 class Outcome:
-    """What became, or in check mode would become, of the objects. Filled as it happens, so that a failure can tell how far it came."""
+    """What became, or in check mode would become, of the objects.
+
+    Filled as it happens, so that a failure can tell how far it came.
+    """
 
     created: list[Reference] = field(default_factory=list)
     updated: list[Reference] = field(default_factory=list)
@@ -123,13 +153,23 @@ class Run:
         recorded = read_parent(self._identity, parent) if parent else Contents()
         served = {item.type for item in desired} - missing_types
         served.update(self._reader.types_of_kinds(recorded.group_kinds, served))
-        namespaces = {self._identity.namespace, *recorded.namespaces, *(item.reference.namespace for item in desired if item.reference.namespace)}
+        namespaces = {
+            self._identity.namespace,
+            *recorded.namespaces,
+            *(item.reference.namespace for item in desired if item.reference.namespace),
+        }
         members = self._reader.members(served, namespaces)
         self._live.update({member.reference.identity: member for member in members})
-        others = [item for item in desired if item.reference.identity not in self._live and item.type not in missing_types]
+        others = [
+            item for item in desired if item.reference.identity not in self._live and item.type not in missing_types
+        ]
         self._live.update({found.reference.identity: found for found in self._reader.existing(others)})
         self._refuse_members_of_others(desired)
-        surplus = [member for member in members if member.reference.identity not in self._wanted] if self._options.prune else []
+        surplus = (
+            [member for member in members if member.reference.identity not in self._wanted]
+            if self._options.prune
+            else []
+        )
         if surplus and not unfolded:
             raise ApplySetError(
                 f"manifests is empty, but set {self._identity} has {len(surplus)} members ({some([member.reference for member in surplus])}); "
@@ -163,7 +203,8 @@ class Run:
     def _plan(self, unfolded: t.Sequence[tuple[str, t.Any]]) -> tuple[list[Desired], set[ResourceType], set[str]]:
         """Check everything against itself and the kinds and namespaces the cluster has.
 
-        Returns the objects to submit, those of their types that the cluster does not serve yet, and, in check mode, the namespaces it does not have.
+        Returns the objects to submit, those of their types that the cluster does not serve yet, and, in check mode, the
+        namespaces it does not have.
         """
         well_formed, faults = check(unfolded)
         types: dict[tuple[str, str], ResourceType] = {}
@@ -178,7 +219,9 @@ class Run:
                     if key not in types:
                         types[key] = resource_type
                         missing.add(resource_type)
-        faults += self._unknown_kinds([manifest for manifest in well_formed if (manifest.api_version, manifest.body["kind"]) not in types])
+        faults += self._unknown_kinds(
+            [manifest for manifest in well_formed if (manifest.api_version, manifest.body["kind"]) not in types]
+        )
         desired, more_faults = complete(well_formed, types, self._identity)
         faults += more_faults
         missing_namespaces = self._missing_namespaces(desired)
@@ -213,7 +256,8 @@ class Run:
     def _unknown_kinds(self, manifests: t.Sequence[Manifest]) -> list[str]:
         """Faults for kinds that neither the cluster nor the set defines.
 
-        In check mode an earlier task may define them, as it would have on a real run: those objects count as created, with a warning.
+        In check mode an earlier task may define them, as it would have on a real run: those objects count as created,
+        with a warning.
         """
         kinds: dict[tuple[str, str], list[Manifest]] = {}
         for manifest in manifests:
@@ -254,7 +298,11 @@ class Run:
             for owner_name in [self._reader.name_of_set(owner)]
             for item in items
         ]
-        raise ApplySetError("\n".join([*lines, f"render each object in one set only, or remove its label {PART_OF_LABEL} if that set is gone"]))
+        raise ApplySetError(
+            "\n".join(
+                [*lines, f"render each object in one set only, or remove its label {PART_OF_LABEL} if that set is gone"]
+            )
+        )
 
     def _is_kept(self, item: Desired) -> bool:
         live = self._live.get(item.reference.identity)
@@ -262,7 +310,9 @@ class Run:
 
     def _missing_namespaces(self, desired: t.Sequence[Desired]) -> set[str]:
         """Namespaces that objects are to be written to, and that neither exist nor are created by this run."""
-        created = {item.reference.name for item in desired if item.reference.group_kind == NAMESPACE} | {self._identity.namespace}
+        created = {item.reference.name for item in desired if item.reference.group_kind == NAMESPACE} | {
+            self._identity.namespace
+        }
         names = sorted({item.reference.namespace for item in desired if item.reference.namespace} - created)
         return {name for name, exists in zip(names, self._api.each(self._reader.namespace_exists, names)) if not exists}
 
@@ -274,7 +324,9 @@ class Run:
                 found.setdefault(item.reference.namespace, []).append(f"{item.position} {item.reference}")
         return found
 
-    def _refuse_outdated_definitions(self, desired: t.Sequence[Desired], missing_types: t.Collection[ResourceType]) -> None:
+    def _refuse_outdated_definitions(
+        self, desired: t.Sequence[Desired], missing_types: t.Collection[ResourceType]
+    ) -> None:
         """A definition used as it is must serve what the set's objects are written in."""
         used = {item.type for item in desired} & set(missing_types)
         lines = [
@@ -288,11 +340,20 @@ class Run:
             raise ApplySetError("\n".join([*lines, "update the definition, or take it into the set with adopt: true"]))
 
     def _await_removal_under_way(self, desired: t.Sequence[Desired]) -> bool:
-        """Let objects that are being deleted go first: what is written to them would go with them. Returns whether there were any."""
-        leaving = [item for item in desired if item.reference.identity in self._live and self._live[item.reference.identity].leaving]
+        """Let objects that are being deleted go first:
+
+        what is written to them would go with them. Returns whether there were any.
+        """
+        leaving = [
+            item
+            for item in desired
+            if item.reference.identity in self._live and self._live[item.reference.identity].leaving
+        ]
 
         def left() -> list[Body]:
-            found = self._api.each(lambda item: self._api.get(item.type.path(item.reference.namespace, item.reference.name)), leaving)
+            found = self._api.each(
+                lambda item: self._api.get(item.type.path(item.reference.namespace, item.reference.name)), leaving
+            )
             return [body for body in found if body is not None and body["metadata"].get("deletionTimestamp")]
 
         if leaving:
@@ -314,10 +375,14 @@ class Run:
                 return
         path = NAMESPACES.path(name=self._identity.namespace)
         if not self._reader.namespace_exists(self._identity.namespace):
-            self._waiter.gone(lambda: [body for body in [self._api.get(path)] if body], time.monotonic() + self._options.wait_timeout)
+            self._waiter.gone(
+                lambda: [body for body in [self._api.get(path)] if body], time.monotonic() + self._options.wait_timeout
+            )
             reference = Reference("v1", "Namespace", "", self._identity.namespace)
             try:
-                self._submit(path, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self._identity.namespace}})
+                self._submit(
+                    path, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self._identity.namespace}}
+                )
             except ApiError as error:
                 raise self._refused(f"creating {reference} for the set's parent object", error) from error
             self.outcome.created.append(reference)
@@ -331,7 +396,9 @@ class Run:
         except ApiError as error:
             raise self._refused(f"writing the set's parent object ConfigMap {self._identity}", error) from error
 
-    def _submit(self, path: str, body: Body, force: bool = False, unserved_too: bool = False, dry_run: bool = False) -> tuple[int, Body]:
+    def _submit(
+        self, path: str, body: Body, force: bool = False, unserved_too: bool = False, dry_run: bool = False
+    ) -> tuple[int, Body]:
         query = {"fieldManager": FIELD_MANAGER, "force": str(force).lower(), "fieldValidation": "Strict"}
         if dry_run:
             query["dryRun"] = "All"
@@ -346,9 +413,14 @@ class Run:
 
     def _write(self, desired: t.Sequence[Desired]) -> None:
         """Write what is not written yet, phase after phase."""
-        told = {reference.identity for reference in (*self.outcome.created, *self.outcome.updated, *self.outcome.unchanged, *self.outcome.kept)}
+        told = {
+            reference.identity
+            for reference in (*self.outcome.created, *self.outcome.updated, *self.outcome.unchanged, *self.outcome.kept)
+        }
         custom_kinds = {item.reference.group_kind for item in desired}
-        for number, items in in_phases([item for item in desired if item.reference.identity not in told], lambda item: item.reference.group_kind):
+        for number, items in in_phases(
+            [item for item in desired if item.reference.identity not in told], lambda item: item.reference.group_kind
+        ):
             to_write = [item for item in items if not self._settled_before_writing(item)]
             if to_write:
                 self.say(f"applying {len(to_write)} of {len(items)} {phase_title(number)}")
@@ -393,9 +465,11 @@ class Run:
     def _record(self, item: Desired, status: int, after: Body) -> None:
         identity = item.reference.identity
         before = self._live.get(identity)
-        # A controller may write a status between the reading and the writing, which is no change of ours; a dry run keeps the resourceVersion.
+        # A controller may write a status between the reading and the writing, which is no change of ours; a dry run
+        # keeps the resourceVersion.
         same = before is not None and (
-            (not self._options.check_mode and before.resource_version == after["metadata"]["resourceVersion"]) or before.digest == content_digest(after)
+            (not self._options.check_mode and before.resource_version == after["metadata"]["resourceVersion"])
+            or before.digest == content_digest(after)
         )
         if status == 201 or before is None:
             # Without a 201 when the answer to the first try was lost.
@@ -407,19 +481,26 @@ class Run:
             self.outcome.updated.append(item.reference)
         if self._options.diff_mode and not same:
             self.outcome.diff.append(submitted_diff(str(item.reference), before.body if before else None, after))
-        self._live[identity] = seen(item.type, after, applied=True, digest="", body=after if self._is_to_wait_for(after) else None)
+        self._live[identity] = seen(
+            item.type, after, applied=True, digest="", body=after if self._is_to_wait_for(after) else None
+        )
 
     def _await_established(self, definitions: t.Sequence[Desired], kinds_in_set: t.Collection[GroupKind]) -> None:
         """Before objects of kinds that the set itself defines are written, the kinds must be served."""
         awaited = [
             self._awaited(item)
             for item in self._unready(definitions)
-            if self._options.wait or any(resource_type.group_kind in kinds_in_set for resource_type in types_of_definition(item.body))
+            if self._options.wait
+            or any(resource_type.group_kind in kinds_in_set for resource_type in types_of_definition(item.body))
         ]
         self._waiter.ready(awaited)
 
     def _unready(self, items: t.Sequence[Desired]) -> list[Desired]:
-        return [item for item in items if self._live[item.reference.identity].body is not None and self._waiter.observes(item.reference)]
+        return [
+            item
+            for item in items
+            if self._live[item.reference.identity].body is not None and self._waiter.observes(item.reference)
+        ]
 
     def _awaited(self, item: Desired) -> Awaited:
         found = self._live[item.reference.identity]
@@ -429,7 +510,9 @@ class Run:
         self._waiter.ready([self._awaited(item) for item in self._unready(desired)])
 
     def _retire_routes(self, desired: t.Sequence[Desired], surplus: t.Sequence[Seen]) -> None:
-        """Take routes out of use before they are deleted, and only once others serve, which may be there instead since this run or one that was cut off."""
+        """Take routes out of use before they are deleted, and only once others serve, which may be there instead since
+        this run or one that was cut off.
+        """
         leaving = [member for member in surplus if is_route(member.reference.group_kind)]
         if not leaving:
             return
@@ -437,7 +520,9 @@ class Run:
         self._await_ready(routes)
         delay = self._options.prune_delay - min((self._age(item) for item in routes), default=self._options.prune_delay)
         if delay > 0:
-            self.say(f"waiting {delay:.0f} s until all have learnt of new routes, before {len(leaving)} others are deleted")
+            self.say(
+                f"waiting {delay:.0f} s until all have learnt of new routes, before {len(leaving)} others are deleted"
+            )
             time.sleep(delay)
         self.outcome.warnings += retire(self._api, leaving)
 
@@ -451,7 +536,11 @@ class Run:
     # Check mode
 
     def _rehearse(
-        self, desired: t.Sequence[Desired], surplus: t.Sequence[Seen], missing_types: t.Collection[ResourceType], missing_namespaces: t.Collection[str]
+        self,
+        desired: t.Sequence[Desired],
+        surplus: t.Sequence[Seen],
+        missing_types: t.Collection[ResourceType],
+        missing_namespaces: t.Collection[str],
     ) -> None:
         """Tell what a real run would do, by dry runs; nothing is written."""
         in_set = {item.reference.name for item in desired if item.reference.group_kind == NAMESPACE}
@@ -464,7 +553,9 @@ class Run:
             failures = []
             # A schema that a definition would get only in a real run is not there to check against.
             changing = self._kinds_defined([item for item in desired if item.reference in self.outcome.updated])
-            rehearse = functools.partial(self._try_rehearse, missing_types=missing_types, missing_namespaces=new, changing=changing)
+            rehearse = functools.partial(
+                self._try_rehearse, missing_types=missing_types, missing_namespaces=new, changing=changing
+            )
             for item, result in zip(to_write, self._api.stream(rehearse, to_write)):
                 if result is None:
                     self._record_unchecked(item)
@@ -488,13 +579,22 @@ class Run:
         if item.type in missing_types or item.reference.namespace in missing_namespaces or (found and found.leaving):
             return None
         try:
-            return self._submit(item.type.path(item.reference.namespace, item.reference.name), item.body, self._options.force_conflicts, dry_run=True)
+            return self._submit(
+                item.type.path(item.reference.namespace, item.reference.name),
+                item.body,
+                self._options.force_conflicts,
+                dry_run=True,
+            )
         except ApiError as error:
             if error.status == 400 and "does not support dry run" in error.message:
-                self.outcome.warnings.append(f"{item.reference}: an admission webhook does not support dry runs, so the API server did not check it.")
+                self.outcome.warnings.append(
+                    f"{item.reference}: an admission webhook does not support dry runs, so the API server did not check it."
+                )
                 return None
             if item.reference.group_kind in changing:
-                self.outcome.warnings.append(f"{item.reference}: its definition would be updated first, so the API server could not check it.")
+                self.outcome.warnings.append(
+                    f"{item.reference}: its definition would be updated first, so the API server could not check it."
+                )
                 return None
             return error
 
@@ -508,7 +608,9 @@ class Run:
         before = None if before and before.leaving else before
         (self.outcome.created if before is None else self.outcome.updated).append(item.reference)
         if self._options.diff_mode:
-            self.outcome.diff.append(submitted_diff(str(item.reference), before.body if before else None, None, item.body))
+            self.outcome.diff.append(
+                submitted_diff(str(item.reference), before.body if before else None, None, item.body)
+            )
 
     # Removal
 
@@ -538,7 +640,11 @@ class Run:
                 inside = [str(item.reference) for item in desired if item.reference.namespace == name]
                 inside += ["the set's parent object"] if name == self._identity.namespace else []
             elif member.reference.group_kind == CUSTOM_RESOURCE_DEFINITION:
-                inside = [str(item.reference) for item in desired if f"{item.type.plural}.{item.type.group_kind.group}" == name]
+                inside = [
+                    str(item.reference)
+                    for item in desired
+                    if f"{item.type.plural}.{item.type.group_kind.group}" == name
+                ]
             if inside:
                 lines.append(
                     f"{member.reference} is not among the manifests any more, but {some(inside)} would go with it; keep it among them, "
@@ -578,9 +684,16 @@ class Run:
         deadline = time.monotonic() + self._options.wait_timeout
         inhabited = {(group, kind, namespace) for group, kind, namespace, _name in staying} | self._reader.strangers
         home = ("", "Namespace", "", self._identity.namespace)
-        phases = in_phases([member for member in members if member.reference.identity != home], lambda member: member.reference.group_kind, removal=True)
+        phases = in_phases(
+            [member for member in members if member.reference.identity != home],
+            lambda member: member.reference.group_kind,
+            removal=True,
+        )
         # With its own namespace goes the parent object, which has to outlast the members that it accounts for.
-        phases += in_phases([member for member in members if member.reference.identity == home], lambda member: member.reference.group_kind)
+        phases += in_phases(
+            [member for member in members if member.reference.identity == home],
+            lambda member: member.reference.group_kind,
+        )
         for number, found in phases:
             self.say(f"deleting {len(found)} {phase_title(number)}")
             if self._options.wait:
@@ -627,7 +740,10 @@ class Run:
 
 
 def _shortened(message: str, most: int = 600) -> str:
-    """``message`` without its middle when it is long: the API server quotes whole templates between the field and what is wrong with it."""
+    """``message`` without its middle when it is long:
+
+    the API server quotes whole templates between the field and what is wrong with it.
+    """
     half = most // 2
     return message if len(message) <= most else f"{message[:half]} … {message[-half:]}"
 

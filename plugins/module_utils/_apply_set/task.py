@@ -9,11 +9,19 @@ import tempfile
 import typing as t
 
 from ansible.module_utils.basic import missing_required_lib
-from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.identity import ForeignParentError, SetIdentity
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.identity import (
+    ForeignParentError,
+    SetIdentity,
+)
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.manifests import ManifestError
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.reading import ApplySetError
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.run import Options, Outcome, Run
-from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.api import Api, ApiError, ConnectionSettingsError, connect
+from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.api import (
+    Api,
+    ApiError,
+    ConnectionSettingsError,
+    connect,
+)
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.expectations import HAS_JMESPATH
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.unexpected import told
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.wait import WaitError
@@ -78,7 +86,9 @@ def perform(params: Params, check_mode: bool, diff_mode: bool, say: t.Callable[[
         if params[option] < least:
             return _failure(f"{option} is {params[option]}; give a number of at least {least}")
     if params["template"]:
-        return _failure("template is rendered by the action plugin of this module, which did not run; name the module egress.ai_gateway.apply_set in the task")
+        return _failure(
+            "template is rendered by the action plugin of this module, which did not run; name the module egress.ai_gateway.apply_set in the task"
+        )
     if params["wait_for"] and not HAS_JMESPATH:
         return _failure(missing_required_lib("jmespath"))
     with tempfile.TemporaryDirectory(prefix="ai-gateway-") as directory:

@@ -16,7 +16,12 @@ import typing as t
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.endpoints import Network, address, danger, network
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.endpoints import (
+    Network,
+    address,
+    danger,
+    network,
+)
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.faults import (
     LABEL_LIMIT,
     CatalogError,
@@ -156,7 +161,8 @@ EXTERNAL_SECRET_STORES = ("SecretStore", "ClusterSecretStore")
 PRIORITY_LIMIT = 127
 WEIGHT_LIMIT = 1_000_000
 AMOUNT_LIMIT = 2**32 - 1
-# What an answer costs of which no tokens can be counted: so many tokens at the most, or this word for reckoning them from its bytes.
+# What an answer costs of which no tokens can be counted: so many tokens at the most, or this word for reckoning them
+# from its bytes.
 UNCOUNTED_LIMIT = 10_000_000
 ESTIMATED = "estimated"
 # A BackendTrafficPolicy holds so many rules.
@@ -220,18 +226,41 @@ def build(inputs: Mapping[str, t.Any], defined: Iterable[str] = ()) -> Catalog:
     service = egress_service(egress_namespace, egress_gateway)
     if two_gateways and len(service) > LABEL_LIMIT:
         excess = len(service) - LABEL_LIMIT
-        root.fault("egress_gateway", f"its Service {service} has {len(service)} characters", f"shorten it or {PREFIX}egress_namespace by {excess}")
+        root.fault(
+            "egress_gateway",
+            f"its Service {service} has {len(service)} characters",
+            f"shorten it or {PREFIX}egress_namespace by {excess}",
+        )
     maas_api = MaasApi(root.flag("maas_api", two_gateways), root.text("maas_api_namespace", LABEL, "opendatahub"))
     simulators_namespace = root.text("simulators_namespace", LABEL, "external-models")
     if two_gateways and egress_namespace == simulators_namespace:
-        root.fault("egress_namespace", f"{quote(egress_namespace)} is the simulators' namespace", "write another: that goes away with the simulators")
+        root.fault(
+            "egress_namespace",
+            f"{quote(egress_namespace)} is the simulators' namespace",
+            "write another: that goes away with the simulators",
+        )
     uncounted_tokens = _uncounted_tokens(root)
     if namespace and namespace == simulators_namespace:
-        root.fault("simulators_namespace", f"{quote(namespace)} is the gateway's own namespace", "write another: it goes away with the simulators")
-    controllers = [root.text("envoy_gateway_namespace", LABEL, "envoy-gateway-system"), root.text("authorino_namespace", LABEL, "authorino")]
-    for key, name in (("namespace", namespace), ("egress_namespace", egress_namespace), ("simulators_namespace", simulators_namespace)):
+        root.fault(
+            "simulators_namespace",
+            f"{quote(namespace)} is the gateway's own namespace",
+            "write another: it goes away with the simulators",
+        )
+    controllers = [
+        root.text("envoy_gateway_namespace", LABEL, "envoy-gateway-system"),
+        root.text("authorino_namespace", LABEL, "authorino"),
+    ]
+    for key, name in (
+        ("namespace", namespace),
+        ("egress_namespace", egress_namespace),
+        ("simulators_namespace", simulators_namespace),
+    ):
         if name and name in controllers:
-            root.fault(key, f"{quote(name)} is a namespace of the controllers", "write another: each set of objects has its own")
+            root.fault(
+                key,
+                f"{quote(name)} is a namespace of the controllers",
+                "write another: each set of objects has its own",
+            )
 
     provider_entries: list[tuple[Entry, Provider, list[tuple[Entry, ProviderModel]]]] = []
     guard = _Guard(root, (namespace, egress_namespace, simulators_namespace, *controllers))
@@ -240,9 +269,16 @@ def build(inputs: Mapping[str, t.Any], defined: Iterable[str] = ()) -> Catalog:
         served = list(_provider_models(entry))
         provider = _provider(entry, tuple(model for _entry, model in served), engine, simulators_namespace, guard)
         if two_gateways:
-            provider = replace(provider, bridge=Endpoint(egress_hostname, EGRESS_PORT, Tls("none"), prefix=f"/{provider.name}/v1"))
+            provider = replace(
+                provider, bridge=Endpoint(egress_hostname, EGRESS_PORT, Tls("none"), prefix=f"/{provider.name}/v1")
+            )
         provider_entries.append((entry, provider, served))
-    unique(((entry.at("name"), provider.name) for entry, provider, _served in provider_entries), "name", "give each provider its own", faults)
+    unique(
+        ((entry.at("name"), provider.name) for entry, provider, _served in provider_entries),
+        "name",
+        "give each provider its own",
+        faults,
+    )
     if two_gateways:
         check_second_gateway(provider_entries)
     models = _models(root, provider_entries, namespace, simulators_namespace, stack, engine)
@@ -251,10 +287,18 @@ def build(inputs: Mapping[str, t.Any], defined: Iterable[str] = ()) -> Catalog:
         check_kuadrant(provider_entries, models, tiers, faults)
     rules = sum(len(tier.limits) for _path, tier in tiers)
     if rules > RATE_LIMIT_RULES:
-        root.fault("tiers", f"has {rules} limits, those of single models counted each", f"write at most {RATE_LIMIT_RULES}: one policy holds no more")
+        root.fault(
+            "tiers",
+            f"has {rules} limits, those of single models counted each",
+            f"write at most {RATE_LIMIT_RULES}: one policy holds no more",
+        )
     for path, tier in tiers:
         if tier.namespace in (namespace, egress_namespace, simulators_namespace, *controllers):
-            faults.append(Fault(path, f"its namespace {tier.namespace} has another use already", "rename the tier or that namespace"))
+            faults.append(
+                Fault(
+                    path, f"its namespace {tier.namespace} has another use already", "rename the tier or that namespace"
+                )
+            )
     if not root.flag("allow_empty", True):
         if not faults and not models:
             root.fault("providers", "has no model to serve", "write at least one provider with a model")
@@ -266,7 +310,13 @@ def build(inputs: Mapping[str, t.Any], defined: Iterable[str] = ()) -> Catalog:
     providers = [provider for _entry, provider, _served in provider_entries]
     to_providers = _to_providers(providers, simulators_namespace, guard)
     to_models = _to_models(models, simulators_namespace)
-    behind = EgressGateway(egress_gateway, egress_namespace, EGRESS_CLASS, service, egress_hostname, EGRESS_PORT, tuple(to_providers)) if two_gateways else None
+    behind = (
+        EgressGateway(
+            egress_gateway, egress_namespace, EGRESS_CLASS, service, egress_hostname, EGRESS_PORT, tuple(to_providers)
+        )
+        if two_gateways
+        else None
+    )
     before = [to_pods("egress-gateway", egress_namespace, {"app": service})] if two_gateways else to_providers
     to_maas_api = [to_namespace("maas-api", maas_api.namespace)] if maas_api.enabled else []
     return Catalog(
@@ -291,10 +341,12 @@ def build(inputs: Mapping[str, t.Any], defined: Iterable[str] = ()) -> Catalog:
 
 
 def route_name(model: str, ends: Sequence[str]) -> str:
-    """The name of a route, a DNS label: the model's public name as far as it is readable there, and a digest of that and of the backends' names in their order.
+    """The name of a route, a DNS label: the model's public name as far as it is readable there, and a digest of that
+    and of the backends' names in their order.
 
-    So the backends of a route never change. Envoy AI Gateway tells a route's backends by their place, as it reads the route anew while Envoy Gateway may still
-    have the backends from before: the key of one would go to another, and where there is one more than before, its controller ends.
+    So the backends of a route never change. Envoy AI Gateway tells a route's backends by their place, as it reads the
+    route anew while Envoy Gateway may still have the backends from before: the key of one would go to another, and
+    where there is one more than before, its controller ends.
     """
     digest = hashlib.sha256("\n".join([model, *ends]).encode()).hexdigest()
     return f"{slug(model)[:ROUTE_SLUG_LIMIT].rstrip('-')}-{digest[:8]}"
@@ -303,22 +355,27 @@ def route_name(model: str, ends: Sequence[str]) -> str:
 def named_after(name: str, hostname: str, port: int) -> str:
     """The name of what is made for a provider, with a digest of where the provider is.
 
-    So what has a key never gets another place: until all have learnt of that, the old key would go there, or the new key to the old place.
+    So what has a key never gets another place: until all have learnt of that, the old key would go there, or the new
+    key to the old place.
     """
     return f"{name}.{hashlib.sha256(f'{hostname}:{port}'.encode()).hexdigest()[:8]}"
 
 
 def _routes(model: str, ends: Sequence[ModelBackend], backends: Mapping[str, str]) -> tuple[Route, ...]:
-    """One for all paths where one end serves the model; else one for the paths that name none, and one for each that is named.
+    """One for all paths where one end serves the model; else one for the paths that name none, and one for each that is
+    named.
 
     :param backends: the names of the providers' backends.
     """
-    found = tuple(RouteBackend(backends.get(end.name, end.name), end.upstream_name, end.weight, end.priority) for end in ends)
+    found = tuple(
+        RouteBackend(backends.get(end.name, end.name), end.upstream_name, end.weight, end.priority) for end in ends
+    )
     shared = route_name(model, [backend.name for backend in found])
     if len(ends) == 1:
         return (Route(shared, (ANY_END, ends[0].name), found),)
     own = [
-        Route(f"{route_name(model, [backend.name])}.{end.name}", (end.name,), (replace(backend, weight=1, priority=0),)) for end, backend in zip(ends, found)
+        Route(f"{route_name(model, [backend.name])}.{end.name}", (end.name,), (replace(backend, weight=1, priority=0),))
+        for end, backend in zip(ends, found)
     ]
     return (Route(shared, (ANY_END,), found), *own)
 
@@ -340,10 +397,19 @@ def _to_providers(providers: Sequence[Provider], simulators_namespace: str, guar
 
 def _to_models(models: Sequence[Model], simulators_namespace: str) -> list[Destination]:
     """Where the models on the premises are."""
-    references = {backend.name: backend.backend_ref for model in models for backend in model.backends if backend.backend_ref is not None}
+    references = {
+        backend.name: backend.backend_ref
+        for model in models
+        for backend in model.backends
+        if backend.backend_ref is not None
+    }
     real = [reference for reference in references.values() if not reference.simulator]
     found = to_namespaces(reference.hostname for reference in real if reference.kind == "Service")
-    found += [to_inference_service(reference.namespace, reference.name, KSERVE_PORT) for reference in real if reference.kind == "LLMInferenceService"]
+    found += [
+        to_inference_service(reference.namespace, reference.name, KSERVE_PORT)
+        for reference in real
+        if reference.kind == "LLMInferenceService"
+    ]
     if len(real) < len(references):
         found.append(to_simulators(simulators_namespace, SIMULATOR_PORT))
     return found
@@ -362,13 +428,23 @@ def _misspelt_variables(defined: Iterable[str], faults: list[Fault]) -> None:
 
 
 class _Guard:
-    """Which endpoints may not be called, from ``allowed_endpoints``, ``cluster_networks`` and the names of the gateway's namespaces."""
+    """Which endpoints may not be called, from ``allowed_endpoints``, ``cluster_networks`` and the names of the
+    gateway's namespaces.
+    """
 
     def __init__(self, root: Entry, namespaces: Sequence[str]) -> None:
         self.namespaces = namespaces
-        found = [_network(root, path, text) for path, text in root.texts("cluster_networks", NETWORK)] if root.value.get("cluster_networks") else []
+        found = (
+            [_network(root, path, text) for path, text in root.texts("cluster_networks", NETWORK)]
+            if root.value.get("cluster_networks")
+            else []
+        )
         self.networks = [known for known in found if known is not None]
-        self.allowed = [text for _path, text in root.texts("allowed_endpoints", ENDPOINT)] if root.value.get("allowed_endpoints") else []
+        self.allowed = (
+            [text for _path, text in root.texts("allowed_endpoints", ENDPOINT)]
+            if root.value.get("allowed_endpoints")
+            else []
+        )
 
     def check(self, entry: Entry, hostname: str) -> None:
         problem = danger(hostname, self.namespaces, self.networks, self.allowed) if hostname else ""
@@ -380,15 +456,27 @@ class _Guard:
 def _network(root: Entry, path: str, text: str) -> Network | None:
     found = network(text)
     if found is None:
-        root.faults.append(Fault(path, f"{quote(text)} is no range of addresses", "write one such as 10.96.0.0/12, without bits set after the prefix"))
+        root.faults.append(
+            Fault(
+                path,
+                f"{quote(text)} is no range of addresses",
+                "write one such as 10.96.0.0/12, without bits set after the prefix",
+            )
+        )
     return found
 
 
-def _provider(entry: Entry, models: tuple[ProviderModel, ...], engine: str, simulators_namespace: str, guard: _Guard) -> Provider:
+def _provider(
+    entry: Entry, models: tuple[ProviderModel, ...], engine: str, simulators_namespace: str, guard: _Guard
+) -> Provider:
     name = entry.text("name", PROVIDER)
     schema = entry.choice("schema", SCHEMAS)
     simulated = entry.flag("simulated", False)
-    endpoint = Endpoint(f"{name}{SIMULATOR_SUFFIX}.{simulators_namespace}.svc.cluster.local", SIMULATOR_PORT, Tls("none")) if simulated else None
+    endpoint = (
+        Endpoint(f"{name}{SIMULATOR_SUFFIX}.{simulators_namespace}.svc.cluster.local", SIMULATOR_PORT, Tls("none"))
+        if simulated
+        else None
+    )
     if entry.has("endpoint"):
         endpoint = _endpoint(entry.entry("endpoint", ("hostname", "port", "prefix", "tls")), name, endpoint, guard)
     elif not simulated:
@@ -397,12 +485,17 @@ def _provider(entry: Entry, models: tuple[ProviderModel, ...], engine: str, simu
     backend = named_after(name, endpoint.hostname, endpoint.port)
     if endpoint.tls.ca_certificates:
         endpoint = replace(endpoint, tls=replace(endpoint.tls, ca_bundle=backend + CA_BUNDLE_SUFFIX))
-    credential = _credential(entry, named_after(name + CREDENTIAL_SUFFIX, endpoint.hostname, endpoint.port), schema, simulated, engine)
+    credential = _credential(
+        entry, named_after(name + CREDENTIAL_SUFFIX, endpoint.hostname, endpoint.port), schema, simulated, engine
+    )
     return Provider(name, schema, simulated, endpoint, credential, _headers(entry), models, backend)
 
 
 def _endpoint(entry: Entry, provider: str, simulator: Endpoint | None, guard: _Guard) -> Endpoint:
-    """The endpoint as written. A simulator stands in for one with a host name; without one, it is the simulator's that is described."""
+    """The endpoint as written.
+
+    A simulator stands in for one with a host name; without one, it is the simulator's that is described.
+    """
     if simulator is None or entry.has("hostname"):
         text = entry.value.get("hostname")
         found = address(text) if isinstance(text, str) else None
@@ -417,7 +510,11 @@ def _endpoint(entry: Entry, provider: str, simulator: Endpoint | None, guard: _G
     elif simulator is not None:
         tls = simulator.tls
     elif found is not None and not entry.faulty("hostname"):
-        entry.fault("tls", "is missing, and an address is no name to verify", "write `sni` (the name in the certificate) in it, or mode none")
+        entry.fault(
+            "tls",
+            "is missing, and an address is no name to verify",
+            "write `sni` (the name in the certificate) in it, or mode none",
+        )
     default = simulator.port if simulator is not None else 80 if tls.mode == "none" else 443
     port = entry.integer("port", 1, 65535, default=default)
     prefix = entry.text("prefix", PATH_PREFIX, Endpoint.prefix)
@@ -439,7 +536,11 @@ def _tls(entry: Entry, backend: str, hostname: str, is_address: bool = False, de
     if is_address:
         entry.missing("sni", "the name in the certificate: an address is no name to verify")
     if mode == "mutual" and not entry.has("client_certificate"):
-        entry.fault("client_certificate", "is missing", "write the name of the Secret of type kubernetes.io/tls that mode mutual presents")
+        entry.fault(
+            "client_certificate",
+            "is missing",
+            "write the name of the Secret of type kubernetes.io/tls that mode mutual presents",
+        )
     if mode == "simple" and entry.has("client_certificate"):
         entry.fault("client_certificate", "is only presented with mode mutual", "write mode mutual, or leave it out")
     return Tls(mode, sni, ca_bundle, ca_certificates, client_certificate)
@@ -486,10 +587,22 @@ def _credential(provider: Entry, own_secret: str, schema: str, simulated: bool, 
     if not entry.readable:
         return missing
     header = entry.text("header", HEADER, "x-api-key" if schema == "anthropic" else "Authorization")
-    scheme = "" if entry.value.get("scheme") == "" else entry.text("scheme", SCHEME, "Bearer" if header.lower() == "authorization" else "")
+    scheme = (
+        ""
+        if entry.value.get("scheme") == ""
+        else entry.text("scheme", SCHEME, "Bearer" if header.lower() == "authorization" else "")
+    )
     if header.lower() in RESERVED_HEADERS:
-        entry.fault("header", f"{header} has another meaning on the way to the provider", "write the header that the provider reads its key from")
-    elif engine == AUTHORINO and not entry.faulty("header", "scheme") and (header.lower(), scheme.lower()) not in ENVOY_CREDENTIAL_FORMS:
+        entry.fault(
+            "header",
+            f"{header} has another meaning on the way to the provider",
+            "write the header that the provider reads its key from",
+        )
+    elif (
+        engine == AUTHORINO
+        and not entry.faulty("header", "scheme")
+        and (header.lower(), scheme.lower()) not in ENVOY_CREDENTIAL_FORMS
+    ):
         entry.fault(
             "header",
             "Envoy AI Gateway cannot send a key in this header and scheme",
@@ -498,10 +611,16 @@ def _credential(provider: Entry, own_secret: str, schema: str, simulated: bool, 
 
     secret = entry.text("secret", SECRET, "")
     entry.text("value", KEY, "")
-    external_secret = _external_secret(entry.entry("external_secret", ("store", "kind", "key", "property"))) if entry.has("external_secret") else None
+    external_secret = (
+        _external_secret(entry.entry("external_secret", ("store", "kind", "key", "property")))
+        if entry.has("external_secret")
+        else None
+    )
     given = [key for key in ("secret", "value", "external_secret") if entry.has(key)]
     if len(given) > 1:
-        entry.fault("", f"has {listing([f'`{key}`' for key in given])}", "keep one of them: the place that the key comes from")
+        entry.fault(
+            "", f"has {listing([f'`{key}`' for key in given])}", "keep one of them: the place that the key comes from"
+        )
     elif simulated and "value" not in given:
         entry.missing("value", "the key that the simulator shall accept (a simulated provider needs it, not a Secret)")
     elif not given and not entry.faulty("secret", "value", "external_secret"):
@@ -556,7 +675,9 @@ def _models(
             if not model.name or model.name in listed:
                 continue
             listed.add(model.name)
-            backend = ModelBackend(provider.name, provider.name, None, model.upstream_name, model.weight or 1, model.priority or 0)
+            backend = ModelBackend(
+                provider.name, provider.name, None, model.upstream_name, model.weight or 1, model.priority or 0
+            )
             served.setdefault(model.name, []).append((entry.path, model, backend))
     # Where one provider alone may serve a model, that is a fault already.
     for name, ends in served.items() if stack == ENVOY_AI_GATEWAY else ():
@@ -569,10 +690,17 @@ def _models(
                     "give the model another public name at one of them",
                 )
             )
-        elif len(ends) > 1 and (by_address := [path for path, _model, backend in ends if backend.provider in addresses]):
-            # Envoy AI Gateway cannot tell such ends of a model apart: one would get the key of another, or the caller's token.
+        elif len(ends) > 1 and (
+            by_address := [path for path, _model, backend in ends if backend.provider in addresses]
+        ):
+            # Envoy AI Gateway cannot tell such ends of a model apart: one would get the key of another, or the caller's
+            # token.
             root.faults.append(
-                Fault(by_address[0], f"{quote(name)} has several providers, and this one is reached by an address", "write the host name of its endpoint")
+                Fault(
+                    by_address[0],
+                    f"{quote(name)} has several providers, and this one is reached by an address",
+                    "write the host name of its endpoint",
+                )
             )
         else:
             _sharing(name, ends, root.faults)
@@ -583,23 +711,42 @@ def _models(
     described: dict[str, tuple[str, BackendRef]] = {}
     # What the path /<namespace>/<name> leads to.
     roads: dict[tuple[str, str], str] = {}
-    simulators = {provider.name + SIMULATOR_SUFFIX: (entry.path, "") for entry, provider, _served in provider_entries if provider.simulated}
+    simulators = {
+        provider.name + SIMULATOR_SUFFIX: (entry.path, "")
+        for entry, provider, _served in provider_entries
+        if provider.simulated
+    }
     for entry in root.entries("models", ("name", "upstream_name", "simulated", "backend_ref")):
         name = entry.text("name", MODEL)
         names.append((entry.at("name"), name))
         reference = _backend_ref(entry, name, namespace, simulators_namespace, engine)
-        backend = ModelBackend(_backend_name(reference), None, reference, entry.text("upstream_name", UPSTREAM, _served_name(reference) or name))
+        backend = ModelBackend(
+            _backend_name(reference),
+            None,
+            reference,
+            entry.text("upstream_name", UPSTREAM, _served_name(reference) or name),
+        )
         if name in served:
-            entry.fault("name", f"{quote(name)} is also the model {served[name][0][0]} of a provider", "give one of them another public name")
+            entry.fault(
+                "name",
+                f"{quote(name)} is also the model {served[name][0][0]} of a provider",
+                "give one of them another public name",
+            )
             continue
         own.setdefault(name, backend)
         if not reference.name:
             continue
         if reference.namespace == "external":
-            entry.fault("backend_ref", "its path begins with /external/, as those of providers do", "write an object of another namespace")
+            entry.fault(
+                "backend_ref",
+                "its path begins with /external/, as those of providers do",
+                "write an object of another namespace",
+            )
         elif roads.setdefault((reference.namespace, reference.name), backend.name) != backend.name:
             road = f"/{reference.namespace}/{reference.name}"
-            entry.fault("backend_ref", f"the path {road} leads to another object already", "write an object of another name")
+            entry.fault(
+                "backend_ref", f"the path {road} leads to another object already", "write an object of another name"
+            )
         path, first = described.setdefault(backend.name, (entry.path, reference))
         if first != reference:
             problem = f"{reference.kind} {reference.namespace}/{reference.name} is described in another way by {path}"
@@ -628,7 +775,11 @@ def _sharing(name: str, ends: Sequence[tuple[str, ProviderModel, ModelBackend]],
     if without:
         others = listing([path for path in paths if path != without[0]])
         faults.append(
-            Fault(without[0], f"{quote(name)} is served by {others} too and nothing says which one to use", "write `weight` or `priority` in each of them")
+            Fault(
+                without[0],
+                f"{quote(name)} is served by {others} too and nothing says which one to use",
+                "write `weight` or `priority` in each of them",
+            )
         )
         return
     priorities = sorted({backend.priority for _path, _model, backend in ends})
@@ -659,7 +810,11 @@ def _backend_ref(model: Entry, name: str, namespace: str, simulators_namespace: 
     entry = model.entry("backend_ref", ("kind", "name", "namespace", "port", "tls", "spec"))
     kind = entry.choice("kind", BACKEND_KINDS, "Service")
     if kind and kind not in RENDERED_BACKEND_KINDS:
-        entry.fault("", f"models behind an object of kind {kind} are not available in this version", f"take the model out of {PREFIX}models")
+        entry.fault(
+            "",
+            f"models behind an object of kind {kind} are not available in this version",
+            f"take the model out of {PREFIX}models",
+        )
     if kind == "Service" and engine == KUADRANT:
         problem = f"with engine {KUADRANT} the way to a model on the premises is the route that KServe makes"
         entry.fault("kind", problem, "write kind LLMInferenceService")
@@ -674,25 +829,42 @@ def _backend_ref(model: Entry, name: str, namespace: str, simulators_namespace: 
         reference = _reached(entry, reference, reference.name, entry.integer("port", 1, 65535))
     elif kind == "LLMInferenceService" and engine == KUADRANT:
         if entry.has("tls"):
-            entry.fault("tls", f"is not used with engine {KUADRANT}: the MaaS gateway calls the model as KServe says", "leave it out")
+            entry.fault(
+                "tls",
+                f"is not used with engine {KUADRANT}: the MaaS gateway calls the model as KServe says",
+                "leave it out",
+            )
         reference = replace(reference, spec=_spec(entry))
     elif kind == "LLMInferenceService":
         reference = replace(_reached(entry, reference, reference.name + KSERVE_SUFFIX, KSERVE_PORT), spec=_spec(entry))
-    return _simulated(reference, entry, "name", reference.name, simulators_namespace) if simulated and reference.name else reference
+    return (
+        _simulated(reference, entry, "name", reference.name, simulators_namespace)
+        if simulated and reference.name
+        else reference
+    )
 
 
 def _simulated(reference: BackendRef, entry: Entry, key: str, name: str, simulators_namespace: str) -> BackendRef:
-    """The reference with a simulator at its end, which is named after it; what is said of the real end is kept for later."""
+    """The reference with a simulator at its end, which is named after it; what is said of the real end is kept for
+    later.
+    """
     simulator = slug(name) + SIMULATOR_SUFFIX
     if name and not PROVIDER.accepts(slug(name)):
         problem = f"the simulator cannot be named {quote(simulator)} after it: that is no name of a Service"
-        entry.fault(key, problem, f"write a `backend_ref` with a name of up to {PROVIDER.limit} characters that starts with a letter")
+        entry.fault(
+            key,
+            problem,
+            f"write a `backend_ref` with a name of up to {PROVIDER.limit} characters that starts with a letter",
+        )
     hostname = f"{simulator}.{simulators_namespace}.svc.cluster.local"
     return replace(reference, hostname=hostname, port=SIMULATOR_PORT, tls=Tls("none"), simulator=simulator)
 
 
 def _reached(entry: Entry, reference: BackendRef, service: str, port: int | None) -> BackendRef:
-    """The reference with the end of its Service. Plain text is what Services speak, but not those of KServe unless that is said."""
+    """The reference with the end of its Service.
+
+    Plain text is what Services speak, but not those of KServe unless that is said.
+    """
     reference = replace(reference, hostname=f"{service}.{reference.namespace}.svc.cluster.local", port=port)
     kserve = reference.kind == "LLMInferenceService"
     why = "KServe's certificates come from an authority that the system does not know"
@@ -702,8 +874,16 @@ def _reached(entry: Entry, reference: BackendRef, service: str, port: int | None
             entry.fault("tls", f"is missing, and {why}", f"write `ca_bundle` in it, {remedy}")
         return reference
     tls = entry.entry("tls", TLS_KEYS)
-    reference = replace(reference, tls=_tls(tls, _backend_name(reference), reference.hostname, default="simple" if kserve else "none"))
-    if kserve and tls.readable and reference.tls.mode in ("simple", "mutual") and not tls.has("ca_bundle") and not tls.faulty("ca_bundle"):
+    reference = replace(
+        reference, tls=_tls(tls, _backend_name(reference), reference.hostname, default="simple" if kserve else "none")
+    )
+    if (
+        kserve
+        and tls.readable
+        and reference.tls.mode in ("simple", "mutual")
+        and not tls.has("ca_bundle")
+        and not tls.faulty("ca_bundle")
+    ):
         tls.fault("ca_bundle", f"is missing, and {why}", f"write {remedy}")
     return reference
 
@@ -712,12 +892,19 @@ def _spec(entry: Entry) -> Mapping[str, t.Any] | None:
     spec = entry.value.get("spec")
     if spec is None or isinstance(spec, Mapping):
         return t.cast("Mapping[str, t.Any] | None", plain(spec))
-    entry.fault("spec", f"is {type_name(spec)}", "write the fields of an LLMInferenceService's spec, or leave it out for one that exists")
+    entry.fault(
+        "spec",
+        f"is {type_name(spec)}",
+        "write the fields of an LLMInferenceService's spec, or leave it out for one that exists",
+    )
     return None
 
 
 def _served_name(reference: BackendRef) -> str:
-    """The name under which KServe serves the model of an LLMInferenceService: that in its spec, or its own; empty where there is no spec."""
+    """The name under which KServe serves the model of an LLMInferenceService:
+
+    that in its spec, or its own; empty where there is no spec.
+    """
     if reference.spec is None:
         return ""
     model = reference.spec.get("model")
@@ -739,7 +926,11 @@ def _tiers(root: Entry, instance: str, models: Sequence[str]) -> list[tuple[str,
         namespace = f"{instance}-tier-{name}"
         if name and instance and len(namespace) > LABEL_LIMIT:
             excess = len(namespace) - LABEL_LIMIT
-            entry.fault("name", f"its namespace {namespace} has {len(namespace)} characters", f"shorten it or {PREFIX}instance by {excess}")
+            entry.fault(
+                "name",
+                f"its namespace {namespace} has {len(namespace)} characters",
+                f"shorten it or {PREFIX}instance by {excess}",
+            )
         level = entry.integer("level", 0, 2**31 - 1)
         levels.append((entry.at("level"), level))
         groups = tuple(group for _path, group in entry.texts("groups", GROUP))
@@ -783,14 +974,22 @@ def _model_limits(tier: Entry, models: Sequence[str]) -> tuple[Limit, ...]:
     first: dict[tuple[str, str], str] = {}
     for path, place in places:
         if first.setdefault(place, path) != path:
-            tier.faults.append(Fault(path, f"the {place[1].replace('_', ' ')} of {quote(place[0])} are limited by {first[place]} too", "keep one of them"))
+            tier.faults.append(
+                Fault(
+                    path,
+                    f"the {place[1].replace('_', ' ')} of {quote(place[0])} are limited by {first[place]} too",
+                    "keep one of them",
+                )
+            )
     return tuple(limits)
 
 
 def _tier_models(tier: Entry, models: Sequence[str]) -> tuple[str, ...]:
     if not tier.has("models"):
         return tuple(models)
-    names = tier.texts("models", Rule("a model's name", rf"\*|{MODEL.pattern}", 'names of models, or "*" for all', limit=MODEL.limit))
+    names = tier.texts(
+        "models", Rule("a model's name", rf"\*|{MODEL.pattern}", 'names of models, or "*" for all', limit=MODEL.limit)
+    )
     if any(name == "*" for _path, name in names):
         if len(names) > 1:
             tier.fault("models", 'names models beside "*"', 'write ["*"] for all, or the names alone')
@@ -802,6 +1001,12 @@ def _known_model(entry: Entry, path: str, name: str, models: Sequence[str]) -> b
     if name in models:
         return True
     near = difflib.get_close_matches(name, models, n=1)
-    known = f"it takes {listing(models)}" if 0 < len(models) <= 10 else f"list it in {PREFIX}providers or {PREFIX}models first"
-    entry.faults.append(Fault(path, f"{quote(name)} is no model that may be used here", f"did you mean `{near[0]}`?" if near else known))
+    known = (
+        f"it takes {listing(models)}"
+        if 0 < len(models) <= 10
+        else f"list it in {PREFIX}providers or {PREFIX}models first"
+    )
+    entry.faults.append(
+        Fault(path, f"{quote(name)} is no model that may be used here", f"did you mean `{near[0]}`?" if near else known)
+    )
     return False

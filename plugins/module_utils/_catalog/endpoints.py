@@ -3,8 +3,9 @@
 
 """Which ends outside the cluster a gateway may be told to call.
 
-A provider's endpoint comes from an inventory that many may write. One that leads back into the cluster, to the node or to a cloud's
-metadata service would let a model's name reach what no client may reach, so such endpoints need to be allowed by name.
+A provider's endpoint comes from an inventory that many may write. One that leads back into the cluster, to the node or
+to a cloud's metadata service would let a model's name reach what no client may reach, so such endpoints need to be
+allowed by name.
 """
 
 from __future__ import annotations
@@ -18,19 +19,44 @@ Address = t.Union[ipaddress.IPv4Address, ipaddress.IPv6Address]  # noqa: UP007
 Network = t.Union[ipaddress.IPv4Network, ipaddress.IPv6Network]  # noqa: UP007
 
 #: Metadata services that clouds serve by name; their addresses are link-local or listed below.
-METADATA_NAMES = ("metadata", "metadata.google.internal", "metadata.goog", "instance-data", "instance-data.ec2.internal")
+METADATA_NAMES = (
+    "metadata",
+    "metadata.google.internal",
+    "metadata.goog",
+    "instance-data",
+    "instance-data.ec2.internal",
+)
 METADATA_ADDRESSES = ("169.254.169.254", "169.254.170.2", "fd00:ec2::254", "100.100.100.200", "168.63.129.16")
 #: What is no address of the internet, for rules that are written before an address is known.
 PRIVATE_NETWORKS = (
-    *("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24", "192.168.0.0/16"),
+    *(
+        "0.0.0.0/8",
+        "10.0.0.0/8",
+        "100.64.0.0/10",
+        "127.0.0.0/8",
+        "169.254.0.0/16",
+        "172.16.0.0/12",
+        "192.0.0.0/24",
+        "192.168.0.0/16",
+    ),
     *("198.18.0.0/15", "224.0.0.0/4", "240.0.0.0/4", "::/127", "fc00::/7", "fe80::/10", "ff00::/8"),
 )
-#: Ranges that are no ends of the internet, whatever this Python's own list says, among them those that carry an IPv4 address inside.
+#: Ranges that are no ends of the internet, whatever this Python's own list says, among them those that carry an IPv4
+#: address inside.
 SPECIAL_NETWORKS = tuple(
     ipaddress.ip_network(text)
     for text in (
         *("0.0.0.0/8", "100.64.0.0/10", "192.0.0.0/24", "192.88.99.0/24", "198.18.0.0/15", "240.0.0.0/4"),
-        *("::/96", "::ffff:0:0:0/96", "64:ff9b::/96", "64:ff9b:1::/48", "100::/64", "2001::/32", "2002::/16", "fec0::/10"),
+        *(
+            "::/96",
+            "::ffff:0:0:0/96",
+            "64:ff9b::/96",
+            "64:ff9b:1::/48",
+            "100::/64",
+            "2001::/32",
+            "2002::/16",
+            "fec0::/10",
+        ),
     )
 )
 #: Namespaces that every cluster has; ``<service>.<namespace>`` is found by the search list of a pod.

@@ -1,7 +1,10 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Reading what an inventory says: rules for texts, and mappings that note a fault with its path for everything wrong in them."""
+"""Reading what an inventory says:
+
+rules for texts, and mappings that note a fault with its path for everything wrong in them.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,9 @@ class CatalogError(ValueError):
     def __init__(self, faults: Sequence[Fault]) -> None:
         self.faults = tuple(sorted(faults, key=lambda fault: _natural(fault.path)))
         count = "1 fault" if len(self.faults) == 1 else f"{len(self.faults)} faults"
-        super().__init__("\n".join([f"The catalogue of the AI gateway has {count}:", *(f"  - {fault}" for fault in self.faults)]))
+        super().__init__(
+            "\n".join([f"The catalogue of the AI gateway has {count}:", *(f"  - {fault}" for fault in self.faults)])
+        )
 
 
 def _natural(path: str) -> list[str | int]:
@@ -45,9 +50,11 @@ def _natural(path: str) -> list[str | int]:
 
 @dataclass(frozen=True)
 class Rule:
-    """What a text must look like. ``secret``: a wrong text is not quoted, as it may be a key that landed in the wrong place.
+    """What a text must look like. ``secret``: a wrong text is not quoted, as it may be a key that landed in the wrong
+    place.
 
-    ``printable``: besides, it has no character that cannot be seen, such as a line break, a tab or one that changes the direction of writing.
+    ``printable``: besides, it has no character that cannot be seen, such as a line break, a tab or one that changes the
+    direction of writing.
     """
 
     kind: str
@@ -59,7 +66,11 @@ class Rule:
     suggest: t.Callable[[str], str] = lambda text: ""
 
     def accepts(self, text: str) -> bool:
-        return len(text) <= self.limit and re.fullmatch(self.pattern, text) is not None and (text.isprintable() or not self.printable)
+        return (
+            len(text) <= self.limit
+            and re.fullmatch(self.pattern, text) is not None
+            and (text.isprintable() or not self.printable)
+        )
 
     def fault(self, path: str, text: str) -> Fault:
         if not text.strip():
@@ -75,7 +86,13 @@ class Rule:
 def quote(text: str) -> str:
     """The text in quotes, shortened, with an escape for each character that cannot be seen."""
     shown = text if len(text) <= 80 else text[:77] + "..."
-    return '"' + "".join(char if char.isprintable() and char != "\\" else char.encode("unicode_escape").decode() for char in shown) + '"'
+    return (
+        '"'
+        + "".join(
+            char if char.isprintable() and char != "\\" else char.encode("unicode_escape").decode() for char in shown
+        )
+        + '"'
+    )
 
 
 # --- reading with a path ---
@@ -116,7 +133,10 @@ class Entry:
         return not self._faulty.isdisjoint(keys)
 
     def missing(self, key: str, remedy: str, unless: str = "") -> None:
-        """Note that ``key`` is missing, if it is: an unreadable mapping, a misspelt ``key`` or a faulty ``unless`` is a fault already."""
+        """Note that ``key`` is missing, if it is:
+
+        an unreadable mapping, a misspelt ``key`` or a faulty ``unless`` is a fault already.
+        """
         if self.readable and not self.has(key) and not self.faulty(key, unless):
             self.fault(key, "is missing", f"write {remedy}")
 
@@ -134,7 +154,13 @@ class Entry:
 
     def _checked(self, path: str, value: t.Any, rule: Rule) -> str | None:
         if not isinstance(value, str):
-            self.faults.append(Fault(path, f"is {type_name(value)}", "write a text (in quotes if it looks like a number or a truth value)"))
+            self.faults.append(
+                Fault(
+                    path,
+                    f"is {type_name(value)}",
+                    "write a text (in quotes if it looks like a number or a truth value)",
+                )
+            )
         elif not rule.accepts(value):
             self.faults.append(rule.fault(path, value))
         else:
@@ -154,7 +180,9 @@ class Entry:
             return ""
         return value
 
-    def integer(self, key: str, low: int, high: int, default: int | None = None, required: bool = True, why: str = "") -> int | None:
+    def integer(
+        self, key: str, low: int, high: int, default: int | None = None, required: bool = True, why: str = ""
+    ) -> int | None:
         value = self.value.get(key)
         remedy = f"a whole number from {low} to {high}{why}"
         if value is None:
@@ -165,7 +193,9 @@ class Entry:
         if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,18}", value):
             value = int(value)
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            shown = str(value) if isinstance(value, int) else quote(value) if isinstance(value, str) else type_name(value)
+            shown = (
+                str(value) if isinstance(value, int) else quote(value) if isinstance(value, str) else type_name(value)
+            )
             self.fault(key, f"is {shown}", f"write {remedy}")
             return None
         return value
@@ -188,7 +218,9 @@ class Entry:
         if value is None:
             return []
         if not isinstance(value, Sequence) or isinstance(value, (str, bytes)):
-            self.fault(key, f"is {type_name(value)}", 'write a list (each item on a line of its own that starts with "-")')
+            self.fault(
+                key, f"is {type_name(value)}", 'write a list (each item on a line of its own that starts with "-")'
+            )
             return []
         return [(f"{self.at(key)}[{index}]", item) for index, item in enumerate(value)]
 
@@ -209,7 +241,14 @@ class Entry:
 def type_name(value: t.Any) -> str:
     if value is None:
         return "empty"
-    names = ((bool, "a truth value"), (int, "a number"), (float, "a number"), (str, "a text"), (Mapping, "a mapping"), (Sequence, "a list"))
+    names = (
+        (bool, "a truth value"),
+        (int, "a number"),
+        (float, "a number"),
+        (str, "a text"),
+        (Mapping, "a mapping"),
+        (Sequence, "a list"),
+    )
     return next((name for kind, name in names if isinstance(value, kind)), f"of type {type(value).__name__}")
 
 

@@ -3,7 +3,8 @@
 
 """The values that stand for callers and tiers behind the gateway's first filters.
 
-Envoy Gateway counts by headers, and those that count reach the provider. So they hold what tells callers apart and names nobody.
+Envoy Gateway counts by headers, and those that count reach the provider. So they hold what tells callers apart and
+names nobody.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ LENGTH = 32
 
 
 def digest(key: str, tier: str, user: str = "") -> str:
-    """The value of a user of a tier, or of the tier itself: HMAC-SHA256 with the installation's key, as files/identity.lua of role access_policies has it."""
+    """The value of a user of a tier, or of the tier itself:
+
+    HMAC-SHA256 with the installation's key, as files/identity.lua of role access_policies has it.
+    """
     text = f"{tier}:{user}" if user else tier
     return hmac.new(key.encode(), text.encode(), hashlib.sha256).hexdigest()[:LENGTH]

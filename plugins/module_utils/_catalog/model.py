@@ -29,7 +29,10 @@ class Tls:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where a provider answers. ``hostname`` is a DNS name, or with ``address`` an IP address; ``prefix`` comes before every path."""
+    """Where a provider answers.
+
+    ``hostname`` is a DNS name, or with ``address`` an IP address; ``prefix`` comes before every path.
+    """
 
     hostname: str
     port: int
@@ -40,7 +43,10 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class ExternalSecret:
-    """Where the External Secrets operator finds a key: the store, its kind, the key in it and, if not empty, the property of that."""
+    """Where the External Secrets operator finds a key:
+
+    the store, its kind, the key in it and, if not empty, the property of that.
+    """
 
     store: str
     kind: str
@@ -50,7 +56,10 @@ class ExternalSecret:
 
 @dataclass(frozen=True)
 class Credential:
-    """Where a provider's key is kept and how it is sent. ``managed``: the Secret is rendered from the inventory's value."""
+    """Where a provider's key is kept and how it is sent.
+
+    ``managed``: the Secret is rendered from the inventory's value.
+    """
 
     header: str
     scheme: str
@@ -85,9 +94,11 @@ class Provider:
 
 @dataclass(frozen=True)
 class BackendRef:
-    """The object that serves an on-premises model, and the end of the Service in front of it; that of an InferencePool is empty.
+    """The object that serves an on-premises model, and the end of the Service in front of it; that of an InferencePool
+    is empty.
 
-    ``spec`` is of an LLMInferenceService to be made, None of one that exists. ``simulator`` names the simulator that stands in, else it is empty.
+    ``spec`` is of an LLMInferenceService to be made, None of one that exists. ``simulator`` names the simulator that
+    stands in, else it is empty.
     """
 
     kind: str
@@ -102,7 +113,10 @@ class BackendRef:
 
 @dataclass(frozen=True)
 class ModelBackend:
-    """One end that serves a model: a provider's name, or the reference of an on-premises object, whose backend has this ``name``."""
+    """One end that serves a model:
+
+    a provider's name, or the reference of an on-premises object, whose backend has this ``name``.
+    """
 
     name: str
     provider: str | None
@@ -124,7 +138,10 @@ class RouteBackend:
 
 @dataclass(frozen=True)
 class Route:
-    """An AIGatewayRoute of a model. ``ends`` are those that a path has to name, or ANY_END for all other paths; ``name`` see ``route_name``."""
+    """An AIGatewayRoute of a model.
+
+    ``ends`` are those that a path has to name, or ANY_END for all other paths; ``name`` see ``route_name``.
+    """
 
     name: str
     ends: tuple[str, ...]
@@ -142,7 +159,10 @@ class Model:
 
 @dataclass(frozen=True)
 class Limit:
-    """What each user of a tier may spend in a window. ``measure`` is what counts; ``model`` is empty for all models together."""
+    """What each user of a tier may spend in a window.
+
+    ``measure`` is what counts; ``model`` is empty for all models together.
+    """
 
     measure: str
     amount: int
@@ -165,7 +185,10 @@ class Tier:
 
 @dataclass(frozen=True)
 class IdentityKey:
-    """Where the key is that makes values of callers which providers may see: the Secret and its key, and the file that the proxies read."""
+    """Where the key is that makes values of callers which providers may see:
+
+    the Secret and its key, and the file that the proxies read.
+    """
 
     namespace: str
     secret: str
@@ -175,7 +198,9 @@ class IdentityKey:
 
 @dataclass(frozen=True)
 class NeededSecret:
-    """A Secret that must be on the cluster, the ``keys`` that it must hold, and its ``users``, such as ``provider openai``."""
+    """A Secret that must be on the cluster, the ``keys`` that it must hold, and its ``users``, such as ``provider
+    openai``.
+    """
 
     name: str
     namespace: str
@@ -185,7 +210,9 @@ class NeededSecret:
 
 @dataclass(frozen=True)
 class EgressGateway:
-    """The gateway between that of the clients and the providers; ``service``, ``hostname`` and ``port`` are those of its proxies, which may call ``egress``."""
+    """The gateway between that of the clients and the providers; ``service``, ``hostname`` and ``port`` are those of
+    its proxies, which may call ``egress``.
+    """
 
     name: str
     namespace: str
@@ -240,7 +267,9 @@ class Catalog:
             if provider["credential"]["external_secret"] is None:
                 del provider["credential"]["external_secret"]
             # The rule of a model stands with the model, once.
-            provider["models"] = [{"name": model["name"], "upstream_name": model["upstream_name"]} for model in provider["models"]]
+            provider["models"] = [
+                {"name": model["name"], "upstream_name": model["upstream_name"]} for model in provider["models"]
+            ]
         for model in result["models"]:
             for backend in model["backends"]:
                 del backend["backend_ref" if backend["provider"] is not None else "provider"]
@@ -257,7 +286,10 @@ def _without_empty_tls(end: dict[str, t.Any]) -> None:
 
 
 def plain(value: t.Any) -> t.Any:
-    """``value`` with lists for tuples and Python's own text for any subclass: whatever copies it later would copy the inventory's marks too."""
+    """``value`` with lists for tuples and Python's own text for any subclass:
+
+    whatever copies it later would copy the inventory's marks too.
+    """
     if isinstance(value, dict):
         return {plain(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -46,8 +46,16 @@ SERVICE_NAME = Rule(
     limit=43,
     suggest=slug,
 )
-OBJECT = Rule("a name of an object (a DNS-1123 subdomain)", _SUBDOMAIN_PATTERN, _LETTERS + ', in parts joined by "."', limit=253)
-SECRET = Rule("a name of a Secret (a DNS-1123 subdomain)", _SUBDOMAIN_PATTERN, _LETTERS + "; a key itself belongs in `value`", limit=253, secret=True)
+OBJECT = Rule(
+    "a name of an object (a DNS-1123 subdomain)", _SUBDOMAIN_PATTERN, _LETTERS + ', in parts joined by "."', limit=253
+)
+SECRET = Rule(
+    "a name of a Secret (a DNS-1123 subdomain)",
+    _SUBDOMAIN_PATTERN,
+    _LETTERS + "; a key itself belongs in `value`",
+    limit=253,
+    secret=True,
+)
 HOSTNAME = Rule(
     "a host name",
     # The last label is not a number, so an address is not a name.
@@ -76,8 +84,12 @@ GROUP = Rule(
     limit=253,
     printable=True,
 )
-HEADER = Rule("a name of an HTTP header", r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", "a name such as Authorization or x-api-key", secret=True)
-SCHEME = Rule("an authentication scheme", r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", "one word such as Bearer, or leave it out", secret=True)
+HEADER = Rule(
+    "a name of an HTTP header", r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", "a name such as Authorization or x-api-key", secret=True
+)
+SCHEME = Rule(
+    "an authentication scheme", r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", "one word such as Bearer, or leave it out", secret=True
+)
 KEY = Rule(
     "a key that fits into a header",
     r"[!-~]+",
@@ -86,7 +98,12 @@ KEY = Rule(
     secret=True,
 )
 # HTTP drops spaces at the ends, and gives other letters no meaning.
-HEADER_VALUE = Rule("a value of an HTTP header", r"[!-~]([ -~]*[!-~])?", "a text of one line, in ASCII and without a space at either end", limit=4096)
+HEADER_VALUE = Rule(
+    "a value of an HTTP header",
+    r"[!-~]([ -~]*[!-~])?",
+    "a text of one line, in ASCII and without a space at either end",
+    limit=4096,
+)
 REMOTE_KEY = Rule(
     "a name inside of a secret store",
     r"\S(.*\S)?",
@@ -106,7 +123,12 @@ NETWORK = Rule("a range of addresses", r"[0-9a-fA-F.:]+/[0-9]{1,3}", "ranges of 
 CERTIFICATE_BLOCK = r"-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----"
 # What tools write there to say whose certificate follows; no block of any other kind.
 _BETWEEN_BLOCKS = r"(?:(?!-----)[\s\S])*"
-ENDPOINT = Rule("a host name, address or range of addresses", r"[a-z0-9.:/-]+", "host names, addresses or ranges of addresses", limit=253)
+ENDPOINT = Rule(
+    "a host name, address or range of addresses",
+    r"[a-z0-9.:/-]+",
+    "host names, addresses or ranges of addresses",
+    limit=253,
+)
 CERTIFICATES = Rule(
     "certificates in PEM",
     rf"{_BETWEEN_BLOCKS}({CERTIFICATE_BLOCK}{_BETWEEN_BLOCKS})+",

@@ -3,8 +3,8 @@
 
 """Where the proxies of a gateway call, as peers of a NetworkPolicy.
 
-Each destination is a policy of its own, since policies add up: a new one opens before anything is routed there, and one that is no longer
-named closes when its routes are gone.
+Each destination is a policy of its own, since policies add up: a new one opens before anything is routed there, and one
+that is no longer named closes when its routes are gone.
 """
 
 from __future__ import annotations
@@ -15,7 +15,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 
-from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.endpoints import METADATA_ADDRESSES, PRIVATE_NETWORKS, Network, address, network
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.endpoints import (
+    METADATA_ADDRESSES,
+    PRIVATE_NETWORKS,
+    Network,
+    address,
+    network,
+)
 
 Peer = dict[str, t.Any]
 
@@ -29,12 +35,16 @@ class Destination:
     peers: tuple[Peer, ...]
 
 
-def to_outside(ends: Iterable[tuple[str, int]], cluster_networks: Iterable[Network], allowed: Iterable[str]) -> list[Destination]:
-    """The ports of the providers outside, each with the addresses that are named and, for those with a name, the internet.
+def to_outside(
+    ends: Iterable[tuple[str, int]], cluster_networks: Iterable[Network], allowed: Iterable[str]
+) -> list[Destination]:
+    """The ports of the providers outside, each with the addresses that are named and, for those with a name, the
+    internet.
 
     :param ends: host names or addresses, and ports.
     :param cluster_networks: what is no part of the internet besides the private networks.
-    :param allowed: names, addresses and ranges that may be called although they are private. No policy knows a name, so ranges tell where it may be.
+    :param allowed: names, addresses and ranges that may be called although they are private. No policy knows a name, so
+        ranges tell where it may be.
     """
     ranges = [found for found in map(network, allowed) if found is not None]
     internet = [*_internet(list(cluster_networks)), *map(_block, ranges)]
@@ -44,14 +54,22 @@ def to_outside(ends: Iterable[tuple[str, int]], cluster_networks: Iterable[Netwo
             hosts.setdefault(port, []).append(hostname)
     found = []
     for port, names in sorted(hosts.items()):
-        addresses = [network(str(item)) for item in sorted(filter(None, map(address, set(names))), key=lambda item: (item.version, item))]
+        addresses = [
+            network(str(item))
+            for item in sorted(filter(None, map(address, set(names))), key=lambda item: (item.version, item))
+        ]
         peers = [_block(item) for item in addresses if item is not None]
-        found.append(Destination(f"port-{port}", port, (*peers, *(internet if len(addresses) < len(set(names)) else ()))))
+        found.append(
+            Destination(f"port-{port}", port, (*peers, *(internet if len(addresses) < len(set(names)) else ())))
+        )
     return found
 
 
 def to_namespaces(hostnames: Iterable[str]) -> list[Destination]:
-    """The namespaces of Services, on any port: that of a Service need not be that of its pods, which is what a policy sees."""
+    """The namespaces of Services, on any port:
+
+    that of a Service need not be that of its pods, which is what a policy sees.
+    """
     names = sorted({name for name in map(_namespace_of, hostnames) if name})
     return [to_namespace(f"namespace.{name}", name) for name in names]
 

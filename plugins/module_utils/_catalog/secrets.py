@@ -10,17 +10,30 @@ import typing as t
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.model import Model, NeededSecret, Provider, Tls
-from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.names import CA_BUNDLE_KEY, CLIENT_CERTIFICATE_KEYS
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.names import (
+    CA_BUNDLE_KEY,
+    CLIENT_CERTIFICATE_KEYS,
+)
 
 
-def needed_secrets(providers: Sequence[Provider], models: Sequence[Model], namespace: str, egress_namespace: str = "") -> tuple[NeededSecret, ...]:
+def needed_secrets(
+    providers: Sequence[Provider], models: Sequence[Model], namespace: str, egress_namespace: str = ""
+) -> tuple[NeededSecret, ...]:
     """The Secrets that are named, each once, in the order in which they are.
 
     :param egress_namespace: that of the second gateway, which verifies the providers then; empty where there is none.
     """
-    made = {(namespace, provider.credential.secret) for provider in providers if provider.credential.managed or provider.credential.external_secret}
+    made = {
+        (namespace, provider.credential.secret)
+        for provider in providers
+        if provider.credential.managed or provider.credential.external_secret
+    }
     if egress_namespace:
-        made |= {(egress_namespace, provider.endpoint.tls.ca_bundle) for provider in providers if provider.endpoint.tls.ca_certificates}
+        made |= {
+            (egress_namespace, provider.endpoint.tls.ca_bundle)
+            for provider in providers
+            if provider.endpoint.tls.ca_certificates
+        }
     found: dict[tuple[str, str], NeededSecret] = {}
     for user, place, name, keys in _named(providers, models, namespace, egress_namespace):
         if (place, name) in made:
@@ -30,7 +43,9 @@ def needed_secrets(providers: Sequence[Provider], models: Sequence[Model], names
     return tuple(found.values())
 
 
-def _named(providers: Sequence[Provider], models: Sequence[Model], namespace: str, egress_namespace: str) -> Iterator[tuple[str, str, str, tuple[str, ...]]]:
+def _named(
+    providers: Sequence[Provider], models: Sequence[Model], namespace: str, egress_namespace: str
+) -> Iterator[tuple[str, str, str, tuple[str, ...]]]:
     """Who names a Secret, its namespace, its name and its keys."""
     for provider in providers:
         user = f"provider {provider.name}"
@@ -58,7 +73,8 @@ def _merged(first: tuple[str, ...], second: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def missing_secrets(needed: Iterable[Mapping[str, t.Any]], found: Iterable[Mapping[str, t.Any]]) -> list[str]:
-    """A line for each Secret that is not there or lacks a key: who needs it, what is wrong and the command that mends it. No line holds a value.
+    """A line for each Secret that is not there or lacks a key: who needs it, what is wrong and the command that mends
+    it. No line holds a value.
 
     :param needed: Secrets with the fields of ``NeededSecret``.
     :param found: the Secrets of their namespaces, as the API server gives them.
@@ -71,7 +87,9 @@ def missing_secrets(needed: Iterable[Mapping[str, t.Any]], found: Iterable[Mappi
         if not lacking:
             continue
         named = f"Secret {need['namespace']}/{need['name']}"
-        what = f"{named} is missing" if secret is None else f"{named} has no {' and no '.join(lacking)}, or an empty one"
+        what = (
+            f"{named} is missing" if secret is None else f"{named} has no {' and no '.join(lacking)}, or an empty one"
+        )
         lines.append(f"{', '.join(need['users'])}: {what}: {_command(need, lacking, secret)}")
     return lines
 
@@ -85,7 +103,10 @@ def _holds(secret: Mapping[str, t.Any], key: str) -> bool:
 
 
 def _command(need: Mapping[str, t.Any], lacking: Sequence[str], secret: Mapping[str, t.Any] | None) -> str:
-    """How to make the Secret, or to put into it what it lacks. Keys come from files, as a command line is seen by others and kept in histories."""
+    """How to make the Secret, or to put into it what it lacks.
+
+    Keys come from files, as a command line is seen by others and kept in histories.
+    """
     place = f"{need['name']} --namespace {need['namespace']}"
     if secret is None and tuple(lacking) == CLIENT_CERTIFICATE_KEYS:
         return f"kubectl create secret tls {place} --cert=FILE --key=FILE"

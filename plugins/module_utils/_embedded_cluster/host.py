@@ -59,21 +59,31 @@ def host_faults(host: Host, needs: Needs) -> list[str]:
         found = host.distributions[0] if host.distributions else "unknown"
         faults.append(f"the distribution is {found}: packages are installed from Debian or a relative of it")
     if host.user != 0:
-        faults.append(f"the user is {host.user} and not root: namespaces and mounts need it; run as root or set ansible_become: true")
+        faults.append(
+            f"the user is {host.user} and not root: namespaces and mounts need it; run as root or set ansible_become: true"
+        )
     else:
         lacking = [name for bit, name in CAPABILITIES.items() if not host.capabilities >> bit & 1]
         if lacking:
-            faults.append(f"root lacks {', '.join(lacking)}: in a container, run it with those capabilities (docker run --privileged)")
+            faults.append(
+                f"root lacks {', '.join(lacking)}: in a container, run it with those capabilities (docker run --privileged)"
+            )
     if "overlay" not in host.filesystems:
         faults.append("the kernel has no overlay file system: run 'modprobe overlay' or use a kernel that has it")
     lacking = [name for name in ("cpu", "memory", "pids") if name not in host.controllers]
     if lacking:
-        faults.append(f"no control groups for {', '.join(lacking)} under /sys/fs/cgroup: mount them, or in a container share the host's (--cgroupns=host)")
+        faults.append(
+            f"no control groups for {', '.join(lacking)} under /sys/fs/cgroup: mount them, or in a container share the host's (--cgroupns=host)"
+        )
     if host.memory_available < needs.memory:
-        faults.append(f"{_gib(host.memory_available)} of memory are available and {_gib(needs.memory)} are needed: end something or add memory")
+        faults.append(
+            f"{_gib(host.memory_available)} of memory are available and {_gib(needs.memory)} are needed: end something or add memory"
+        )
     for directory, (purpose, size) in needs.disk.items():
         if host.disk_free[directory] < size:
-            faults.append(f"{directory} ({purpose}) has {_gib(host.disk_free[directory])} free and {_gib(size)} are needed: make room there")
+            faults.append(
+                f"{directory} ({purpose}) has {_gib(host.disk_free[directory])} free and {_gib(size)} are needed: make room there"
+            )
     return faults
 
 
@@ -82,7 +92,9 @@ def network_faults(network: Network, addresses: t.Iterable[tuple[str, str]], run
     faults = []
     prefix = "embedded_cluster_"
     if not re.fullmatch(r"[a-zA-Z0-9_.-]{1,15}", network.interface):
-        faults.append(f"{prefix}interface: {network.interface!r} is no name of an interface: at most 15 letters, digits, '-', '_' or '.'")
+        faults.append(
+            f"{prefix}interface: {network.interface!r} is no name of an interface: at most 15 letters, digits, '-', '_' or '.'"
+        )
     parsed: dict[str, t.Any] = {}
     for name, value, kind in (
         ("host_address", network.host_address, ipaddress.IPv4Interface),
@@ -98,20 +110,30 @@ def network_faults(network: Network, addresses: t.Iterable[tuple[str, str]], run
         return faults
     link = parsed["host_address"].network
     node = parsed.get("node_address")
-    taken = {parsed["host_address"].ip} | ({link.network_address, link.broadcast_address} if link.prefixlen < 31 else set())
+    taken = {parsed["host_address"].ip} | (
+        {link.network_address, link.broadcast_address} if link.prefixlen < 31 else set()
+    )
     if node is not None and (node not in link or node in taken):
-        faults.append(f"{prefix}node_address: {node} is not another host of {link}, the network of {prefix}host_address")
-    networks = {"host_address": link} | {name: parsed[name] for name in ("pod_subnet", "service_subnet") if name in parsed}
+        faults.append(
+            f"{prefix}node_address: {node} is not another host of {link}, the network of {prefix}host_address"
+        )
+    networks = {"host_address": link} | {
+        name: parsed[name] for name in ("pod_subnet", "service_subnet") if name in parsed
+    }
     names = list(networks)
     for index, one in enumerate(names):
         for other in names[index + 1 :]:
             if networks[one].overlaps(networks[other]):
-                faults.append(f"{prefix}{other}: {networks[other]} overlaps {networks[one]} of {prefix}{one}; choose one apart from it")
+                faults.append(
+                    f"{prefix}{other}: {networks[other]} overlaps {networks[one]} of {prefix}{one}; choose one apart from it"
+                )
     for interface, address in addresses:
         found = ipaddress.ip_interface(address)
         if interface == network.interface:
             if not running and found.version == 4 and found != parsed["host_address"]:
-                faults.append(f"{prefix}interface: {interface} exists and has the address {address}; choose another name")
+                faults.append(
+                    f"{prefix}interface: {interface} exists and has the address {address}; choose another name"
+                )
         elif found.version == 4 and found.network.overlaps(link):
             faults.append(
                 f"{prefix}host_address: {link} collides with {address} of interface {interface}; choose a free network, and {prefix}node_address in it"
@@ -124,7 +146,11 @@ def change_faults(configuration: str | None, network: Network) -> list[str]:
     if configuration is None:
         return []
     faults = []
-    for name, key in (("node_address", "advertiseAddress"), ("pod_subnet", "podSubnet"), ("service_subnet", "serviceSubnet")):
+    for name, key in (
+        ("node_address", "advertiseAddress"),
+        ("pod_subnet", "podSubnet"),
+        ("service_subnet", "serviceSubnet"),
+    ):
         found = re.search(rf"^\s*{key}:\s*(\S+)\s*$", configuration, re.MULTILINE)
         if found and found[1] != getattr(network, name):
             faults.append(
@@ -144,7 +170,9 @@ def read_host(directories: t.Iterable[str]) -> Host:
     status = dict(line.split(":", 1) for line in _read("/proc/self/status").splitlines() if ":" in line)
     memory = dict(line.split(":", 1) for line in _read("/proc/meminfo").splitlines() if ":" in line)
     unified = _read("/sys/fs/cgroup/cgroup.controllers").split()
-    controllers = unified or [name for name in _list("/sys/fs/cgroup") if os.path.isdir(os.path.join("/sys/fs/cgroup", name))]
+    controllers = unified or [
+        name for name in _list("/sys/fs/cgroup") if os.path.isdir(os.path.join("/sys/fs/cgroup", name))
+    ]
     if any(name == "cpu,cpuacct" for name in controllers):
         controllers.append("cpu")
     free = {}
@@ -163,7 +191,12 @@ def read_host(directories: t.Iterable[str]) -> Host:
     )
 
 
-_EXAMPLES = {"host_address": "10.245.0.1/30", "node_address": "10.245.0.2", "pod_subnet": "10.244.0.0/16", "service_subnet": "10.96.0.0/16"}
+_EXAMPLES = {
+    "host_address": "10.245.0.1/30",
+    "node_address": "10.245.0.2",
+    "pod_subnet": "10.244.0.0/16",
+    "service_subnet": "10.96.0.0/16",
+}
 
 
 def _gib(size: int) -> str:

@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Writes container images of given files as archives that ``ctr images import`` and ``docker load`` read.
 
-An image is at most two layers: a root file system that several images share, and files of its own. Such an archive needs no
-container engine, no root and no storage of its own, and the same inputs give the same bytes.
+An image is at most two layers: a root file system that several images share, and files of its own. Such an archive
+needs no container engine, no root and no storage of its own, and the same inputs give the same bytes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,13 @@ import zipfile
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "ppc64le": "ppc64le", "s390x": "s390x"}
 
 #: Documentation that no container reads.
-DPKG_EXCLUDES = ("/usr/share/man/*", "/usr/share/doc/*", "/usr/share/info/*", "/usr/share/locale/*", "/usr/share/lintian/*")
+DPKG_EXCLUDES = (
+    "/usr/share/man/*",
+    "/usr/share/doc/*",
+    "/usr/share/info/*",
+    "/usr/share/locale/*",
+    "/usr/share/lintian/*",
+)
 
 #: Time stamp of all files, so that the same inputs give the same bytes.
 EPOCH = 0
@@ -91,18 +97,23 @@ class Archive:
 def cache_key(archive: Archive, bases: t.Mapping[str, Base], wheels: t.Mapping[str, Wheel]) -> str:
     """Digest of everything that goes into the archive. Files count by path, size and time of change.
 
-    Files that do not exist yet (check mode before a build) count by path alone. Raises ImageArchivesError for an unknown base or wheel.
+    Files that do not exist yet (check mode before a build) count by path alone. Raises ImageArchivesError for an
+    unknown base or wheel.
     """
     parts: list[t.Any] = [FORMAT, platform.machine(), dataclasses.asdict(archive)]
     for image in archive.images:
         if image.base is not None:
             if image.base not in bases:
-                raise ImageArchivesError(f"image {image.name}: base {image.base!r} is not one of the bases ({', '.join(bases) or 'none'})")
+                raise ImageArchivesError(
+                    f"image {image.name}: base {image.base!r} is not one of the bases ({', '.join(bases) or 'none'})"
+                )
             parts.append(dataclasses.asdict(bases[image.base]))
         for file in image.files:
             if file.wheel is not None:
                 if file.wheel not in wheels:
-                    raise ImageArchivesError(f"image {image.name}: wheel {file.wheel!r} is not one of the wheels ({', '.join(wheels) or 'none'})")
+                    raise ImageArchivesError(
+                        f"image {image.name}: wheel {file.wheel!r} is not one of the wheels ({', '.join(wheels) or 'none'})"
+                    )
                 parts.append(dataclasses.asdict(wheels[file.wheel]))
             elif os.path.exists(file.src):
                 found = os.stat(file.src)
@@ -117,7 +128,9 @@ def archive_path(archive: Archive, cache: str, bases: t.Mapping[str, Base], whee
 
 def base_path(base: Base, cache: str) -> str:
     """Where the root file system is in the cache, or would be."""
-    key = hashlib.sha256(json.dumps([FORMAT, platform.machine(), DPKG_EXCLUDES, dataclasses.asdict(base)]).encode()).hexdigest()[:12]
+    key = hashlib.sha256(
+        json.dumps([FORMAT, platform.machine(), DPKG_EXCLUDES, dataclasses.asdict(base)]).encode()
+    ).hexdigest()[:12]
     return os.path.join(cache, "images", f"base-{base.name}-{base.suite}-{key}.tar")
 
 
@@ -131,7 +144,13 @@ def make_base(base: Base, cache: str) -> None:
     path = base_path(base, cache)
     os.makedirs(os.path.dirname(path), exist_ok=True)
     partial = f"{path}.{os.getpid()}.tar"
-    command = ["mmdebstrap", "--quiet", "--variant=essential", f"--include={','.join(base.packages)}", "--aptopt=Apt::Install-Recommends false"]
+    command = [
+        "mmdebstrap",
+        "--quiet",
+        "--variant=essential",
+        f"--include={','.join(base.packages)}",
+        "--aptopt=Apt::Install-Recommends false",
+    ]
     command += [f"--dpkgopt=path-exclude={pattern}" for pattern in DPKG_EXCLUDES]
     try:
         _run([*command, base.suite, partial], f"base {base.name}", {"SOURCE_DATE_EPOCH": str(EPOCH)})
@@ -150,7 +169,21 @@ def fetch_wheel(wheel: Wheel, cache: str, python: str) -> None:
         with open(requirements, "w", encoding="utf-8") as stream:
             stream.write(" ".join([wheel.requirement, *(f"--hash={item}" for item in wheel.hashes)]) + "\n")
         target = os.path.join(work, "wheel")
-        command = [python, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:", "--require-hashes", "-r", requirements, "-d", target]
+        command = [
+            python,
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--no-deps",
+            "--only-binary",
+            ":all:",
+            "--require-hashes",
+            "-r",
+            requirements,
+            "-d",
+            target,
+        ]
         _run(command, f"wheel {wheel.requirement}", {})
         os.rename(target, path)
 
@@ -158,7 +191,8 @@ def fetch_wheel(wheel: Wheel, cache: str, python: str) -> None:
 def write_archive(archive: Archive, path: str, bases: t.Mapping[str, str], wheels: t.Mapping[str, str]) -> None:
     """Write all images of the archive to ``path``, whole or not at all.
 
-    ``bases`` gives the tar file of each base and ``wheels`` the directory of each wheel. Raises ImageArchivesError for a file that is not there.
+    ``bases`` gives the tar file of each base and ``wheels`` the directory of each wheel. Raises ImageArchivesError for
+    a file that is not there.
     """
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{archive.name}-", dir=os.path.dirname(path)) as work:
@@ -201,7 +235,9 @@ def write_archive(archive: Archive, path: str, bases: t.Mapping[str, str], wheel
 
 def image_config(image: Image, layer_digests: t.Sequence[str]) -> dict[str, t.Any]:
     """Configuration of an image by the OCI image specification."""
-    running: dict[str, t.Any] = {"Env": list(image.environment) or ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]}
+    running: dict[str, t.Any] = {
+        "Env": list(image.environment) or ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]
+    }
     for key, value in (("Entrypoint", list(image.entrypoint)), ("Cmd", list(image.command)), ("User", image.user)):
         if value:
             running[key] = value
@@ -231,10 +267,15 @@ def _write_layer(image: Image, path: str, wheels: t.Mapping[str, str]) -> None:
                         _add(layer, file.dest.lstrip("/"), os.path.getsize(file.src), content, file.mode)
                     continue
                 folder = wheels[file.wheel]
-                with zipfile.ZipFile(os.path.join(folder, os.listdir(folder)[0])) as opened, opened.open(file.src) as member:
+                with (
+                    zipfile.ZipFile(os.path.join(folder, os.listdir(folder)[0])) as opened,
+                    opened.open(file.src) as member,
+                ):
                     _add(layer, file.dest.lstrip("/"), opened.getinfo(file.src).file_size, member, file.mode)
             except (OSError, KeyError, IndexError) as error:
-                raise ImageArchivesError(f"image {image.name}: cannot read {file.src}{f' of wheel {file.wheel}' if file.wheel else ''}: {error}") from error
+                raise ImageArchivesError(
+                    f"image {image.name}: cannot read {file.src}{f' of wheel {file.wheel}' if file.wheel else ''}: {error}"
+                ) from error
 
 
 def _add(archive: tarfile.TarFile, name: str, size: int, content: t.IO[bytes], mode: int = 0o644) -> None:

@@ -28,9 +28,17 @@ PROC = "/proc"
 CGROUPS = "/sys/fs/cgroup"
 
 #: Kernel settings that kubelet changes and that are not the network namespace's own.
-KERNEL_SETTINGS = ("kernel/keys/root_maxbytes", "kernel/keys/root_maxkeys", "kernel/panic", "kernel/panic_on_oops", "vm/overcommit_memory", "vm/panic_on_oom")
+KERNEL_SETTINGS = (
+    "kernel/keys/root_maxbytes",
+    "kernel/keys/root_maxkeys",
+    "kernel/panic",
+    "kernel/panic_on_oops",
+    "vm/overcommit_memory",
+    "vm/panic_on_oom",
+)
 
-#: Asks the cluster's DNS service, given as argument, for a name that it must know, and succeeds with an answer that holds an address.
+#: Asks the cluster's DNS service, given as argument, for a name that it must know, and succeeds with an answer that
+#: holds an address.
 DNS_QUERY = """
 import socket, sys
 name = b"".join(bytes([len(part)]) + part for part in b"kubernetes.default.svc.cluster.local".split(b".")) + b"\\0"
@@ -44,7 +52,8 @@ sys.exit(answer[3] & 15 or not int.from_bytes(answer[6:8], "big"))
 CONTAINERD = "containerd"
 KUBELET = "kubelet"
 
-#: The node's own search path: the programs come from Debian packages, those of Kubernetes are called by their full path.
+#: The node's own search path: the programs come from Debian packages, those of Kubernetes are called by their full
+#: path.
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -86,7 +95,9 @@ class Node:
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", self.name):
-            raise ClusterNodeError(f"name: {self.name!r} is no name of a node; write at most 63 lower-case letters, digits and hyphens, like egress-ai-gateway")
+            raise ClusterNodeError(
+                f"name: {self.name!r} is no name of a node; write at most 63 lower-case letters, digits and hyphens, like egress-ai-gateway"
+            )
 
     @property
     def configuration(self) -> str:
@@ -145,7 +156,11 @@ def node_process(node: Node, proc: str = PROC) -> int | None:
 def mounts_below(directories: t.Sequence[str], mountinfo: str) -> list[str]:
     """Mount points of ``mountinfo`` (the text of /proc/self/mountinfo) that lie in one of the directories or are one."""
     points = [line.split()[4].encode().decode("unicode_escape") for line in mountinfo.splitlines() if line.strip()]
-    return [point for point in points if any(point == folder or point.startswith(folder.rstrip("/") + "/") for folder in directories)]
+    return [
+        point
+        for point in points
+        if any(point == folder or point.startswith(folder.rstrip("/") + "/") for folder in directories)
+    ]
 
 
 def parse_supervisor_status(text: str) -> dict[str, str]:
@@ -154,7 +169,10 @@ def parse_supervisor_status(text: str) -> dict[str, str]:
 
 
 class NodeManager:
-    """Brings one node to a state. ``say`` shows progress; ``changes`` collects what was done, or would be in check mode."""
+    """Brings one node to a state.
+
+    ``say`` shows progress; ``changes`` collects what was done, or would be in check mode.
+    """
 
     def __init__(self, node: Node, *, check_mode: bool, say: t.Callable[[str], None]) -> None:
         self.node = node
@@ -165,9 +183,18 @@ class NodeManager:
         self.seconds: dict[str, float] = {}
 
     def lock(self, *, create: bool, timeout: float) -> None:
-        """Keep other runs off this node until the process ends. Raises ClusterNodeError when another one does not finish in ``timeout`` seconds."""
-        if os.path.isdir(self.node.directory) and os.listdir(self.node.directory) and not os.path.isdir(self.node.configuration):
-            raise ClusterNodeError(f"{self.node.directory} holds something else than a cluster; choose another name, or empty it if it is not needed")
+        """Keep other runs off this node until the process ends.
+
+        Raises ClusterNodeError when another one does not finish in ``timeout`` seconds.
+        """
+        if (
+            os.path.isdir(self.node.directory)
+            and os.listdir(self.node.directory)
+            and not os.path.isdir(self.node.configuration)
+        ):
+            raise ClusterNodeError(
+                f"{self.node.directory} holds something else than a cluster; choose another name, or empty it if it is not needed"
+            )
         if create and not self.check_mode:
             os.makedirs(self.node.configuration, exist_ok=True)
         if not os.path.isdir(self.node.directory):
@@ -184,7 +211,9 @@ class NodeManager:
             return True
 
         if not self._wait(taken, timeout):
-            raise ClusterNodeError(f"another run is at work on {self.node.directory}, for more than {timeout:.0f} s; wait until it has finished")
+            raise ClusterNodeError(
+                f"another run is at work on {self.node.directory}, for more than {timeout:.0f} s; wait until it has finished"
+            )
 
     # Files
 
@@ -198,7 +227,9 @@ class NodeManager:
                 continue
             written.add(file.path)
             self.changes.append(f"file {file.path}")
-            difference = difflib.unified_diff((before or "").splitlines(keepends=True), file.content.splitlines(keepends=True), file.path, file.path)
+            difference = difflib.unified_diff(
+                (before or "").splitlines(keepends=True), file.content.splitlines(keepends=True), file.path, file.path
+            )
             self.differences.append({"prepared": "".join(difference)})
             if not self.check_mode:
                 _write(file.path, file.content, file.mode)
@@ -247,7 +278,19 @@ class NodeManager:
             os.makedirs(os.path.join(self.node.directory, "log"), exist_ok=True)
             with open(os.path.join(self.node.directory, "log", "init.log"), "ab") as log:
                 launched = subprocess.Popen(
-                    ["unshare", "--net", "--mount", "--pid", "--ipc", "--uts", "--fork", "--kill-child", "--mount-proc", "/bin/sh", self.node.init],
+                    [
+                        "unshare",
+                        "--net",
+                        "--mount",
+                        "--pid",
+                        "--ipc",
+                        "--uts",
+                        "--fork",
+                        "--kill-child",
+                        "--mount-proc",
+                        "/bin/sh",
+                        self.node.init,
+                    ],
                     cwd="/",
                     env={"PATH": PATH, "LANG": "C.UTF-8"},
                     stdin=subprocess.DEVNULL,
@@ -266,7 +309,9 @@ class NodeManager:
         if _read(self.node.process_file) != f"{process}\n":
             _write(self.node.process_file, f"{process}\n", 0o644)
         if not self._wait(lambda: self._supervisor_state() or None, 30, lambda: node_process(self.node) is None):
-            raise ClusterNodeError(f"the supervisor does not answer: {self._log_tail('init.log')} {self._log_tail('supervisord.log')}")
+            raise ClusterNodeError(
+                f"the supervisor does not answer: {self._log_tail('init.log')} {self._log_tail('supervisord.log')}"
+            )
         return process
 
     def _connect(self, process: int) -> None:
@@ -300,13 +345,28 @@ class NodeManager:
         process = node_process(self.node)
         if process is None:
             raise ClusterNodeError(f"the node {self.node.name} is not running: {self._log_tail('supervisord.log')}")
-        return ["nsenter", f"--target={process}", "--mount", "--net", "--pid", "--ipc", "--uts", "--", "env", "-i", f"PATH={PATH}", *command]
+        return [
+            "nsenter",
+            f"--target={process}",
+            "--mount",
+            "--net",
+            "--pid",
+            "--ipc",
+            "--uts",
+            "--",
+            "env",
+            "-i",
+            f"PATH={PATH}",
+            *command,
+        ]
 
     # Supervised programs
 
     def supervise(self, command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run supervisorctl against the node's supervisor."""
-        return _run(["/usr/bin/supervisorctl", "-c", self.node.supervisor_configuration, command, *arguments], check=False)
+        return _run(
+            ["/usr/bin/supervisorctl", "-c", self.node.supervisor_configuration, command, *arguments], check=False
+        )
 
     def _supervisor_state(self) -> dict[str, str]:
         if not os.path.exists(os.path.join(self.node.runtime_directory, "supervisor.sock")):
@@ -315,7 +375,10 @@ class NodeManager:
         return states if CONTAINERD in states else {}
 
     def ensure_programs(self, programs: t.Sequence[str], restart: t.Container[str] = ()) -> None:
-        """Have the supervisor run the programs, again where their inputs changed. Raises ClusterNodeError for one that does not stay up."""
+        """Have the supervisor run the programs, again where their inputs changed.
+
+        Raises ClusterNodeError for one that does not stay up.
+        """
         states = self._supervisor_state()
         for program in programs:
             running = states.get(program) in ("RUNNING", "STARTING")
@@ -326,7 +389,9 @@ class NodeManager:
                 continue
             done = self.supervise("restart" if running else "start", program)
             if "ERROR" in done.stdout and "already started" not in done.stdout:
-                raise ClusterNodeError(f"{program} does not start: {done.stdout.strip()}\n{self._log_tail(f'{program}.log')}")
+                raise ClusterNodeError(
+                    f"{program} does not start: {done.stdout.strip()}\n{self._log_tail(f'{program}.log')}"
+                )
 
     def wait_for_containerd(self) -> None:
         """Wait until containerd answers."""
@@ -345,7 +410,12 @@ class NodeManager:
             return list(archives)
         listed = self._ctr("images", "ls", "-q", check=False)
         present = set(listed.stdout.split()) if listed.returncode == 0 else None
-        return [path for path in archives if _file_key(path) not in recorded or (present is not None and not present.issuperset(recorded[_file_key(path)]))]
+        return [
+            path
+            for path in archives
+            if _file_key(path) not in recorded
+            or (present is not None and not present.issuperset(recorded[_file_key(path)]))
+        ]
 
     @property
     def _imports(self) -> str:
@@ -367,10 +437,13 @@ class NodeManager:
 
     # Kubernetes
 
-    def provision(self, *, kubeadm: str, configuration: str, fingerprint: str, first: t.Sequence[str], rest: t.Sequence[str]) -> None:
+    def provision(
+        self, *, kubeadm: str, configuration: str, fingerprint: str, first: t.Sequence[str], rest: t.Sequence[str]
+    ) -> None:
         """Let kubeadm make a control plane while images are imported: ``first`` those it needs, then ``rest``.
 
-        ``fingerprint`` names what kubeadm is given; a node made by the same is left as it is. Raises ClusterNodeError with the last words of what failed.
+        ``fingerprint`` names what kubeadm is given; a node made by the same is left as it is. Raises ClusterNodeError
+        with the last words of what failed.
         """
         record = os.path.join(self.node.configuration, "kubeadm.done")
         initialized = _read(record) == fingerprint
@@ -382,7 +455,11 @@ class NodeManager:
             return
         started = time.monotonic()
         again = self.initialized()
-        making = None if initialized else self._start_kubeadm(kubeadm, configuration, skip=("addon/coredns",) if again else ())
+        making = (
+            None
+            if initialized
+            else self._start_kubeadm(kubeadm, configuration, skip=("addon/coredns",) if again else ())
+        )
         try:
             for path in (path for path in first if path in missing):
                 self.say(f"importing images: {os.path.basename(path)}")
@@ -390,7 +467,11 @@ class NodeManager:
             if making:
                 # kubeadm has written all that kubelet reads, and now waits for kubelet.
                 settings = ("config.yaml", "kubeadm-flags.env")
-                self._wait(lambda: all(self._node_file(f"var/lib/kubelet/{name}") for name in settings), 120, lambda: making.poll() is not None)
+                self._wait(
+                    lambda: all(self._node_file(f"var/lib/kubelet/{name}") for name in settings),
+                    120,
+                    lambda: making.poll() is not None,
+                )
             if not making or making.poll() is None:
                 self.ensure_programs([KUBELET])
                 for path in (path for path in rest if path in missing):
@@ -399,7 +480,9 @@ class NodeManager:
             if making:
                 self.say("kubeadm: waiting for the API server")
                 if making.wait():
-                    raise ClusterNodeError(f"kubeadm failed; all it said is in {self.node.directory}/log/kubeadm.log:\n{self._log_tail('kubeadm.log')}")
+                    raise ClusterNodeError(
+                        f"kubeadm failed; all it said is in {self.node.directory}/log/kubeadm.log:\n{self._log_tail('kubeadm.log')}"
+                    )
                 if again:
                     # It was running, or started, with what kubeadm wrote the time before.
                     self.ensure_programs([KUBELET], [KUBELET])
@@ -412,7 +495,9 @@ class NodeManager:
                 making.wait()
         content = _read(self.node.admin_kubeconfig)
         if content is None:
-            raise ClusterNodeError(f"kubeadm left no {self.node.admin_kubeconfig}; remove the cluster with state absent and make it again")
+            raise ClusterNodeError(
+                f"kubeadm left no {self.node.admin_kubeconfig}; remove the cluster with state absent and make it again"
+            )
         if content != _read(self.node.kubeconfig):
             self.changes.append(f"file {self.node.kubeconfig}")
             _write(self.node.kubeconfig, content, 0o600)
@@ -420,15 +505,27 @@ class NodeManager:
     def _start_kubeadm(self, kubeadm: str, configuration: str, skip: t.Sequence[str]) -> subprocess.Popen[bytes]:
         self.say("kubeadm: making the control plane")
         # Its checks are those of a whole machine; those of this one were made before.
-        command = [kubeadm, "init", f"--config={configuration}", f"--skip-phases={','.join(['preflight', 'show-join-command', *skip])}"]
+        command = [
+            kubeadm,
+            "init",
+            f"--config={configuration}",
+            f"--skip-phases={','.join(['preflight', 'show-join-command', *skip])}",
+        ]
         path = os.path.join(self.node.directory, "log", "kubeadm.log")
         with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as log:
-            return subprocess.Popen(self.enter(command), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+            return subprocess.Popen(
+                self.enter(command), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
 
     def _replace_coredns(self, kubeadm: str, configuration: str) -> None:
-        """Install CoreDNS over one that is there. kubeadm migrates the configuration of versions it knows and refuses others, so it is given none."""
+        """Install CoreDNS over one that is there.
+
+        kubeadm migrates the configuration of versions it knows and refuses others, so it is given none.
+        """
         delete = ["delete", "configmap", "coredns", "--namespace=kube-system", "--ignore-not-found"]
-        _run([os.path.join(self.node.directory, "bin", "kubectl"), f"--kubeconfig={self.node.admin_kubeconfig}", *delete])
+        _run(
+            [os.path.join(self.node.directory, "bin", "kubectl"), f"--kubeconfig={self.node.admin_kubeconfig}", *delete]
+        )
         _run(self.enter([kubeadm, "init", "phase", "addon", "coredns", f"--config={configuration}"]))
 
     def initialized(self) -> bool:
@@ -437,7 +534,9 @@ class NodeManager:
 
     def forget_control_plane(self) -> None:
         """Remove what an interrupted kubeadm left, which nobody has used yet, so that the next one starts from nothing."""
-        if self.check_mode or not any(self._node_file(path) for path in ("etc/upper/kubernetes", "var/lib/etcd", "var/lib/kubelet")):
+        if self.check_mode or not any(
+            self._node_file(path) for path in ("etc/upper/kubernetes", "var/lib/etcd", "var/lib/kubelet")
+        ):
             return
         self.stop()
         for path in ("etc/upper/kubernetes", "var/lib/etcd", "var/lib/kubelet"):
@@ -473,8 +572,15 @@ class NodeManager:
         self.seconds["ready"] = round(time.monotonic() - started, 1)
 
     def _dns_answers(self, listed: list[dict[str, t.Any]]) -> bool:
-        addresses = [item["spec"]["clusterIP"] for item in listed if item["kind"] == "Service" and item["metadata"]["name"] == "kube-dns"]
-        return bool(addresses) and _run(self.enter(["/usr/bin/python3", "-c", DNS_QUERY, addresses[0]]), check=False).returncode == 0
+        addresses = [
+            item["spec"]["clusterIP"]
+            for item in listed
+            if item["kind"] == "Service" and item["metadata"]["name"] == "kube-dns"
+        ]
+        return (
+            bool(addresses)
+            and _run(self.enter(["/usr/bin/python3", "-c", DNS_QUERY, addresses[0]]), check=False).returncode == 0
+        )
 
     # Ends
 
@@ -499,7 +605,10 @@ class NodeManager:
         self._remove_cgroups()
 
     def remove(self) -> None:
-        """Remove everything of the node. Raises ClusterNodeError when something foreign is mounted in its directories."""
+        """Remove everything of the node.
+
+        Raises ClusterNodeError when something foreign is mounted in its directories.
+        """
         self.stop()
         self._restore_kernel_settings()
         folders = [self.node.directory, self.node.runtime_directory]
@@ -507,7 +616,9 @@ class NodeManager:
             with open(os.path.join(PROC, "self", "mountinfo"), encoding="utf-8") as stream:
                 foreign = mounts_below(folders, stream.read())
             if foreign:
-                raise ClusterNodeError(f"{', '.join(foreign)} is mounted in a directory of the cluster and not by it; unmount it first")
+                raise ClusterNodeError(
+                    f"{', '.join(foreign)} is mounted in a directory of the cluster and not by it; unmount it first"
+                )
             self.changes.append(f"directory {self.node.directory}")
             if not self.check_mode:
                 # The node's configuration marks the directory as a cluster's, so it goes last.
@@ -531,7 +642,11 @@ class NodeManager:
             # A new control group of cpuset takes no process before it has processors and memory nodes.
             for name in ("cpuset.cpus", "cpuset.mems"):
                 path = os.path.join(folder, name)
-                if os.path.basename(os.path.dirname(folder)) == "cpuset" and os.path.exists(path) and not (_read(path) or "").strip():
+                if (
+                    os.path.basename(os.path.dirname(folder)) == "cpuset"
+                    and os.path.exists(path)
+                    and not (_read(path) or "").strip()
+                ):
                     with open(path, "w", encoding="utf-8") as stream:
                         stream.write(_read(os.path.join(os.path.dirname(folder), name)) or "0")
 
@@ -553,7 +668,9 @@ class NodeManager:
     def _save_kernel_settings(self) -> None:
         if not os.path.exists(self._kernel_record):
             values = {name: _read(os.path.join(PROC, "sys", name)) for name in KERNEL_SETTINGS}
-            _write(self._kernel_record, json.dumps({name: value.strip() for name, value in values.items() if value}), 0o644)
+            _write(
+                self._kernel_record, json.dumps({name: value.strip() for name, value in values.items() if value}), 0o644
+            )
 
     def _restore_kernel_settings(self) -> None:
         for name, value in json.loads(_read(self._kernel_record) or "{}").items():
@@ -572,7 +689,12 @@ class NodeManager:
         return "\n".join((_read(os.path.join(self.node.directory, "log", name)) or "").strip().splitlines()[-10:])
 
     @staticmethod
-    def _wait(condition: t.Callable[[], t.Any], timeout: float, failed: t.Callable[[], bool] | None = None, interval: float = 0.1) -> t.Any:
+    def _wait(
+        condition: t.Callable[[], t.Any],
+        timeout: float,
+        failed: t.Callable[[], bool] | None = None,
+        interval: float = 0.1,
+    ) -> t.Any:
         """The first true value of ``condition``, or its last value after ``timeout`` seconds or once ``failed``."""
         end = time.monotonic() + timeout
         while not (value := condition()):
@@ -596,9 +718,12 @@ def waiting_for(listed: list[dict[str, t.Any]]) -> list[str]:
             if condition.get("status") != "True":
                 pending.append(f"{name}: {condition.get('message', 'not registered yet')}")
         elif item["kind"] == "Deployment" and (
-            status.get("observedGeneration", 0) < item["metadata"]["generation"] or status.get("availableReplicas", 0) < item["spec"].get("replicas", 1)
+            status.get("observedGeneration", 0) < item["metadata"]["generation"]
+            or status.get("availableReplicas", 0) < item["spec"].get("replicas", 1)
         ):
-            pending.append(f"{name}: {status.get('availableReplicas', 0)} of {item['spec'].get('replicas', 1)} available")
+            pending.append(
+                f"{name}: {status.get('availableReplicas', 0)} of {item['spec'].get('replicas', 1)} available"
+            )
     return pending + [f"a {kind}" for kind in ("Node", "Deployment") if kind not in kinds]
 
 

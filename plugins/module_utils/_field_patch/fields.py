@@ -1,7 +1,10 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Single fields of an object that somebody else owns: what was there, what is written over it, and how it comes back. Pure."""
+"""Single fields of an object that somebody else owns:
+
+what was there, what is written over it, and how it comes back. Pure.
+"""
 
 from __future__ import annotations
 
@@ -80,7 +83,9 @@ class Change:
     after: t.Any
 
     def as_dict(self) -> Body:
-        values = {name: value for name, value in (("before", self.before), ("after", self.after)) if value is not ABSENT}
+        values = {
+            name: value for name, value in (("before", self.before), ("after", self.after)) if value is not ABSENT
+        }
         return {"path": plain_path(self.path), "action": self.action, **values}
 
 
@@ -112,10 +117,16 @@ def path_of(steps: Sequence[t.Any]) -> Path:
     for step in steps:
         if isinstance(step, str) and step:
             found.append(step)
-        elif isinstance(step, Mapping) and len(step) == 1 and all(isinstance(text, str) for item in step.items() for text in item):
+        elif (
+            isinstance(step, Mapping)
+            and len(step) == 1
+            and all(isinstance(text, str) for item in step.items() for text in item)
+        ):
             found.extend(step.items())
         else:
-            raise FieldError(f"path has {step!r}; write the key of a mapping as a text, or select the item of a list by its name, such as {{name: maas-api}}")
+            raise FieldError(
+                f"path has {step!r}; write the key of a mapping as a text, or select the item of a list by its name, such as {{name: maas-api}}"
+            )
     return tuple(found)
 
 
@@ -144,8 +155,14 @@ def fields_of(options: Sequence[Mapping[str, t.Any]]) -> list[Field]:
             path = path_of(option["path"])
         except FieldError as error:
             raise FieldError(f"{where}.{error}") from None
-        if len(path) < 2 or path[0] in ("apiVersion", "kind", "status") or (path[0] == "metadata" and path[1] not in ("labels", "annotations")):
-            raise FieldError(f"{where}.path {shown(path) or 'is empty'} is no field to write; name one below spec or data, or a label or an annotation")
+        if (
+            len(path) < 2
+            or path[0] in ("apiVersion", "kind", "status")
+            or (path[0] == "metadata" and path[1] not in ("labels", "annotations"))
+        ):
+            raise FieldError(
+                f"{where}.path {shown(path) or 'is empty'} is no field to write; name one below spec or data, or a label or an annotation"
+            )
         if not isinstance(path[-1], str):
             raise FieldError(f"{where}.path {shown(path)} ends with the item of a list; name a field of the item")
         if option.get("value") is None:
@@ -153,7 +170,9 @@ def fields_of(options: Sequence[Mapping[str, t.Any]]) -> list[Field]:
         for other, earlier in enumerate(fields):
             length = min(len(path), len(earlier.path))
             if path[:length] == earlier.path[:length]:
-                raise FieldError(f"{where}.path {shown(path)} and fields[{other}].path {shown(earlier.path)} name the same; write one of them")
+                raise FieldError(
+                    f"{where}.path {shown(path)} and fields[{other}].path {shown(earlier.path)} name the same; write one of them"
+                )
         fields.append(Field(path, option["value"]))
     return fields
 
@@ -180,17 +199,22 @@ def managers_of(body: Body, path: Path) -> list[str]:
         step = rest[0]
         if isinstance(step, str):
             return f"f:{step}" in fields and names(fields[f"f:{step}"], rest[1:])
-        items = [sub for key, sub in fields.items() if key.startswith("k:") and json.loads(key[2:]).get(step[0]) == step[1]]
+        items = [
+            sub for key, sub in fields.items() if key.startswith("k:") and json.loads(key[2:]).get(step[0]) == step[1]
+        ]
         return any(names(sub, rest[1:]) for sub in items)
 
     entries = body["metadata"].get("managedFields") or ()
-    return sorted({entry["manager"] for entry in entries if entry.get("manager") and names(entry.get("fieldsV1") or {}, path)})
+    return sorted(
+        {entry["manager"] for entry in entries if entry.get("manager") and names(entry.get("fieldsV1") or {}, path)}
+    )
 
 
 def plan_present(live: Body, fields: Sequence[Field], entries: Sequence[Entry]) -> Plan:
     """Write ``fields`` in their order, and restore what is recorded and no longer among them.
 
-    What stands in a field is recorded whenever it is not ours: an owner that has written something else meanwhile gets that back.
+    What stands in a field is recorded whenever it is not ours: an owner that has written something else meanwhile gets
+    that back.
 
     :raises FieldError: when the object has no place for one of them.
     """
@@ -222,7 +246,9 @@ def plan_absent(live: Body, entries: Sequence[Entry]) -> Plan:
     """Restore all that is recorded, the last written first."""
     draft = _Draft(live)
     changes = [draft.restore(entry) for entry in reversed(entries)]
-    return Plan(draft.operations, changes, tuple(entries), (), [_left(change) for change in changes if change.action == LEFT])
+    return Plan(
+        draft.operations, changes, tuple(entries), (), [_left(change) for change in changes if change.action == LEFT]
+    )
 
 
 def _left(change: Change) -> str:
@@ -230,7 +256,9 @@ def _left(change: Change) -> str:
 
 
 class _Draft:
-    """A copy of an object that is changed step by step, and the operations of JSON Patch (RFC 6902) that do the same to the object."""
+    """A copy of an object that is changed step by step, and the operations of JSON Patch (RFC 6902) that do the same to
+    the object.
+    """
 
     def __init__(self, body: Body) -> None:
         self.operations: list[Body] = []
@@ -243,7 +271,11 @@ class _Draft:
     def parents(self, path: Path, others: t.Iterable[Entry]) -> int:
         """How many leading steps of a path exist, those aside that exist only since one of the ``others`` was written."""
         found = min(len(_walk(self._body, path)[0]), len(path) - 1)
-        made = [entry.parents for entry in others if entry.before is ABSENT and entry.path[: entry.parents + 1] == path[: entry.parents + 1]]
+        made = [
+            entry.parents
+            for entry in others
+            if entry.before is ABSENT and entry.path[: entry.parents + 1] == path[: entry.parents + 1]
+        ]
         return min([found, *made])
 
     def write(self, path: Path, value: t.Any) -> None:
@@ -276,7 +308,9 @@ class _Draft:
         self._do("remove", keys)
 
     def _do(self, operation: str, keys: Sequence[str | int], value: t.Any = ABSENT) -> None:
-        self.operations.append({"op": operation, "path": pointer(keys), **({} if value is ABSENT else {"value": value})})
+        self.operations.append(
+            {"op": operation, "path": pointer(keys), **({} if value is ABSENT else {"value": value})}
+        )
         container: t.Any = self._body
         for key in keys[:-1]:
             container = container[key]
@@ -294,7 +328,8 @@ def pointer(keys: t.Iterable[str | int]) -> str:
 def _walk(body: Body, path: Path) -> tuple[list[str | int], t.Any]:
     """The keys of those leading steps that exist, as they are in this object, and the value where they end.
 
-    :raises FieldError: where the object has something else than the path says, or not the item of a list that it selects.
+    :raises FieldError: where the object has something else than the path says, or not the item of a list that it
+        selects.
     """
     keys: list[str | int] = []
     value: t.Any = body
@@ -302,19 +337,33 @@ def _walk(body: Body, path: Path) -> tuple[list[str | int], t.Any]:
         here = shown(path[:number])
         if isinstance(step, tuple):
             name, wanted = step
-            found = [index for index, item in enumerate(value) if isinstance(item, dict) and item.get(name) == wanted] if isinstance(value, list) else []
+            found = (
+                [index for index, item in enumerate(value) if isinstance(item, dict) and item.get(name) == wanted]
+                if isinstance(value, list)
+                else []
+            )
             if not found:
-                there = ", ".join(str(item.get(name)) for item in value if isinstance(item, dict)) if isinstance(value, list) else ""
-                raise FieldError(f"{here} has no item whose {name} is {wanted}{f'; there are {there}' if there else ''}; correct the path")
+                there = (
+                    ", ".join(str(item.get(name)) for item in value if isinstance(item, dict))
+                    if isinstance(value, list)
+                    else ""
+                )
+                raise FieldError(
+                    f"{here} has no item whose {name} is {wanted}{f'; there are {there}' if there else ''}; correct the path"
+                )
             key: str | int = found[0]
         elif isinstance(value, list):
-            raise FieldError(f"{here} is a list; select one of its items, such as {{name: ...}}, in the place of {step}")
+            raise FieldError(
+                f"{here} is a list; select one of its items, such as {{name: ...}}, in the place of {step}"
+            )
         elif not isinstance(value, dict):
             raise FieldError(f"{here} is {json.dumps(value)}, which has no {step}; correct the path")
         elif step not in value:
             rest = next((later for later in path[number:] if isinstance(later, tuple)), None)
             if rest:
-                raise FieldError(f"{shown(path[: number + 1])} does not exist, and so no item whose {rest[0]} is {rest[1]}; correct the path")
+                raise FieldError(
+                    f"{shown(path[: number + 1])} does not exist, and so no item whose {rest[0]} is {rest[1]}; correct the path"
+                )
             return keys, value
         else:
             key = step

@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Changes single fields of an object that somebody else owns, having recorded what was there, and restores them.
 
-The record is written before the object and shortened after it, so that whatever a run that ends anywhere leaves is understood by the next.
+The record is written before the object and shortened after it, so that whatever a run that ends anywhere leaves is
+understood by the next.
 """
 
 from __future__ import annotations
@@ -32,7 +33,13 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._field_patch.fie
     shown,
     value_at,
 )
-from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.api import APPLY, JSON_PATCH, Api, ApiError, pause_before
+from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.api import (
+    APPLY,
+    JSON_PATCH,
+    Api,
+    ApiError,
+    pause_before,
+)
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.kinds import ResourceType
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.objects import FIELD_MANAGER, Reference
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.wait import Awaited, Waiter
@@ -89,12 +96,16 @@ class Record:
         """:raises PatchError: when the ConfigMap is none."""
         where = f"ConfigMap {body['metadata']['namespace']}/{body['metadata']['name']}"
         if (body["metadata"].get("labels") or {}).get(RECORD_LABEL) != "true":
-            raise PatchError(f"{where} exists and is no record of changed fields; choose another name or namespace for the record")
+            raise PatchError(
+                f"{where} exists and is no record of changed fields; choose another name or namespace for the record"
+            )
         try:
             target, entries = (json.loads(body["data"][key]) for key in ("target", "fields"))
             return cls(Target(**target), tuple(map(Entry.from_dict, entries)))
         except (KeyError, TypeError, ValueError, FieldError) as error:
-            raise PatchError(f"{where} holds a record that cannot be read: {error!r}; restore the fields it names by hand, and then delete it") from None
+            raise PatchError(
+                f"{where} holds a record that cannot be read: {error!r}; restore the fields it names by hand, and then delete it"
+            ) from None
 
 
 @dataclass(frozen=True)
@@ -116,8 +127,16 @@ class Outcome:
     warnings: list[str] = field(default_factory=list)
 
     def diff(self) -> Body:
-        sides = [{shown(change.path): value for change in self.changes if (value := getattr(change, side)) is not ABSENT} for side in ("before", "after")]
-        return {"before_header": str(self.target), "after_header": str(self.target), "before": sides[0], "after": sides[1]}
+        sides = [
+            {shown(change.path): value for change in self.changes if (value := getattr(change, side)) is not ABSENT}
+            for side in ("before", "after")
+        ]
+        return {
+            "before_header": str(self.target),
+            "after_header": str(self.target),
+            "before": sides[0],
+            "after": sides[1],
+        }
 
 
 class RecordedPatch:
@@ -143,7 +162,9 @@ class RecordedPatch:
         :raises WaitError: when the object does not become ready.
         """
         if (target.api_version, target.kind) == ("v1", "Secret"):
-            raise PatchError("target is a Secret; what was in it would be recorded in a ConfigMap. Keep secrets in Secrets of their own")
+            raise PatchError(
+                "target is a Secret; what was in it would be recorded in a ConfigMap. Keep secrets in Secrets of their own"
+            )
         record = self._read_record()
         if record and record.target != target:
             raise PatchError(
@@ -152,11 +173,15 @@ class RecordedPatch:
         self.outcome.target = target
         resource_type = self._type(target)
         if not resource_type:
-            raise PatchError(f"{target}: the cluster serves no {target.kind} in {target.api_version}; correct api_version and kind")
+            raise PatchError(
+                f"{target}: the cluster serves no {target.kind} in {target.api_version}; correct api_version and kind"
+            )
         started = time.monotonic()
         plan, body = self._carry_out(target, resource_type, lambda live: plan_present(live, fields, self._entries))
         if body is None:
-            raise PatchError(f"there is no {target}; create it first, or drop what is recorded of it with state: absent")
+            raise PatchError(
+                f"there is no {target}; create it first, or drop what is recorded of it with state: absent"
+            )
         if self._options.check_mode:
             self.outcome.changed = bool(plan.operations) or not same_entries(plan.remaining, self._entries)
             return
@@ -176,7 +201,11 @@ class RecordedPatch:
             return
         target = self.outcome.target = record.target
         resource_type = self._type(target)
-        body = self._carry_out(target, resource_type, lambda live: plan_absent(live, self._entries))[1] if resource_type else None
+        body = (
+            self._carry_out(target, resource_type, lambda live: plan_absent(live, self._entries))[1]
+            if resource_type
+            else None
+        )
         if body is None:
             self.outcome.warnings.append(f"there is no {target} any more; only the record of it goes")
         if self._options.check_mode:
@@ -186,8 +215,12 @@ class RecordedPatch:
         if resource_type and body is not None and self._sent:
             self._wait(target, resource_type, body)
 
-    def _carry_out(self, target: Target, resource_type: ResourceType, make: t.Callable[[Body], Plan]) -> tuple[Plan, Body | None]:
-        """Plan and write, anew as long as others write the object meanwhile; the object as it is then, None where there is none."""
+    def _carry_out(
+        self, target: Target, resource_type: ResourceType, make: t.Callable[[Body], Plan]
+    ) -> tuple[Plan, Body | None]:
+        """Plan and write, anew as long as others write the object meanwhile; the object as it is then, None where there
+        is none.
+        """
         path = resource_type.path(target.namespace, target.name)
         live = self._api.get(path)
         for attempt in range(_ATTEMPTS):
@@ -197,7 +230,10 @@ class RecordedPatch:
                 plan = make(live)
             except FieldError as error:
                 raise PatchError(f"{target}: {error}") from None
-            self.outcome.changes, self.outcome.warnings = plan.changes, [f"{target}: {warning}" for warning in plan.warnings]
+            self.outcome.changes, self.outcome.warnings = (
+                plan.changes,
+                [f"{target}: {warning}" for warning in plan.warnings],
+            )
             if not plan.operations:
                 return plan, live
             try:
@@ -214,7 +250,9 @@ class RecordedPatch:
                     raise
                 live = latest
                 time.sleep(pause_before(attempt // 4))
-        raise PatchError(f"{target} was changed by others whenever it was to be written, {_ATTEMPTS} times; run again once that has ended")
+        raise PatchError(
+            f"{target} was changed by others whenever it was to be written, {_ATTEMPTS} times; run again once that has ended"
+        )
 
     def _patch(self, path: str, live: Body, plan: Plan, dry_run: bool = False) -> Body:
         """Write all operations at once, if the object is still the one that was read."""
@@ -267,7 +305,9 @@ class RecordedPatch:
         found = next((served for served in self._api.types(target.api_version) if served.kind == target.kind), None)
         if found and found.namespaced != bool(target.namespace):
             remedy = "name its namespace in target.namespace" if found.namespaced else "leave target.namespace out"
-            raise PatchError(f"{target}: a {target.kind} is {'in a namespace' if found.namespaced else 'in no namespace'}; {remedy}")
+            raise PatchError(
+                f"{target}: a {target.kind} is {'in a namespace' if found.namespaced else 'in no namespace'}; {remedy}"
+            )
         return found
 
     def _read_record(self) -> Record | None:
@@ -284,14 +324,18 @@ class RecordedPatch:
         try:
             if entries:
                 query = {"fieldManager": FIELD_MANAGER, "force": "true", "fieldValidation": "Strict"}
-                self._api.request("PATCH", self._path, query, Record(target, entries).manifest(self._name, self._namespace), APPLY)
+                self._api.request(
+                    "PATCH", self._path, query, Record(target, entries).manifest(self._name, self._namespace), APPLY
+                )
             else:
                 self._api.request("DELETE", self._path)
         except ApiError as error:
             if error.status != 404:
                 raise
             if entries:
-                raise PatchError(f"record {self._namespace}/{self._name}: {error.message}; create the namespace first, or name another") from error
+                raise PatchError(
+                    f"record {self._namespace}/{self._name}: {error.message}; create the namespace first, or name another"
+                ) from error
         self._entries = entries
 
 

@@ -24,8 +24,16 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
-from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.authentication import configuration_of, impersonation_of, settings_of
-from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.kinds import ResourceType, group_version_path, types_of_discovery
+from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.authentication import (
+    configuration_of,
+    impersonation_of,
+    settings_of,
+)
+from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.kinds import (
+    ResourceType,
+    group_version_path,
+    types_of_discovery,
+)
 
 Body = dict[str, t.Any]
 #: Query parameters of a request.
@@ -66,7 +74,9 @@ _READ_TIMEOUT = 90.0
 class ApiError(Exception):
     """An answer of the API server that says no, or (``status`` 0) no answer at all."""
 
-    def __init__(self, status: int, reason: str, message: str, details: Body | None = None, retry_after: float | None = None) -> None:
+    def __init__(
+        self, status: int, reason: str, message: str, details: Body | None = None, retry_after: float | None = None
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.reason = reason
@@ -88,7 +98,9 @@ class ApiError(Exception):
     def is_conflict_with(self, manager: str) -> bool:
         """It is that field manager alone, by a change that was no server-side apply."""
         conflicts = [cause for cause in self.causes if cause.get("reason") == "FieldManagerConflict"]
-        return self.is_field_conflict and all(f'conflict with "{manager}"' in str(cause.get("message", "")) for cause in conflicts)
+        return self.is_field_conflict and all(
+            f'conflict with "{manager}"' in str(cause.get("message", "")) for cause in conflicts
+        )
 
     @property
     def is_unserved(self) -> bool:
@@ -112,7 +124,10 @@ def is_transient(error: ApiError, unserved_too: bool = False) -> bool:
 
 
 def pause_before(attempt: int, retry_after: float | None = None) -> float:
-    """Seconds to pause after failed try number ``attempt`` (from 0): what the server asks for, or twice the last with some chance in it."""
+    """Seconds to pause after failed try number ``attempt`` (from 0):
+
+    what the server asks for, or twice the last with some chance in it.
+    """
     if retry_after is not None:
         return min(retry_after, _LONGEST_RETRY_AFTER)
     return random.uniform(0.5, 1.0) * min(LONGEST_PAUSE, 0.1 * 2 ** min(attempt, 10))  # noqa: S311 - spreads requests, keeps no secret
@@ -130,7 +145,9 @@ def error_of(status: int, body: bytes, headers: t.Mapping[str, str]) -> ApiError
         retry_after = float(headers.get("Retry-After", ""))
     except ValueError:
         retry_after = None
-    return ApiError(status, document.get("reason", ""), document.get("message", ""), document.get("details"), retry_after)
+    return ApiError(
+        status, document.get("reason", ""), document.get("message", ""), document.get("details"), retry_after
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,7 +175,9 @@ class Api:
         self._lost = self._said = -math.inf
 
     def each(self, function: t.Callable[[Item], Result], items: t.Sequence[Item]) -> list[Result]:
-        """``function`` of every item, ``parallel`` at a time, in order; the first exception is raised after all have run."""
+        """``function`` of every item, ``parallel`` at a time, in order; the first exception is raised after all have
+        run.
+        """
         if len(items) < 2:
             return [function(item) for item in items]
         with self._workers(len(items)) as workers:
@@ -167,13 +186,17 @@ class Api:
         return [future.result() for future in futures]
 
     def stream(self, function: t.Callable[[Item], Result], items: t.Sequence[Item]) -> t.Iterator[Result]:
-        """``function`` of every item, ``parallel`` at a time, in order; results come while others run, so that few are held at once."""
+        """``function`` of every item, ``parallel`` at a time, in order; results come while others run, so that few are
+        held at once.
+        """
         if len(items) < 2:
             yield from map(function, items)
             return
         waiting = iter(items)
         with self._workers(len(items)) as workers:
-            running = deque(workers.submit(function, item) for item in itertools.islice(waiting, self.parallel * _AHEAD))
+            running = deque(
+                workers.submit(function, item) for item in itertools.islice(waiting, self.parallel * _AHEAD)
+            )
             while running:
                 result = running.popleft().result()
                 running.extend(workers.submit(function, item) for item in itertools.islice(waiting, 1))
@@ -228,13 +251,19 @@ class Api:
             time.sleep(pause)
 
     def _patience(self, collection: str) -> float:
-        """Seconds for which a request is tried again: where another of its kind has been in vain, what fails now fails for good."""
+        """Seconds for which a request is tried again:
+
+        where another of its kind has been in vain, what fails now fails for good.
+        """
         if collection in self._given_up:
             return 0.0
         return self.retry_seconds if self._answered else min(FIRST_ANSWER_SECONDS, self.retry_seconds)
 
     def is_of_a_restart(self, error: ApiError) -> bool:
-        """Whether the API server says no because it has just come back: until it has read its roles, it allows nothing."""
+        """Whether the API server says no because it has just come back:
+
+        until it has read its roles, it allows nothing.
+        """
         return error.status in (401, 403) and time.monotonic() - self._lost < RESTART_SECONDS
 
     def _say_now_and_then(self, line: str) -> None:
@@ -250,14 +279,27 @@ class Api:
         answer = self._open(method, url, data, content_type, accept, _READ_TIMEOUT, preload=True)
         self._answered = True
         if answer.status == 401:
-            raise ApiError(401, "Unauthorized", f"Unauthorized: the API server {self.host} does not know these credentials; they may have expired")
+            raise ApiError(
+                401,
+                "Unauthorized",
+                f"Unauthorized: the API server {self.host} does not know these credentials; they may have expired",
+            )
         if answer.status >= 400:
             raise error_of(answer.status, answer.data, answer.headers)
         if accept != "application/json" and not answer.headers.get("Content-Type", "").startswith("application/json"):
             return Answer(answer.status, {"text": answer.data.decode("utf-8", "replace")})
         return Answer(answer.status, json.loads(answer.data) if answer.data else {})
 
-    def _open(self, method: str, url: str, data: bytes | None, content_type: str, accept: str, read_timeout: float, preload: bool) -> t.Any:
+    def _open(
+        self,
+        method: str,
+        url: str,
+        data: bytes | None,
+        content_type: str,
+        accept: str,
+        read_timeout: float,
+        preload: bool,
+    ) -> t.Any:
         import urllib3
 
         headers = self._headers()
@@ -266,19 +308,29 @@ class Api:
             headers["Content-Type"] = content_type
         timeout = urllib3.Timeout(connect=_CONNECT_TIMEOUT, read=read_timeout)
         try:
-            return self._pool.request(method, url, body=data, headers=headers, timeout=timeout, retries=False, preload_content=preload)
+            return self._pool.request(
+                method, url, body=data, headers=headers, timeout=timeout, retries=False, preload_content=preload
+            )
         except urllib3.exceptions.SSLError as error:
             if not (error.args and isinstance(error.args[0], ssl.SSLCertVerificationError)):
                 # Such as the end of a connection that a load balancer has nobody for.
                 raise self._no_answer(error) from error
             # Trying again does not mend a certificate.
-            raise ApiError(495, "TLS", f"cannot verify the API server {self.host}: {error}; check ca_cert, or the cluster's entry in the kubeconfig") from error
+            raise ApiError(
+                495,
+                "TLS",
+                f"cannot verify the API server {self.host}: {error}; check ca_cert, or the cluster's entry in the kubeconfig",
+            ) from error
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise self._no_answer(error) from error
 
     def _no_answer(self, error: Exception) -> ApiError:
         self._lost = time.monotonic()
-        return ApiError(0, "NoAnswer", f"no answer from the API server {self.host}: {error}; is the cluster running, and is this its kubeconfig?")
+        return ApiError(
+            0,
+            "NoAnswer",
+            f"no answer from the API server {self.host}: {error}; is the cluster running, and is this its kubeconfig?",
+        )
 
     def get(self, path: str) -> Body | None:
         """One object or document; None when there is none."""
@@ -302,10 +354,18 @@ class Api:
         if not document:
             return []
         preferred = document["preferredVersion"]["groupVersion"]
-        return [preferred, *(version["groupVersion"] for version in document["versions"] if version["groupVersion"] != preferred)]
+        return [
+            preferred,
+            *(version["groupVersion"] for version in document["versions"] if version["groupVersion"] != preferred),
+        ]
 
     def pages(
-        self, resource_type: ResourceType, namespace: str = "", query: Query | None = None, names_only: bool = False, patience: float | None = None
+        self,
+        resource_type: ResourceType,
+        namespace: str = "",
+        query: Query | None = None,
+        names_only: bool = False,
+        patience: float | None = None,
     ) -> t.Iterator[tuple[str, list[Body]]]:
         """The collection page by page, each with its resourceVersion; nothing when the kind is not served.
 
@@ -316,13 +376,21 @@ class Api:
         position: dict[str, str] = {}
         while True:
             try:
-                body = self.request("GET", resource_type.path(namespace), {**(query or {}), "limit": PAGE, **position}, accept=accept, patience=patience).body
+                body = self.request(
+                    "GET",
+                    resource_type.path(namespace),
+                    {**(query or {}), "limit": PAGE, **position},
+                    accept=accept,
+                    patience=patience,
+                ).body
             except ApiError as error:
                 if error.status == 404:
                     return
                 if error.status == 410 and position:
                     # The continue token outlived its history; what remains is told by a new, unpaged list.
-                    body = self.request("GET", resource_type.path(namespace), query, accept=accept, patience=patience).body
+                    body = self.request(
+                        "GET", resource_type.path(namespace), query, accept=accept, patience=patience
+                    ).body
                 else:
                     raise
             items = body.get("items") or []
@@ -336,16 +404,35 @@ class Api:
             position = {"continue": metadata["continue"]}
 
     def watch(
-        self, resource_type: ResourceType, namespace: str, resource_version: str, seconds: float, query: Query | None = None
+        self,
+        resource_type: ResourceType,
+        namespace: str,
+        resource_version: str,
+        seconds: float,
+        query: Query | None = None,
     ) -> t.Iterator[tuple[str, Body]]:
-        """Events (type, object) of a collection after ``resource_version``, for ``seconds`` or until the server ends it.
+        """Events (type, object) of a collection after ``resource_version``, for ``seconds`` or until the server ends
+        it.
 
         :raises ApiError: when the server says no, and with ``status`` 0 when the stream breaks off.
         """
         import urllib3
 
-        parameters = {**(query or {}), "watch": "true", "resourceVersion": resource_version, "timeoutSeconds": max(1, int(seconds))}
-        answer = self._open("GET", self._url(resource_type.path(namespace), parameters), None, "", "application/json", seconds + 10.0, preload=False)
+        parameters = {
+            **(query or {}),
+            "watch": "true",
+            "resourceVersion": resource_version,
+            "timeoutSeconds": max(1, int(seconds)),
+        }
+        answer = self._open(
+            "GET",
+            self._url(resource_type.path(namespace), parameters),
+            None,
+            "",
+            "application/json",
+            seconds + 10.0,
+            preload=False,
+        )
         try:
             if answer.status >= 400:
                 raise error_of(answer.status, answer.read(), answer.headers)
@@ -355,7 +442,11 @@ class Api:
                 for line in lines:
                     event = json.loads(line)
                     if event["type"] == "ERROR":
-                        raise ApiError(int(event["object"].get("code") or 500), event["object"].get("reason", ""), event["object"].get("message", ""))
+                        raise ApiError(
+                            int(event["object"].get("code") or 500),
+                            event["object"].get("reason", ""),
+                            event["object"].get("message", ""),
+                        )
                     yield event["type"], event["object"]
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             raise self._no_answer(error) from error
@@ -368,10 +459,11 @@ class ConnectionSettingsError(Exception):
 
 
 def connect(params: t.Mapping[str, t.Any], parallel: int, directory: str | None = None) -> Api:
-    """The API server that kubernetes.core's authentication options in ``params``, ``K8S_AUTH_*`` variables or the pod's own account name.
+    """The API server that kubernetes.core's authentication options in ``params``, ``K8S_AUTH_*`` variables or the pod's
+    own account name.
 
-    :param directory: for the files that a kubeconfig's keys and certificates have to be in, and that are its maker's to remove; where there
-        is none the kubernetes library removes them at the end of the process.
+    :param directory: for the files that a kubeconfig's keys and certificates have to be in, and that are its maker's to
+        remove; where there is none the kubernetes library removes them at the end of the process.
     :raises ImportError: when the kubernetes library is missing.
     :raises ConnectionSettingsError: when they name none.
     """
@@ -386,7 +478,9 @@ def connect(params: t.Mapping[str, t.Any], parallel: int, directory: str | None 
     except Exception as error:
         # The client raises its own, yaml's, ssl's and OSError alike.
         where = f" from kubeconfig {params['kubeconfig']}" if isinstance(params.get("kubeconfig"), str) else ""
-        raise ConnectionSettingsError(f"cannot read how to reach the cluster{where}: {error}; set kubeconfig and context, or host with api_key") from error
+        raise ConnectionSettingsError(
+            f"cannot read how to reach the cluster{where}: {error}; set kubeconfig and context, or host with api_key"
+        ) from error
     impersonation = impersonation_of(params, os.environ)
     lock = threading.Lock()
 

@@ -1,9 +1,11 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How to reach a cluster: kubernetes.core's authentication options and ``K8S_AUTH_*`` variables, made a configuration of the kubernetes client.
+"""How to reach a cluster: kubernetes.core's authentication options and ``K8S_AUTH_*`` variables, made a configuration
+of the kubernetes client.
 
-kubernetes.core has this in functions of its own, which import its dynamic client: a quarter of a second that a run of a few would spend on it.
+kubernetes.core has this in functions of its own, which import its dynamic client: a quarter of a second that a run of a
+few would spend on it.
 """
 
 from __future__ import annotations
@@ -11,14 +13,20 @@ from __future__ import annotations
 import typing as t
 
 from ansible.module_utils.parsing.convert_bool import boolean
-from ansible_collections.kubernetes.core.plugins.module_utils.args_common import AUTH_ARG_MAP, AUTH_ARG_SPEC, AUTH_PROXY_HEADERS_SPEC
+from ansible_collections.kubernetes.core.plugins.module_utils.args_common import (
+    AUTH_ARG_MAP,
+    AUTH_ARG_SPEC,
+    AUTH_PROXY_HEADERS_SPEC,
+)
 
 #: Options that the kubernetes client takes as headers of each request.
 _IMPERSONATION = {"impersonate_user": "Impersonate-User", "impersonate_groups": "Impersonate-Group"}
 
 
 def settings_of(params: t.Mapping[str, t.Any], environment: t.Mapping[str, str]) -> dict[str, t.Any]:
-    """The authentication options that are set, by the kubernetes client's names for them; those not given are looked up in the environment."""
+    """The authentication options that are set, by the kubernetes client's names for them; those not given are looked up
+    in the environment.
+    """
     settings: dict[str, t.Any] = {}
     for name, option in AUTH_ARG_MAP.items():
         value = params.get(option)
@@ -57,13 +65,23 @@ def hidden_values(params: t.Mapping[str, t.Any]) -> set[str]:
         for entry in users if isinstance(users, list) else ():
             user = entry.get("user") if isinstance(entry, dict) else None
             # Whatever else it is, reading the kubeconfig fails and tells it.
-            values += [user.get(field) for field in ("token", "password", "client-key-data")] if isinstance(user, dict) else []
+            values += (
+                [user.get(field) for field in ("token", "password", "client-key-data")]
+                if isinstance(user, dict)
+                else []
+            )
     return {str(value) for value in values if value}
 
 
-def _of_environment(prefix: str, specification: t.Mapping[str, t.Any], environment: t.Mapping[str, str]) -> dict[str, t.Any]:
+def _of_environment(
+    prefix: str, specification: t.Mapping[str, t.Any], environment: t.Mapping[str, str]
+) -> dict[str, t.Any]:
     names = {name: f"K8S_AUTH_{prefix}{name}".upper() for name in specification}
-    return {name: _converted(environment[variable], specification[name]) for name, variable in names.items() if variable in environment}
+    return {
+        name: _converted(environment[variable], specification[name])
+        for name, variable in names.items()
+        if variable in environment
+    }
 
 
 def _converted(text: str, specification: t.Mapping[str, t.Any]) -> t.Any:
@@ -71,7 +89,8 @@ def _converted(text: str, specification: t.Mapping[str, t.Any]) -> t.Any:
 
 
 def configuration_of(settings: t.Mapping[str, t.Any], directory: str | None = None) -> t.Any:
-    """The kubernetes client's configuration: of the options alone where they suffice, else on top of a kubeconfig or of the pod's own account.
+    """The kubernetes client's configuration: of the options alone where they suffice, else on top of a kubeconfig or of
+    the pod's own account.
 
     :param directory: for files with a kubeconfig's keys and certificates, which the configuration names.
     :raises ImportError: when the kubernetes library is missing.
@@ -105,7 +124,9 @@ def configuration_of(settings: t.Mapping[str, t.Any], directory: str | None = No
     return configuration
 
 
-def _load_kubeconfig(config: t.Any, configuration: t.Any, settings: t.Mapping[str, t.Any], directory: str | None) -> None:
+def _load_kubeconfig(
+    config: t.Any, configuration: t.Any, settings: t.Mapping[str, t.Any], directory: str | None
+) -> None:
     kubeconfig = settings.get("kubeconfig")
     options = {
         "context": settings.get("context"),

@@ -10,7 +10,12 @@ import typing as t
 from dataclasses import dataclass
 
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.objects import Reference, reference_of
-from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.status import READY, State, Verdict, outdated
+from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.status import (
+    READY,
+    State,
+    Verdict,
+    outdated,
+)
 
 try:
     import jmespath
@@ -45,7 +50,9 @@ class Expectation:
         )
 
     def verdict(self, body: dict[str, t.Any]) -> Verdict:
-        """Failed once ``failed`` holds of the object, else ready once ``query`` does; neither is asked of an older generation's status."""
+        """Failed once ``failed`` holds of the object, else ready once ``query`` does; neither is asked of an older
+        generation's status.
+        """
         stale = outdated(body)
         if stale:
             return stale
@@ -59,7 +66,9 @@ class Expectation:
         return READY if _holds(found) else Verdict(State.WAITING, f"wait_for query {self.query} is {_shown(found)}")
 
 
-def expectations_of(entries: t.Sequence[dict[str, t.Any]], references: t.Collection[Reference]) -> tuple[list[Expectation], list[str]]:
+def expectations_of(
+    entries: t.Sequence[dict[str, t.Any]], references: t.Collection[Reference]
+) -> tuple[list[Expectation], list[str]]:
     """The entries of ``wait_for``, and one line for each fault in them.
 
     :param references: the objects of the set; an entry that matches none waits for nothing, and so is a fault.
@@ -78,7 +87,9 @@ def expectations_of(entries: t.Sequence[dict[str, t.Any]], references: t.Collect
         if not any(expectation.matches(reference) for reference in references):
             wanted = "/".join(part for part in (expectation.namespace, expectation.name) if part)
             kind = f"{expectation.kind}{f' in {expectation.api_version}' if expectation.api_version else ''}"
-            faults.append(f"wait_for[{index}]: no manifest is a {kind}{f' {wanted}' if wanted else ''}; correct the entry, or leave it out")
+            faults.append(
+                f"wait_for[{index}]: no manifest is a {kind}{f' {wanted}' if wanted else ''}; correct the entry, or leave it out"
+            )
         expectations.append(expectation)
     return expectations, faults
 
@@ -101,7 +112,10 @@ def _holds(value: t.Any) -> bool:
 
 
 def _shown(value: t.Any) -> str:
-    """All of ``value`` or nothing: secrets are masked in the finished message, where a secret that is cut would not be recognized."""
+    """All of ``value`` or nothing:
+
+    secrets are masked in the finished message, where a secret that is cut would not be recognized.
+    """
     text = json.dumps(value, ensure_ascii=False)
     if len(text) <= _LONGEST_RESULT:
         return text

@@ -3,9 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Has controllers look again at objects that are being deleted and whose finalizers they do not take off.
 
-Some take no second look by themselves: an error as they take their finalizer off is logged, and only a new generation of the object
-wakes them, which no label or annotation makes. A change of ``spec`` does, and is allowed until the object is gone. So a field that
-matters no more is changed. The finalizer itself stays its owner's.
+Some take no second look by themselves: an error as they take their finalizer off is logged, and only a new generation
+of the object wakes them, which no label or annotation makes. A change of ``spec`` does, and is allowed until the object
+is gone. So a field that matters no more is changed. The finalizer itself stays its owner's.
 """
 
 from __future__ import annotations
@@ -16,25 +16,40 @@ import typing as t
 from dataclasses import dataclass
 
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.api import Api, ApiError
-from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.kinds import NAMESPACE, GroupKind, ResourceType
-from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.objects import FIELD_MANAGER, Reference, reference_of, some
+from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.kinds import (
+    NAMESPACE,
+    GroupKind,
+    ResourceType,
+)
+from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.objects import (
+    FIELD_MANAGER,
+    Reference,
+    reference_of,
+    some,
+)
 
 Body = dict[str, t.Any]
 
-#: Seconds without any movement among a kind's finalizers before its controller is reminded; twice as many before each next time.
+#: Seconds without any movement among a kind's finalizers before its controller is reminded; twice as many before each
+#: next time.
 PATIENCE = 5.0
 #: Begins every name that a reminder writes.
 _MARK = "egress-ai-gateway-removal-"
 
 _AI_GROUP = "aigateway.envoyproxy.io"
 _AI_FINALIZER = "aigateway.envoyproxy.io/finalizer"
-_AI_REASON = "Envoy AI Gateway only logs an error as it takes its finalizer off, such as a conflict with another writer."
+_AI_REASON = (
+    "Envoy AI Gateway only logs an error as it takes its finalizer off, such as a conflict with another writer."
+)
 _ENVOY_REASON = "Envoy Gateway only logs most errors as it takes its finalizer off."
 
 
 @dataclass(frozen=True, eq=False)
 class _Reminder:
-    """The field below ``spec`` that is changed for a kind: a list gets the item that ``item`` makes of a new name, a text becomes it."""
+    """The field below ``spec`` that is changed for a kind:
+
+    a list gets the item that ``item`` makes of a new name, a text becomes it.
+    """
 
     plural: str
     namespaced: bool
@@ -51,17 +66,35 @@ def _target(name: str) -> Body:
 #: The kinds whose controllers are known to need it. Other controllers that keep finalizers try again by themselves.
 _REMINDERS: dict[GroupKind, _Reminder] = {
     # A header that no request has is removed.
-    GroupKind(_AI_GROUP, "AIServiceBackend"): _Reminder("aiservicebackends", True, _AI_FINALIZER, ("headerMutation", "remove"), lambda name: name, _AI_REASON),
+    GroupKind(_AI_GROUP, "AIServiceBackend"): _Reminder(
+        "aiservicebackends", True, _AI_FINALIZER, ("headerMutation", "remove"), lambda name: name, _AI_REASON
+    ),
     # A backend that there is not is a target.
-    GroupKind(_AI_GROUP, "BackendSecurityPolicy"): _Reminder("backendsecuritypolicies", True, _AI_FINALIZER, ("targetRefs",), _target, _AI_REASON),
-    GroupKind(_AI_GROUP, "QuotaPolicy"): _Reminder("quotapolicies", True, _AI_FINALIZER, ("targetRefs",), _target, _AI_REASON),
+    GroupKind(_AI_GROUP, "BackendSecurityPolicy"): _Reminder(
+        "backendsecuritypolicies", True, _AI_FINALIZER, ("targetRefs",), _target, _AI_REASON
+    ),
+    GroupKind(_AI_GROUP, "QuotaPolicy"): _Reminder(
+        "quotapolicies", True, _AI_FINALIZER, ("targetRefs",), _target, _AI_REASON
+    ),
     # Nothing is made of a route any more that is being deleted.
     GroupKind(_AI_GROUP, "AIGatewayRoute"): _Reminder(
-        "aigatewayroutes", True, _AI_FINALIZER, ("llmRequestCosts",), lambda name: {"metadataKey": name, "type": "InputToken"}, _AI_REASON
+        "aigatewayroutes",
+        True,
+        _AI_FINALIZER,
+        ("llmRequestCosts",),
+        lambda name: {"metadataKey": name, "type": "InputToken"},
+        _AI_REASON,
     ),
-    GroupKind(_AI_GROUP, "MCPRoute"): _Reminder("mcproutes", True, _AI_FINALIZER, ("headers",), lambda name: {"name": name, "value": name}, _AI_REASON),
+    GroupKind(_AI_GROUP, "MCPRoute"): _Reminder(
+        "mcproutes", True, _AI_FINALIZER, ("headers",), lambda name: {"name": name, "value": name}, _AI_REASON
+    ),
     GroupKind("gateway.networking.k8s.io", "GatewayClass"): _Reminder(
-        "gatewayclasses", False, "gateway-exists-finalizer.gateway.networking.k8s.io", ("description",), lambda name: name, _ENVOY_REASON
+        "gatewayclasses",
+        False,
+        "gateway-exists-finalizer.gateway.networking.k8s.io",
+        ("description",),
+        lambda name: name,
+        _ENVOY_REASON,
     ),
 }
 
@@ -71,12 +104,18 @@ def held_kind(body: Body) -> GroupKind | None:
     group_kind = reference_of(body).group_kind
     metadata = body["metadata"]
     reminder = _REMINDERS.get(group_kind)
-    held = reminder is not None and metadata.get("deletionTimestamp") and reminder.finalizer in (metadata.get("finalizers") or ())
+    held = (
+        reminder is not None
+        and metadata.get("deletionTimestamp")
+        and reminder.finalizer in (metadata.get("finalizers") or ())
+    )
     return group_kind if held else None
 
 
 def change_of(body: Body) -> Body:
-    """The merge patch, for this very object alone, that gives it a new generation; another one for each of its resourceVersions."""
+    """The merge patch, for this very object alone, that gives it a new generation; another one for each of its
+    resourceVersions.
+    """
     reminder, metadata = _REMINDERS[reference_of(body).group_kind], body["metadata"]
     *parents, last = reminder.field
     found = body.get("spec") or {}
@@ -93,7 +132,9 @@ def change_of(body: Body) -> Body:
 
 @dataclass
 class _Standstill:
-    """Which objects of a kind with which finalizers have been there since when (monotonic seconds), and for how long that is borne."""
+    """Which objects of a kind with which finalizers have been there since when (monotonic seconds), and for how long
+    that is borne.
+    """
 
     state: frozenset[t.Any]
     since: float
@@ -123,7 +164,9 @@ class Reminders:
             if group_kind:
                 by_kind.setdefault(group_kind, []).append(body)
         # A controller that gets on with others of its kind gets to all of them.
-        self._standstills = {group_kind: self._standstills[group_kind] for group_kind in by_kind if group_kind in self._standstills}
+        self._standstills = {
+            group_kind: self._standstills[group_kind] for group_kind in by_kind if group_kind in self._standstills
+        }
         now = time.monotonic()
         for group_kind, bodies in by_kind.items():
             state = frozenset(_state(body) for body in bodies)
@@ -148,7 +191,9 @@ class Reminders:
             for resource_type in found
             if resource_type.group_kind in _REMINDERS and resource_type.namespaced
         }
-        collections = [(resource_type, body["metadata"]["name"]) for resource_type in served.values() for body in namespaces]
+        collections = [
+            (resource_type, body["metadata"]["name"]) for resource_type in served.values() for body in namespaces
+        ]
 
         def held(collection: tuple[ResourceType, str]) -> list[Body]:
             for _version, items in self._api.pages(*collection, names_only=True):
@@ -185,7 +230,9 @@ class Reminders:
                 return ""
             # Strict, as a field that this version of the kind does not have would change nothing.
             query = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"}
-            self._api.request("PATCH", path, query, change_of(body), content_type="application/merge-patch+json", patience=0)
+            self._api.request(
+                "PATCH", path, query, change_of(body), content_type="application/merge-patch+json", patience=0
+            )
         except ApiError as error:
             # Gone, or changed by somebody else, who has then made a new generation or will be seen next time.
             return "" if error.status in (404, 409) else f"{reference}: {error.message}"
@@ -194,10 +241,16 @@ class Reminders:
 
 def _path(reference: Reference) -> str:
     reminder = _REMINDERS[reference.group_kind]
-    return ResourceType(reference.api_version, reference.kind, reminder.plural, reminder.namespaced, frozenset()).path(reference.namespace, reference.name)
+    return ResourceType(reference.api_version, reference.kind, reminder.plural, reminder.namespaced, frozenset()).path(
+        reference.namespace, reference.name
+    )
 
 
 def _state(body: Body) -> tuple[t.Any, ...]:
     """What would be another if anything moved."""
     conditions = (body.get("status") or {}).get("conditions") or () if body["kind"] == "Namespace" else ()
-    return (body["metadata"]["uid"], *(body["metadata"].get("finalizers") or ()), *(str(condition.get("message")) for condition in conditions))
+    return (
+        body["metadata"]["uid"],
+        *(body["metadata"].get("finalizers") or ()),
+        *(str(condition.get("message")) for condition in conditions),
+    )

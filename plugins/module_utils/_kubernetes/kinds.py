@@ -65,7 +65,13 @@ def types_of_discovery(document: dict[str, t.Any]) -> list[ResourceType]:
     if not api_version:
         return []
     return [
-        ResourceType(api_version, resource["kind"], resource["name"], bool(resource.get("namespaced")), frozenset(resource.get("verbs") or ()))
+        ResourceType(
+            api_version,
+            resource["kind"],
+            resource["name"],
+            bool(resource.get("namespaced")),
+            frozenset(resource.get("verbs") or ()),
+        )
         for resource in document.get("resources") or ()
         if "/" not in resource["name"]
     ]
@@ -75,11 +81,21 @@ def types_of_definition(definition: dict[str, t.Any]) -> list[ResourceType]:
     """The types a CustomResourceDefinition will serve once it is established; none when it is malformed."""
     spec = definition.get("spec") or {}
     names = spec.get("names") or {}
-    if not (isinstance(spec.get("group"), str) and isinstance(names.get("kind"), str) and isinstance(names.get("plural"), str)):
+    if not (
+        isinstance(spec.get("group"), str)
+        and isinstance(names.get("kind"), str)
+        and isinstance(names.get("plural"), str)
+    ):
         return []
     verbs = frozenset(("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"))
     return [
-        ResourceType(f"{spec['group']}/{version['name']}", names["kind"], names["plural"], spec.get("scope") == "Namespaced", verbs)
+        ResourceType(
+            f"{spec['group']}/{version['name']}",
+            names["kind"],
+            names["plural"],
+            spec.get("scope") == "Namespaced",
+            verbs,
+        )
         for version in spec.get("versions") or ()
         if isinstance(version, dict) and version.get("served") and version.get("name")
     ]

@@ -29,7 +29,9 @@ _COMMA = re.compile(r""",(?=(?:[^'"]|'[^']*'|"[^"]*")*$)""")
 #: What Go's JSON escapes and Python's does not, and how.
 _GO_ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
 #: Up to the colon that ends the value, which is none in quotation marks, or to the end of the line.
-_QUOTED_VALUE = re.compile(r'((?:Invalid|Unsupported|Duplicate) value: )(?:"(?:[^"\\]|\\.)*"|.)*?(?=: |$)', re.MULTILINE)
+_QUOTED_VALUE = re.compile(
+    r'((?:Invalid|Unsupported|Duplicate) value: )(?:"(?:[^"\\]|\\.)*"|.)*?(?=: |$)', re.MULTILINE
+)
 
 Body = dict[str, t.Any]
 #: Steps from the object to a field: names, and None for every item of a list.
@@ -67,7 +69,11 @@ def secret_paths(body: t.Any) -> list[Path]:
 def secret_field_faults(body: Body) -> list[str]:
     """What is wrong with the annotation that marks fields: one that is not found would be shown under another name."""
     marked, faults = _marked(body)
-    return faults + [f"{_ANNOTATION} names {shown_path(path)}, which is not there; correct the path" for path in marked if not _is_there(body, path)]
+    return faults + [
+        f"{_ANNOTATION} names {shown_path(path)}, which is not there; correct the path"
+        for path in marked
+        if not _is_there(body, path)
+    ]
 
 
 def _marked(body: t.Any) -> tuple[list[Path], list[str]]:
@@ -78,7 +84,9 @@ def _marked(body: t.Any) -> tuple[list[Path], list[str]]:
         try:
             paths.append(parse_path(part))
         except ValueError:
-            faults.append(f"{_ANNOTATION} has {part.strip()!r}, which is no path; write it as spec.password, spec.users[*].token or data['a.key']")
+            faults.append(
+                f"{_ANNOTATION} has {part.strip()!r}, which is no path; write it as spec.password, spec.users[*].token or data['a.key']"
+            )
     return paths, faults
 
 
@@ -114,7 +122,9 @@ def _is_there(value: t.Any, path: Path) -> bool:
     if not path:
         return True
     if path[0] is None:
-        return value is None or (isinstance(value, list) and (not value or any(_is_there(item, path[1:]) for item in value)))
+        return value is None or (
+            isinstance(value, list) and (not value or any(_is_there(item, path[1:]) for item in value))
+        )
     return isinstance(value, dict) and path[0] in value and _is_there(value[path[0]], path[1:])
 
 
@@ -203,7 +213,9 @@ class SecretMask:
         self._values.add(base64.b64encode(text.encode("utf-8", "replace")).decode("ascii"))
 
     def text(self, text: str, secret: bool = False) -> str:
-        """``text`` without the values known; ``secret`` says that it is about an object with secrets, so that any value it quotes goes."""
+        """``text`` without the values known; ``secret`` says that it is about an object with secrets, so that any value
+        it quotes goes.
+        """
         # Longest first, so that no rest of a longer value stays.
         for value in sorted((value for value in self._values if len(value) >= _SHORTEST_SECRET), key=len, reverse=True):
             text = text.replace(value, MASK)

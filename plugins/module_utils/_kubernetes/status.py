@@ -47,7 +47,8 @@ def _waiting(message: str) -> Verdict:
 def readiness(body: Body, controllers: Controllers | None = None) -> Verdict:
     """The verdict on one object as the API server returned it; kinds that report nothing are ready.
 
-    :param controllers: of the Gateways known; what another controller says about a route or policy at one of them does not count.
+    :param controllers: of the Gateways known; what another controller says about a route or policy at one of them does
+        not count.
     """
     group_kind = _group_kind(body)
     if not can_wait(group_kind):
@@ -62,17 +63,20 @@ def readiness(body: Body, controllers: Controllers | None = None) -> Verdict:
 
 
 def readiness_of_gone(body: Body, is_last: bool) -> Verdict:
-    """The verdict on an object that no longer exists: failed, except for Jobs and Pods, which may go once they have ended.
+    """The verdict on an object that no longer exists: failed, except for Jobs and Pods, which may go once they have
+    ended.
 
-    :param is_last: ``body`` is what the object was in the end; else it is an earlier reading. A Job that has ttlSecondsAfterFinished
-        and whose end nobody saw is taken for complete.
+    :param is_last: ``body`` is what the object was in the end; else it is an earlier reading. A Job that has
+        ttlSecondsAfterFinished and whose end nobody saw is taken for complete.
     """
     group_kind, status = _group_kind(body), _status(body)
     if group_kind == _JOB:
         failed, complete = (_find(status.get("conditions"), name) for name in ("Failed", "Complete"))
         if failed and failed.get("status") == "True":
             return _job(body)
-        if (complete and complete.get("status") == "True") or (not is_last and _spec(body).get("ttlSecondsAfterFinished") is not None):
+        if (complete and complete.get("status") == "True") or (
+            not is_last and _spec(body).get("ttlSecondsAfterFinished") is not None
+        ):
             return READY
     elif group_kind == _POD and status.get("phase") in ("Succeeded", "Failed"):
         return _pod(body)
@@ -89,7 +93,10 @@ def parent_gateways(body: Body) -> list[tuple[str, str]]:
     if group_kind in _ROUTES:
         references = list(_spec(body).get("parentRefs") or ())
     elif group_kind in _POLICIES:
-        references = [*_targets(body), *(ancestor.get("ancestorRef") or {} for ancestor in _status(body).get("ancestors") or ())]
+        references = [
+            *_targets(body),
+            *(ancestor.get("ancestorRef") or {} for ancestor in _status(body).get("ancestors") or ()),
+        ]
     keys = [_parent_key(reference, body["metadata"].get("namespace")) for reference in references]
     return [(key[2], key[3]) for key in keys if key[:2] == (_GATEWAY, "Gateway")]
 
@@ -100,7 +107,9 @@ def can_wait(group_kind: GroupKind) -> bool:
 
 
 def outdated(body: Body) -> Verdict | None:
-    """Waiting when the object's status says itself that it is about an older generation; None also when it does not say."""
+    """Waiting when the object's status says itself that it is about an older generation; None also when it does not
+    say.
+    """
     status = body.get("status")
     try:
         observed = int(status["observedGeneration"]) if isinstance(status, dict) else None
@@ -111,7 +120,11 @@ def outdated(body: Body) -> Verdict | None:
 
 
 def _behind(observed: int, generation: int) -> Verdict | None:
-    return _waiting(f"its controller has seen generation {observed}, not yet {generation}") if observed < generation else None
+    return (
+        _waiting(f"its controller has seen generation {observed}, not yet {generation}")
+        if observed < generation
+        else None
+    )
 
 
 def _group_kind(body: Body) -> GroupKind:
@@ -142,10 +155,13 @@ def _describe(condition: Body) -> str:
     return f"condition {condition.get('type')} is {condition.get('status')}" + (f": {text}" if text else "")
 
 
-def conditions_true(conditions: t.Any, wanted: t.Sequence[str], generation: int, who: str = "", undated: Verdict | None = None) -> Verdict:
+def conditions_true(
+    conditions: t.Any, wanted: t.Sequence[str], generation: int, who: str = "", undated: Verdict | None = None
+) -> Verdict:
     """Ready when every condition of ``wanted`` is True for ``generation``.
 
-    :param undated: the verdict on a condition without observedGeneration; without one, such a condition counts as current.
+    :param undated: the verdict on a condition without observedGeneration; without one, such a condition counts as
+        current.
     """
     prefix = f"{who}: " if who else ""
     for condition_type in wanted:
@@ -164,7 +180,9 @@ def conditions_true(conditions: t.Any, wanted: t.Sequence[str], generation: int,
 
 
 def _own_conditions(body: Body, wanted: t.Sequence[str]) -> Verdict:
-    """Of the object as a whole; those without observedGeneration are of the generation that the status names, if it names one."""
+    """Of the object as a whole; those without observedGeneration are of the generation that the status names, if it
+    names one.
+    """
     return conditions_true(_status(body).get("conditions"), wanted, _generation(body), undated=outdated(body))
 
 
@@ -182,7 +200,9 @@ def _conditions_if_any(*wanted: str) -> t.Callable[[Body], Verdict]:
 
 
 def _observed(body: Body) -> Verdict | None:
-    """Waiting until the controller has seen the object as it is; for kinds whose controllers always say what they have seen."""
+    """Waiting until the controller has seen the object as it is; for kinds whose controllers always say what they have
+    seen.
+    """
     return _behind(int(_status(body).get("observedGeneration") or 0), _generation(body))
 
 
@@ -198,7 +218,9 @@ def _deployment(body: Body) -> Verdict:
     progressing = _find(status.get("conditions"), "Progressing")
     if progressing and progressing.get("reason") == "ProgressDeadlineExceeded":
         return Verdict(State.FAILED, _describe(progressing) + why)
-    updated, total, available = (int(status.get(field) or 0) for field in ("updatedReplicas", "replicas", "availableReplicas"))
+    updated, total, available = (
+        int(status.get(field) or 0) for field in ("updatedReplicas", "replicas", "availableReplicas")
+    )
     if updated < wanted:
         return _waiting(f"{updated} of {wanted} updated{why}")
     if total > updated:
@@ -240,7 +262,9 @@ def _daemon_set(body: Body) -> Verdict:
     stale = _observed(body)
     if stale:
         return stale
-    wanted, updated, available = (int(status.get(field) or 0) for field in ("desiredNumberScheduled", "updatedNumberScheduled", "numberAvailable"))
+    wanted, updated, available = (
+        int(status.get(field) or 0) for field in ("desiredNumberScheduled", "updatedNumberScheduled", "numberAvailable")
+    )
     if (_spec(body).get("updateStrategy") or {}).get("type") != "OnDelete" and updated < wanted:
         return _waiting(f"{updated} of {wanted} updated")
     if available < wanted:
@@ -256,7 +280,9 @@ def _job(body: Body) -> Verdict:
     if (complete and complete.get("status") == "True") or _spec(body).get("suspend"):
         return READY
     status = _status(body)
-    return _waiting(f"{int(status.get('succeeded') or 0)} of {int(_spec(body).get('completions') or 1)} complete, {int(status.get('active') or 0)} running")
+    return _waiting(
+        f"{int(status.get('succeeded') or 0)} of {int(_spec(body).get('completions') or 1)} complete, {int(status.get('active') or 0)} running"
+    )
 
 
 def _pod(body: Body) -> Verdict:
@@ -264,7 +290,9 @@ def _pod(body: Body) -> Verdict:
     if status.get("phase") == "Succeeded":
         return READY
     if status.get("phase") == "Failed":
-        return Verdict(State.FAILED, f"phase Failed: {status.get('reason', '')} {status.get('message', '')}".strip(": "))
+        return Verdict(
+            State.FAILED, f"phase Failed: {status.get('reason', '')} {status.get('message', '')}".strip(": ")
+        )
     return conditions_true(status.get("conditions"), ("Ready",), 0)
 
 
@@ -294,14 +322,18 @@ def _gateway(body: Body) -> Verdict:
     for listener in _spec(body).get("listeners") or ():
         name = listener.get("name")
         conditions = (listeners.get(name) or {}).get("conditions")
-        verdict = conditions_true(conditions, ("Accepted", "ResolvedRefs", "Programmed"), generation, f"listener {name}")
+        verdict = conditions_true(
+            conditions, ("Accepted", "ResolvedRefs", "Programmed"), generation, f"listener {name}"
+        )
         if verdict is not READY:
             return verdict
     return programmed
 
 
 def _route(body: Body, controllers: Controllers) -> Verdict:
-    """Every parent named in spec has an entry of status.parents, of the controller that serves it, that accepts this generation."""
+    """Every parent named in spec has an entry of status.parents, of the controller that serves it, that accepts this
+    generation.
+    """
     metadata = body["metadata"]
     reported = _status(body).get("parents") or ()
     for parent in _spec(body).get("parentRefs") or ():
@@ -310,7 +342,8 @@ def _route(body: Body, controllers: Controllers) -> Verdict:
         verdicts = [
             conditions_true(entry.get("conditions"), ("Accepted", "ResolvedRefs"), _generation(body), name)
             for entry in reported
-            if _parent_key(entry.get("parentRef") or {}, metadata.get("namespace")) == wanted and controller in (None, entry.get("controllerName"))
+            if _parent_key(entry.get("parentRef") or {}, metadata.get("namespace")) == wanted
+            and controller in (None, entry.get("controllerName"))
         ]
         if not verdicts:
             return _unanswered(name, controller)
@@ -340,11 +373,16 @@ def _controller_of(key: tuple[t.Any, ...], controllers: Controllers) -> str | No
 
 def _unanswered(name: str, controller: str | None) -> Verdict:
     doubt = "" if controller else "; does it exist, and is its class served?"
-    return _waiting(f"{name}: {f'controller {controller} has not' if controller else 'no controller has'} answered yet{doubt}")
+    return _waiting(
+        f"{name}: {f'controller {controller} has not' if controller else 'no controller has'} answered yet{doubt}"
+    )
 
 
 def _policy(body: Body, wanted: t.Sequence[str], controllers: Controllers) -> Verdict:
-    """Every ancestor holds that is reported by the controller that serves it: at least one, and each Gateway that is itself a target."""
+    """Every ancestor holds that is reported by the controller that serves it:
+
+    at least one, and each Gateway that is itself a target.
+    """
     namespace = body["metadata"].get("namespace")
     reported = _status(body).get("ancestors") or ()
     answered = []
@@ -352,7 +390,8 @@ def _policy(body: Body, wanted: t.Sequence[str], controllers: Controllers) -> Ve
         key = _parent_key(ancestor.get("ancestorRef") or {}, namespace)
         if _controller_of(key, controllers) not in (None, ancestor.get("controllerName")):
             continue
-        # What Envoy Gateway says of the listener whose policy this one is merged with; the Gateway itself has a word of its own.
+        # What Envoy Gateway says of the listener whose policy this one is merged with; the Gateway itself has a word of
+        # its own.
         if {condition.get("type") for condition in ancestor.get("conditions") or ()} == {"Merged"}:
             continue
         verdict = conditions_true(ancestor.get("conditions"), wanted, _generation(body), f"ancestor {_title(key)}")
@@ -368,7 +407,9 @@ def _policy(body: Body, wanted: t.Sequence[str], controllers: Controllers) -> Ve
         return READY
     for key in [_parent_key(target, namespace) for target in targets]:
         # A target without sectionName is the whole Gateway.
-        if key[:2] == (_GATEWAY, "Gateway") and not any(found[:4] == key[:4] and key[4] in (None, found[4]) for found in answered):
+        if key[:2] == (_GATEWAY, "Gateway") and not any(
+            found[:4] == key[:4] and key[4] in (None, found[4]) for found in answered
+        ):
             return _unanswered(f"target {_title(key)}", _controller_of(key, controllers))
     return READY
 
@@ -396,7 +437,11 @@ def _checks() -> dict[GroupKind, t.Callable[[Body], Verdict]]:
         (ai, "MCPRoute", _conditions("Accepted")),
         (ai, "GatewayConfig", _conditions_if_any("Accepted")),
         ("authorino.kuadrant.io", "AuthConfig", _conditions("Ready")),
-        ("kuadrant.io", "AuthPolicy RateLimitPolicy TokenRateLimitPolicy DNSPolicy TLSPolicy", _conditions("Accepted", "Enforced")),
+        (
+            "kuadrant.io",
+            "AuthPolicy RateLimitPolicy TokenRateLimitPolicy DNSPolicy TLSPolicy",
+            _conditions("Accepted", "Enforced"),
+        ),
         ("serving.kserve.io", "LLMInferenceService", _conditions("Ready")),
         ("cert-manager.io", "Certificate Issuer ClusterIssuer", _conditions("Ready")),
     )

@@ -1,7 +1,10 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What to tell of an exception that nobody expected: where it came up and at which object, and no value, as any may be secret. Pure."""
+"""What to tell of an exception that nobody expected:
+
+where it came up and at which object, and no value, as any may be secret. Pure.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,12 @@ def _object_in(variables: t.Mapping[str, t.Any]) -> str:
         body = value if isinstance(value, dict) else getattr(value, "body", None)
         if isinstance(body, dict) and isinstance(body.get("metadata"), dict) and "kind" in body:
             metadata = body["metadata"]
-            return _title({**{key: body.get(key) for key in ("apiVersion", "kind")}, **{key: metadata.get(key) for key in ("namespace", "name")}})
+            return _title(
+                {
+                    **{key: body.get(key) for key in ("apiVersion", "kind")},
+                    **{key: metadata.get(key) for key in ("namespace", "name")},
+                }
+            )
     return ""
 
 

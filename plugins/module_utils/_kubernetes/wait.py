@@ -52,7 +52,9 @@ _GATEWAY_CLASS = ResourceType("gateway.networking.k8s.io/v1", "GatewayClass", "g
 _EVENT = ResourceType("v1", "Event", "events", True, frozenset())
 
 _DEPLOYMENT = GroupKind("apps", "Deployment")
-_WORKLOADS = frozenset((_DEPLOYMENT, GroupKind("apps", "StatefulSet"), GroupKind("apps", "DaemonSet"), GroupKind("batch", "Job")))
+_WORKLOADS = frozenset(
+    (_DEPLOYMENT, GroupKind("apps", "StatefulSet"), GroupKind("apps", "DaemonSet"), GroupKind("batch", "Job"))
+)
 _POD_TROUBLES = frozenset(
     (
         "CrashLoopBackOff",
@@ -93,7 +95,10 @@ class _Collection:
 
 @dataclass(frozen=True, eq=False)
 class _Reading:
-    """An object as it is, or as it was in the end when it no longer ``exists``: without ``body`` when nobody saw that."""
+    """An object as it is, or as it was in the end when it no longer ``exists``:
+
+    without ``body`` when nobody saw that.
+    """
 
     identity: Identity
     body: Body | None
@@ -107,7 +112,11 @@ def pod_troubles(pods: t.Iterable[Body]) -> list[tuple[str, str, str]]:
         name, status = pod["metadata"]["name"], pod.get("status") or {}
         for container in [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]:
             waiting = (container.get("state") or {}).get("waiting") or {}
-            ended = (container.get("state") or {}).get("terminated") or (container.get("lastState") or {}).get("terminated") or {}
+            ended = (
+                (container.get("state") or {}).get("terminated")
+                or (container.get("lastState") or {}).get("terminated")
+                or {}
+            )
             if waiting.get("reason") in _POD_TROUBLES:
                 what = f"{waiting['reason']}: {waiting.get('message', '')}".rstrip(": ")
             elif ended.get("exitCode"):
@@ -170,7 +179,9 @@ class _Explanation:
         return []
 
     def _newest_warning(self, reference: Reference, pods: t.Collection[str]) -> str:
-        """The newest Warning about an object, one of its pods or one of its ReplicaSets, which tell why there are no pods."""
+        """The newest Warning about an object, one of its pods or one of its ReplicaSets, which tell why there are no
+        pods.
+        """
 
         def concerns(kind: str, name: str) -> bool:
             if kind == "Pod" and name in pods:
@@ -183,7 +194,9 @@ class _Explanation:
         # Events about cluster-scoped objects are kept in namespace default.
         namespace = reference.namespace or "default"
         if namespace not in self._warnings:
-            self._warnings[namespace] = [_warning(event) for event in self._objects(_EVENT, namespace, {"fieldSelector": "type=Warning"})]
+            self._warnings[namespace] = [
+                _warning(event) for event in self._objects(_EVENT, namespace, {"fieldSelector": "type=Warning"})
+            ]
         found = [(when, text) for kind, name, when, text in self._warnings[namespace] if concerns(kind, name)]
         return max(found)[1] if found else ""
 
@@ -214,7 +227,14 @@ def _warning(event: Body) -> tuple[str, str, str, str]:
 class Waiter:
     """Waits within ``timeout`` seconds and says meanwhile what for."""
 
-    def __init__(self, api: Api, selector: str, timeout: float, say: t.Callable[[str], None], warn: t.Callable[[str], None] = lambda warning: None) -> None:
+    def __init__(
+        self,
+        api: Api,
+        selector: str,
+        timeout: float,
+        say: t.Callable[[str], None],
+        warn: t.Callable[[str], None] = lambda warning: None,
+    ) -> None:
         """:param warn: is told what was done to have an object go."""
         self._api = api
         self._warn = warn
@@ -229,7 +249,9 @@ class Waiter:
 
     def observes(self, reference: Reference) -> bool:
         """Whether anything is to be waited for at this object."""
-        return can_wait(reference.group_kind) or any(expectation.matches(reference) for expectation in self.expectations)
+        return can_wait(reference.group_kind) or any(
+            expectation.matches(reference) for expectation in self.expectations
+        )
 
     def verdict(self, body: Body) -> Verdict:
         """The verdict on one object, by its kind and by what is expected of it."""
@@ -295,7 +317,9 @@ class Waiter:
         return self.verdict(body)
 
     def _look_up_controllers(self, bodies: t.Iterable[Body]) -> None:
-        """Find out which controller serves each Gateway that a route or policy names; others may write a status too, and do."""
+        """Find out which controller serves each Gateway that a route or policy names; others may write a status too,
+        and do.
+        """
         gateways = sorted({key for body in bodies for key in parent_gateways(body)} - self._gateways)
         if not gateways:
             return
@@ -310,7 +334,9 @@ class Waiter:
 
         classes = self._api.each(lambda key: field(_GATEWAY.path(*key), "gatewayClassName"), gateways)
         names = sorted({name for name in classes if name})
-        served = dict(zip(names, self._api.each(lambda name: field(_GATEWAY_CLASS.path(name=name), "controllerName"), names)))
+        served = dict(
+            zip(names, self._api.each(lambda name: field(_GATEWAY_CLASS.path(name=name), "controllerName"), names))
+        )
         self._controllers.update({key: served[name] for key, name in zip(gateways, classes) if served.get(name)})
 
     def _collections(self, awaited: t.Sequence[Awaited]) -> list[_Collection]:
@@ -323,11 +349,18 @@ class Waiter:
                 collection = _Collection(item.type, namespace, {"labelSelector": self._selector}, set())
                 members.setdefault((item.type, namespace), collection).awaited.add(identity)
             else:
-                alone.append(_Collection(item.type, namespace, {"fieldSelector": f"metadata.name={item.reference.name}"}, {identity}))
+                alone.append(
+                    _Collection(
+                        item.type, namespace, {"fieldSelector": f"metadata.name={item.reference.name}"}, {identity}
+                    )
+                )
         return [*members.values(), *alone]
 
-    def _watch(self, collection: _Collection, deadline: float, events: queue.Queue[_Reading | Exception], stop: threading.Event) -> None:
-        """Put every reading of the awaited objects into ``events``: a list, then its changes, and again when the watch breaks.
+    def _watch(
+        self, collection: _Collection, deadline: float, events: queue.Queue[_Reading | Exception], stop: threading.Event
+    ) -> None:
+        """Put every reading of the awaited objects into ``events``: a list, then its changes, and again when the watch
+        breaks.
 
         What ends the watching for good is put there too, as an exception.
         """
@@ -348,7 +381,9 @@ class Waiter:
                     stop.wait(0.5)
                     continue
                 seconds = min(60.0, max(1.0, deadline - time.monotonic()))
-                for event_type, body in self._api.watch(collection.type, collection.namespace, version, seconds, collection.query):
+                for event_type, body in self._api.watch(
+                    collection.type, collection.namespace, version, seconds, collection.query
+                ):
                     if stop.is_set():
                         return
                     identity = reference_of(body).identity
@@ -370,7 +405,9 @@ class Waiter:
                 return
 
     def _list(self, collection: _Collection, put: t.Callable[[_Reading], None], stop: threading.Event) -> str | None:
-        """``put`` the awaited objects page by page, then those that are missing; returns the list's version, None when the kind is not served."""
+        """``put`` the awaited objects page by page, then those that are missing; returns the list's version, None when
+        the kind is not served.
+        """
         missing, version = set(collection.awaited), None
         for page_version, items in self._api.pages(collection.type, collection.namespace, collection.query):
             version = page_version
@@ -386,11 +423,20 @@ class Waiter:
         return version
 
     def _missed(self, resource_type: ResourceType, identity: Identity, last: Body | None) -> _Reading:
-        """An object that its collection no longer has: gone, unless it has only lost the set's label or been created anew."""
+        """An object that its collection no longer has:
+
+        gone, unless it has only lost the set's label or been created anew.
+        """
         found = self._api.get(resource_type.path(identity[2], identity[3]))
         return _Reading(identity, found) if found else _Reading(identity, last, exists=False)
 
-    def _progress(self, pending: t.Mapping[t.Any, Verdict], objects: t.Mapping[t.Any, Awaited], bodies: t.Mapping[t.Any, Body], elapsed: float) -> str:
+    def _progress(
+        self,
+        pending: t.Mapping[t.Any, Verdict],
+        objects: t.Mapping[t.Any, Awaited],
+        bodies: t.Mapping[t.Any, Body],
+        elapsed: float,
+    ) -> str:
         key, verdict = next(iter(pending.items()))
         line = f"waiting for {objects[key].reference}: {verdict.message}"
         for pod, container, what in _Explanation(self._api).pod_troubles(objects[key].reference, bodies[key])[:1]:
@@ -399,7 +445,13 @@ class Waiter:
             line += f", and {len(pending) - 1} more"
         return f"{line} ({elapsed:.0f} s)"
 
-    def _report(self, what: str, pending: t.Mapping[t.Any, Verdict], objects: t.Mapping[t.Any, Awaited], bodies: t.Mapping[t.Any, Body]) -> str:
+    def _report(
+        self,
+        what: str,
+        pending: t.Mapping[t.Any, Verdict],
+        objects: t.Mapping[t.Any, Awaited],
+        bodies: t.Mapping[t.Any, Body],
+    ) -> str:
         explanation = _Explanation(self._api)
         lines = []
         for key, verdict in list(pending.items())[:_DESCRIBED]:
@@ -427,7 +479,9 @@ class Waiter:
             reminders.look(left)
             if now - spoken >= _PROGRESS_INTERVAL:
                 more = " and others" if len(left) > 1 else ""
-                self._say(f"waiting for {reference_of(left[0])} to be gone{_held_by(left[0])}{more} ({now - started:.0f} s)")
+                self._say(
+                    f"waiting for {reference_of(left[0])} to be gone{_held_by(left[0])}{more} ({now - started:.0f} s)"
+                )
                 spoken = now
             time.sleep(pause)
             pause = min(_GONE_INTERVAL, pause * 2)
@@ -447,7 +501,10 @@ class Waiter:
 def _held_by(body: Body) -> str:
     """What keeps a deleted object, as far as the object itself says."""
     reasons = []
-    finalizers = [*(body["metadata"].get("finalizers") or ()), *((body.get("spec") or {}).get("finalizers") or () if body["kind"] == "Namespace" else ())]
+    finalizers = [
+        *(body["metadata"].get("finalizers") or ()),
+        *((body.get("spec") or {}).get("finalizers") or () if body["kind"] == "Namespace" else ()),
+    ]
     if finalizers:
         reasons.append(f"held by finalizer {', '.join(finalizers)}")
     for condition in (body.get("status") or {}).get("conditions") or () if body["kind"] == "Namespace" else ():

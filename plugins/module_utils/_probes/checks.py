@@ -26,7 +26,10 @@ class Finding:
 
 @dataclass(frozen=True)
 class Check:
-    """One line of a report; ``status`` is one of STATUSES, ``seconds`` how long it took. Of a skipped one, ``observed`` is the reason."""
+    """One line of a report; ``status`` is one of STATUSES, ``seconds`` how long it took.
+
+    Of a skipped one, ``observed`` is the reason.
+    """
 
     id: str
     name: str

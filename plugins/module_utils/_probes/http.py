@@ -45,7 +45,10 @@ class GatewayError(Exception):
 
 @dataclass(frozen=True)
 class Event:
-    """One server-sent event: its data, the seconds from the request to its arrival, and its name, which is empty where it has none."""
+    """One server-sent event:
+
+    its data, the seconds from the request to its arrival, and its name, which is empty where it has none.
+    """
 
     data: str
     seconds: float
@@ -85,7 +88,9 @@ def base_url(url: str) -> str:
     """
     parts = urllib.parse.urlsplit(url.strip())
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f"url: {url!r} is not an absolute URL; write one such as http://10.245.0.2:30080 or https://maas.example.com")
+        raise ValueError(
+            f"url: {url!r} is not an absolute URL; write one such as http://10.245.0.2:30080 or https://maas.example.com"
+        )
     if parts.username is not None or parts.query or parts.fragment:
         raise ValueError("url: it may hold no credentials, query or fragment; give the token with option token")
     return urllib.parse.urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/").removesuffix("/v1"), "", ""))
@@ -134,7 +139,9 @@ class Gateway:
         try:
             # Made once: collecting the system's authorities takes longer than a request.
             context = (
-                make_context(cafile=ca_path, validate_certs=validate_certs, client_cert=client_cert, client_key=client_key)
+                make_context(
+                    cafile=ca_path, validate_certs=validate_certs, client_cert=client_cert, client_key=client_key
+                )
                 if self.url.startswith("https:")
                 else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
             )
@@ -142,7 +149,12 @@ class Gateway:
             raise ValueError(f"ca_path, client_cert or client_key holds no valid PEM: {error}") from error
         # No redirect is followed and no .netrc read: the token is for this gateway, and no other credential is.
         self._request = Request(
-            use_proxy=use_proxy, follow_redirects="none", use_netrc=False, decompress=False, http_agent="egress.ai_gateway", context=context
+            use_proxy=use_proxy,
+            follow_redirects="none",
+            use_netrc=False,
+            decompress=False,
+            http_agent="egress.ai_gateway",
+            context=context,
         )
 
     @classmethod
@@ -206,7 +218,9 @@ class Gateway:
         return Answer(status, received, body_bytes, clock(), tuple(events))
 
     def _explain(self, error: Exception, limit: float, events: int) -> str:
-        """What happened, after how many events of a stream, and what to do about it; never holds a header of the request."""
+        """What happened, after how many events of a stream, and what to do about it; never holds a header of the
+        request.
+        """
         after = f", only {events} events of a stream" if events else ""
         reason: t.Any = error.reason if isinstance(error, urllib.error.URLError) else error
         if isinstance(reason, ssl.SSLCertVerificationError):
@@ -253,7 +267,9 @@ def _pieces(response: t.Any, clock: t.Callable[[], float], limit: float) -> Iter
     while piece := response.read1(64 * 1024):
         size += len(piece)
         if size > ANSWER_LIMIT:
-            raise GatewayError(f"the answer is longer than {ANSWER_LIMIT // 1024 // 1024} MiB; ask for less with max_tokens")
+            raise GatewayError(
+                f"the answer is longer than {ANSWER_LIMIT // 1024 // 1024} MiB; ask for less with max_tokens"
+            )
         yield piece
         if clock() > limit:
             raise TimeoutError

@@ -13,7 +13,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.checks import Finding, shortened
-from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.http import DONE, Answer, Event, Gateway, GatewayError
+from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.http import (
+    DONE,
+    Answer,
+    Event,
+    Gateway,
+    GatewayError,
+)
 
 try:
     import jmespath
@@ -37,8 +43,9 @@ Document = Mapping[str, t.Any]
 class Dialect:
     """What the operations of one API have in common.
 
-    ``end`` is the data of the event that ends a stream, its name where ``named_events``. ``usage`` takes the documents of an answer in their order, at
-    least one, and returns the tokens used as ``prompt_tokens``, ``completion_tokens`` and ``total_tokens``, without those that are not told.
+    ``end`` is the data of the event that ends a stream, its name where ``named_events``. ``usage`` takes the documents
+    of an answer in their order, at least one, and returns the tokens used as ``prompt_tokens``, ``completion_tokens``
+    and ``total_tokens``, without those that are not told.
     """
 
     name: str
@@ -52,7 +59,9 @@ class Dialect:
         return (event.name if self.named_events else event.data) == self.end
 
     def document(self, event: Event) -> Document:
-        """The document of an event; an empty one where a client of the API would overlook the event, as its name is not the type of its data."""
+        """The document of an event; an empty one where a client of the API would overlook the event, as its name is not
+        the type of its data.
+        """
         document = _object(event.data)
         return {} if self.named_events and event.name != document.get("type") else document
 
@@ -70,19 +79,34 @@ def _anthropic_usage(documents: Sequence[Document]) -> dict[str, int]:
     message = documents[0].get("message")
     told = {**_integers(message.get("usage") if isinstance(message, dict) else None), **last}
     # Tokens that a cache takes or gives are told apart from the others of the prompt.
-    prompt = sum(told.get(name, 0) for name in ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens"))
-    return {"prompt_tokens": prompt, "completion_tokens": told["output_tokens"], "total_tokens": prompt + told["output_tokens"]}
+    prompt = sum(
+        told.get(name, 0) for name in ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
+    )
+    return {
+        "prompt_tokens": prompt,
+        "completion_tokens": told["output_tokens"],
+        "total_tokens": prompt + told["output_tokens"],
+    }
 
 
 OPENAI = Dialect("openai", DONE, _openai_usage, {"stream": True, "stream_options": {"include_usage": True}})
-ANTHROPIC = Dialect("anthropic", "message_stop", _anthropic_usage, {"stream": True}, named_events=True, headers={"anthropic-version": "2023-06-01"})
+ANTHROPIC = Dialect(
+    "anthropic",
+    "message_stop",
+    _anthropic_usage,
+    {"stream": True},
+    named_events=True,
+    headers={"anthropic-version": "2023-06-01"},
+)
 
 
 @dataclass(frozen=True)
 class Operation:
-    """One operation of an inference API: its path, how a request is built, and where an answer or a chunk holds its text.
+    """One operation of an inference API: its path, how a request is built, and where an answer or a chunk holds its
+    text.
 
-    One that ``generates`` text can stream it and takes a limit of tokens, which is ``max_tokens`` where it must have one.
+    One that ``generates`` text can stream it and takes a limit of tokens, which is ``max_tokens`` where it must have
+    one.
     """
 
     method: str
@@ -126,12 +150,21 @@ def _messages_text(document: Document) -> str:
     blocks = [document.get("delta")] if document.get("type") == "content_block_delta" else document.get("content")
     if not isinstance(blocks, list):
         return ""
-    return "".join(str(block.get("text") or "") for block in blocks if isinstance(block, dict) and block.get("type") in ("text", "text_delta"))
+    return "".join(
+        str(block.get("text") or "")
+        for block in blocks
+        if isinstance(block, dict) and block.get("type") in ("text", "text_delta")
+    )
 
 
 OPERATIONS: dict[str, Operation] = {
     "chat_completions": Operation("POST", "/v1/chat/completions", _chat_content, _chat_text),
-    "completions": Operation("POST", "/v1/completions", lambda probe: {"prompt": probe.prompt}, lambda document: str(_choice(document).get("text") or "")),
+    "completions": Operation(
+        "POST",
+        "/v1/completions",
+        lambda probe: {"prompt": probe.prompt},
+        lambda document: str(_choice(document).get("text") or ""),
+    ),
     "embeddings": Operation("POST", "/v1/embeddings", lambda probe: {"input": probe.prompt}, generates=False),
     "messages": Operation("POST", "/v1/messages", _chat_content, _messages_text, ANTHROPIC, max_tokens=1024),
     "models": Operation("GET", "/v1/models", generates=False),
@@ -175,7 +208,10 @@ PROBE_ARGUMENT_SPEC: dict[str, dict[str, t.Any]] = {
 
 @dataclass(frozen=True)
 class Expectation:
-    """What an answer must be like. Fields that are None or empty expect nothing; the option's documentation says what each means."""
+    """What an answer must be like.
+
+    Fields that are None or empty expect nothing; the option's documentation says what each means.
+    """
 
     status: tuple[int, ...] = (200,)
     api_error: bool = False
@@ -200,7 +236,10 @@ class Expectation:
         # An empty text is in every text: a secret that was not defined would look like a leak.
         lists.update({name: tuple(filter(None, lists[name])) for name in ("contains", "excludes") if name in lists})
         expectation = cls(**{**given, **lists})
-        patterns = {"expect.matches": expectation.matches, **{f"expect.headers.{name}": value for name, value in expectation.headers.items()}}
+        patterns = {
+            "expect.matches": expectation.matches,
+            **{f"expect.headers.{name}": value for name, value in expectation.headers.items()},
+        }
         for option, pattern in patterns.items():
             try:
                 re.compile(pattern or "")
@@ -242,7 +281,10 @@ class Probe:
         operation = OPERATIONS[given.pop("operation", "chat_completions")]
         base_path = given.pop("base_path", "")
         path = given.pop("path", operation.path)
-        for option, value, example in (("base_path", base_path or "/", "/external/openai"), ("path", path, operation.path)):
+        for option, value, example in (
+            ("base_path", base_path or "/", "/external/openai"),
+            ("path", path, operation.path),
+        ):
             if not value.startswith("/"):
                 raise ValueError(f"{option}: {value!r} does not begin with a slash; write one such as {example}")
         if base_path.rstrip("/").endswith("/v1") and path.startswith("/v1/"):
@@ -250,7 +292,9 @@ class Probe:
         if operation.content is not None and not given.get("model"):
             raise ValueError("model: name the model to ask")
         if given.get("stream") and not operation.generates:
-            raise ValueError(f"stream: {'the list of models' if operation.content is None else 'an embedding'} cannot be streamed")
+            raise ValueError(
+                f"stream: {'the list of models' if operation.content is None else 'an embedding'} cannot be streamed"
+            )
         for option in ("max_tokens", "wait_timeout"):
             if given.get(option, 0) < 0:
                 raise ValueError(f"{option}: {given[option]} is negative")
@@ -280,7 +324,10 @@ class Probe:
 
 @dataclass(frozen=True)
 class ApiError:
-    """An error that an answer or an event of its stream tells. ``dialects`` names the APIs whose errors have the form of this one."""
+    """An error that an answer or an event of its stream tells.
+
+    ``dialects`` names the APIs whose errors have the form of this one.
+    """
 
     dialects: tuple[str, ...]
     type: str
@@ -334,14 +381,31 @@ class Observation:
 
     def as_dict(self) -> dict[str, t.Any]:
         """As the module returns it."""
-        names = ("error", "status", "headers", "body", "text", "model", "usage", "seconds", "time_to_first_token", "chunks", "upstream_headers")
-        return {**{name: getattr(self, name) for name in names}, "api_error": asdict(self.api_error) if self.api_error else None}
+        names = (
+            "error",
+            "status",
+            "headers",
+            "body",
+            "text",
+            "model",
+            "usage",
+            "seconds",
+            "time_to_first_token",
+            "chunks",
+            "upstream_headers",
+        )
+        return {
+            **{name: getattr(self, name) for name in names},
+            "api_error": asdict(self.api_error) if self.api_error else None,
+        }
 
 
 def ask(gateway: Gateway, probe: Probe) -> Observation:
     """Send the probe once; a gateway that gives no whole answer is an observation too."""
     try:
-        answer = gateway.send(probe.operation.method, probe.path, token=probe.bearer_token, headers=probe.headers, body=probe.body)
+        answer = gateway.send(
+            probe.operation.method, probe.path, token=probe.bearer_token, headers=probe.headers, body=probe.body
+        )
     except GatewayError as error:
         return Observation(error=str(error))
     return observe(probe.operation, answer)
@@ -368,7 +432,9 @@ def observe(operation: Operation, answer: Answer) -> Observation:
         api_error=ApiError.of(body),
         text=operation.text(body),
         model=_model(body),
-        models=tuple(str(item.get("id")) for item in listed if isinstance(item, dict)) if isinstance(listed, list) else (),
+        models=tuple(str(item.get("id")) for item in listed if isinstance(item, dict))
+        if isinstance(listed, list)
+        else (),
         usage=operation.dialect.usage([body]),
     )
 
@@ -432,15 +498,23 @@ def _findings(probe: Probe, seen: Observation) -> t.Iterator[Finding]:
         yield _header_finding(name, pattern, seen.headers.get(name.lower()))
     if probe.stream and not expect.api_error:
         end = probe.operation.dialect.end
-        yield Finding(f"a stream that ends with {end}", _stream_text(seen, end), seen.streamed and seen.done and not seen.api_error)
+        yield Finding(
+            f"a stream that ends with {end}",
+            _stream_text(seen, end),
+            seen.streamed and seen.done and not seen.api_error,
+        )
     if expect.minimum_chunks is not None:
-        yield Finding(f"at least {expect.minimum_chunks} chunks", f"{seen.chunks} chunks", seen.chunks >= expect.minimum_chunks)
+        yield Finding(
+            f"at least {expect.minimum_chunks} chunks", f"{seen.chunks} chunks", seen.chunks >= expect.minimum_chunks
+        )
     if expect.usage:
         total = seen.usage.get("total_tokens", 0)
         where = "usage in the last chunk" if probe.stream else "usage"
         yield Finding(where, f"{total} tokens" if total else "no usage", total > 0)
     if expect.maximum_seconds is not None:
-        yield Finding(f"within {expect.maximum_seconds:g} s", f"{seen.seconds:g} s", seen.seconds <= expect.maximum_seconds)
+        yield Finding(
+            f"within {expect.maximum_seconds:g} s", f"{seen.seconds:g} s", seen.seconds <= expect.maximum_seconds
+        )
     yield from _upstream_findings(probe, seen)
 
 
@@ -450,13 +524,23 @@ def _upstream_findings(probe: Probe, seen: Observation) -> t.Iterator[Finding]:
         return
     upstream = seen.upstream_headers
     if upstream is None:
-        yield Finding("the headers that reached the model's server", f"no header {RECEIVED_HEADER}: is it a simulator that serves the model?", False)
+        yield Finding(
+            "the headers that reached the model's server",
+            f"no header {RECEIVED_HEADER}: is it a simulator that serves the model?",
+            False,
+        )
         upstream = {}
     for name, value in expect.upstream_headers.items():
         found = upstream.get(name.lower())
         wanted = f"upstream {name}: {value}" if value is not None else f"no {name} upstream"
-        yield Finding(wanted, f"upstream {name}: {_header_text(found)}" if found is not None else f"no {name} upstream", found == value)
-    digests = {name: str(value["sha256"]) for name, value in upstream.items() if isinstance(value, dict) and "sha256" in value}
+        yield Finding(
+            wanted,
+            f"upstream {name}: {_header_text(found)}" if found is not None else f"no {name} upstream",
+            found == value,
+        )
+    digests = {
+        name: str(value["sha256"]) for name, value in upstream.items() if isinstance(value, dict) and "sha256" in value
+    }
     if expect.upstream_credentials:
         wanted = " or ".join(digest[:8] for digest in expect.upstream_credentials)
         met = bool(digests) and set(digests.values()) <= set(expect.upstream_credentials)
@@ -464,8 +548,14 @@ def _upstream_findings(probe: Probe, seen: Observation) -> t.Iterator[Finding]:
         yield Finding(f"the provider's key upstream (SHA-256 {wanted}…)", f"key upstream: {shown or 'none'}", met)
     if probe.token:
         own = hashlib.sha256(probe.token.encode()).hexdigest()
-        holders = [name for name, value in upstream.items() if digests.get(name) == own or probe.token in _header_text(value)]
-        yield Finding("the caller's token not upstream", f"token in header {', '.join(holders)}" if holders else "no token upstream", not holders)
+        holders = [
+            name for name, value in upstream.items() if digests.get(name) == own or probe.token in _header_text(value)
+        ]
+        yield Finding(
+            "the caller's token not upstream",
+            f"token in header {', '.join(holders)}" if holders else "no token upstream",
+            not holders,
+        )
 
 
 def _models_finding(expected: tuple[str, ...], seen: tuple[str, ...]) -> Finding:
@@ -474,7 +564,11 @@ def _models_finding(expected: tuple[str, ...], seen: tuple[str, ...]) -> Finding
     parts = [f"{len(seen)} models" if len(seen) > 5 else f"models {', '.join(seen) or 'none'}"]
     parts += [f"missing {', '.join(missing)}"] if missing else []
     parts += [f"not expected {', '.join(extra)}"] if extra else []
-    wanted = f"exactly the {len(expected)} models of the catalogue" if len(expected) > 5 else f"models {', '.join(expected) or 'none'}"
+    wanted = (
+        f"exactly the {len(expected)} models of the catalogue"
+        if len(expected) > 5
+        else f"models {', '.join(expected) or 'none'}"
+    )
     return Finding(wanted, "; ".join(parts), not missing and not extra)
 
 
@@ -485,7 +579,9 @@ def _api_error_finding(dialect: Dialect, seen: Observation) -> Finding:
     else:
         told = shortened(": ".join(filter(None, (error.type, error.message))))
         observed = f"an error of dialect {' and '.join(error.dialects) or 'unknown'} ({told})"
-    return Finding(f"an error of dialect {dialect.name}", observed, error is not None and dialect.name in error.dialects)
+    return Finding(
+        f"an error of dialect {dialect.name}", observed, error is not None and dialect.name in error.dialects
+    )
 
 
 def _query_finding(expression: str, value: t.Any, body: t.Any) -> Finding:
@@ -501,14 +597,20 @@ def _query_finding(expression: str, value: t.Any, body: t.Any) -> Finding:
 def _excludes_finding(secrets: tuple[str, ...], seen: Observation) -> Finding:
     places = [f"header {name}" for name, value in seen.headers.items() if any(secret in value for secret in secrets)]
     places += ["the body"] if any(secret in seen.raw for secret in secrets) else []
-    return Finding("no excluded text in the answer", f"excluded text in {', '.join(places)}" if places else "no excluded text", not places)
+    return Finding(
+        "no excluded text in the answer",
+        f"excluded text in {', '.join(places)}" if places else "no excluded text",
+        not places,
+    )
 
 
 def _header_finding(name: str, pattern: str | None, value: str | None) -> Finding:
     observed = f"header {name}: {shortened(value)}" if value is not None else f"no header {name}"
     if pattern is None:
         return Finding(f"no header {name}", observed, value is None)
-    return Finding(f"header {name} that matches {pattern!r}", observed, value is not None and re.search(pattern, value) is not None)
+    return Finding(
+        f"header {name} that matches {pattern!r}", observed, value is not None and re.search(pattern, value) is not None
+    )
 
 
 def _is_model(seen: str, expected: str) -> bool:

@@ -18,9 +18,15 @@ def is_paid(probe: Probe, models: Collection[str]) -> bool:
 
 
 def bounded(probes: Sequence[Probe], models: Collection[str], limit: int) -> list[dict[str, t.Any]]:
-    """The probes, those that would be paid beyond the limit skipped for that reason. The first of each model goes before the others."""
+    """The probes, those that would be paid beyond the limit skipped for that reason.
+
+    The first of each model goes before the others.
+    """
     paid = [index for index, probe in enumerate(probes) if is_paid(probe, models)]
     first = {probes[index]["model"]: index for index in reversed(paid)}
     kept = set(sorted(paid, key=lambda index: (first[probes[index]["model"]] != index, index))[: max(limit, 0)])
     reason = f"validation_paid_requests lets no more than {max(limit, 0)} of these requests reach providers outside"
-    return [{**probe, "skip": reason} if index in paid and index not in kept else dict(probe) for index, probe in enumerate(probes)]
+    return [
+        {**probe, "skip": reason} if index in paid and index not in kept else dict(probe)
+        for index, probe in enumerate(probes)
+    ]

@@ -1,11 +1,12 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Spending a limit until it is reached: how many calls passed, whether that is what the limit allows, and when calls pass again.
+"""Spending a limit until it is reached: how many calls passed, whether that is what the limit allows, and when calls
+pass again.
 
-A gateway counts the tokens of a response after it was sent. Calls therefore pass until the counter has reached the limit, and the call that
-reaches it still passes. Where the counter stands exactly at the limit, implementations differ by one call. Requests are counted before they
-are sent on, so exactly as many pass as the limit says.
+A gateway counts the tokens of a response after it was sent. Calls therefore pass until the counter has reached the
+limit, and the call that reaches it still passes. Where the counter stands exactly at the limit, implementations differ
+by one call. Requests are counted before they are sent on, so exactly as many pass as the limit says.
 """
 
 from __future__ import annotations
@@ -35,9 +36,11 @@ COUNTED_TOKENS = {"all": "total_tokens", "input": "prompt_tokens", "output": "co
 
 @dataclass(frozen=True)
 class Limit:
-    """``tokens`` or ``requests`` in each ``window`` of seconds, whichever are spent first; one of both may be None, which is no limit.
+    """``tokens`` or ``requests`` in each ``window`` of seconds, whichever are spent first; one of both may be None,
+    which is no limit.
 
-    Windows begin at multiples of their length on the clock where ``aligned``, else with the first call. ``counted`` is one of COUNTED_TOKENS.
+    Windows begin at multiples of their length on the clock where ``aligned``, else with the first call. ``counted`` is
+    one of COUNTED_TOKENS.
     """
 
     tokens: int | None
@@ -105,7 +108,8 @@ class Limit:
 class Refusal:
     """What the headers of a refused call tell; what they do not tell is None.
 
-    The ``limit`` that ran out and its ``window`` in seconds, how much is ``remaining`` of it, and by each header the seconds until there is more.
+    The ``limit`` that ran out and its ``window`` in seconds, how much is ``remaining`` of it, and by each header the
+    seconds until there is more.
     """
 
     limit: int | None = None
@@ -116,7 +120,9 @@ class Refusal:
 
     @classmethod
     def of(cls, headers: Mapping[str, str]) -> Refusal:
-        """From the headers of an answer, of which those of a limit are as Envoy sends them, in the form of draft 3 of RateLimit headers."""
+        """From the headers of an answer, of which those of a limit are as Envoy sends them, in the form of draft 3 of
+        RateLimit headers.
+        """
         # Such as "100, 100;w=60, 5;w=60": the limit that is nearest to its end, then all that count the call.
         first, *policies = headers.get("x-ratelimit-limit", "").split(",")
         limit = _number(first.partition(";")[0])
@@ -135,14 +141,23 @@ class Refusal:
         return self.limit in (None, limit.requests, limit.tokens) and self.window in (None, limit.window)
 
     def exhausted(self, limit: Limit) -> str | None:
-        """What ran out, ``requests`` or ``tokens``; None where that is not told, or cannot be told apart as both limits are the same number."""
-        kinds = [kind for kind, number in (("requests", limit.requests), ("tokens", limit.tokens)) if number is not None and number == self.limit]
+        """What ran out, ``requests`` or ``tokens``; None where that is not told, or cannot be told apart as both limits
+        are the same number.
+        """
+        kinds = [
+            kind
+            for kind, number in (("requests", limit.requests), ("tokens", limit.tokens))
+            if number is not None and number == self.limit
+        ]
         return kinds[0] if len(kinds) == 1 and self.is_of(limit) else None
 
 
 @dataclass(frozen=True)
 class Call:
-    """One call: when it began and ended, in seconds since the epoch, what came back, and the tokens that the limit counts of it."""
+    """One call:
+
+    when it began and ended, in seconds since the epoch, what came back, and the tokens that the limit counts of it.
+    """
 
     began: float
     ended: float
@@ -152,7 +167,8 @@ class Call:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The calls of the last round, and those that asked elsewhere once the limit was reached; ``straddled`` where a window ended during them.
+    """The calls of the last round, and those that asked elsewhere once the limit was reached; ``straddled`` where a
+    window ended during them.
 
     ``last`` is the last call that waited for recovery, if any did.
     """
@@ -209,8 +225,8 @@ class Outcome:
 class Spender:
     """Spends a limit with calls one after another, and waits for its window to end.
 
-    ``ask`` sends one call, each of ``elsewhere`` one to another model or by another path; ``now`` tells the time in seconds since the epoch,
-    ``sleep`` waits, ``say`` shows progress.
+    ``ask`` sends one call, each of ``elsewhere`` one to another model or by another path; ``now`` tells the time in
+    seconds since the epoch, ``sleep`` waits, ``say`` shows progress.
     """
 
     def __init__(
@@ -235,7 +251,9 @@ class Spender:
         self.say = say
 
     def run(self, recovery_timeout: float | None, calls_expected: int) -> Outcome:
-        """Spend the limit in one window, in a second one where the first ended meanwhile; then wait for recovery, unless the time-out is None."""
+        """Spend the limit in one window, in a second one where the first ended meanwhile; then wait for recovery,
+        unless the time-out is None.
+        """
         for number in range(ROUNDS):
             self._wait_for_room(calls_expected, spent=number > 0)
             outcome = self._spend()
@@ -269,7 +287,9 @@ class Spender:
             calls.append(self._call())
             status = calls[-1].seen.status
             passed = Outcome(tuple(calls)).passed
-            self.say(f"call {len(calls)}: status {status}, {self.limit.spent(len(passed), sum(call.tokens for call in passed))}")
+            self.say(
+                f"call {len(calls)}: status {status}, {self.limit.spent(len(passed), sum(call.tokens for call in passed))}"
+            )
             if status not in (200, 429):
                 break
         reached = calls[-1].seen.status == 429
@@ -282,7 +302,9 @@ class Spender:
         refused = outcome.refused[0]
         deadline = refused.began + timeout
         end = self.limit.end(refused.began, outcome.calls[0].began)
-        told = next((seconds for seconds in (outcome.refusal.retry_after, outcome.refusal.reset) if seconds is not None), None)
+        told = next(
+            (seconds for seconds in (outcome.refusal.retry_after, outcome.refusal.reset) if seconds is not None), None
+        )
         if told is not None:
             # The gateway's own word, where its clock is not ours.
             end = refused.began + told

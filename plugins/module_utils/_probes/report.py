@@ -13,7 +13,14 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.checks import FAILED, PASSED, SKIPPED, STATUSES, Check, shortened
+from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.checks import (
+    FAILED,
+    PASSED,
+    SKIPPED,
+    STATUSES,
+    Check,
+    shortened,
+)
 from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.report_page import PAGE
 
 #: Columns of the table: a status, a time, and at least so many for a name and for what was observed.
@@ -80,7 +87,11 @@ class Report:
         cases = []
         for check in self.checks:
             # A class name ends where reports fold: at the first colon of an id such as chat:gpt-4.
-            case = TestCase(_printable(check.name), classname=f"{self.title.lower()}.{check.id.split(':')[0]}", elapsed_sec=check.seconds)
+            case = TestCase(
+                _printable(check.name),
+                classname=f"{self.title.lower()}.{check.id.split(':')[0]}",
+                elapsed_sec=check.seconds,
+            )
             if check.status == FAILED:
                 details = f"expected: {check.expected}\nobserved: {check.observed}\nhint: {check.hint}"
                 case.add_failure_info(message=_printable(check.observed), output=_printable(details))
@@ -99,7 +110,9 @@ class Report:
 
         order = {FAILED: 0, SKIPPED: 2, PASSED: 1}
         # Everything that came from outside is escaped.
-        page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True).from_string(PAGE)
+        page = Environment(
+            autoescape=True, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+        ).from_string(PAGE)
         return page.render(report=self, checks=sorted(self.checks, key=lambda check: order[check.status]))
 
     def to_table(self, width: int = 120) -> list[tuple[str, str]]:
@@ -116,11 +129,21 @@ class Report:
             # What is as expected needs no more than a line; the files hold all of it.
             seen = "" if check.status == FAILED else shortened(check.observed, rest)
             name = shortened(check.name, names)
-            yield _printable(f"{check.status:<{STATUS_WIDTH}} {name:<{names}} {seconds:>{SECONDS_WIDTH}}  {seen}".rstrip()), check.status
+            yield (
+                _printable(
+                    f"{check.status:<{STATUS_WIDTH}} {name:<{names}} {seconds:>{SECONDS_WIDTH}}  {seen}".rstrip()
+                ),
+                check.status,
+            )
             if check.status == FAILED:
                 indent = " " * (STATUS_WIDTH + 1)
                 for label in ("expected", "observed", "hint"):
-                    for line in textwrap.wrap(f"{label}: {getattr(check, label)}", width, initial_indent=indent, subsequent_indent=indent + "  "):
+                    for line in textwrap.wrap(
+                        f"{label}: {getattr(check, label)}",
+                        width,
+                        initial_indent=indent,
+                        subsequent_indent=indent + "  ",
+                    ):
                         yield _printable(line), check.status
         yield self.summary, FAILED if self.failed else PASSED if self.counts[PASSED] else SKIPPED
 

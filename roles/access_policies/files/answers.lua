@@ -1,8 +1,8 @@
 -- Copyright: Contributors to the egress.ai_gateway project
 -- SPDX-License-Identifier: GPL-3.0-or-later
 
--- The first to see what a provider answers: counts its tokens from the provider's own words, and lets nothing through that Envoy AI Gateway's processor, which
--- reads it next, would end with.
+-- The first to see what a provider answers: counts its tokens from the provider's own words, and lets nothing through
+-- that Envoy AI Gateway's processor, which reads it next, would end with.
 
 -- Bytes of an event of a stream that are around its text.
 local AROUND = 200
@@ -10,7 +10,8 @@ local AROUND = 200
 local FIELDS = {event = 64, id = 64, retry = 64, [""] = 64}
 -- How much of a compressed error is read, in bytes.
 local UNPACKED = 16384
--- How many values an answer may have, and how deeply they may nest: embeddings of a batch are millions, and tools have any input.
+-- How many values an answer may have, and how deeply they may nest: embeddings of a batch are millions, and tools have
+-- any input.
 local VALUES, DEPTH = 5000000, 1000
 -- What the processor reads beside plain text.
 local READ = {identity = true, gzip = true, br = true}
@@ -20,7 +21,8 @@ local function whole(value)
   if type(value) == "number" and value >= 0 and value <= counting.MOST and value == math.floor(value) then return value end
 end
 
--- Adds what a usage of either API tells to what was told before: later numbers of a stream are larger or the same. A number that is none spoils all of it.
+-- Adds what a usage of either API tells to what was told before: later numbers of a stream are larger or the same. A
+-- number that is none spoils all of it.
 local function learn(known, usage)
   if not json.is_object(usage) then return end
   for _, name in ipairs(NUMBERS) do
@@ -50,7 +52,8 @@ end
 -- Counts what is known, or reckons: gives the total, the input and the output that stand for it then.
 local function settle(handle, asked, known, reckoned)
   if not known.spoiled and known.input then
-    -- A stream tells its output last, and its caller may leave before; some providers tell their reasoning in the total alone.
+    -- A stream tells its output last, and its caller may leave before; some providers tell their reasoning in the total
+    -- alone.
     local output = math.max(known.output, reckoned - (known.at or reckoned), known.input > 0 and known.total - known.input or 0)
     local total = math.min(counting.MOST, math.max(known.total, known.input + output))
     if total > 0 then
@@ -61,8 +64,8 @@ local function settle(handle, asked, known, reckoned)
   return counting.reckon(handle, asked, reckoned)
 end
 
--- Whether a text may hold a usage that says something: most events of a stream have none, or null. One that is spelled with escapes is not looked for: such an answer
--- is reckoned.
+-- Whether a text may hold a usage that says something: most events of a stream have none, or null. One that is spelled
+-- with escapes is not looked for: such an answer is reckoned.
 local function may_tell(text)
   local at = 1
   while true do
@@ -99,7 +102,8 @@ local function stream(handle, asked)
   end
 end
 
--- A stream that cannot be read costs a token for each byte, as it was made smaller; where Envoy AI Gateway can, the program behind it counts what that found.
+-- A stream that cannot be read costs a token for each byte, as it was made smaller; where Envoy AI Gateway can, the
+-- program behind it counts what that found.
 local function compressed_stream(handle, asked, encoding)
   local size = 0
   if READ[encoding] then handle:streamInfo():dynamicMetadata():set(METADATA, "compressed", true) end
@@ -121,7 +125,8 @@ local function refuse(handle, buffer, anthropic, status, message)
   replace(handle, buffer, errors.failure(status, message, anthropic, "provider_error"))
 end
 
--- With the usage that is counted where the provider's is none: what Envoy AI Gateway and the client read is what the caller pays.
+-- With the usage that is counted where the provider's is none: what Envoy AI Gateway and the client read is what the
+-- caller pays.
 local function with_usage(text, value, spans, anthropic, total, input, output)
   local usage = anthropic and string.format('{"input_tokens":%d,"output_tokens":%d}', input, output)
     or string.format('{"prompt_tokens":%d,"completion_tokens":%d,"total_tokens":%d}', input, output, total)

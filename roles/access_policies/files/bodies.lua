@@ -1,8 +1,9 @@
 -- Copyright: Contributors to the egress.ai_gateway project
 -- SPDX-License-Identifier: GPL-3.0-or-later
 
--- What becomes of a request that Authorino let in: who calls is hidden from here on, paths are taken apart, lists of models answered, and bodies read once and
--- strictly. A client that did not ask for the usage of a stream does not get it.
+-- What becomes of a request that Authorino let in: who calls is hidden from here on, paths are taken apart, lists of
+-- models answered, and bodies read once and strictly. A client that did not ask for the usage of a stream does not get
+-- it.
 
 -- What the gateway serves; anything else that Envoy AI Gateway's processor knows would count no tokens.
 local SERVED = {
@@ -14,9 +15,10 @@ local ASKED = {["/v1/chat/completions"] = true, ["/v1/completions"] = true}
 local OPTIONS = 32
 -- Keys that Go's parser takes in any case, so that another spelling would be read by one and not by the other.
 local KEYS = {model = true, stream = true, stream_options = true, include_usage = true, messages = true, prompt = true, input = true, max_tokens = true, n = true}
--- What a caller shows to come in or may have as a key of its own, and what it and the proxies before this gateway say of it: whole names, and the second word of a header
--- that begins with x-. Nobody behind this needs them, and no provider may get them. Envoy AI Gateway takes the keys away at the provider, but not while a route is on its
--- way out, and Envoy lets no processor take its own header of the caller's address away.
+-- What a caller shows to come in or may have as a key of its own, and what it and the proxies before this gateway say
+-- of it: whole names, and the second word of a header that begins with x-. Nobody behind this needs them, and no
+-- provider may get them. Envoy AI Gateway takes the keys away at the provider, but not while a route is on its way out,
+-- and Envoy lets no processor take its own header of the caller's address away.
 local OF_CALLERS = {"authorization", "api-key", "proxy-authorization", "cookie", "x-envoy-external-address",
   "forwarded", "via", "from", "referer", "origin", "baggage", "authentication", "remote-user", "true-client-ip", "cf-connecting-ip", "x-client-ip",
   "x-client-cert", "x-client-dn", "x-user", "x-user-id", "x-user-email", "x-email", "x-groups", "cf-access-jwt-assertion", "cf-access-authenticated-user-email",

@@ -16,8 +16,8 @@ do
     metadata:set(METADATA, "output_tokens", output)
   end
 
-  -- What an answer costs of which nothing can be counted, from the bytes of the request and the tokens that its own bytes are reckoned to be: counts it, and gives
-  -- the total, the input and the output.
+  -- What an answer costs of which nothing can be counted, from the bytes of the request and the tokens that its own
+  -- bytes are reckoned to be: counts it, and gives the total, the input and the output.
   function counting.reckon(handle, asked, reckoned)
     local fixed = settings.uncounted_tokens
     if fixed > 0 then
@@ -52,8 +52,9 @@ do
     return data ~= nil and (data == "[DONE]" or data:sub(-1) == "}" and json.read(data) ~= nil)
   end
 
-  -- Gives a function that takes texts, and calls take for each line in them, with its end; or without it, where all of a line is there but its end, which then comes
-  -- as a line. It gives the bytes of the line that has begun. The work is in proportion to the bytes, in however many texts they come.
+  -- Gives a function that takes texts, and calls take for each line in them, with its end; or without it, where all of
+  -- a line is there but its end, which then comes as a line. It gives the bytes of the line that has begun. The work is
+  -- in proportion to the bytes, in however many texts they come.
   function lines.reader(take)
     local pieces, size, judged, ends_in_return = {}, 0, 0, false
     local function whole()
@@ -89,7 +90,8 @@ do
       local rest = text:sub(at)
       pieces[#pieces + 1], size = rest, size + #rest
       if size > LONGEST then give(whole()) end
-      -- Judged in vain, a line is judged again only as long as all that was judged of it is no more than three times its size.
+      -- Judged in vain, a line is judged again only as long as all that was judged of it is no more than three times
+      -- its size.
       if rest:find("[}%]]\r?$") and judged <= 3 * size then
         judged = judged + size
         if is_whole(whole()) then give(pieces[1]) end

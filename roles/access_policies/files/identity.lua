@@ -1,8 +1,9 @@
 -- Copyright: Contributors to the egress.ai_gateway project
 -- SPDX-License-Identifier: GPL-3.0-or-later
 
--- The value that stands for a user from here on: HMAC-SHA256 with the key of this installation, so that a provider that sees it learns no name and cannot try names.
--- identity.of(tier, user) gives 32 hexadecimal digits, or nil where there is no key. Envoy has no such function for programs, and takes no library.
+-- The value that stands for a user from here on: HMAC-SHA256 with the key of this installation, so that a provider that
+-- sees it learns no name and cannot try names. identity.of(tier, user) gives 32 hexadecimal digits, or nil where there
+-- is no key. Envoy has no such function for programs, and takes no library.
 local identity = {}
 do
   -- Only where the program runs; Envoy Gateway, which tries it first, has neither.
@@ -12,7 +13,8 @@ do
 
   local ROUNDS, START = {}, {}
   do
-    -- The first 32 bits of the fractions of the cube and square roots of the first primes, by Newton's method on whole numbers that a double holds exactly.
+    -- The first 32 bits of the fractions of the cube and square roots of the first primes, by Newton's method on whole
+    -- numbers that a double holds exactly.
     local function fraction(prime, root)
       local value = prime ^ (1 / root)
       return math.floor((value - math.floor(value)) * 4294967296)

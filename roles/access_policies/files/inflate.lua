@@ -1,8 +1,9 @@
 -- Copyright: Contributors to the egress.ai_gateway project
 -- SPDX-License-Identifier: GPL-3.0-or-later
 
--- What gzip (RFC 1952), zlib (RFC 1950) or bare deflate (RFC 1951) has compressed, for the words of a provider's error. inflate(bytes, limit) gives at most
--- limit bytes, or nil for what it cannot read. Envoy has no such function for programs, and takes no library.
+-- What gzip (RFC 1952), zlib (RFC 1950) or bare deflate (RFC 1951) has compressed, for the words of a provider's error.
+-- inflate(bytes, limit) gives at most limit bytes, or nil for what it cannot read. Envoy has no such function for
+-- programs, and takes no library.
 local inflate
 do
   local ORDER = {16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15}
@@ -20,7 +21,8 @@ do
   local LENGTHS, DISTANCES = ladder(28, 3, 8, 4), ladder(30, 1, 4, 2)
   LENGTHS[28] = {258, 0}
 
-  -- A canonical Huffman code from the lengths of its symbols: by length, the first code, the first place and the symbols in order.
+  -- A canonical Huffman code from the lengths of its symbols: by length, the first code, the first place and the
+  -- symbols in order.
   local function tree(lengths, count)
     local counts, places, symbols = {}, {}, {}
     for length = 0, 15 do counts[length] = 0 end

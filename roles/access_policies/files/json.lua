@@ -1,22 +1,24 @@
 -- Copyright: Contributors to the egress.ai_gateway project
 -- SPDX-License-Identifier: GPL-3.0-or-later
 
--- JSON (RFC 8259), read strictly: UTF-8 alone, no key twice in an object however it is spelled, nothing after the value.
--- json.read(text) gives the value, and where a value of the outermost object stands in the text, by its key: {first byte, last byte}.
--- For anything else it gives nil and what is wrong. Objects and arrays are tables, null is json.null. Escapes stay as they are in texts that stand in
--- arrays or in more than two objects, as nobody asks for these.
+-- JSON (RFC 8259), read strictly: UTF-8 alone, no key twice in an object however it is spelled, nothing after the
+-- value. json.read(text) gives the value, and where a value of the outermost object stands in the text, by its key:
+-- {first byte, last byte}. For anything else it gives nil and what is wrong. Objects and arrays are tables, null is
+-- json.null. Escapes stay as they are in texts that stand in arrays or in more than two objects, as nobody asks for
+-- these.
 local json = {null = {}}
 do
   local byte, find, sub, char, concat = string.byte, string.find, string.sub, string.char, table.concat
-  -- No request of either API nests as deeply or has as many values; a parser that is asked to is under attack.
-  -- Names of the outermost object, whose places are kept, and names with escapes are dear, and nobody has many different ones.
+  -- No request of either API nests as deeply or has as many values; a parser that is asked to is under attack. Names of
+  -- the outermost object, whose places are kept, and names with escapes are dear, and nobody has many different ones.
   local DEPTH, VALUES, OUTERMOST, ESCAPED_NAMES = 64, 500000, 1000, 1000
   -- So many objects and arrays, and one more for each so many bytes: honest ones have something in them.
   local TABLES, BYTES = 2000, 8
   local ESCAPED = {[34] = '"', [92] = "\\", [47] = "/", [98] = "\b", [102] = "\f", [110] = "\n", [114] = "\r", [116] = "\t"}
   local LITERALS = {[116] = {"true", true}, [102] = {"false", false}, [110] = {"null", json.null}}
 
-  -- The text that is read, and the next backslash and control character of it at or after a place: each is looked for once.
+  -- The text that is read, and the next backslash and control character of it at or after a place: each is looked for
+  -- once.
   local text, backslash, control, values, tables, depth, spans
   -- What names with escapes stand for, as they are written.
   local names, named
@@ -78,7 +80,8 @@ do
     return 65536 + (first - 55296) * 1024 + second - 56320, at + 12
   end
 
-  -- From the byte after the opening quote; gives the text and the place after the closing one. Escapes are always checked, and replaced where that is wanted.
+  -- From the byte after the opening quote; gives the text and the place after the closing one. Escapes are always
+  -- checked, and replaced where that is wanted.
   local function read_string(at, wanted)
     local first = at
     local stop = find(text, '"', at, true) or fail("a text has no end", at)
@@ -137,7 +140,8 @@ do
       stop = after_digits(exponent)
       digits = stop - exponent
     end
-    -- LuaJIT takes up to a tenth of a millisecond for a large exponent or hundreds of digits. Nobody asks for such a number; it stays one that is not whole.
+    -- LuaJIT takes up to a tenth of a millisecond for a large exponent or hundreds of digits. Nobody asks for such a
+    -- number; it stays one that is not whole.
     if digits > 1 or stop - first > 40 then return 0.5, stop end
     return tonumber(sub(text, first, stop - 1)), stop
   end
@@ -156,8 +160,8 @@ do
     return name
   end
 
-  -- Numbers that follow each other in an array, in a loop of their own: LuaJIT compiles that whatever else arrays have held. Gives the number of items, and the
-  -- place and the byte of what ends the last.
+  -- Numbers that follow each other in an array, in a loop of their own: LuaJIT compiles that whatever else arrays have
+  -- held. Gives the number of items, and the place and the byte of what ends the last.
   local function read_numbers(array, count, at)
     while true do
       values = values + 1

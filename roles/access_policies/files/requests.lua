@@ -1,8 +1,8 @@
 -- Copyright: Contributors to the egress.ai_gateway project
 -- SPDX-License-Identifier: GPL-3.0-or-later
 
--- The first and the last to see a request: refuses what is malformed before anybody else reads it, gives the token one form, and makes every error one of the
--- client's API that says truthfully who refused.
+-- The first and the last to see a request: refuses what is malformed before anybody else reads it, gives the token one
+-- form, and makes every error one of the client's API that says truthfully who refused.
 
 -- Envoy takes 100 headers and 60 KiB of them, and what comes after this program adds some.
 local HEADERS, HEADER_BYTES = 80, 49152
@@ -36,7 +36,8 @@ local function refused(handle, status, message, code)
   return errors.refuse(handle, status, message, handle:streamInfo():dynamicMetadata():get(METADATA).anthropic == true, code)
 end
 
--- What is wrong with a path, for a client; nil for one whose every character is one of RFC 3986 and whose escapes are whole.
+-- What is wrong with a path, for a client; nil for one whose every character is one of RFC 3986 and whose escapes are
+-- whole.
 local function path_problem(path)
   if path:sub(1, 1) ~= "/" then return "does not begin with /" end
   if path:sub(1, 2) == "//" then return "begins with two slashes" end
@@ -125,7 +126,8 @@ local function begin(handle)
     return refused(handle, 431, "The request has too many headers, or too long ones: " .. count .. " with " .. size .. " bytes.", "headers_too_large")
   end
   local length = tonumber(headers:get("content-length") or "")
-  -- Over HTTP/2 it is let come until the buffer is full: clients such as curl 7 do not read an answer that comes while they send.
+  -- Over HTTP/2 it is let come until the buffer is full: clients such as curl 7 do not read an answer that comes while
+  -- they send.
   if length and length > settings.body_limit and handle:streamInfo():protocol() ~= "HTTP/2" then
     return refused(handle, 413, "The body has " .. length .. " bytes, and this gateway takes " .. settings.body_limit .. ".", "body_too_large")
   end

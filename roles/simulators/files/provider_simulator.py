@@ -3,21 +3,20 @@
 
 """A stand-in for a provider of models that speaks the OpenAI or the Anthropic API.
 
-It checks its key, answers with a fixed text and counts tokens exactly, so that tests know what to expect. Request headers steer one request:
+It checks its key, answers with a fixed text and counts tokens exactly, so that tests know what to expect. Request
+headers steer one request:
 
-x-simulator-prompt-tokens, x-simulator-completion-tokens   the usage to report
-x-simulator-delay                                          seconds before the answer
-x-simulator-event-delay                                    seconds between the events of a stream
-x-simulator-status                                         fail with this status, 400 to 599
-x-simulator-retry-after                                    seconds for the header retry-after of that failure, by default 1 with status 429
-x-simulator-break: headers                                 drop the connection instead of an answer
-                   body                                    in the middle of the body, or of an event
-                   stream                                  between two events; another body than a stream breaks in its middle
-                   event                                   end the stream with an event of the error x-simulator-status, by default 500; where there
-                                                           is no stream, the error is the answer
+x-simulator-prompt-tokens, x-simulator-completion-tokens   the usage to report x-simulator-delay
+seconds before the answer x-simulator-event-delay                                    seconds between the events of a
+stream x-simulator-status                                         fail with this status, 400 to 599
+x-simulator-retry-after                                    seconds for the header retry-after of that failure, by
+default 1 with status 429 x-simulator-break: headers                                 drop the connection instead of an
+answer body                                    in the middle of the body, or of an event stream
+between two events; another body than a stream breaks in its middle event                                   end the
+stream with an event of the error x-simulator-status, by default 500; where there is no stream, the error is the answer
 x-simulator-break-after                                    events of a stream before the break, by default 2
-x-simulator-echo: headers                                  give back the received headers as JSON in x-simulator-received-headers,
-                                                           those that carry a credential as its scheme and SHA-256
+x-simulator-echo: headers                                  give back the received headers as JSON in
+x-simulator-received-headers, those that carry a credential as its scheme and SHA-256
 
 Key and certificate files that change are read again. The admin endpoint is described in simulator_admin.py.
 
@@ -75,7 +74,10 @@ class PlannedBreakError(Exception):
 
 @dataclass(frozen=True)
 class Settings:
-    """What the process was started with; tokens of None are counted from the words, times are in seconds. Without key forms it asks for no key."""
+    """What the process was started with; tokens of None are counted from the words, times are in seconds.
+
+    Without key forms it asks for no key.
+    """
 
     key_forms: tuple[KeyForm, ...]
     prompt_tokens: int | None = None
@@ -134,7 +136,10 @@ def controls_of(headers: t.Mapping[str, str]) -> Controls:
 
 
 def received_headers(headers: t.Mapping[str, str], forms: t.Iterable[KeyForm], keys: t.Iterable[str]) -> str:
-    """The headers as a JSON object. Credentials, and whatever else holds one of the keys, only as scheme and SHA-256."""
+    """The headers as a JSON object.
+
+    Credentials, and whatever else holds one of the keys, only as scheme and SHA-256.
+    """
     schemes = {form.header: form.scheme for form in forms}
 
     def shown(name: str, value: str) -> t.Any:
@@ -272,7 +277,10 @@ class Handler(BaseHTTPRequestHandler):
         return ApiError(status, "This failure is simulated", "simulated_failure", retry_after=1 if retry_after is None and status == 429 else retry_after)
 
     def _check_key(self, exchange: Exchange) -> None:
-        """Refuse a request unless one of the headers for it carries a key; note its fingerprint. Without such headers none is asked for."""
+        """Refuse a request unless one of the headers for it carries a key; note its fingerprint.
+
+        Without such headers none is asked for.
+        """
         if not self.server.settings.key_forms:
             return
         presented = [form.presented(exchange.headers) for form in self.server.settings.key_forms]
@@ -393,7 +401,9 @@ class Handler(BaseHTTPRequestHandler):
         return ("\r\n".join(head) + "\r\n\r\n").encode("latin-1")
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """What the base class refuses, a malformed request or another method, as an error of the dialect and without quoting it."""
+        """What the base class refuses, a malformed request or another method, as an error of the dialect and without
+        quoting it.
+        """
         self.close_connection = True
         reason = self.responses.get(code, ("Refused",))[0]
         self._send_error(Exchange("", {}), ApiError(int(code), reason, "invalid_request"))
@@ -412,7 +422,8 @@ def _document_in(body: bytes) -> dict[str, t.Any] | None:
 
 
 def tls_context(certificate: Path, key: Path, client_ca: Path | None) -> ssl.SSLContext:
-    """TLS from 1.2 with this certificate; with ``client_ca`` only for clients that present a certificate of that authority.
+    """TLS from 1.2 with this certificate; with ``client_ca`` only for clients that present a certificate of that
+    authority.
 
     :raises OSError: for files that cannot be read or do not fit together.
     """
@@ -487,7 +498,9 @@ class SimulatorServer(ThreadingHTTPServer):
                 self._idle.notify_all()
 
     def stop(self, grace: float, timeout: float) -> None:
-        """Serve ``grace`` seconds more while callers turn elsewhere, then wait up to ``timeout`` seconds for open requests."""
+        """Serve ``grace`` seconds more while callers turn elsewhere, then wait up to ``timeout`` seconds for open
+        requests.
+        """
         self.stopping.set()
         time.sleep(grace)
         self.shutdown()

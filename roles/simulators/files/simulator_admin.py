@@ -3,20 +3,20 @@
 
 """The admin endpoint of a provider simulator: what it counted, and failures for all requests.
 
-It listens on the loopback interface alone and asks for no key, so whoever may run a command in the pod, or forward a port to it, may use it:
+It listens on the loopback interface alone and asks for no key, so whoever may run a command in the pod, or forward a
+port to it, may use it:
 
-GET /counters      {"provider", "since": seconds of the epoch, "keys": fingerprints of the keys accepted now,
-                    "counts": [{"path", "model", "status", "key", "requests", "input_tokens", "output_tokens"}, ...],
-                    "totals": {"requests", "input_tokens", "output_tokens"}}
-POST /reset        sets the counters to zero
-GET /failures      what is set
-POST /failures     a JSON object with at least one of status, break, delay and event_delay, and if wanted break_after, retry_after and
-                   rate (share of the requests that it hits, 1 by default); it takes the place of what was set
-DELETE /failures   back to what the process was started with
+GET /counters      {"provider", "since": seconds of the epoch, "keys": fingerprints of the keys accepted now, "counts":
+[{"path", "model", "status", "key", "requests", "input_tokens", "output_tokens"}, ...], "totals": {"requests",
+"input_tokens", "output_tokens"}} POST /reset        sets the counters to zero GET /failures      what is set POST
+/failures     a JSON object with at least one of status, break, delay and event_delay, and if wanted break_after,
+retry_after and rate (share of the requests that it hits, 1 by default); it takes the place of what was set DELETE
+/failures   back to what the process was started with
 
-A fingerprint is the first 12 hexadecimal digits of a key's SHA-256; "unknown" stands for a key that was never accepted and "" for none. A path or model
-that the provider does not have is counted as "". The status is that of the response with three exceptions: 0 for one that was broken on purpose,
-499 for a caller that went away, and that of the error for a stream which ended in one. Tokens are counted when an answer was sent in full.
+A fingerprint is the first 12 hexadecimal digits of a key's SHA-256; "unknown" stands for a key that was never accepted
+and "" for none. A path or model that the provider does not have is counted as "". The status is that of the response
+with three exceptions: 0 for one that was broken on purpose, 499 for a caller that went away, and that of the error for
+a stream which ended in one. Tokens are counted when an answer was sent in full.
 
 An error is {"error": "what is wrong"} with status 400, 404 or 405.
 """

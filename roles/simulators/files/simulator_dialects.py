@@ -32,7 +32,11 @@ NUMBERS_LIMIT = 2**20
 
 
 class ApiError(Exception):
-    """A refusal: HTTP status, message, the code and parameter that OpenAI's dialect names with it, and seconds for the header retry-after."""
+    """A refusal:
+
+    HTTP status, message, the code and parameter that OpenAI's dialect names with it, and seconds for the header
+    retry-after.
+    """
 
     def __init__(self, status: int, message: str, code: str = "invalid_request", param: str | None = None, retry_after: int | None = None) -> None:
         super().__init__(message)
@@ -51,7 +55,9 @@ class KeyForm:
     scheme: str = ""
 
     def presented(self, headers: t.Mapping[str, str]) -> str | None:
-        """What a request presents as its key, None without the header; with another scheme that is nothing that can match."""
+        """What a request presents as its key, None without the header; with another scheme that is nothing that can
+        match.
+        """
         value = headers.get(self.header)
         if value is None:
             return None
@@ -263,7 +269,10 @@ class OpenAI(Dialect):
 
     @staticmethod
     def _events(head: Document, words: list[str], finish: str, chat: bool, tokens: dict[str, int] | None) -> t.Iterator[Document]:
-        """One chunk a word. With ``tokens`` these stand in a last chunk of their own; without, a stream tells no usage, as at OpenAI."""
+        """One chunk a word.
+
+        With ``tokens`` these stand in a last chunk of their own; without, a stream tells no usage, as at OpenAI.
+        """
         empty = {} if tokens is None else {"usage": None}
 
         def chunk(content: Document, reason: str | None = None) -> Document:
@@ -383,7 +392,9 @@ class Anthropic(Dialect):
 
     @staticmethod
     def _events(message: Document, words: list[str]) -> t.Iterator[Document]:
-        """The message's beginning, one delta a word, and its end; the counts of tokens are those of all the message so far."""
+        """The message's beginning, one delta a word, and its end; the counts of tokens are those of all the message so
+        far.
+        """
         usage = message["usage"]
         # The real end has made the first token when it begins.
         begun = {**usage, "output_tokens": min(1, usage["output_tokens"])}
@@ -424,7 +435,9 @@ class Anthropic(Dialect):
         return model, words
 
     def _words(self, content: t.Any, where: str, empty: bool) -> int:
-        """The words of a content, which is a text or a list of blocks and may be without any only where ``empty`` says so."""
+        """The words of a content, which is a text or a list of blocks and may be without any only where ``empty`` says
+        so.
+        """
         if not isinstance(content, (str, list)):
             raise ApiError(400, f"{where}: Input should be a text or a list of content blocks")
         if not content and not empty:

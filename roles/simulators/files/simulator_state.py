@@ -1,7 +1,8 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a provider simulator remembers from one request to the next: its keys, the failures it was told and what it counted.
+"""What a provider simulator remembers from one request to the next: its keys, the failures it was told and what it
+counted.
 
 Everything here may be used from many threads at once.
 """
@@ -22,7 +23,8 @@ T = t.TypeVar("T")
 DELAY_LIMIT = 600.0
 EVENTS_LIMIT = 1_000_000
 RETRY_AFTER_LIMIT = 86_400
-#: Where an answer is broken: before its head, in the middle of its body, between the events of a stream, or by an event that tells of an error.
+#: Where an answer is broken: before its head, in the middle of its body, between the events of a stream, or by an event
+#: that tells of an error.
 BREAKS = ("headers", "body", "stream", "event")
 #: How many events of a stream come before the break, unless told otherwise.
 BREAK_AFTER = 2
@@ -33,8 +35,8 @@ BROKEN = 0
 class Reloading(t.Generic[T]):
     """What ``load`` made of some files, made again when one of them has changed.
 
-    A change that cannot be loaded, such as a half-written file, is reported once on standard error and leaves the value as it was.
-    ``load`` raises OSError or ValueError for it; at the start that is the caller's.
+    A change that cannot be loaded, such as a half-written file, is reported once on standard error and leaves the value
+    as it was. ``load`` raises OSError or ValueError for it; at the start that is the caller's.
     """
 
     def __init__(self, what: str, files: t.Sequence[Path], load: t.Callable[[], T]) -> None:
@@ -95,7 +97,8 @@ def read_keys(files: t.Iterable[Path]) -> dict[str, str]:
 
 
 class Keys:
-    """The keys that are accepted, as their files hold them now; none without files. A fingerprint is the first 12 digits of a key's SHA-256.
+    """The keys that are accepted, as their files hold them now; none without files. A fingerprint is the first 12
+    digits of a key's SHA-256.
 
     :raises ValueError: at the start, for files without keys; see ``read_keys``.
     """
@@ -112,7 +115,8 @@ class Keys:
         return [digest[:12] for digest in self._keys.value()]
 
     def check(self, candidates: t.Iterable[str]) -> tuple[str, bool]:
-        """The fingerprint of the first candidate that is, or once was, accepted, "unknown" for another; and whether it is accepted now.
+        """The fingerprint of the first candidate that is, or once was, accepted, "unknown" for another; and whether it
+        is accepted now.
 
         Takes the same time for every key: fixed-length digests are compared, and all of them.
         """
@@ -131,7 +135,8 @@ class Keys:
 class Fields:
     """Named values, texts of headers or JSON's own, read within limits; ``spell`` gives the name that an error shows.
 
-    Every reader gives None for a value that is absent or null and raises ValueError, with a sentence for the caller, for one that does not fit.
+    Every reader gives None for a value that is absent or null and raises ValueError, with a sentence for the caller,
+    for one that does not fit.
     """
 
     def __init__(self, values: t.Mapping[str, t.Any], spell: t.Callable[[str], str] = str) -> None:
@@ -169,7 +174,8 @@ class Failure:
     """How an answer fails or drags; None leaves it to what stands behind.
 
     status: of the error, 400 to 599. break_at: one of BREAKS. break_after: events of a stream before the break.
-    retry_after: seconds that the error's header names. delay: seconds before the answer. event_delay: seconds between events.
+    retry_after: seconds that the error's header names. delay: seconds before the answer. event_delay: seconds between
+    events.
     """
 
     status: int | None = None
@@ -216,7 +222,10 @@ class Failures:
         self.set(*self._initial)
 
     def next(self) -> Failure:
-        """How the next request fails. Of any N requests, N times the rate are hit, spread evenly, so that tests can count on it."""
+        """How the next request fails.
+
+        Of any N requests, N times the rate are hit, spread evenly, so that tests can count on it.
+        """
         with self._lock:
             self._requests += 1
             hit = int(self._requests * self._rate) > int((self._requests - 1) * self._rate)
@@ -259,7 +268,9 @@ class Counters:
                 count[2] += usage.output_tokens
 
     def as_dict(self) -> dict[str, t.Any]:
-        """``since`` in seconds of the epoch, ``counts`` one entry for each combination that occurred, and their ``totals``."""
+        """``since`` in seconds of the epoch, ``counts`` one entry for each combination that occurred, and their
+        ``totals``.
+        """
         names = ("requests", "input_tokens", "output_tokens")
         with self._lock:
             counts = [

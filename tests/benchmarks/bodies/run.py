@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Judge bodies of requests in each place of Envoy's filter chain that could do it, side by side.
 
-Each way has an Envoy of its own with one worker and a static configuration; all forward to one more Envoy that reads the body and answers. In each round every
-way gets every body, in another order each time, on sixteen connections for some seconds. Measured are requests per second, the median and the
-99th percentile of their times, and the seconds of processor time that the way's Envoy, and its external processor, took for a thousand requests.
-Before that, all ways have to come to the same judgements. What is needed is in README.md.
+Each way has an Envoy of its own with one worker and a static configuration; all forward to one more Envoy that reads
+the body and answers. In each round every way gets every body, in another order each time, on sixteen connections for
+some seconds. Measured are requests per second, the median and the 99th percentile of their times, and the seconds of
+processor time that the way's Envoy, and its external processor, took for a thousand requests. Before that, all ways
+have to come to the same judgements. What is needed is in README.md.
 """
 
 from __future__ import annotations
@@ -43,7 +44,25 @@ class BenchmarkError(Exception):
 def chat(size: int) -> bytes:
     """A conversation of many small messages."""
     chance = random.Random(1)  # noqa: S311
-    words = ["the", "quick", "brown", "fox", "jumps", "over", "a", "lazy", "dog,", "and", "asks:", '"why?"', "because", "it", "can.\n", "of", "course!"]
+    words = [
+        "the",
+        "quick",
+        "brown",
+        "fox",
+        "jumps",
+        "over",
+        "a",
+        "lazy",
+        "dog,",
+        "and",
+        "asks:",
+        '"why?"',
+        "because",
+        "it",
+        "can.\n",
+        "of",
+        "course!",
+    ]
     messages: list[dict[str, str]] = []
     left = size
     while left > 0:
@@ -55,7 +74,12 @@ def chat(size: int) -> bytes:
 def image(size: int) -> bytes:
     """One long string."""
     url = "data:image/png;base64," + base64.b64encode(random.Random(1).randbytes(size * 3 // 4)).decode()  # noqa: S311
-    return json.dumps({"model": "gpt-4", "messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}}]}]}).encode()
+    return json.dumps(
+        {
+            "model": "gpt-4",
+            "messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}}]}],
+        }
+    ).encode()
 
 
 def filled(before: str, unit: str, after: str) -> bytes:
@@ -81,7 +105,9 @@ HOSTILE = {
     "`[[],[],`": filled('{"model":"m","a":[', "[],", "[]]}"),
     '`[{"a":1},`': filled('{"model":"m","a":[', '{"a":1},', "1]}"),
     '`{"00001":1,`': ('{"model":"m"' + "".join(f',"{number:05x}":1' for number in range(LARGE // 10)) + "}").encode(),
-    '`{"\\u006100001":1,`': ('{"model":"m"' + "".join(f',"\\u0061{number:05x}":1' for number in range(LARGE // 16)) + "}").encode(),
+    '`{"\\u006100001":1,`': (
+        '{"model":"m"' + "".join(f',"\\u0061{number:05x}":1' for number in range(LARGE // 16)) + "}"
+    ).encode(),
 }
 #: What every way has to say of a body.
 JUDGEMENTS = [
@@ -113,7 +139,10 @@ HTTP = f"{PROTOTYPES}.http"
 def lua(name: str, *files: str) -> dict[str, t.Any]:
     # The reader is the one that the gateway has.
     code = "\n".join((READER if file == READER.name else HERE / file).read_text() for file in files)
-    return {"name": name, "typed_config": {"@type": f"{HTTP}.lua.v3.Lua", "default_source_code": {"inline_string": code}}}
+    return {
+        "name": name,
+        "typed_config": {"@type": f"{HTTP}.lua.v3.Lua", "default_source_code": {"inline_string": code}},
+    }
 
 
 def buffer() -> dict[str, t.Any]:
@@ -125,7 +154,11 @@ def external() -> dict[str, t.Any]:
         "@type": f"{HTTP}.ext_proc.v3.ExternalProcessor",
         "grpc_service": {"envoy_grpc": {"cluster_name": "judge"}, "timeout": "10s"},
         "message_timeout": "10s",
-        "processing_mode": {"request_header_mode": "SKIP", "response_header_mode": "SKIP", "request_body_mode": "BUFFERED"},
+        "processing_mode": {
+            "request_header_mode": "SKIP",
+            "response_header_mode": "SKIP",
+            "request_body_mode": "BUFFERED",
+        },
     }
     return {"name": "ext_proc", "typed_config": config}
 
@@ -141,7 +174,11 @@ def wasm(code: pathlib.Path) -> dict[str, t.Any]:
 
 
 def module() -> dict[str, t.Any]:
-    config = {"@type": f"{HTTP}.dynamic_modules.v3.DynamicModuleFilter", "dynamic_module_config": {"name": "bodies"}, "filter_name": "bodies"}
+    config = {
+        "@type": f"{HTTP}.dynamic_modules.v3.DynamicModuleFilter",
+        "dynamic_module_config": {"name": "bodies"},
+        "filter_name": "bodies",
+    }
     return {"name": "dynamic_modules", "typed_config": config}
 
 
@@ -149,7 +186,9 @@ def listener(port: int, route: dict[str, t.Any], filters: list[dict[str, t.Any]]
     manager = {
         "@type": f"{PROTOTYPES}.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "bodies",
-        "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [{"match": {"prefix": "/"}, **route}]}]},
+        "route_config": {
+            "virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [{"match": {"prefix": "/"}, **route}]}]
+        },
         "http_filters": [*filters, {"name": "router", "typed_config": {"@type": f"{HTTP}.router.v3.Router"}}],
     }
     return {
@@ -173,12 +212,19 @@ def cluster(name: str, address: dict[str, t.Any], **more: t.Any) -> dict[str, t.
 def gateway(port: int, upstream: int, filters: list[dict[str, t.Any]], socket: pathlib.Path) -> dict[str, t.Any]:
     """The configuration of a way's Envoy."""
     options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-    protocol = {options: {"@type": f"type.googleapis.com/{options}", "explicit_http_config": {"http2_protocol_options": {}}}}
+    protocol = {
+        options: {"@type": f"type.googleapis.com/{options}", "explicit_http_config": {"http2_protocol_options": {}}}
+    }
     clusters = [
         cluster("upstream", {"socket_address": {"address": "127.0.0.1", "port_value": upstream}}),
         cluster("judge", {"pipe": {"path": str(socket)}}, typed_extension_protocol_options=protocol),
     ]
-    return {"static_resources": {"listeners": [listener(port, {"route": {"cluster": "upstream", "timeout": "60s"}}, filters)], "clusters": clusters}}
+    return {
+        "static_resources": {
+            "listeners": [listener(port, {"route": {"cluster": "upstream", "timeout": "60s"}}, filters)],
+            "clusters": clusters,
+        }
+    }
 
 
 def provider(port: int) -> dict[str, t.Any]:
@@ -195,13 +241,21 @@ class Way:
     judges: bool
 
     def processor_seconds(self) -> float:
-        fields = [pathlib.Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split() for process in self.processes]
+        fields = [
+            pathlib.Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+            for process in self.processes
+        ]
         return sum(int(field[11]) + int(field[12]) for field in fields) / os.sysconf("SC_CLK_TCK")
 
     def memory(self) -> float:
         """The most that its processes ever held, in MiB."""
         statuses = [pathlib.Path(f"/proc/{process.pid}/status").read_text() for process in self.processes]
-        return sum(int(line.split()[1]) for status in statuses for line in status.splitlines() if line.startswith("VmHWM:")) / 1024
+        return (
+            sum(
+                int(line.split()[1]) for status in statuses for line in status.splitlines() if line.startswith("VmHWM:")
+            )
+            / 1024
+        )
 
 
 @dataclasses.dataclass
@@ -226,7 +280,9 @@ def built(directory: pathlib.Path) -> None:
         (("cargo", "build", "--release", "--target", "wasm32-wasip1"), "rust", rust),
         (("cargo", "build", "--release"), "rust", rust),
     ):
-        done = subprocess.run(command, cwd=directory / where, env=environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command, cwd=directory / where, env=environment, capture_output=True, text=True, check=False
+        )
         if done.returncode:
             raise BenchmarkError(f"{' '.join(command)} in {directory / where} failed:\n{done.stderr}")
 
@@ -234,7 +290,9 @@ def built(directory: pathlib.Path) -> None:
 def sent(port: int, body: bytes) -> int:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     with contextlib.closing(connection):
-        connection.request("POST", "/v1/chat/completions", body, {"content-type": "application/json", "authorization": TOKEN})
+        connection.request(
+            "POST", "/v1/chat/completions", body, {"content-type": "application/json", "authorization": TOKEN}
+        )
         return connection.getresponse().status
 
 
@@ -256,7 +314,9 @@ class Benchmark:
         self.directory = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
         self.first_port = first_port
 
-    def started(self, name: str, command: t.Sequence[str], **environment: str) -> tuple[subprocess.Popen[bytes], pathlib.Path]:
+    def started(
+        self, name: str, command: t.Sequence[str], **environment: str
+    ) -> tuple[subprocess.Popen[bytes], pathlib.Path]:
         log = self.directory / f"{name}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(command, stdout=output, stderr=output, env={**os.environ, **environment})
@@ -268,7 +328,11 @@ class Benchmark:
         file = self.directory / f"{name}.json"
         file.write_text(json.dumps(config))
         options = ("--concurrency", "1", "--disable-hot-restart", "--log-level", "warning")
-        process, log = self.started(name, (str(self.envoy), "-c", str(file), *options), ENVOY_DYNAMIC_MODULES_SEARCH_PATH=str(self.build / "target/release"))
+        process, log = self.started(
+            name,
+            (str(self.envoy), "-c", str(file), *options),
+            ENVOY_DYNAMIC_MODULES_SEARCH_PATH=str(self.build / "target/release"),
+        )
         answered(port, log)
         return process
 
@@ -295,7 +359,12 @@ class Benchmark:
         return ways
 
     def measured(self, way: Way, body: bytes, seconds: float) -> Figures:
-        headers = (f"authorization: {TOKEN}", "host: gateway", "content-type: application/json", f"content-length: {len(body)}")
+        headers = (
+            f"authorization: {TOKEN}",
+            "host: gateway",
+            "content-type: application/json",
+            f"content-length: {len(body)}",
+        )
         head = "\r\n".join(("POST /v1/chat/completions HTTP/1.1", *headers, "", ""))
         file = self.directory / "request"
         file.write_bytes(head.encode() + body)
@@ -335,10 +404,14 @@ def judged(ways: list[Way]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--envoy", type=pathlib.Path, required=True, help="Envoy's executable")
-    parser.add_argument("--build", type=pathlib.Path, help="directory where the programs are built and kept (default: a temporary one)")
+    parser.add_argument(
+        "--build", type=pathlib.Path, help="directory where the programs are built and kept (default: a temporary one)"
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=2, help="of load for each way and body (default: %(default)s)")
-    parser.add_argument("--first-port", type=int, default=18700, help="the first of eight ports on loopback (default: %(default)s)")
+    parser.add_argument(
+        "--first-port", type=int, default=18700, help="the first of eight ports on loopback (default: %(default)s)"
+    )
     options = parser.parse_args()
     with contextlib.ExitStack() as stack:
         build = options.build or pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -354,12 +427,19 @@ def main() -> None:
                 for way in ways[turn:] + ways[:turn]:
                     results.setdefault((name, way.name), []).append(benchmark.measured(way, body, options.seconds))
             print(f"round {number + 1} of {options.rounds} is done", file=sys.stderr)
-        print("| body | way | requests/s | median, ms | 99th percentile, ms | CPU seconds for 1,000 requests |\n|---|---|---|---|---|---|")
+        print(
+            "| body | way | requests/s | median, ms | 99th percentile, ms | CPU seconds for 1,000 requests |\n|---|---|---|---|---|---|"
+        )
         for body_name, way in itertools.product(bodies, ways):
             figures = results[body_name, way.name]
-            columns = [spread(getattr(figure, field) for figure in figures) for field in ("rate", "median", "p99", "seconds")]
+            columns = [
+                spread(getattr(figure, field) for figure in figures) for field in ("rate", "median", "p99", "seconds")
+            ]
             lost = sum(figure.lost for figure in figures)
-            print(f"| {body_name} | {way.name} | {' | '.join(columns)} |" + (f" {lost} requests were lost" if lost else ""))
+            print(
+                f"| {body_name} | {way.name} | {' | '.join(columns)} |"
+                + (f" {lost} requests were lost" if lost else "")
+            )
         print("\n" + ", ".join(f"{way.name}: {way.memory():.0f} MiB at most" for way in ways))
 
 

@@ -19,7 +19,10 @@ ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 
 class ApiError(Exception):
-    """The API server refused a request. The text names fields, but never their values: these may be the providers' keys."""
+    """The API server refused a request.
+
+    The text names fields, but never their values: these may be the providers' keys.
+    """
 
     def __init__(self, status: int, body: bytes) -> None:
         self.status = status
@@ -35,7 +38,8 @@ class ApiError(Exception):
 class Api:
     """
     :param server: URL of the API server.
-    :param account: directory with the files `token` and `ca.crt` of a ServiceAccount; without one, requests carry no token.
+    :param account: directory with the files `token` and `ca.crt` of a ServiceAccount; without one, requests carry no
+        token.
     """
 
     def __init__(self, server: str, account: Path | None, timeout: float = 10.0) -> None:
@@ -51,7 +55,9 @@ class Api:
         context = ssl.create_default_context(cafile=str(self._account / "ca.crt") if self._account else None)
         return http.client.HTTPSConnection(host, self._address.port or 443, timeout=self._timeout, context=context)
 
-    def request(self, method: str, path: str, body: Object | None = None, content_type: str = "application/json") -> Object:
+    def request(
+        self, method: str, path: str, body: Object | None = None, content_type: str = "application/json"
+    ) -> Object:
         """The answer to a request.
 
         :raises ApiError: if it is refused.
@@ -98,7 +104,9 @@ class Api:
     def apply(self, item: Object) -> Object:
         metadata = item["metadata"]
         path = KINDS[item["kind"]].path(metadata["namespace"], metadata["name"])
-        return self.request("PATCH", f"{path}?fieldManager={FIELD_MANAGER}&force=true", item, "application/apply-patch+yaml")
+        return self.request(
+            "PATCH", f"{path}?fieldManager={FIELD_MANAGER}&force=true", item, "application/apply-patch+yaml"
+        )
 
     def delete(self, key: Key) -> None:
         kind, namespace, name = key
@@ -112,7 +120,9 @@ class Api:
         metadata = item["metadata"]
         path = KINDS[item["kind"]].path(metadata["namespace"], metadata["name"], "status")
         try:
-            self.request("PATCH", f"{path}?fieldManager={FIELD_MANAGER}", {"status": status}, "application/merge-patch+json")
+            self.request(
+                "PATCH", f"{path}?fieldManager={FIELD_MANAGER}", {"status": status}, "application/merge-patch+json"
+            )
         except ApiError as error:
             # Gone, or changed meanwhile: the next pass sees what is there.
             if error.status not in (404, 409):

@@ -20,7 +20,9 @@ class Kind(t.NamedTuple):
     plural: str
 
     def path(self, namespace: str = "", name: str = "", part: str = "") -> str:
-        """The path of one object, of a part of it, or of all objects of the kind in a namespace or, without one, in the cluster."""
+        """The path of one object, of a part of it, or of all objects of the kind in a namespace or, without one, in the
+        cluster.
+        """
         steps = ["/apis", self.api_version, *(["namespaces", namespace] if namespace else []), self.plural, name, part]
         return "/".join(step for step in steps if step)
 

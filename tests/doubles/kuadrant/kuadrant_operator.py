@@ -1,9 +1,11 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A stand-in for Kuadrant's operator, for tests: it turns Kuadrant's policies into objects that Authorino and Envoy Gateway enforce.
+"""A stand-in for Kuadrant's operator, for tests: it turns Kuadrant's policies into objects that Authorino and Envoy
+Gateway enforce.
 
-README.md beside this file says what it does and what it does not do. Needs Python 3.11 and the other modules of this directory.
+README.md beside this file says what it does and what it does not do. Needs Python 3.11 and the other modules of this
+directory.
 """
 
 from __future__ import annotations
@@ -71,7 +73,11 @@ class Operator:
         """Whether a gateway provider was missing when the operator started."""
         if self.missing_provider is None:
             self.missing_provider = not provider_installed({"GatewayClass": self.api.objects("GatewayClass")})
-            log("no gateway provider is installed; that is not looked at again" if self.missing_provider else "a gateway provider is installed")
+            log(
+                "no gateway provider is installed; that is not looked at again"
+                if self.missing_provider
+                else "a gateway provider is installed"
+            )
         return self.missing_provider
 
     def run_pass(self) -> None:
@@ -162,8 +168,12 @@ def serve_health(operator: Operator, port: int) -> http.server.ThreadingHTTPServ
 def arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     host, port = os.environ.get("KUBERNETES_SERVICE_HOST", ""), os.environ.get("KUBERNETES_SERVICE_PORT", "443")
-    parser.add_argument("--server", default=f"https://{f'[{host}]' if ':' in host else host}:{port}", help="URL of the API server")
-    parser.add_argument("--account", type=Path, default=ACCOUNT, help="directory of the ServiceAccount's token and ca.crt")
+    parser.add_argument(
+        "--server", default=f"https://{f'[{host}]' if ':' in host else host}:{port}", help="URL of the API server"
+    )
+    parser.add_argument(
+        "--account", type=Path, default=ACCOUNT, help="directory of the ServiceAccount's token and ca.crt"
+    )
     parser.add_argument("--authorino-namespace", default="authorino", help="namespace that Authorino watches")
     parser.add_argument("--authorino-service", default="authorino", help="its Service")
     parser.add_argument("--authorino-port", type=int, default=50051)
@@ -185,7 +195,9 @@ def stop(_signal: int, _frame: types.FrameType | None) -> t.NoReturn:
 def main() -> None:
     given = arguments()
     signal.signal(signal.SIGTERM, stop)
-    settings = Settings(given.authorino_namespace, given.authorino_service, given.authorino_port, given.missing_condition)
+    settings = Settings(
+        given.authorino_namespace, given.authorino_service, given.authorino_port, given.missing_condition
+    )
     operator = Operator(Api(given.server, given.account), settings)
     serve_health(operator, given.health_port)
     trouble = ""

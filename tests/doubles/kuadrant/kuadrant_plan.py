@@ -1,7 +1,10 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""From all policies of a cluster to the objects that are to be, and what each policy's status says. Nothing here asks the cluster."""
+"""From all policies of a cluster to the objects that are to be, and what each policy's status says.
+
+Nothing here asks the cluster.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +61,10 @@ class Plan:
 
 def provider_installed(cluster: Cluster) -> bool:
     """Whether a gateway provider is there: a GatewayClass that somebody accepted."""
-    return any(_condition(item.get("status", {}).get("conditions", []), "Accepted").get("status") == "True" for item in cluster.get("GatewayClass", []))
+    return any(
+        _condition(item.get("status", {}).get("conditions", []), "Accepted").get("status") == "True"
+        for item in cluster.get("GatewayClass", [])
+    )
 
 
 def _condition(conditions: list[Object], name: str) -> Object:
@@ -70,7 +76,9 @@ def _gateways_of(route: Object) -> set[tuple[str, str]]:
     found = set()
     for parent in route.get("status", {}).get("parents", []):
         reference = parent["parentRef"]
-        is_gateway = reference.get("group", GATEWAY_API) == GATEWAY_API and reference.get("kind", "Gateway") == "Gateway"
+        is_gateway = (
+            reference.get("group", GATEWAY_API) == GATEWAY_API and reference.get("kind", "Gateway") == "Gateway"
+        )
         if is_gateway and _condition(parent.get("conditions", []), "Accepted").get("status") == "True":
             found.add((reference.get("namespace", route["metadata"]["namespace"]), reference["name"]))
     return found
@@ -101,12 +109,19 @@ class _Planner:
             if target["kind"] not in ("Gateway", "HTTPRoute"):
                 self._refuse(policy, "Unsupported", f"spec.targetRef.kind: {target['kind']} is not supported")
             elif target_key not in self.targets:
-                self._refuse(policy, "TargetNotFound", f"{target['kind']} {target_key[1]}/{target_key[2]} was not found", "Accepted")
+                self._refuse(
+                    policy,
+                    "TargetNotFound",
+                    f"{target['kind']} {target_key[1]}/{target_key[2]} was not found",
+                    "Accepted",
+                )
             elif target.get("sectionName"):
                 self._refuse(policy, "Unsupported", "spec.targetRef.sectionName: parts of a target are not supported")
                 self._keep(policy)
             elif target_key in found:
-                self._refuse(policy, "Overridden", f"{kind} {_named(found[target_key])} is older and has the same target")
+                self._refuse(
+                    policy, "Overridden", f"{kind} {_named(found[target_key])} is older and has the same target"
+                )
             else:
                 found[target_key] = policy
         return found
@@ -115,7 +130,10 @@ class _Planner:
         self.plan.refused[key_of(policy)] = Refusal(reason, message, condition)
 
     def _keep(self, policy: Object) -> None:
-        """An AuthPolicy that turned into one that is not supported goes on with what was made of it: better old rules than none."""
+        """An AuthPolicy that turned into one that is not supported goes on with what was made of it:
+
+        better old rules than none.
+        """
         if policy["kind"] != "AuthPolicy":
             return
         namespace, name = policy["metadata"]["namespace"], policy["metadata"]["name"]
@@ -127,11 +145,21 @@ class _Planner:
 
     def authorization(self) -> None:
         policies = self.effective("AuthPolicy")
-        overriding = {(target[1], target[2]): policy for target, policy in policies.items() if target[0] == "Gateway" and policy["spec"].get("overrides")}
+        overriding = {
+            (target[1], target[2]): policy
+            for target, policy in policies.items()
+            if target[0] == "Gateway" and policy["spec"].get("overrides")
+        }
         for target, policy in list(policies.items()):
-            overridden_by = [overriding[gateway] for gateway in sorted(self.routes.get(target, set())) if gateway in overriding]
+            overridden_by = [
+                overriding[gateway] for gateway in sorted(self.routes.get(target, set())) if gateway in overriding
+            ]
             if target[0] == "HTTPRoute" and overridden_by:
-                self._refuse(policy, "Overridden", f"AuthPolicy {_named(overridden_by[0])} of the Gateway overrides those of its routes")
+                self._refuse(
+                    policy,
+                    "Overridden",
+                    f"AuthPolicy {_named(overridden_by[0])} of the Gateway overrides those of its routes",
+                )
                 del policies[target]
         for target, policy in policies.items():
             try:
@@ -140,7 +168,9 @@ class _Planner:
                 self._refuse(policy, "Unsupported", str(error))
                 self._keep(policy)
                 continue
-            backend = authorino_backend(policy["metadata"]["namespace"], self.settings.authorino_host, self.settings.authorino_port)
+            backend = authorino_backend(
+                policy["metadata"]["namespace"], self.settings.authorino_host, self.settings.authorino_port
+            )
             # Made before there is a route, so that none is ever without.
             self.plan.needs[key_of(policy)] = self.plan.want(config, backend, security_policy(policy))
             refusal = self._out_of_path(target, policy, policies)
@@ -148,7 +178,10 @@ class _Planner:
                 self.plan.refused[key_of(policy)] = refusal
 
     def _out_of_path(self, target: Key, policy: Object, policies: dict[Key, Object]) -> Refusal | None:
-        """Why a policy meets no request: its Gateway has no routes, or each has a policy of its own, or its route has no Gateway."""
+        """Why a policy meets no request:
+
+        its Gateway has no routes, or each has a policy of its own, or its route has no Gateway.
+        """
         if target[0] == "HTTPRoute":
             return None if self.routes[target] else _no_routes(policy)
         routes = [route for route, gateways in self.routes.items() if target[1:] in gateways]
@@ -157,7 +190,10 @@ class _Planner:
         own = [policies[route] for route in routes if route in policies]
         if len(own) < len(routes):
             return None
-        return Refusal("Overridden", f"Every route of the Gateway has an AuthPolicy of its own: {', '.join(sorted(_named(item) for item in own))}")
+        return Refusal(
+            "Overridden",
+            f"Every route of the Gateway has an AuthPolicy of its own: {', '.join(sorted(_named(item) for item in own))}",
+        )
 
     def limits(self) -> None:
         rules: dict[Key, list[Object]] = {}
@@ -208,7 +244,10 @@ def leftovers(cluster: Cluster, wanted: Plan) -> list[Key]:
 
 
 def not_in_force(key: Key, item: Object | None) -> str:
-    """Why an object that was made is not in force yet; empty if it is. The words of AuthConfigs may hold keys, so they are not repeated."""
+    """Why an object that was made is not in force yet; empty if it is.
+
+    The words of AuthConfigs may hold keys, so they are not repeated.
+    """
     kind, namespace, name = key
     named = f"{kind} {namespace}/{name}"
     if item is None:
@@ -237,17 +276,26 @@ def made_objects(cluster: Cluster) -> dict[Key, Object]:
     return {key_of(item): item for kind in MADE for item in cluster.get(kind, [])}
 
 
-def conditions_of(policy: Object, wanted: Plan, there: t.Mapping[Key, Object], faults: t.Mapping[Key, str]) -> list[Object]:
+def conditions_of(
+    policy: Object, wanted: Plan, there: t.Mapping[Key, Object], faults: t.Mapping[Key, str]
+) -> list[Object]:
     """The conditions of a policy, without their times.
 
     :param there: the objects that were made, as they were read.
-    :param faults: why some of them are not in force, beyond what they say themselves: not written, or written after they were read.
+    :param faults: why some of them are not in force, beyond what they say themselves: not written, or written after
+        they were read.
     """
     key = key_of(policy)
     generation = policy["metadata"].get("generation", 0)
 
     def condition(name: str, reason: str, message: str, *, true: bool) -> Object:
-        return {"type": name, "status": "True" if true else "False", "reason": reason, "message": message, "observedGeneration": generation}
+        return {
+            "type": name,
+            "status": "True" if true else "False",
+            "reason": reason,
+            "message": message,
+            "observedGeneration": generation,
+        }
 
     refusal = wanted.refused.get(key)
     if refusal and refusal.condition == "Accepted":
@@ -263,7 +311,9 @@ def conditions_of(policy: Object, wanted: Plan, there: t.Mapping[Key, Object], f
 
 
 def kuadrant_conditions(kuadrant: Object, *, missing_provider: bool) -> list[Object]:
-    reason, message = ("MissingDependency", MISSING_PROVIDER) if missing_provider else ("Ready", "Policies are enforced.")
+    reason, message = (
+        ("MissingDependency", MISSING_PROVIDER) if missing_provider else ("Ready", "Policies are enforced.")
+    )
     generation = kuadrant["metadata"].get("generation", 0)
     status = "False" if missing_provider else "True"
     return [{"type": "Ready", "status": status, "reason": reason, "message": message, "observedGeneration": generation}]
@@ -273,7 +323,9 @@ def new_status(item: Object, conditions: list[Object], now: datetime.datetime) -
     """The status to write, with the time of the last transition of each condition; None where it stands already."""
     before = item.get("status", {}).get("conditions", [])
     generation = item["metadata"].get("generation", 0)
-    compared = [{name: value for name, value in condition.items() if name != "lastTransitionTime"} for condition in before]
+    compared = [
+        {name: value for name, value in condition.items() if name != "lastTransitionTime"} for condition in before
+    ]
     if compared == conditions and item.get("status", {}).get("observedGeneration") == generation:
         return None
     stamp = now.strftime("%Y-%m-%dT%H:%M:%SZ")

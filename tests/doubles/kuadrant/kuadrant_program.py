@@ -1,13 +1,17 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The program that a Gateway's proxies run so that its limits can count: which model a request is for, and how many tokens its answer used."""
+"""The program that a Gateway's proxies run so that its limits can count:
+
+which model a request is for, and how many tokens its answer used.
+"""
 
 from __future__ import annotations
 
 #: The request header that holds the model of the request's body.
 MODEL_HEADER = "x-kuadrant-model"
-#: The request header that holds the path as the client sent it: when an answer's tokens are counted, the route has rewritten the path itself.
+#: The request header that holds the path as the client sent it: when an answer's tokens are counted, the route has
+#: rewritten the path itself.
 PATH_HEADER = "x-kuadrant-path"
 #: Where the proxies find the tokens of an answer.
 METADATA_NAMESPACE = "kuadrant"
@@ -113,4 +117,8 @@ end
 def program(*, read_model: bool, count_tokens: bool) -> str:
     """The Lua text; the model is only read, which holds up each request's body, where a limit asks for it."""
     flags = {"read_model": str(read_model).lower(), "count_tokens": str(count_tokens).lower()}
-    return _HEAD % {"model": MODEL_HEADER, "path": PATH_HEADER, "namespace": METADATA_NAMESPACE, "key": METADATA_KEY, **flags} + _BODY
+    return (
+        _HEAD
+        % {"model": MODEL_HEADER, "path": PATH_HEADER, "namespace": METADATA_NAMESPACE, "key": METADATA_KEY, **flags}
+        + _BODY
+    )

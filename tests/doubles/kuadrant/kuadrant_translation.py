@@ -15,7 +15,8 @@ USER_HEADER = "x-kuadrant-user"
 TIER_HEADER = "x-kuadrant-tier"
 #: The headers by which Envoy counts, and the properties of the identity that they hold.
 IDENTITY_HEADERS = {"userid": USER_HEADER, "tier": TIER_HEADER}
-#: What such a header says where the policy names no such property, so that nobody can send it. Envoy may drop an empty one.
+#: What such a header says where the policy names no such property, so that nobody can send it. Envoy may drop an empty
+#: one.
 NOBODY = "-"
 AUTHORINO_BACKEND = "kuadrant-authorino"
 MOST_RULES = 256
@@ -25,14 +26,20 @@ UNITS = {1: "Second", 60: "Minute", 3600: "Hour", 86400: "Day"}
 _RULES = ("authentication", "metadata", "authorization", "response", "callbacks")
 _BODY_FUNCTIONS = re.compile(r"\b(requestBodyJSON|responseBodyJSON)\s*\(")
 _STRING = r"""(?:"(?P<double>[^"\\]*)"|'(?P<single>[^'\\]*)')"""
-_EQUALS = re.compile(rf"(?P<what>auth\.identity\.\w+|request\.\w+|requestBodyJSON\(\s*[\"']/model[\"']\s*\))\s*(?P<operator>==|!=)\s*{_STRING}")
-_PATH = re.compile(rf"(?P<negated>!?)\s*request\.(?P<field>path|url_path)\.(?P<method>startsWith|endsWith|contains|matches)\(\s*{_STRING}\s*\)")
+_EQUALS = re.compile(
+    rf"(?P<what>auth\.identity\.\w+|request\.\w+|requestBodyJSON\(\s*[\"']/model[\"']\s*\))\s*(?P<operator>==|!=)\s*{_STRING}"
+)
+_PATH = re.compile(
+    rf"(?P<negated>!?)\s*request\.(?P<field>path|url_path)\.(?P<method>startsWith|endsWith|contains|matches)\(\s*{_STRING}\s*\)"
+)
 _CLASS = re.compile(r"\[[^\]]*\]")
 _PARTS = re.compile(r"""("[^"]*"|'[^']*'|&&|\|\||[^"'&|]+|.)""", re.DOTALL)
 
 
 class UnsupportedError(Exception):
-    """A policy asks for something that this stand-in does not do; the message names the field and never its value, which may be a secret."""
+    """A policy asks for something that this stand-in does not do; the message names the field and never its value,
+    which may be a secret.
+    """
 
 
 def body_of(spec: Object) -> Object:
@@ -61,14 +68,19 @@ def _identity_headers(success: Object) -> Object:
     """The headers of the response by which Envoy counts, from the properties of filter `identity`."""
     identity = success.get("filters", {}).get("identity", {})
     if identity.get("when"):
-        raise UnsupportedError("rules.response.success.filters.identity.when: the identity must be told for every request")
+        raise UnsupportedError(
+            "rules.response.success.filters.identity.when: the identity must be told for every request"
+        )
     properties = identity.get("json", {}).get("properties", {})
     headers = dict(success.get("headers", {}))
     taken = {(item.get("key") or name).lower() for name, item in headers.items()}
     for property_name, header in IDENTITY_HEADERS.items():
         if header in taken:
             raise UnsupportedError(f"rules.response.success.headers: {header} is the header by which limits count here")
-        headers[header] = {"plain": properties.get(property_name) or {"value": NOBODY}, "priority": identity.get("priority", 0)}
+        headers[header] = {
+            "plain": properties.get(property_name) or {"value": NOBODY},
+            "priority": identity.get("priority", 0),
+        }
     return headers
 
 
@@ -102,8 +114,13 @@ def auth_config(policy: Object, authorino_namespace: str) -> Object:
 
 
 def authorino_backend(namespace: str, hostname: str, port: int) -> Object:
-    """Authorino by name and not as a Service: of a Service without ready endpoints Envoy Gateway would take the authorization filter out."""
-    return made("Backend", namespace, AUTHORINO_BACKEND, {"endpoints": [{"fqdn": {"hostname": hostname, "port": port}}]})
+    """Authorino by name and not as a Service:
+
+    of a Service without ready endpoints Envoy Gateway would take the authorization filter out.
+    """
+    return made(
+        "Backend", namespace, AUTHORINO_BACKEND, {"endpoints": [{"fqdn": {"hostname": hostname, "port": port}}]}
+    )
 
 
 def security_policy(policy: Object) -> Object:
@@ -151,10 +168,17 @@ def _quoted(text: str) -> str:
 
 
 def _whole(pattern: str) -> str | None:
-    """What a regular expression has between ^ and $; None for one that is not for a whole text, or that may reach into a query."""
+    """What a regular expression has between ^ and $; None for one that is not for a whole text, or that may reach into
+    a query.
+    """
     inner = pattern[1:-1]
     outside = _CLASS.sub("", inner)
-    if pattern[:1] != "^" or pattern[-1:] != "$" or re.search(r"[.^$]", outside) or any(found[1] == "^" or "?" in found for found in _CLASS.findall(inner)):
+    if (
+        pattern[:1] != "^"
+        or pattern[-1:] != "$"
+        or re.search(r"[.^$]", outside)
+        or any(found[1] == "^" or "?" in found for found in _CLASS.findall(inner))
+    ):
         return None
     return inner
 
@@ -166,7 +190,10 @@ def header_match(predicate: str, where: str) -> Object:
     """
     equals = _EQUALS.fullmatch(predicate)
     if equals:
-        names = {f"auth.identity.{name}": header for name, header in IDENTITY_HEADERS.items()} | {"request.path": PATH_HEADER, "request.method": ":method"}
+        names = {f"auth.identity.{name}": header for name, header in IDENTITY_HEADERS.items()} | {
+            "request.path": PATH_HEADER,
+            "request.method": ":method",
+        }
         what = equals["what"]
         header = MODEL_HEADER if what.startswith("requestBodyJSON") else names.get(what)
         if header:
@@ -182,9 +209,19 @@ def header_match(predicate: str, where: str) -> Object:
                 raise UnsupportedError(
                     f"{where}: matches is supported for request.url_path with a regular expression from ^ to $, without . and [^ for any character"
                 )
-            return {"name": PATH_HEADER, "type": "RegularExpression", "value": f"(?:{inner}){rest}", "invert": bool(path["negated"])}
+            return {
+                "name": PATH_HEADER,
+                "type": "RegularExpression",
+                "value": f"(?:{inner}){rest}",
+                "invert": bool(path["negated"]),
+            }
         forms = {"startsWith": f"{text}.*", "endsWith": f"{any_text}{text}{rest}", "contains": f"{any_text}{text}.*"}
-        return {"name": PATH_HEADER, "type": "RegularExpression", "value": forms[path["method"]], "invert": bool(path["negated"])}
+        return {
+            "name": PATH_HEADER,
+            "type": "RegularExpression",
+            "value": forms[path["method"]],
+            "invert": bool(path["negated"]),
+        }
     raise UnsupportedError(
         f'{where}: the supported forms are auth.identity.userid, auth.identity.tier, request.path, request.method or requestBodyJSON("/model") '
         "with == or != and a text, request.path or request.url_path with startsWith, endsWith, contains or matches, negated by !, and several of these with &&"
@@ -221,14 +258,20 @@ def limit_rules(policy: Object) -> list[Object]:
     rules = []
     for name, limit in sorted((body.get("limits") or {}).items()):
         where = f"limits.{name}"
-        headers = _counters(limit.get("counters", []), f"{where}.counters") + common + _matches(limit.get("when", []), f"{where}.when")
+        headers = (
+            _counters(limit.get("counters", []), f"{where}.counters")
+            + common
+            + _matches(limit.get("when", []), f"{where}.when")
+        )
         rates = limit.get("rates", [])
         if not rates:
             raise UnsupportedError(f"{where}.rates: a limit needs a rate")
         for index, rate in enumerate(rates):
             unit = UNITS.get(t.cast("int", seconds_of(rate["window"])))
             if not unit:
-                raise UnsupportedError(f"{where}.rates[{index}].window: the windows are one second, minute, hour or day, as Envoy's rate limit service counts")
+                raise UnsupportedError(
+                    f"{where}.rates[{index}].window: the windows are one second, minute, hour or day, as Envoy's rate limit service counts"
+                )
             if not 1 <= rate["limit"] <= MOST_REQUESTS:
                 raise UnsupportedError(f"{where}.rates[{index}].limit: from 1 to {MOST_REQUESTS}")
             # One count for all routes of the Gateway.
@@ -243,12 +286,30 @@ def limit_rules(policy: Object) -> list[Object]:
 
 
 def limits(namespace: str, gateway: str, rules: list[Object]) -> list[Object]:
-    """What counts on a Gateway: one BackendTrafficPolicy with the rules of its policies, as Envoy Gateway obeys one, and the program that they need."""
+    """What counts on a Gateway:
+
+    one BackendTrafficPolicy with the rules of its policies, as Envoy Gateway obeys one, and the program that they need.
+    """
     target = {"group": GATEWAY_API, "kind": "Gateway", "name": gateway}
-    read_model = any(header["name"] == MODEL_HEADER for rule in rules for selector in rule.get("clientSelectors", []) for header in selector["headers"])
+    read_model = any(
+        header["name"] == MODEL_HEADER
+        for rule in rules
+        for selector in rule.get("clientSelectors", [])
+        for header in selector["headers"]
+    )
     text = program(read_model=read_model, count_tokens=any("cost" in rule for rule in rules))
     name = f"kuadrant-limits-{gateway}"
     return [
-        made("EnvoyExtensionPolicy", namespace, name, {"targetRefs": [target], "lua": [{"type": "Inline", "inline": text}]}),
-        made("BackendTrafficPolicy", namespace, name, {"targetRefs": [target], "rateLimit": {"type": "Global", "global": {"rules": rules}}}),
+        made(
+            "EnvoyExtensionPolicy",
+            namespace,
+            name,
+            {"targetRefs": [target], "lua": [{"type": "Inline", "inline": text}]},
+        ),
+        made(
+            "BackendTrafficPolicy",
+            namespace,
+            name,
+            {"targetRefs": [target], "rateLimit": {"type": "Global", "global": {"rules": rules}}},
+        ),
     ]

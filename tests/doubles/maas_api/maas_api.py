@@ -1,9 +1,11 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A stand-in for maas-api of Models-as-a-Service as the proof of concept has it, before version 0.1.0: tokens of tiers, and the list of models.
+"""A stand-in for maas-api of Models-as-a-Service as the proof of concept has it, before version 0.1.0: tokens of tiers,
+and the list of models.
 
-README.md says what it does as the real one, and what not. Needs Python 3.11 and the files beside this one, and nothing else.
+README.md says what it does as the real one, and what not. Needs Python 3.11 and the files beside this one, and nothing
+else.
 """
 
 from __future__ import annotations
@@ -23,7 +25,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from maas_kubernetes import Api, ApiError
 from maas_models import Gateway, Models
-from maas_tokens import DEFAULT_EXPIRATION, SHORTEST_EXPIRATION, NoTierError, TierError, Tokens, User, format_duration, parse_duration
+from maas_tokens import (
+    DEFAULT_EXPIRATION,
+    SHORTEST_EXPIRATION,
+    NoTierError,
+    TierError,
+    Tokens,
+    User,
+    format_duration,
+    parse_duration,
+)
 
 BODY_LIMIT = 1024 * 1024
 PAUSE = 2.0
@@ -97,7 +108,13 @@ class Handler(BaseHTTPRequestHandler):
         if expiration <= 0:
             raise RefusedError(400, {"error": "expiration must be positive"})
         if expiration < SHORTEST_EXPIRATION:
-            raise RefusedError(400, {"error": "token expiration must be at least 10 minutes", "provided_expiration": format_duration(expiration)})
+            raise RefusedError(
+                400,
+                {
+                    "error": "token expiration must be at least 10 minutes",
+                    "provided_expiration": format_duration(expiration),
+                },
+            )
         try:
             return 201, self.server.service.tokens.issue(user, expiration)
         except (TierError, ApiError, ValueError, KeyError) as error:
@@ -119,7 +136,10 @@ class Handler(BaseHTTPRequestHandler):
             if not isinstance(groups, list) or not groups or not all(isinstance(group, str) for group in groups):
                 raise ValueError
         except (ValueError, KeyError, TypeError):
-            raise RefusedError(400, {"error": "bad_request", "message": "the body is to be an object with a list of groups, one at least"}) from None
+            raise RefusedError(
+                400,
+                {"error": "bad_request", "message": "the body is to be an object with a list of groups, one at least"},
+            ) from None
         try:
             tier = self.server.service.tokens.tier_of(groups)
         except NoTierError as error:
@@ -136,10 +156,15 @@ class Handler(BaseHTTPRequestHandler):
             return 200, {"data": self.server.service.models.listed(), "object": "list"}
         except ApiError as error:
             log(f"the models cannot be listed: {error}")
-            raise RefusedError(500, {"error": {"message": "Failed to retrieve LLM models", "type": "server_error"}}) from None
+            raise RefusedError(
+                500, {"error": {"message": "Failed to retrieve LLM models", "type": "server_error"}}
+            ) from None
 
     def _user(self) -> User:
-        """Whom the gateway says the caller is. It is trusted, so without it the gateway's policy is wrong, not the caller."""
+        """Whom the gateway says the caller is.
+
+        It is trusted, so without it the gateway's policy is wrong, not the caller.
+        """
         name = self.headers.get("X-MaaS-Username", "").strip()
         if not name:
             raise self._distrusted("001")
@@ -156,7 +181,10 @@ class Handler(BaseHTTPRequestHandler):
 
     @staticmethod
     def _distrusted(reference: str) -> RefusedError:
-        return RefusedError(500, {"error": "Exception thrown while generating token", "exceptionCode": "AUTH_FAILURE", "refId": reference})
+        return RefusedError(
+            500,
+            {"error": "Exception thrown while generating token", "exceptionCode": "AUTH_FAILURE", "refId": reference},
+        )
 
     def _body(self) -> bytes:
         if "Transfer-Encoding" in self.headers:
@@ -168,7 +196,9 @@ class Handler(BaseHTTPRequestHandler):
             length = -1
         if not 0 <= length <= BODY_LIMIT:
             self.close_connection = True
-            raise RefusedError(413 if length > 0 else 400, {"error": f"Content-Length is to be a number up to {BODY_LIMIT}"})
+            raise RefusedError(
+                413 if length > 0 else 400, {"error": f"Content-Length is to be a number up to {BODY_LIMIT}"}
+            )
         return self.rfile.read(length)
 
     def _send(self, status: int, content: t.Any) -> None:
@@ -221,17 +251,35 @@ def log(text: str) -> None:
 def parse_arguments(arguments: t.Sequence[str], environment: t.Mapping[str, str]) -> argparse.Namespace:
     gateway = environment.get("GATEWAY_NAME") or "maas-default-gateway"
     parser = argparse.ArgumentParser(description="Stands in for maas-api in tests.")
-    parser.add_argument("--name", default=environment.get("INSTANCE_NAME"), help="the instance, INSTANCE_NAME; by default the Gateway's name")
-    parser.add_argument("--namespace", default=environment.get("NAMESPACE") or "maas-api", help="where the ConfigMaps are, NAMESPACE")
+    parser.add_argument(
+        "--name",
+        default=environment.get("INSTANCE_NAME"),
+        help="the instance, INSTANCE_NAME; by default the Gateway's name",
+    )
+    parser.add_argument(
+        "--namespace", default=environment.get("NAMESPACE") or "maas-api", help="where the ConfigMaps are, NAMESPACE"
+    )
     parser.add_argument("--gateway-name", default=gateway, help="name of the Gateway, GATEWAY_NAME")
     parser.add_argument(
-        "--gateway-namespace", default=environment.get("GATEWAY_NAMESPACE") or "openshift-ingress", help="namespace of the Gateway, GATEWAY_NAMESPACE"
+        "--gateway-namespace",
+        default=environment.get("GATEWAY_NAMESPACE") or "openshift-ingress",
+        help="namespace of the Gateway, GATEWAY_NAMESPACE",
     )
-    parser.add_argument("--address", default=environment.get("ADDRESS"), help="host:port to listen on, ADDRESS; by default :8080, or :8443 with TLS")
-    parser.add_argument("--port", default=environment.get("PORT"), help="port to listen on without TLS, PORT; deprecated")
+    parser.add_argument(
+        "--address",
+        default=environment.get("ADDRESS"),
+        help="host:port to listen on, ADDRESS; by default :8080, or :8443 with TLS",
+    )
+    parser.add_argument(
+        "--port", default=environment.get("PORT"), help="port to listen on without TLS, PORT; deprecated"
+    )
     parser.add_argument("--tls-cert", default=environment.get("TLS_CERT"), help="file with the certificate, TLS_CERT")
     parser.add_argument("--tls-key", default=environment.get("TLS_KEY"), help="file with its key, TLS_KEY")
-    parser.add_argument("--external-models", action="store_true", help="list the models of the registry too, as the image of the proof of concept does")
+    parser.add_argument(
+        "--external-models",
+        action="store_true",
+        help="list the models of the registry too, as the image of the proof of concept does",
+    )
     parser.add_argument("--apiserver-url", help="an API server that asks for no token; by default the pod's own")
     options = parser.parse_args(arguments)
     options.name = options.name or options.gateway_name
@@ -261,7 +309,9 @@ def main() -> int:
         tls.load_cert_chain(options.tls_cert, options.tls_key)
     service.wait()
     server = Server(options.listen, service, tls)
-    log(f"{options.name} listens on {options.listen[0]}:{server.server_port}{' and lists external models too' if options.external_models else ''}")
+    log(
+        f"{options.name} listens on {options.listen[0]}:{server.server_port}{' and lists external models too' if options.external_models else ''}"
+    )
     server.serve_forever()
     return 0
 

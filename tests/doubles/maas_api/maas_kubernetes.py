@@ -65,7 +65,10 @@ class Api:
             return None
 
     def request(self, method: str, path: str, body: t.Any = None, content_type: str = "application/json") -> Body:
-        """The answer's object. Whatever is sent here may be sent twice: what exists already, or is gone, is no error for those who call this."""
+        """The answer's object.
+
+        Whatever is sent here may be sent twice: what exists already, or is gone, is no error for those who call this.
+        """
         deadline = time.monotonic() + self.patience
         while True:
             try:
@@ -86,7 +89,9 @@ class Api:
         try:
             if self.account:
                 headers["Authorization"] = f"Bearer {(self.account / 'token').read_text(encoding='ascii').strip()}"
-                handlers.append(urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=str(self.account / "ca.crt"))))
+                handlers.append(
+                    urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=str(self.account / "ca.crt")))
+                )
             request = urllib.request.Request(self.url + path, data, headers, method=method)
             with urllib.request.build_opener(*handlers).open(request, timeout=TIMEOUT) as answer:
                 content = answer.read()

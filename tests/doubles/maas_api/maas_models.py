@@ -1,7 +1,10 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The models that are listed: those of LLMInferenceServices on the gateway, and those of the registry of external models."""
+"""The models that are listed:
+
+those of LLMInferenceServices on the gateway, and those of the registry of external models.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,10 @@ SERVICES = "/apis/serving.kserve.io/v1alpha1/llminferenceservices"
 ROUTES = "/apis/gateway.networking.k8s.io/v1"
 REGISTRY = "external-model-registry"
 #: The labels of the HTTPRoute that KServe makes itself.
-MANAGED_ROUTE = {"app.kubernetes.io/component": "llminferenceservice-router", "app.kubernetes.io/part-of": "llminferenceservice"}
+MANAGED_ROUTE = {
+    "app.kubernetes.io/component": "llminferenceservice-router",
+    "app.kubernetes.io/part-of": "llminferenceservice",
+}
 
 Body = dict[str, t.Any]
 
@@ -29,7 +35,10 @@ class Gateway:
 
     def is_referenced(self, references: t.Any, namespace: str) -> bool:
         """Whether references in an object of ``namespace`` name this Gateway."""
-        return any(reference.get("name") == self.name and (reference.get("namespace") or namespace) == self.namespace for reference in references or [])
+        return any(
+            reference.get("name") == self.name and (reference.get("namespace") or namespace) == self.namespace
+            for reference in references or []
+        )
 
 
 class Models:
@@ -52,7 +61,9 @@ class Models:
     def listed(self) -> list[Body]:
         services = [item for item in self.api.get(SERVICES).get("items") or [] if self._is_on_gateway(item)]
         # Without an address a model cannot be asked whether the caller may use it, so it is hidden.
-        return [model for model in map(model_of, services) if model["url"]] + (self.registered() if self.external else [])
+        return [model for model in map(model_of, services) if model["url"]] + (
+            self.registered() if self.external else []
+        )
 
     def registered(self) -> list[Body]:
         """The models of the registry; whatever is wrong with it, it is an empty one."""
@@ -77,7 +88,12 @@ class Models:
             found = [self.api.find(f"{routes}/{reference['name']}") for reference in route["refs"]]
         elif not route.get("spec"):
             labels = {**MANAGED_ROUTE, "app.kubernetes.io/name": service["metadata"]["name"]}
-            found = self.api.get(routes, labelSelector=",".join(f"{name}={value}" for name, value in labels.items())).get("items") or []
+            found = (
+                self.api.get(routes, labelSelector=",".join(f"{name}={value}" for name, value in labels.items())).get(
+                    "items"
+                )
+                or []
+            )
         else:
             found = []
         return any(self.gateway.is_referenced(item["spec"].get("parentRefs"), namespace) for item in found if item)
@@ -85,7 +101,11 @@ class Models:
 
 def model_of(service: Body) -> Body:
     metadata, status = service["metadata"], service.get("status") or {}
-    addresses = [status.get("url"), (status.get("address") or {}).get("url"), *(item.get("url") for item in status.get("addresses") or [])]
+    addresses = [
+        status.get("url"),
+        (status.get("address") or {}).get("url"),
+        *(item.get("url") for item in status.get("addresses") or []),
+    ]
     created = datetime.datetime.fromisoformat(metadata["creationTimestamp"].replace("Z", "+00:00"))
     return {
         "id": (service["spec"].get("model") or {}).get("name") or metadata["name"],
@@ -114,7 +134,13 @@ def parse_registry(text: str) -> list[Body]:
     try:
         entries = maas_yaml.load(text) or []
         return [
-            {"id": str(entry["id"]), "created": now, "object": "model", "owned_by": str(entry.get("provider") or ""), "ready": True}
+            {
+                "id": str(entry["id"]),
+                "created": now,
+                "object": "model",
+                "owned_by": str(entry.get("provider") or ""),
+                "ready": True,
+            }
             for entry in entries
             if entry.get("id")
         ]

@@ -50,7 +50,10 @@ class Tier:
 
 
 def parse_duration(value: t.Any) -> int:
-    """Nanoseconds of seconds as a number, or of a text such as ``10m``, ``1h30m``, ``1.5h`` or ``30d``. Raises ValueError."""
+    """Nanoseconds of seconds as a number, or of a text such as ``10m``, ``1h30m``, ``1.5h`` or ``30d``.
+
+    Raises ValueError.
+    """
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return int(value * 10**9)
     if not isinstance(value, str):
@@ -162,7 +165,9 @@ class Tokens:
         return {
             "token": status["token"],
             "expiration": format_duration(expiration),
-            "expiresAt": int(datetime.datetime.fromisoformat(status["expirationTimestamp"].replace("Z", "+00:00")).timestamp()),
+            "expiresAt": int(
+                datetime.datetime.fromisoformat(status["expirationTimestamp"].replace("Z", "+00:00")).timestamp()
+            ),
             "issuedAt": int(claims["iat"]),
             # API servers before 1.29 set none.
             "jti": claims.get("jti") or uuid.uuid4().hex,
@@ -190,11 +195,18 @@ class Tokens:
         name = tier_namespace(self.instance, tier.name)
         if self.api.find(f"/api/v1/namespaces/{name}") is None:
             labels = {**self._labels(tier), f"{LABELS}/tier-namespace": "true"}
-            self._create("/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
+            self._create(
+                "/api/v1/namespaces",
+                {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}},
+            )
 
     def _ensure_account(self, tier: Tier, name: str) -> None:
         if self.api.find(f"{self._accounts(tier)}/{name}") is None:
-            metadata = {"name": name, "namespace": tier_namespace(self.instance, tier.name), "labels": self._labels(tier)}
+            metadata = {
+                "name": name,
+                "namespace": tier_namespace(self.instance, tier.name),
+                "labels": self._labels(tier),
+            }
             self._create(self._accounts(tier), {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata})
 
     def _create(self, path: str, body: dict[str, t.Any]) -> None:

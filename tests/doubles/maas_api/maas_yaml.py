@@ -3,8 +3,9 @@
 
 """The part of YAML in which lists of tiers and of models are written, since the standard library reads none of it.
 
-Read are block and flow sequences and mappings, plain and quoted scalars over one line or more, block scalars, comments, and one document; JSON too.
-Anchors, tags, directives and complex keys are not, and are errors as all else that is not understood.
+Read are block and flow sequences and mappings, plain and quoted scalars over one line or more, block scalars, comments,
+and one document; JSON too. Anchors, tags, directives and complex keys are not, and are errors as all else that is not
+understood.
 """
 
 from __future__ import annotations
@@ -17,7 +18,20 @@ _KEY = re.compile(r"""("(?:[^"\\]|\\.)*"|'(?:[^']|'')*'|[^\s"'\[\]{},&*!|>%@`#-]
 _SPECIAL = {"": None, "~": None, "null": None, "Null": None, "NULL": None}
 _TRUE = {"true", "True", "TRUE"}
 _FALSE = {"false", "False", "FALSE"}
-_ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "0": "\0", "e": "\x1b", "b": "\b", "a": "\a", "f": "\f", "v": "\v", "N": "\x85", "_": "\xa0", "L": "\u2028"}
+_ESCAPES = {
+    "n": "\n",
+    "t": "\t",
+    "r": "\r",
+    "0": "\0",
+    "e": "\x1b",
+    "b": "\b",
+    "a": "\a",
+    "f": "\f",
+    "v": "\v",
+    "N": "\x85",
+    "_": "\xa0",
+    "L": "\u2028",
+}
 _ESCAPES.update({"P": "\u2029", " ": " ", "/": "/", '"': '"', "\\": "\\", "\t": "\t"})
 _HEX = {"x": 2, "u": 4, "U": 8}
 

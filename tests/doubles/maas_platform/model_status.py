@@ -1,7 +1,8 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A stand-in for the one thing of KServe that maas-api looks at: the status of LLMInferenceServices, their url and whether they are ready.
+"""A stand-in for the one thing of KServe that maas-api looks at: the status of LLMInferenceServices, their url and
+whether they are ready.
 
 Everything else that KServe makes of one, such as its Deployment, Service and HTTPRoute, platform.yaml.j2 makes instead.
 """
@@ -39,15 +40,28 @@ def status_of(service: Body, gateway: Body | None, deployment: Body | None) -> B
     is_available = ((deployment or {}).get("status") or {}).get("availableReplicas", 0) > 0
     conditions = [
         {"type": "RouterReady", "status": "True" if url else "False", "reason": "Ready" if url else "NoAddress"},
-        {"type": "WorkloadsReady", "status": "True" if is_available else "False", "reason": "Ready" if is_available else "Unavailable"},
-        {"type": "Ready", "status": "True" if url and is_available else "False", "reason": "Ready" if url and is_available else "NotReady"},
+        {
+            "type": "WorkloadsReady",
+            "status": "True" if is_available else "False",
+            "reason": "Ready" if is_available else "Unavailable",
+        },
+        {
+            "type": "Ready",
+            "status": "True" if url and is_available else "False",
+            "reason": "Ready" if url and is_available else "NotReady",
+        },
     ]
     return {"observedGeneration": metadata["generation"], "url": url or None, "conditions": conditions}
 
 
 def difference(wanted: Body, status: Body) -> bool:
-    conditions = [{name: condition.get(name) for name in ("type", "status", "reason")} for condition in status.get("conditions") or []]
-    return {**wanted, "conditions": conditions} != wanted or any(status.get(name) != wanted[name] for name in ("observedGeneration", "url"))
+    conditions = [
+        {name: condition.get(name) for name in ("type", "status", "reason")}
+        for condition in status.get("conditions") or []
+    ]
+    return {**wanted, "conditions": conditions} != wanted or any(
+        status.get(name) != wanted[name] for name in ("observedGeneration", "url")
+    )
 
 
 def reconcile(api: Api, namespace: str) -> None:
@@ -56,7 +70,9 @@ def reconcile(api: Api, namespace: str) -> None:
         references = ((service["spec"].get("router") or {}).get("gateway") or {}).get("refs") or []
         gateway = None
         if references:
-            gateway = api.find(f"{GATEWAYS}/namespaces/{references[0].get('namespace') or namespace}/gateways/{references[0]['name']}")
+            gateway = api.find(
+                f"{GATEWAYS}/namespaces/{references[0].get('namespace') or namespace}/gateways/{references[0]['name']}"
+            )
         deployment = api.find(f"/apis/apps/v1/namespaces/{namespace}/deployments/{name}-kserve")
         wanted = status_of(service, gateway, deployment)
         if not difference(wanted, service.get("status") or {}):

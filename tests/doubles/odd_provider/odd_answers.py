@@ -1,7 +1,10 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the odd provider answers: a function of the path, the model's name and whether a stream is asked for. Nothing here knows of sockets."""
+"""What the odd provider answers:
+
+a function of the path, the model's name and whether a stream is asked for. Nothing here knows of sockets.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,12 @@ from odd_encodings import ENCODINGS
 Document = dict[str, t.Any]
 
 PREFIX = "odd-"
-APIS = {"/v1/chat/completions": "chat", "/v1/completions": "completions", "/v1/embeddings": "embeddings", "/v1/messages": "messages"}
+APIS = {
+    "/v1/chat/completions": "chat",
+    "/v1/completions": "completions",
+    "/v1/embeddings": "embeddings",
+    "/v1/messages": "messages",
+}
 #: Prompt, completion and total.
 GOOD = (60, 40, 100)
 USAGES: dict[str, tuple[t.Any, t.Any, t.Any]] = {
@@ -38,15 +46,19 @@ OF_STREAMS = (
     *("no-done", "no-end", "stream-error", "stream-reset"),
 )
 #: Every model but those of usages of any size, good-N.
-MODELS = [PREFIX + name for name in (*OF_ANSWERS, *OF_STREAMS, *(f"error-{status}-{kind}" for status in STATUSES for kind in KINDS))]
+MODELS = [
+    PREFIX + name
+    for name in (*OF_ANSWERS, *OF_STREAMS, *(f"error-{status}-{kind}" for status in STATUSES for kind in KINDS))
+]
 
 
 @dataclass(frozen=True)
 class Answer:
     """An answer as it is sent.
 
-    ``status`` 0 sends nothing. ``pieces`` are chunks of a stream, ``pause`` seconds apart; without them ``body`` goes as a whole, with ``missing`` bytes
-    more in its content-length than it has. With ``reset`` the connection is reset afterwards.
+    ``status`` 0 sends nothing. ``pieces`` are chunks of a stream, ``pause`` seconds apart; without them ``body`` goes
+    as a whole, with ``missing`` bytes more in its content-length than it has. With ``reset`` the connection is reset
+    afterwards.
     """
 
     status: int = 200
@@ -117,7 +129,9 @@ def document_of(api: str, model: str, behaviour: str) -> Document:
             "object": "list",
             "model": model,
             # The text is no part of it, so a big one has many numbers.
-            "data": [{"object": "embedding", "index": 0, "embedding": [0.25] * (BIG_BYTES // 6 if behaviour == "big" else 8)}],
+            "data": [
+                {"object": "embedding", "index": 0, "embedding": [0.25] * (BIG_BYTES // 6 if behaviour == "big" else 8)}
+            ],
         },
         "messages": {
             "id": "msg_odd",
@@ -144,7 +158,12 @@ def partial(usage: Document, share: float) -> Document:
 
 def openai_events(api: str, model: str, behaviour: str, wanted: bool) -> list[Document]:
     """Return the events of a stream of OpenAI's API; as there, the last has the usage if it is ``wanted``."""
-    head: Document = {"id": f"{api}-odd", "object": "chat.completion.chunk" if api == "chat" else "text_completion", "created": 1, "model": model}
+    head: Document = {
+        "id": f"{api}-odd",
+        "object": "chat.completion.chunk" if api == "chat" else "text_completion",
+        "created": 1,
+        "model": model,
+    }
     usage = usage_of(behaviour, api)
     words = words_of(behaviour)
 
@@ -154,7 +173,9 @@ def openai_events(api: str, model: str, behaviour: str, wanted: bool) -> list[Do
 
     events = [choice(word) for word in words] + [choice("", "stop")]
     if api == "chat":
-        events.insert(0, {**head, "choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}]})
+        events.insert(
+            0, {**head, "choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}]}
+        )
     if behaviour == "usage-first":
         events[0]["usage"] = usage
     elif behaviour == "usage-every-chunk" and usage:
@@ -166,11 +187,19 @@ def openai_events(api: str, model: str, behaviour: str, wanted: bool) -> list[Do
 
 
 def anthropic_events(model: str, behaviour: str) -> list[Document]:
-    """Return the events of a stream of Anthropic's API: the prompt's tokens are told by the first, the completion's by the last but one."""
+    """Return the events of a stream of Anthropic's API:
+
+    the prompt's tokens are told by the first, the completion's by the last but one.
+    """
     usage = usage_of(behaviour, "messages")
     message = document_of("messages", model, behaviour) | {"content": [], "stop_reason": None}
     if usage and behaviour != "usage-first":
-        message["usage"] = {**usage, "output_tokens": 1 if isinstance(usage["output_tokens"], int) and usage["output_tokens"] > 0 else usage["output_tokens"]}
+        message["usage"] = {
+            **usage,
+            "output_tokens": 1
+            if isinstance(usage["output_tokens"], int) and usage["output_tokens"] > 0
+            else usage["output_tokens"],
+        }
     events: list[Document] = [
         {"type": "message_start", "message": message},
         {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
@@ -211,11 +240,18 @@ def stream_of(api: str, model: str, behaviour: str, wanted: bool) -> Answer:
     pieces = [text.encode() for text in texts]
     answer = Answer(headers=[("content-type", "text/event-stream; charset=utf-8"), ("cache-control", "no-cache")])
     if behaviour == "ndjson":
-        return Answer(headers=[("content-type", "application/x-ndjson")], pieces=[json.dumps(document).encode() + b"\n" for document in documents])
+        return Answer(
+            headers=[("content-type", "application/x-ndjson")],
+            pieces=[json.dumps(document).encode() + b"\n" for document in documents],
+        )
     if behaviour == "json-stream":
         return replace(answer, pieces=[json.dumps(document_of(api, model, behaviour)).encode()])
     if behaviour in ENCODINGS:
-        return replace(answer, headers=[*answer.headers, ("content-encoding", behaviour)], pieces=list(ENCODINGS[behaviour](pieces)))
+        return replace(
+            answer,
+            headers=[*answer.headers, ("content-encoding", behaviour)],
+            pieces=list(ENCODINGS[behaviour](pieces)),
+        )
     if behaviour == "split":
         # The event with the usage is the last or, with [DONE] or message_stop behind it, the last but one.
         number = max(number for number, text in enumerate(texts) if number == 0 or '"usage"' in text)
@@ -223,14 +259,27 @@ def stream_of(api: str, model: str, behaviour: str, wanted: bool) -> Answer:
         return replace(answer, pieces=[*pieces[:number], *single, *pieces[number + 1 :]], pause=0.0005)
     if behaviour == "half":
         return replace(answer, body=b"".join(pieces[:2]), missing=1000)
-    return replace(answer, pieces=pieces, pause=SLOW_PAUSE if behaviour == "slow" else 0, reset=behaviour == "stream-reset")
+    return replace(
+        answer, pieces=pieces, pause=SLOW_PAUSE if behaviour == "slow" else 0, reset=behaviour == "stream-reset"
+    )
 
 
 def error_document(kind: str, status: int) -> Document:
     message = f"The odd provider refuses with {status}."
     if kind == "anthropic":
-        return {"type": "error", "error": {"type": "api_error" if status >= 500 else "invalid_request_error", "message": message}, "request_id": "req_odd"}
-    return {"error": {"message": message, "type": "server_error" if status >= 500 else "invalid_request_error", "param": None, "code": f"odd_{status}"}}
+        return {
+            "type": "error",
+            "error": {"type": "api_error" if status >= 500 else "invalid_request_error", "message": message},
+            "request_id": "req_odd",
+        }
+    return {
+        "error": {
+            "message": message,
+            "type": "server_error" if status >= 500 else "invalid_request_error",
+            "param": None,
+            "code": f"odd_{status}",
+        }
+    }
 
 
 def error_of(status: int, kind: str) -> Answer:

@@ -1,14 +1,18 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Content encodings of answers, each piece readable as soon as it is sent. zstd and br store without compressing, as the standard library has neither."""
+"""Content encodings of answers, each piece readable as soon as it is sent.
+
+zstd and br store without compressing, as the standard library has neither.
+"""
 
 from __future__ import annotations
 
 import typing as t
 import zlib
 
-#: RFC 8878 allows blocks of up to 128 KiB; an uncompressed meta-block of RFC 7932 with four nibbles of length has up to 64 KiB.
+#: RFC 8878 allows blocks of up to 128 KiB; an uncompressed meta-block of RFC 7932 with four nibbles of length has up to
+#: 64 KiB.
 ZSTD_BLOCK = 2**17
 BR_BLOCK = 2**16
 
@@ -34,7 +38,8 @@ def zstd_pieces(pieces: t.Iterable[bytes]) -> t.Iterator[bytes]:
 
 
 def br_pieces(pieces: t.Iterable[bytes]) -> t.Iterator[bytes]:
-    # A header of 20 bits: not the last, four nibbles, the length less one, uncompressed. The first has the bit for a window of 64 KiB before it.
+    # A header of 20 bits: not the last, four nibbles, the length less one, uncompressed. The first has the bit for a
+    # window of 64 KiB before it.
     shift = 1
     for piece in pieces:
         encoded = b""

@@ -32,7 +32,10 @@ IDLE_SECONDS = 600
 
 
 class Record:
-    """The last requests. An outcome is "answering", "whole", "cut" where the model is to break off, or "left" where the client went away."""
+    """The last requests.
+
+    An outcome is "answering", "whole", "cut" where the model is to break off, or "left" where the client went away.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -60,7 +63,9 @@ class Record:
             self._total = 0
 
     def document(self, model: str | None = None) -> dict[str, t.Any]:
-        """Return how many requests there were, with which keys, and the last ones, oldest first, those for ``model`` alone if it is given."""
+        """Return how many requests there were, with which keys, and the last ones, oldest first, those for ``model``
+        alone if it is given.
+        """
         with self._lock:
             found = [dict(request) for request in self._requests if model is None or request["model"] == model]
             keys = [{"tls": tls, "key": key, "count": count} for (tls, key), count in sorted(self._keys.items())]
@@ -144,7 +149,10 @@ class Handler(BaseHTTPRequestHandler):
         if self.command == "GET" and self.path == "/health":
             answer = Answer(200, [("content-type", "text/plain")], b"ok")
         elif self.command == "GET" and self.path == "/v1/models":
-            listed = {"object": "list", "data": [{"id": name, "object": "model", "created": 1, "owned_by": "odd"} for name in MODELS]}
+            listed = {
+                "object": "list",
+                "data": [{"id": name, "object": "model", "created": 1, "owned_by": "odd"} for name in MODELS],
+            }
             answer = Answer(200, [("content-type", "application/json")], json.dumps(listed).encode())
         else:
             answer = answer_of(self.path, document)
@@ -277,9 +285,14 @@ def main(arguments: t.Sequence[str] | None = None) -> None:
     if bool(options.tls_certificate) != bool(options.tls_key):
         parser.error("--tls-certificate and --tls-key need each other")
     record = Record()
-    servers: list[ThreadingHTTPServer] = [Server((options.host, options.port), record), AdminServer((options.admin_host, options.admin_port), record)]
+    servers: list[ThreadingHTTPServer] = [
+        Server((options.host, options.port), record),
+        AdminServer((options.admin_host, options.admin_port), record),
+    ]
     if options.tls_certificate:
-        servers.append(Server((options.host, options.tls_port), record, tls_context(options.tls_certificate, options.tls_key)))
+        servers.append(
+            Server((options.host, options.tls_port), record, tls_context(options.tls_certificate, options.tls_key))
+        )
     threads = [threading.Thread(target=server.serve_forever) for server in servers]
     for thread in threads:
         thread.start()

@@ -1,9 +1,11 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A stand-in for the controller of wg-ai-gateway, for tests: it drives a real Envoy from XBackendDestination, Gateway and HTTPRoute.
+"""A stand-in for the controller of wg-ai-gateway, for tests: it drives a real Envoy from XBackendDestination, Gateway
+and HTTPRoute.
 
-It takes the real one's arguments and asks for the same rights. README.md says what of the real one it does, and what not.
+It takes the real one's arguments and asks for the same rights. README.md says what of the real one it does, and what
+not.
 
 Needs Python 3.11 and, beside this file, wg_discovery.py, wg_kubernetes.py, wg_manifests.py and wg_translation.py.
 """
@@ -81,7 +83,13 @@ class Controller:
     """Looks at the cluster once for each ``tick`` and does what follows from it."""
 
     def __init__(
-        self, api: Api, discovery: Discovery, image: str, resync: float = 0.0, verbosity: int = 0, clock: t.Callable[[], float] = time.monotonic
+        self,
+        api: Api,
+        discovery: Discovery,
+        image: str,
+        resync: float = 0.0,
+        verbosity: int = 0,
+        clock: t.Callable[[], float] = time.monotonic,
     ) -> None:
         self.api = api
         self.discovery = discovery
@@ -114,13 +122,24 @@ class Controller:
             self._work_on(key, self.work[key])
 
     def _check_rights(self) -> None:
-        """Nothing is done before everything can be listed and watched: so it is with the real one, and a right that is missing shows here too."""
+        """Nothing is done before everything can be listed and watched:
+
+        so it is with the real one, and a right that is missing shows here too.
+        """
         for path in WATCHED:
             self.api.request("GET", f"{path}?limit=1")
-            *_prefix, group, version, resource = ("", *path.split("/")[2:]) if path.startswith("/api/") else path.split("/")
+            *_prefix, group, version, resource = (
+                ("", *path.split("/")[2:]) if path.startswith("/api/") else path.split("/")
+            )
             attributes = {"verb": "watch", "group": group, "version": version, "resource": resource}
-            review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "spec": {"resourceAttributes": attributes}}
-            if not self.api.request("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", review)["status"].get("allowed"):
+            review = {
+                "apiVersion": "authorization.k8s.io/v1",
+                "kind": "SelfSubjectAccessReview",
+                "spec": {"resourceAttributes": attributes},
+            }
+            if not self.api.request("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", review)[
+                "status"
+            ].get("allowed"):
                 raise ApiError(403, f"watch {path}: forbidden in all namespaces")
         self._synced = True
         log("everything can be listed and watched")
@@ -131,7 +150,10 @@ class Controller:
         return bool(gateway["spec"]["gatewayClassName"] == CLASS_NAME)
 
     def _notice(self, gateways: dict[Key, Object], routes: dict[Key, Object]) -> None:
-        """Changes of Gateways of the class, and of the routes of any Gateway whatsoever. Destinations and Secrets are not looked at."""
+        """Changes of Gateways of the class, and of the routes of any Gateway whatsoever.
+
+        Destinations and Secrets are not looked at.
+        """
         for key, body in _changes(self.gateways, gateways):
             if self._is_ours(body):
                 self._enqueue([key])
@@ -183,7 +205,9 @@ class Controller:
                     raise
                 there = None
             if there is not None and MANAGED_LABEL not in there["metadata"].get("labels", {}):
-                log(f"{body['kind']} {body['metadata']['namespace']}/{body['metadata']['name']} is another's and stays as it is")
+                log(
+                    f"{body['kind']} {body['metadata']['namespace']}/{body['metadata']['name']} is another's and stays as it is"
+                )
                 continue
             self.api.apply(collection, body, CONTROLLER_NAME)
 
@@ -206,11 +230,15 @@ class Controller:
         for remark in translation.remarks:
             log(f"Gateway {'/'.join(key)}: {remark}")
         if self.discovery.put(node_id(key), translation.listeners, translation.clusters):
-            log(f"Gateway {'/'.join(key)}: {len(translation.listeners)} listeners and {len(translation.clusters)} clusters for {node_id(key)}")
+            log(
+                f"Gateway {'/'.join(key)}: {len(translation.listeners)} listeners and {len(translation.clusters)} clusters for {node_id(key)}"
+            )
         self._write_conditions(key, gateway_conditions())
         for route, parents in translation.parents.items():
             if parents is None:
-                log(f"HTTPRoute {'/'.join(route)}: no listener takes it; its status would be refused and stays as it is")
+                log(
+                    f"HTTPRoute {'/'.join(route)}: no listener takes it; its status would be refused and stays as it is"
+                )
             else:
                 self._write_parents(route, parents)
 
@@ -223,7 +251,10 @@ class Controller:
                 secrets[key] = None if found is None else found.get("data") or {}
             return secrets[key]
 
-        namespaces = {item["metadata"]["name"]: item["metadata"].get("labels", {}) for item in self.api.items("/api/v1/namespaces")}
+        namespaces = {
+            item["metadata"]["name"]: item["metadata"].get("labels", {})
+            for item in self.api.items("/api/v1/namespaces")
+        }
         destinations = {key_of(item): item for item in self.api.items(DESTINATIONS)}
         return translate(gateway, self.routes.values(), Surroundings(destinations, secret, namespaces))
 
@@ -308,7 +339,9 @@ def seconds(text: str) -> float:
 
 def parse(arguments: t.Sequence[str]) -> argparse.Namespace:
     """The real one's flags, with one hyphen or two as Go takes them. klog's others than -v are taken and do nothing."""
-    parser = argparse.ArgumentParser(prog="wg-ai-gateway", description="Stand-in for the controller of wg-ai-gateway.", allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        prog="wg-ai-gateway", description="Stand-in for the controller of wg-ai-gateway.", allow_abbrev=False
+    )
 
     def flag(name: str, description: str, **more: t.Any) -> None:
         parser.add_argument(f"--{name}", f"-{name}", help=description, **more)
@@ -318,13 +351,24 @@ def parse(arguments: t.Sequence[str]) -> argparse.Namespace:
     flag("apiserver-url", "address of an API server that asks for no credentials, instead of the pod's own", default="")
     flag("resync-period", "look at everything anew after this time; 0 for never", type=seconds, default=0.0)
     flag("v", "from 4 on more is logged", type=int, default=0)
-    for name in ("logtostderr", "alsologtostderr", "one_output", "add_dir_header", "skip_headers", "skip_log_headers", "stderrthreshold", "vmodule"):
+    for name in (
+        "logtostderr",
+        "alsologtostderr",
+        "one_output",
+        "add_dir_header",
+        "skip_headers",
+        "skip_log_headers",
+        "stderrthreshold",
+        "vmodule",
+    ):
         flag(name, argparse.SUPPRESS, nargs="?")
     options = parser.parse_args(arguments)
     if not options.envoy_image:
         parser.error("--envoy-image cannot be empty")
     if options.kubeconfig:
-        parser.error("--kubeconfig: the stand-in reads no kubeconfig; run it in a pod, or give --apiserver-url of a kubectl proxy")
+        parser.error(
+            "--kubeconfig: the stand-in reads no kubeconfig; run it in a pod, or give --apiserver-url of a kubectl proxy"
+        )
     return options
 
 
@@ -339,7 +383,9 @@ def main() -> None:
         sys.exit(f"wg-ai-gateway: {error}")
     discovery = Discovery("0.0.0.0", DISCOVERY_PORT)
     threading.Thread(target=discovery.serve_forever, daemon=True).start()
-    log(f"stand-in for {CONTROLLER_NAME} in namespace {os.environ.get('POD_NAMESPACE', '?')}: proxies run {options.envoy_image}")
+    log(
+        f"stand-in for {CONTROLLER_NAME} in namespace {os.environ.get('POD_NAMESPACE', '?')}: proxies run {options.envoy_image}"
+    )
     controller = Controller(api, discovery, options.envoy_image, options.resync_period, options.v)
     said = ""
     while True:

@@ -1,9 +1,11 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Envoy's discovery services of listeners and clusters by REST: the newest configuration of each proxy, by the id of its node.
+"""Envoy's discovery services of listeners and clusters by REST: the newest configuration of each proxy, by the id of
+its node.
 
-Like the real one's gRPC it knows neither TLS nor callers, so that whoever reaches the port and knows an id gets what that proxy gets.
+Like the real one's gRPC it knows neither TLS nor callers, so that whoever reaches the port and knows an id gets what
+that proxy gets.
 """
 
 from __future__ import annotations
@@ -34,7 +36,10 @@ class Discovery(ThreadingHTTPServer):
         super().__init__((host, port), _Handler)
 
     def put(self, node: str, listeners: list[Object], clusters: list[Object]) -> bool:
-        """Give a node its configuration; returns whether that is another one. The version is a digest, so that a new process does not change it."""
+        """Give a node its configuration; returns whether that is another one.
+
+        The version is a digest, so that a new process does not change it.
+        """
         answers = {}
         for type_url, resources in ((LISTENER_TYPE, listeners), (CLUSTER_TYPE, clusters)):
             content = json.dumps(resources, sort_keys=True)

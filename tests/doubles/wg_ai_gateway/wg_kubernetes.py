@@ -38,7 +38,9 @@ class Api:
         self._token_file = token_file
         if parts.scheme == "https":
             context = ssl.create_default_context(cafile=str(ca_file) if ca_file else None)
-            self._connection: http.client.HTTPConnection = http.client.HTTPSConnection(parts.hostname, parts.port or 443, timeout=TIMEOUT, context=context)
+            self._connection: http.client.HTTPConnection = http.client.HTTPSConnection(
+                parts.hostname, parts.port or 443, timeout=TIMEOUT, context=context
+            )
         else:
             self._connection = http.client.HTTPConnection(parts.hostname, parts.port or 80, timeout=TIMEOUT)
 
@@ -50,7 +52,9 @@ class Api:
         """
         host, port = os.environ.get("KUBERNETES_SERVICE_HOST"), os.environ.get("KUBERNETES_SERVICE_PORT")
         if not host or not port:
-            raise ValueError("KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are not set: outside of a pod give --apiserver-url")
+            raise ValueError(
+                "KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are not set: outside of a pod give --apiserver-url"
+            )
         return cls(f"https://{f'[{host}]' if ':' in host else host}:{port}", ACCOUNT / "token", ACCOUNT / "ca.crt")
 
     def request(self, method: str, path: str, body: t.Any = None, content_type: str = "application/json") -> Object:
@@ -82,7 +86,9 @@ class Api:
         if not isinstance(document, dict):
             document = {}
         if not 200 <= response.status < 300:
-            raise ApiError(response.status, f"{method} {path}: {response.status} {document.get('message') or response.reason}")
+            raise ApiError(
+                response.status, f"{method} {path}: {response.status} {document.get('message') or response.reason}"
+            )
         return document
 
     def items(self, path: str, **query: str) -> list[Object]:
@@ -97,7 +103,10 @@ class Api:
                 return found
 
     def find(self, path: str, name: str) -> Object | None:
-        """One object of a collection, by a list: the real controller reads from what it listed, so this needs no other right."""
+        """One object of a collection, by a list:
+
+        the real controller reads from what it listed, so this needs no other right.
+        """
         found = self.items(path, fieldSelector=f"metadata.name={name}")
         return found[0] if found else None
 

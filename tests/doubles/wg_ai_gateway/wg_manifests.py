@@ -29,7 +29,10 @@ def node_id(gateway: Key) -> str:
 
 
 def bootstrap(gateway: Key, host: str = DISCOVERY_HOST, port: int = DISCOVERY_PORT, admin_port: int = 15000) -> Object:
-    """What Envoy starts with. The real one's asks for the aggregated discovery service by gRPC in place of two by REST."""
+    """What Envoy starts with.
+
+    The real one's asks for the aggregated discovery service by gRPC in place of two by REST.
+    """
     source = {
         "resource_api_version": "V3",
         "api_config_source": {
@@ -46,7 +49,10 @@ def bootstrap(gateway: Key, host: str = DISCOVERY_HOST, port: int = DISCOVERY_PO
         "type": "STRICT_DNS",
         "dns_lookup_family": "V4_ONLY",
         "connect_timeout": "5s",
-        "load_assignment": {"cluster_name": "xds_cluster", "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}]},
+        "load_assignment": {
+            "cluster_name": "xds_cluster",
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}],
+        },
     }
     return {
         "node": {"id": node_id(gateway), "cluster": "/".join(gateway)},
@@ -70,7 +76,12 @@ def manifests(gateway: Object, image: str) -> list[Object]:
     """What is applied for a Gateway, in this order."""
     key = gateway["metadata"]["namespace"], gateway["metadata"]["name"]
     name = resource_name(key)
-    owner = {"apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway", "name": key[1], "uid": gateway["metadata"]["uid"]}
+    owner = {
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "Gateway",
+        "name": key[1],
+        "uid": gateway["metadata"]["uid"],
+    }
     metadata = {"name": name, "namespace": key[0], "labels": {MANAGED_LABEL: MANAGED_VALUE}, "ownerReferences": [owner]}
     container = {
         "name": "envoy",
@@ -80,17 +91,29 @@ def manifests(gateway: Object, image: str) -> list[Object]:
         "resources": {"limits": {"cpu": "2", "memory": "1Gi"}, "requests": {"cpu": "100m", "memory": "128Mi"}},
         "volumeMounts": [{"name": "envoy-bootstrap", "mountPath": "/etc/envoy", "readOnly": True}],
     }
-    volume = {"name": "envoy-bootstrap", "configMap": {"name": name, "items": [{"key": BOOTSTRAP_FILE, "path": BOOTSTRAP_FILE}]}}
+    volume = {
+        "name": "envoy-bootstrap",
+        "configMap": {"name": name, "items": [{"key": BOOTSTRAP_FILE, "path": BOOTSTRAP_FILE}]},
+    }
     pod = {"serviceAccountName": name, "containers": [container], "volumes": [volume]}
     return [
         # JSON is YAML too.
-        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {BOOTSTRAP_FILE: json.dumps(bootstrap(key), indent=2) + "\n"}},
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": metadata,
+            "data": {BOOTSTRAP_FILE: json.dumps(bootstrap(key), indent=2) + "\n"},
+        },
         {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata},
         {
             "apiVersion": "apps/v1",
             "kind": "Deployment",
             "metadata": metadata,
-            "spec": {"replicas": 1, "selector": {"matchLabels": {"app": name}}, "template": {"metadata": {"labels": {"app": name}}, "spec": pod}},
+            "spec": {
+                "replicas": 1,
+                "selector": {"matchLabels": {"app": name}},
+                "template": {"metadata": {"labels": {"app": name}}, "spec": pod},
+            },
         },
         {
             "apiVersion": "v1",

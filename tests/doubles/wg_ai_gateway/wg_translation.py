@@ -3,8 +3,8 @@
 
 """Envoy's configuration, and the statuses, out of a Gateway, its HTTPRoutes and what they refer to.
 
-Everything here is pure. Where the real controller departs from the Gateway API, this does too, so that what is tested with the stand-in holds there:
-README.md lists it.
+Everything here is pure. Where the real controller departs from the Gateway API, this does too, so that what is tested
+with the stand-in holds there: README.md lists it.
 """
 
 from __future__ import annotations
@@ -39,7 +39,10 @@ class UnresolvedError(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Surroundings:
-    """What routes refer to: destinations by key, how to get a Secret's data (None without the Secret), and the labels of namespaces."""
+    """What routes refer to:
+
+    destinations by key, how to get a Secret's data (None without the Secret), and the labels of namespaces.
+    """
 
     destinations: t.Mapping[Key, Object] = dataclasses.field(default_factory=dict)
     secret: t.Callable[[Key], t.Mapping[str, str] | None] = lambda key: None
@@ -48,7 +51,9 @@ class Surroundings:
 
 @dataclasses.dataclass
 class Translation:
-    """The resources for Envoy, and for each route its ``status.parents``; None where the real controller's status is one that the API server refuses."""
+    """The resources for Envoy, and for each route its ``status.parents``; None where the real controller's status is
+    one that the API server refuses.
+    """
 
     listeners: list[Object]
     clusters: list[Object]
@@ -94,18 +99,30 @@ class _Translator:
             hosts.setdefault(listener["port"], {})
         parents: dict[Key, list[Object] | None] = {}
         for route in sorted(routes, key=key_of):
-            references = [item for item in route["spec"].get("parentRefs") or () if _parent_key(route, item) == key_of(self.gateway)]
+            references = [
+                item
+                for item in route["spec"].get("parentRefs") or ()
+                if _parent_key(route, item) == key_of(self.gateway)
+            ]
             if not references:
                 continue
-            accepted = [[listener for listener in listeners if self._accepts(listener, route, reference)] for reference in references]
+            accepted = [
+                [listener for listener in listeners if self._accepts(listener, route, reference)]
+                for reference in references
+            ]
             envoy_routes, resolved = self._route(route) if any(accepted) else ([], None)
             for name, listener in {listener["name"]: listener for found in accepted for listener in found}.items():
                 for domain in _domains(listener, route):
                     hosts[listener["port"]].setdefault(domain, []).extend(envoy_routes)
                 if not envoy_routes:
                     self.remarks.append(f"HTTPRoute {'/'.join(key_of(route))} gives listener {name} nothing")
-            # A reference that no listener takes leaves a condition without a status, and the API server refuses all of it.
-            parents[key_of(route)] = [_parent_status(route, reference, resolved) for reference in references] if all(accepted) and resolved else None
+            # A reference that no listener takes leaves a condition without a status, and the API server refuses all of
+            # it.
+            parents[key_of(route)] = (
+                [_parent_status(route, reference, resolved) for reference in references]
+                if all(accepted) and resolved
+                else None
+            )
         return Translation(
             [self._listener(port, domains) for port, domains in sorted(hosts.items())],
             [self.clusters[name] for name in sorted(self.clusters)],
@@ -121,7 +138,10 @@ class _Translator:
         return all(kind["kind"] == "HTTPRoute" for kind in kinds)
 
     def _accepts(self, listener: Object, route: Object, reference: Object) -> bool:
-        if reference.get("sectionName") not in (None, listener["name"]) or reference.get("port") not in (None, listener["port"]):
+        if reference.get("sectionName") not in (None, listener["name"]) or reference.get("port") not in (
+            None,
+            listener["port"],
+        ):
             return False
         return self._takes_namespace(listener, route["metadata"]["namespace"]) and bool(_domains(listener, route))
 
@@ -136,7 +156,12 @@ class _Translator:
 
     def _route(self, route: Object) -> tuple[list[Object], Object]:
         """Envoy's routes of one HTTPRoute, and its condition ResolvedRefs."""
-        condition = {"type": "ResolvedRefs", "status": "True", "reason": "ResolvedRefs", "message": "Every backend was found"}
+        condition = {
+            "type": "ResolvedRefs",
+            "status": "True",
+            "reason": "ResolvedRefs",
+            "message": "Every backend was found",
+        }
         found: list[Object] = []
         namespace, name = key_of(route)
         for number, rule in enumerate(route["spec"].get("rules") or ()):
@@ -149,7 +174,14 @@ class _Translator:
             for position, match in enumerate(rule.get("matches") or [{}]):
                 rewritten, rewrite = _rewrite(_match(match), rule)
                 merged = {"route": {**action["route"], **rewrite}} if "route" in action else action
-                found.append({"name": f"{namespace}-{name}-rule-{number}-match-{position}", "match": rewritten, **merged, **headers})
+                found.append(
+                    {
+                        "name": f"{namespace}-{name}-rule-{number}-match-{position}",
+                        "match": rewritten,
+                        **merged,
+                        **headers,
+                    }
+                )
         return found, condition
 
     def _header_changes(self, route: Object, rule: Object) -> Object:
@@ -214,7 +246,9 @@ class _Translator:
         else:
             endpoints = []
             cluster |= {"type": "STATIC"}
-            self.remarks.append(f"XBackendDestination {namespace}/{name}: destinations of type {destination['type']} get no endpoints")
+            self.remarks.append(
+                f"XBackendDestination {namespace}/{name}: destinations of type {destination['type']} get no endpoints"
+            )
         cluster["load_assignment"] = {"cluster_name": cluster_name, "endpoints": endpoints}
         tls = port.get("tls") or {"mode": "None"}
         if tls["mode"] != "None":
@@ -234,7 +268,9 @@ class _Translator:
             bundle = b"".join(self._certificates(reference, namespace) for reference in tls["caBundleRef"])
             validation["trusted_ca"] = _inline(bundle)
         if tls.get("subjectAltNames"):
-            validation["match_typed_subject_alt_names"] = [{"san_type": "DNS", "matcher": {"exact": name}} for name in tls["subjectAltNames"]]
+            validation["match_typed_subject_alt_names"] = [
+                {"san_type": "DNS", "matcher": {"exact": name}} for name in tls["subjectAltNames"]
+            ]
         if validation:
             common["validation_context"] = validation
         if tls["mode"] == "Mutual" and tls.get("clientCertificateRef"):
@@ -242,7 +278,11 @@ class _Translator:
             pair = [_entry(data, key, tls["clientCertificateRef"]["name"]) for key in ("tls.crt", "tls.key")]
             common["tls_certificates"] = [{"certificate_chain": _inline(pair[0]), "private_key": _inline(pair[1])}]
         sni = tls.get("sni") or hostname
-        return {"@type": f"{EXTENSIONS}.transport_sockets.tls.v3.UpstreamTlsContext", **({"sni": sni} if sni else {}), "common_tls_context": common}
+        return {
+            "@type": f"{EXTENSIONS}.transport_sockets.tls.v3.UpstreamTlsContext",
+            **({"sni": sni} if sni else {}),
+            "common_tls_context": common,
+        }
 
     def _certificates(self, reference: Object, namespace: str) -> bytes:
         # Whatever kind the reference says.
@@ -260,23 +300,38 @@ class _Translator:
         name = self.gateway["metadata"]["name"]
         hosts: list[Object] = []
         for domain, routes in sorted(domains.items()):
-            hosts.append({"name": f"{name}-{port}-{domain}", "domains": [domain], "routes": sorted(routes, key=_precedence)})
+            hosts.append(
+                {"name": f"{name}-{port}-{domain}", "domains": [domain], "routes": sorted(routes, key=_precedence)}
+            )
         manager = {
             "@type": f"{EXTENSIONS}.filters.network.http_connection_manager.v3.HttpConnectionManager",
             "stat_prefix": f"gateway_{name}_{port}",
             "route_config": {"name": f"listener_{port}_routes", "virtual_hosts": hosts},
-            "http_filters": [{"name": "envoy.filters.http.router", "typed_config": {"@type": f"{EXTENSIONS}.filters.http.router.v3.Router"}}],
-            # The real controller's; what an HTTPRoute says of timeouts is ignored, so that Envoy's own 15 s bound each answer.
+            "http_filters": [
+                {
+                    "name": "envoy.filters.http.router",
+                    "typed_config": {"@type": f"{EXTENSIONS}.filters.http.router.v3.Router"},
+                }
+            ],
+            # The real controller's; what an HTTPRoute says of timeouts is ignored, so that Envoy's own 15 s bound each
+            # answer.
             "request_timeout": "60s",
             "stream_idle_timeout": "15s",
             "drain_timeout": "15s",
-            "access_log": [{"name": "envoy.access_loggers.stdout", "typed_config": {"@type": f"{EXTENSIONS}.access_loggers.stream.v3.StdoutAccessLog"}}],
+            "access_log": [
+                {
+                    "name": "envoy.access_loggers.stdout",
+                    "typed_config": {"@type": f"{EXTENSIONS}.access_loggers.stream.v3.StdoutAccessLog"},
+                }
+            ],
         }
         return {
             "@type": LISTENER_TYPE,
             "name": f"listener-{port}",
             "address": {"socket_address": {"address": "0.0.0.0", "port_value": port}},
-            "filter_chains": [{"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}],
+            "filter_chains": [
+                {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
+            ],
         }
 
 
@@ -313,14 +368,19 @@ def _match(match: Object) -> Object:
 
 
 def _text_match(item: Object) -> Object:
-    return {"safe_regex": {"regex": item["value"]}} if item.get("type") == "RegularExpression" else {"exact": item["value"]}
+    return (
+        {"safe_regex": {"regex": item["value"]}}
+        if item.get("type") == "RegularExpression"
+        else {"exact": item["value"]}
+    )
 
 
 def _rewrite(match: Object, rule: Object) -> tuple[Object, Object]:
     """The matcher and the part of the action that rewrites the path.
 
-    A replaced prefix is matched with its slash and replaced with what the route says, to the letter: ``/a`` and ``/`` make ``/v1`` of ``/a/v1``, but ``/a``
-    and ``/b`` make ``/bv1``, ``/a`` itself is no longer matched, and nothing is no replacement. Hostnames are not rewritten.
+    A replaced prefix is matched with its slash and replaced with what the route says, to the letter: ``/a`` and ``/``
+    make ``/v1`` of ``/a/v1``, but ``/a`` and ``/b`` make ``/bv1``, ``/a`` itself is no longer matched, and nothing is
+    no replacement. Hostnames are not rewritten.
     """
     for item in rule.get("filters") or ():
         path = (item.get("urlRewrite") or {}).get("path") or {}
@@ -330,15 +390,28 @@ def _rewrite(match: Object, rule: Object) -> tuple[Object, Object]:
             return match, {"regex_rewrite": {"pattern": {"regex": ".*"}, "substitution": path["replaceFullPath"]}}
         if path["replacePrefixMatch"]:
             separated = match.pop("path_separated_prefix", None)
-            return match | ({"prefix": f"{separated}/"} if separated else {}), {"prefix_rewrite": path["replacePrefixMatch"]}
+            return match | ({"prefix": f"{separated}/"} if separated else {}), {
+                "prefix_rewrite": path["replacePrefixMatch"]
+            }
     return match, {}
 
 
 def _precedence(route: Object) -> tuple[t.Any, ...]:
     match = route["match"]
-    length = len(match.get("path") or match.get("prefix") or match.get("path_separated_prefix") or match.get("safe_regex", {}).get("regex", ""))
+    length = len(
+        match.get("path")
+        or match.get("prefix")
+        or match.get("path_separated_prefix")
+        or match.get("safe_regex", {}).get("regex", "")
+    )
     headers, parameters = len(match.get("headers", ())), len(match.get("query_parameters", ()))
-    return match.get("prefix") == "/" and not headers and not parameters, "path" not in match, -length, -headers, -parameters
+    return (
+        match.get("prefix") == "/" and not headers and not parameters,
+        "path" not in match,
+        -length,
+        -headers,
+        -parameters,
+    )
 
 
 def _domains(listener: Object, route: Object) -> list[str]:
@@ -384,27 +457,52 @@ def selects(selector: Object, labels: t.Mapping[str, str]) -> bool:
 def _parent_status(route: Object, reference: Object, resolved: Object) -> Object:
     accepted = {"type": "Accepted", "status": "True", "reason": "Accepted", "message": "A listener takes the route"}
     generation = {"observedGeneration": route["metadata"]["generation"]}
-    return {"parentRef": reference, "controllerName": CONTROLLER_NAME, "conditions": [{**accepted, **generation}, {**resolved, **generation}]}
+    return {
+        "parentRef": reference,
+        "controllerName": CONTROLLER_NAME,
+        "conditions": [{**accepted, **generation}, {**resolved, **generation}],
+    }
 
 
 def class_conditions(gateway_class: Object) -> list[Object]:
     message = f"Accepted by {CONTROLLER_NAME}"
     generation = gateway_class["metadata"]["generation"]
-    return [{"type": "Accepted", "status": "True", "reason": "Accepted", "message": message, "observedGeneration": generation}]
+    return [
+        {
+            "type": "Accepted",
+            "status": "True",
+            "reason": "Accepted",
+            "message": message,
+            "observedGeneration": generation,
+        }
+    ]
 
 
 def gateway_conditions(error: str = "") -> list[Object]:
     """Accepted in any case, and both without observedGeneration, as the real controller writes them."""
-    programmed = {"status": "False", "reason": "TranslationError", "message": error} if error else {"status": "True", "reason": "Programmed", "message": "Sent"}
-    return [{"type": "Accepted", "status": "True", "reason": "Accepted", "message": "The configuration is valid"}, {"type": "Programmed", **programmed}]
+    programmed = (
+        {"status": "False", "reason": "TranslationError", "message": error}
+        if error
+        else {"status": "True", "reason": "Programmed", "message": "Sent"}
+    )
+    return [
+        {"type": "Accepted", "status": "True", "reason": "Accepted", "message": "The configuration is valid"},
+        {"type": "Programmed", **programmed},
+    ]
 
 
 def merged_conditions(before: t.Sequence[Object], wanted: t.Sequence[Object], now: datetime.datetime) -> list[Object]:
-    """The conditions of ``before`` with those of ``wanted`` in their places; one whose status stays keeps the time of its last transition."""
+    """The conditions of ``before`` with those of ``wanted`` in their places; one whose status stays keeps the time of
+    its last transition.
+    """
     merged = {condition["type"]: condition for condition in before}
     for condition in wanted:
         old = merged.get(condition["type"], {})
-        since = old["lastTransitionTime"] if old.get("status") == condition["status"] else now.strftime("%Y-%m-%dT%H:%M:%SZ")
+        since = (
+            old["lastTransitionTime"]
+            if old.get("status") == condition["status"]
+            else now.strftime("%Y-%m-%dT%H:%M:%SZ")
+        )
         merged[condition["type"]] = {**condition, "lastTransitionTime": since}
     return list(merged.values())
 
@@ -413,6 +511,17 @@ def merged_parents(before: t.Sequence[Object], wanted: t.Sequence[Object], now: 
     """``wanted`` with times. What other controllers wrote is lost, as with the real one."""
     merged = []
     for parent in wanted:
-        same = [old for old in before if (old["parentRef"], old["controllerName"]) == (parent["parentRef"], parent["controllerName"])]
-        merged.append({**parent, "conditions": merged_conditions(same[0].get("conditions", ()) if same else (), parent["conditions"], now)})
+        same = [
+            old
+            for old in before
+            if (old["parentRef"], old["controllerName"]) == (parent["parentRef"], parent["controllerName"])
+        ]
+        merged.append(
+            {
+                **parent,
+                "conditions": merged_conditions(
+                    same[0].get("conditions", ()) if same else (), parent["conditions"], now
+                ),
+            }
+        )
     return merged

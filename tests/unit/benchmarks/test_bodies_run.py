@@ -32,8 +32,12 @@ def answer() -> t.Callable[[bytes], bytes | None]:
     return program
 
 
-@pytest.mark.parametrize(("good", "body"), run.JUDGEMENTS, ids=lambda value: ascii(value[:20]) if isinstance(value, bytes) else str(value))
-def test_the_program_judges_as_the_benchmark_wants(answer: t.Callable[[bytes], bytes | None], good: bool, body: bytes) -> None:
+@pytest.mark.parametrize(
+    ("good", "body"), run.JUDGEMENTS, ids=lambda value: ascii(value[:20]) if isinstance(value, bytes) else str(value)
+)
+def test_the_program_judges_as_the_benchmark_wants(
+    answer: t.Callable[[bytes], bytes | None], good: bool, body: bytes
+) -> None:
     assert answer(body) == (None if good else b"400")
 
 

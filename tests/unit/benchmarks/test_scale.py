@@ -18,7 +18,13 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog import 
 KEY = "sk-a-key-that-must-not-show"
 TIERS = [
     {"name": "free", "level": 0, "groups": ["a"], "token_limit": {"tokens": 100, "window": "1m"}, "models": ["gone"]},
-    {"name": "premium", "level": 7, "groups": ["b"], "token_limit": {"tokens": 100, "window": "1m"}, "model_limits": [{"models": ["gone"]}]},
+    {
+        "name": "premium",
+        "level": 7,
+        "groups": ["b"],
+        "token_limit": {"tokens": 100, "window": "1m"},
+        "model_limits": [{"models": ["gone"]}],
+    },
 ]
 OUTPUT = """\
 PLAY [Cluster] *****
@@ -58,39 +64,67 @@ def test_a_run_that_fails_tells_its_output(tmp_path: pathlib.Path, monkeypatch: 
 
 
 def test_the_collection_accepts_the_catalogue(tmp_path: pathlib.Path) -> None:
-    written = scale_catalogue.write_inventory(tmp_path, "embedded", scale_catalogue.catalogue(31, KEY, TIERS, "external-models"))
+    written = scale_catalogue.write_inventory(
+        tmp_path, "embedded", scale_catalogue.catalogue(31, KEY, TIERS, "external-models")
+    )
     variables = yaml.safe_load((written / "group_vars/all/scale.yml").read_text())
-    inputs = {name.removeprefix("ai_gateway_"): value for name, value in variables.items() if name.startswith("ai_gateway_")}
+    inputs = {
+        name.removeprefix("ai_gateway_"): value for name, value in variables.items() if name.startswith("ai_gateway_")
+    }
     built = catalog_build.build(inputs)
     simulated, *others = built.providers
     assert simulated.simulated
     assert len(others) == 31
     assert not any(provider.simulated for provider in others)
     # All of them lead to the one simulator, which knows one model.
-    assert {(provider.endpoint.hostname, provider.endpoint.port) for provider in others} == {(simulated.endpoint.hostname, simulated.endpoint.port)}
-    assert {model.upstream_name for provider in built.providers for model in provider.models} == {simulated.models[0].upstream_name}
+    assert {(provider.endpoint.hostname, provider.endpoint.port) for provider in others} == {
+        (simulated.endpoint.hostname, simulated.endpoint.port)
+    }
+    assert {model.upstream_name for provider in built.providers for model in provider.models} == {
+        simulated.models[0].upstream_name
+    }
     assert [model.name for model in built.models] == [scale_catalogue.model_name(number) for number in range(32)]
     assert [tier.name for tier in built.tiers] == ["free", "premium", "scale"]
     assert not any(tier.restricted for tier in built.tiers)
 
 
 def test_what_a_smaller_catalogue_does_not_make_is_surplus() -> None:
-    kept = ["Backend ai-gateway/scale-0010", "Secret ai-gateway/scale-0001-credential", "HTTPRoute ai-gateway/models-0", "Pod a/other-9999"]
-    left = ["AIGatewayRoute ai-gateway/models-1", "Backend ai-gateway/scale-0011", "Secret ai-gateway/scale-1001-credential"]
+    kept = [
+        "Backend ai-gateway/scale-0010",
+        "Secret ai-gateway/scale-0001-credential",
+        "HTTPRoute ai-gateway/models-0",
+        "Pod a/other-9999",
+    ]
+    left = [
+        "AIGatewayRoute ai-gateway/models-1",
+        "Backend ai-gateway/scale-0011",
+        "Secret ai-gateway/scale-1001-credential",
+    ]
     assert scale_catalogue.surplus([*kept, *left], 10) == left
     assert scale_catalogue.surplus(kept + left[:1], 15) == []
     assert scale_catalogue.surplus(["HTTPRoute ai-gateway/models-67"], 1001) == ["HTTPRoute ai-gateway/models-67"]
 
 
 def test_what_is_of_the_benchmark() -> None:
-    own = ["Backend g/scale", "Deployment e/scale-simulator", "Namespace /ai-gateway-tier-scale", "Secret g/scale-0001-credential", "X g-tier-scale/me"]
-    assert scale_catalogue.of_the_benchmark([*own, "Namespace /ai-gateway-tier-free", "Scale g/other", "Backend g/scaled"]) == own
+    own = [
+        "Backend g/scale",
+        "Deployment e/scale-simulator",
+        "Namespace /ai-gateway-tier-scale",
+        "Secret g/scale-0001-credential",
+        "X g-tier-scale/me",
+    ]
+    assert (
+        scale_catalogue.of_the_benchmark([*own, "Namespace /ai-gateway-tier-free", "Scale g/other", "Backend g/scaled"])
+        == own
+    )
 
 
 def test_the_usage_of_containers(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     running = {"running": {}}
     status = {
-        "initContainerStatuses": [{"name": "ai-gateway-extproc", "containerID": "containerd://aaa", "restartCount": 1, "state": running}],
+        "initContainerStatuses": [
+            {"name": "ai-gateway-extproc", "containerID": "containerd://aaa", "restartCount": 1, "state": running}
+        ],
         "containerStatuses": [
             {"name": "envoy", "containerID": "containerd://bbb", "restartCount": 0, "state": running},
             {"name": "shutdown-manager", "containerID": "containerd://ccc", "restartCount": 0, "state": running},
@@ -98,7 +132,11 @@ def test_the_usage_of_containers(tmp_path: pathlib.Path, monkeypatch: pytest.Mon
             {"name": "etcd", "containerID": "", "restartCount": 0, "state": {}},
         ],
     }
-    assert scale_cluster.containers([{"status": status}, {}]) == {"aaa": ("ai-gateway-extproc", 1), "bbb": ("envoy", 0), "ddd": ("ai-gateway-controller", 0)}
+    assert scale_cluster.containers([{"status": status}, {}]) == {
+        "aaa": ("ai-gateway-extproc", 1),
+        "bbb": ("envoy", 0),
+        "ddd": ("ai-gateway-controller", 0),
+    }
 
     def process(number: int, container: str) -> None:
         directory = tmp_path / str(number)
@@ -121,7 +159,9 @@ def test_the_tables_tell_own_part_and_slope() -> None:
     def figures(size: int, number: int, phase: str, seconds: float, waiting: float = 0) -> scale.Figures:
         divided = dict.fromkeys(scale_runs.PARTS, 0.0) | {"waiting": waiting}
         zero, some = dict.fromkeys(scale_cluster.COMPONENTS, 0), dict.fromkeys(scale_cluster.COMPONENTS, 2048)
-        return scale.Figures(size, number, phase, seconds, divided, served=1, cpu=zero, restarts=zero, memory=some, peak=some)
+        return scale.Figures(
+            size, number, phase, seconds, divided, served=1, cpu=zero, restarts=zero, memory=some, peak=some
+        )
 
     measured = []
     for size in (10, 110):
@@ -131,7 +171,9 @@ def test_the_tables_tell_own_part_and_slope() -> None:
             measured += [figures(size, number, phase, 11 + size / 10, 4) for phase in scale.PHASES]
     text = str(scale.Table(measured, {}))
     row = next(line for line in text.splitlines() if line.startswith("first converge") and " 110 " in line)
-    assert " ".join(row.split()) == "first converge 110 22.0 s (22.0 - 22.0) 2.0 s 4.0 s 16.0 s 1.0 s (1.0 - 1.0) 23.0 s"
+    assert (
+        " ".join(row.split()) == "first converge 110 22.0 s (22.0 - 22.0) 2.0 s 4.0 s 16.0 s 1.0 s (1.0 - 1.0) 23.0 s"
+    )
     slopes = text.split("slope a provider")[1].splitlines()[1]
     assert " ".join(slopes.split()) == "first converge 100.00 ms 0.00 ms 100.00 ms 100.00 ms"
     assert "Started anew" not in text

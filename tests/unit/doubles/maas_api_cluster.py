@@ -1,9 +1,11 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""An API server on the loopback interface, as far as the stand-ins for maas-api and KServe need one, and a request to either of them.
+"""An API server on the loopback interface, as far as the stand-ins for maas-api and KServe need one, and a request to
+either of them.
 
-It keeps objects by their path and issues unsigned tokens. It validates nothing, and knows namespaces only as far as nothing is made in one that is not there.
+It keeps objects by their path and issues unsigned tokens. It validates nothing, and knows namespaces only as far as
+nothing is made in one that is not there.
 """
 
 from __future__ import annotations
@@ -27,11 +29,21 @@ CREATED_SECONDS = 1771301116
 
 
 class Cluster:
-    """``objects`` by path; ``kinds`` are the plurals that are served; ``refusals`` are statuses by method and the path's beginning."""
+    """``objects`` by path; ``kinds`` are the plurals that are served; ``refusals`` are statuses by method and the
+    path's beginning.
+    """
 
     def __init__(self) -> None:
         self.objects: dict[str, Body] = {}
-        self.kinds = {"namespaces", "configmaps", "serviceaccounts", "llminferenceservices", "httproutes", "gateways", "deployments"}
+        self.kinds = {
+            "namespaces",
+            "configmaps",
+            "serviceaccounts",
+            "llminferenceservices",
+            "httproutes",
+            "gateways",
+            "deployments",
+        }
         self.refusals: dict[tuple[str, str], int] = {}
         self.requests: list[str] = []
         self.token_requests: list[Body] = []
@@ -99,9 +111,15 @@ class Cluster:
             return self._token(path.removesuffix("/token"), body)
         if path.endswith("/status"):
             found = self.objects[path.removesuffix("/status")]
-            found["status"] = {name: value for name, value in {**found.get("status", {}), **body["status"]}.items() if value is not None}
+            found["status"] = {
+                name: value
+                for name, value in {**found.get("status", {}), **body["status"]}.items()
+                if value is not None
+            }
             return 200, found
-        plural = next(part for part in reversed(path.split("/")) if part in self.kinds | {"llminferenceservices", "httproutes"})
+        plural = next(
+            part for part in reversed(path.split("/")) if part in self.kinds | {"llminferenceservices", "httproutes"}
+        )
         if plural not in self.kinds:
             return 404, {"kind": "Status", "message": "the server could not find the requested resource"}
         if path.endswith(f"/{plural}"):
@@ -135,18 +153,27 @@ class Cluster:
         claims = {"aud": body["spec"]["audiences"], "iat": now, "exp": expires, "jti": str(uuid.uuid4())}
         claims["sub"] = f"system:serviceaccount:{parts[-3]}:{parts[-1]}"
         claims["uid"] = self.objects[account]["metadata"]["uid"]
-        coded = [base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode() for part in ({"alg": "none"}, claims)]
+        coded = [
+            base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode()
+            for part in ({"alg": "none"}, claims)
+        ]
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(expires))
         return 201, {**body, "status": {"token": ".".join([*coded, "x"]), "expirationTimestamp": stamp}}
 
 
-def ask(port: int, method: str, path: str, body: t.Any = None, headers: dict[str, str] | None = None) -> tuple[int, t.Any]:
+def ask(
+    port: int, method: str, path: str, body: t.Any = None, headers: dict[str, str] | None = None
+) -> tuple[int, t.Any]:
     """Status and document of one request."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
     try:
-        connection.request(method, path, body if body is None or isinstance(body, str) else json.dumps(body), headers or {})
+        connection.request(
+            method, path, body if body is None or isinstance(body, str) else json.dumps(body), headers or {}
+        )
         answer = connection.getresponse()
         content = answer.read().decode()
-        return answer.status, json.loads(content) if answer.headers.get("content-type", "").startswith("application/json") else content
+        return answer.status, json.loads(content) if answer.headers.get("content-type", "").startswith(
+            "application/json"
+        ) else content
     finally:
         connection.close()

@@ -1,7 +1,10 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The stand-in for Kuadrant's operator: its translation, its program, its statuses, and its passes over an API server that keeps what it is sent."""
+"""The stand-in for Kuadrant's operator:
+
+its translation, its program, its statuses, and its passes over an API server that keeps what it is sent.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,17 @@ from kuadrant_plan import (
     provider_installed,
 )
 from kuadrant_program import METADATA_KEY, METADATA_NAMESPACE, MODEL_HEADER, PATH_HEADER, program
-from kuadrant_translation import NOBODY, TIER_HEADER, USER_HEADER, UnsupportedError, auth_config, header_match, limit_rules, limits, seconds_of
+from kuadrant_translation import (
+    NOBODY,
+    TIER_HEADER,
+    USER_HEADER,
+    UnsupportedError,
+    auth_config,
+    header_match,
+    limit_rules,
+    limits,
+    seconds_of,
+)
 
 KEY = "sk-secret-of-a-provider"
 GATEWAY = ("maas", "openshift-ingress")
@@ -49,7 +62,9 @@ IDENTITY = {
 }
 
 
-def named(kind: str, name: str, namespace: str, *, created: str = "2026-01-01T00:00:00Z", generation: int = 1, **fields: t.Any) -> Object:
+def named(
+    kind: str, name: str, namespace: str, *, created: str = "2026-01-01T00:00:00Z", generation: int = 1, **fields: t.Any
+) -> Object:
     metadata = {"name": name, "namespace": namespace, "creationTimestamp": created, "generation": generation}
     return {"apiVersion": KINDS[kind].api_version, "kind": kind, "metadata": metadata, **fields}
 
@@ -66,7 +81,9 @@ def gateway_class(accepted: str = "True") -> Object:
     return named("GatewayClass", "eg", "", status={"conditions": [{"type": "Accepted", "status": accepted}]})
 
 
-def route(name: str, namespace: str = "models", *, accepted: bool = True, own_gateway: tuple[str, str] = GATEWAY) -> Object:
+def route(
+    name: str, namespace: str = "models", *, accepted: bool = True, own_gateway: tuple[str, str] = GATEWAY
+) -> Object:
     parent = {"name": own_gateway[0], "namespace": own_gateway[1]}
     parents = [{"parentRef": parent, "conditions": [{"type": "Accepted", "status": str(accepted)}]}]
     return named("HTTPRoute", name, namespace, status={"parents": parents})
@@ -93,11 +110,15 @@ def rules() -> Object:
     }
 
 
-def auth_policy(name: str = "gateway-auth", namespace: str = GATEWAY[1], target: Object | None = None, **fields: t.Any) -> Object:
+def auth_policy(
+    name: str = "gateway-auth", namespace: str = GATEWAY[1], target: Object | None = None, **fields: t.Any
+) -> Object:
     form = fields.pop("form", "rules")
     spec = {"rules": rules()} if form == "rules" else {form: {"rules": rules()}}
     spec.update(fields.pop("spec", {}))
-    return named("AuthPolicy", name, namespace, spec={"targetRef": target or reference("Gateway", GATEWAY[0]), **spec}, **fields)
+    return named(
+        "AuthPolicy", name, namespace, spec={"targetRef": target or reference("Gateway", GATEWAY[0]), **spec}, **fields
+    )
 
 
 def limit_policy(kind: str, name: str, given: Object, target: Object | None = None, **fields: t.Any) -> Object:
@@ -107,10 +128,16 @@ def limit_policy(kind: str, name: str, given: Object, target: Object | None = No
 
 def free(limit: int = 100, window: str = "1m", *predicates: str) -> Object:
     when = [{"predicate": text} for text in ('auth.identity.tier == "free"', *predicates)]
-    return {"rates": [{"limit": limit, "window": window}], "counters": [{"expression": "auth.identity.userid"}], "when": when}
+    return {
+        "rates": [{"limit": limit, "window": window}],
+        "counters": [{"expression": "auth.identity.userid"}],
+        "when": when,
+    }
 
 
-TOKENS = limit_policy("TokenRateLimitPolicy", "tokens", {"free": free(100, "1m", '!request.path.endsWith("/v1/models")')})
+TOKENS = limit_policy(
+    "TokenRateLimitPolicy", "tokens", {"free": free(100, "1m", '!request.path.endsWith("/v1/models")')}
+)
 REQUESTS = limit_policy("RateLimitPolicy", "requests", {"gpt": free(5, "60s", 'requestBodyJSON("/model") == "gpt-4"')})
 
 
@@ -137,7 +164,10 @@ def test_an_auth_policy_becomes_an_auth_config() -> None:
     success = spec["response"]["success"]
     assert success["dynamicMetadata"] == given["response"]["success"]["filters"]
     assert success["headers"]["authorization"] == given["response"]["success"]["headers"]["authorization"]
-    assert (success["headers"][USER_HEADER]["plain"], success["headers"][TIER_HEADER]["plain"]) == (IDENTITY["userid"], IDENTITY["tier"])
+    assert (success["headers"][USER_HEADER]["plain"], success["headers"][TIER_HEADER]["plain"]) == (
+        IDENTITY["userid"],
+        IDENTITY["tier"],
+    )
 
 
 @pytest.mark.parametrize("form", ["defaults", "overrides"])
@@ -150,12 +180,17 @@ def test_identity_headers_are_set_even_without_an_identity() -> None:
     policy = auth_policy()
     del policy["spec"]["rules"]["response"]
     headers = auth_config(policy, "authorino")["spec"]["response"]["success"]["headers"]
-    assert {name: item["plain"] for name, item in headers.items()} == {USER_HEADER: {"value": NOBODY}, TIER_HEADER: {"value": NOBODY}}
+    assert {name: item["plain"] for name, item in headers.items()} == {
+        USER_HEADER: {"value": NOBODY},
+        TIER_HEADER: {"value": NOBODY},
+    }
 
 
 def test_predicates_and_patterns_of_the_whole_policy() -> None:
     pattern = {"selector": "request.method", "operator": "eq", "value": "GET"}
-    policy = auth_policy(spec={"when": [{"predicate": 'request.method == "POST"'}], "patterns": {"reads": {"allOf": [pattern]}}})
+    policy = auth_policy(
+        spec={"when": [{"predicate": 'request.method == "POST"'}], "patterns": {"reads": {"allOf": [pattern]}}}
+    )
     spec = auth_config(policy, "authorino")["spec"]
     assert (spec["when"], spec["patterns"]) == ([{"predicate": 'request.method == "POST"'}], {"reads": [pattern]})
 
@@ -175,10 +210,26 @@ def changed(policy: Object, path: str, value: t.Any) -> Object:
     [
         ("spec/defaults", {"strategy": "merge", "rules": rules()}, "spec.defaults.strategy"),
         ("spec/when", [{"predicate": f'requestBodyJSON("/key") == "{KEY}"'}], "when[0].predicate"),
-        ("spec/rules/authorization/tier/when", [{"predicate": 'requestBodyJSON("/model") == "gpt-4"'}], "rules.authorization.tier.when[0].predicate"),
-        ("spec/rules/response/success/filters/identity/when", [{"predicate": "true"}], "rules.response.success.filters.identity.when"),
-        ("spec/rules/response/success/headers/X-Kuadrant-User", {"plain": {"value": KEY}}, "rules.response.success.headers"),
-        ("spec/rules/response/success/headers/user", {"key": "x-kuadrant-user", "plain": {"value": KEY}}, "rules.response.success.headers"),
+        (
+            "spec/rules/authorization/tier/when",
+            [{"predicate": 'requestBodyJSON("/model") == "gpt-4"'}],
+            "rules.authorization.tier.when[0].predicate",
+        ),
+        (
+            "spec/rules/response/success/filters/identity/when",
+            [{"predicate": "true"}],
+            "rules.response.success.filters.identity.when",
+        ),
+        (
+            "spec/rules/response/success/headers/X-Kuadrant-User",
+            {"plain": {"value": KEY}},
+            "rules.response.success.headers",
+        ),
+        (
+            "spec/rules/response/success/headers/user",
+            {"key": "x-kuadrant-user", "plain": {"value": KEY}},
+            "rules.response.success.headers",
+        ),
     ],
 )
 def test_what_an_auth_policy_may_not_ask_is_named(path: str, value: t.Any, field: str) -> None:
@@ -217,9 +268,24 @@ def test_predicates_of_equality(predicate: str, expected: tuple[str, str, str, b
 @pytest.mark.parametrize(
     ("predicate", "negated", "hits", "misses"),
     [
-        ('!request.path.endsWith("/v1/models")', True, ["/v1/models", "/external/openai/v1/models"], ["/v1/models/gpt-4", "/v1/models?a=b", "/v1/modelsx"]),
-        ('request.url_path.endsWith("/v1/models")', False, ["/v1/models", "/llm/v1/models?a=b/c"], ["/v1/modelsx", "/x?/v1/models"]),
-        ('request.path.startsWith("/maas-api.d")', False, ["/maas-api.d", "/maas-api.d/v1?x"], ["/maas-apixd", "/v1/maas-api.d"]),
+        (
+            '!request.path.endsWith("/v1/models")',
+            True,
+            ["/v1/models", "/external/openai/v1/models"],
+            ["/v1/models/gpt-4", "/v1/models?a=b", "/v1/modelsx"],
+        ),
+        (
+            'request.url_path.endsWith("/v1/models")',
+            False,
+            ["/v1/models", "/llm/v1/models?a=b/c"],
+            ["/v1/modelsx", "/x?/v1/models"],
+        ),
+        (
+            'request.path.startsWith("/maas-api.d")',
+            False,
+            ["/maas-api.d", "/maas-api.d/v1?x"],
+            ["/maas-apixd", "/v1/maas-api.d"],
+        ),
         ("request.url_path.contains('(v1)')", False, ["/a(v1)b"], ["/v1", "/a?b=(v1)"]),
         ('! request.path.contains("+")', True, ["/a+b", "/a?+"], ["/ab"]),
         (
@@ -266,7 +332,11 @@ def test_a_token_limit_becomes_a_rule() -> None:
     assert rule["limit"] == {"requests": 100, "unit": "Minute"}
     assert rule["shared"] is True
     ((headers,),) = ([selector["headers"] for selector in rule["clientSelectors"]],)
-    assert [(header["name"], header["type"]) for header in headers] == [(USER_HEADER, "Distinct"), (TIER_HEADER, "Exact"), (PATH_HEADER, "RegularExpression")]
+    assert [(header["name"], header["type"]) for header in headers] == [
+        (USER_HEADER, "Distinct"),
+        (TIER_HEADER, "Exact"),
+        (PATH_HEADER, "RegularExpression"),
+    ]
     assert rule["cost"] == {
         "request": {"from": "Number", "number": 0},
         "response": {"from": "Metadata", "metadata": {"namespace": METADATA_NAMESPACE, "key": METADATA_KEY}},
@@ -276,7 +346,12 @@ def test_a_token_limit_becomes_a_rule() -> None:
 def test_a_request_limit_costs_one() -> None:
     (rule,) = limit_rules(REQUESTS)
     assert "cost" not in rule
-    assert rule["clientSelectors"][0]["headers"][-1] == {"name": MODEL_HEADER, "type": "Exact", "value": "gpt-4", "invert": False}
+    assert rule["clientSelectors"][0]["headers"][-1] == {
+        "name": MODEL_HEADER,
+        "type": "Exact",
+        "value": "gpt-4",
+        "invert": False,
+    }
 
 
 def test_conjunctions_and_common_predicates() -> None:
@@ -290,14 +365,19 @@ def test_conjunctions_and_common_predicates() -> None:
 
 
 def test_a_limit_without_counters_and_predicates_counts_all() -> None:
-    policy = limit_policy("RateLimitPolicy", "all", {"all": {"rates": [{"limit": 1, "window": "1s"}, {"limit": 9, "window": "24h"}]}})
+    policy = limit_policy(
+        "RateLimitPolicy", "all", {"all": {"rates": [{"limit": 1, "window": "1s"}, {"limit": 9, "window": "24h"}]}}
+    )
     assert limit_rules(policy) == [
         {"limit": {"requests": 1, "unit": "Second"}, "shared": True},
         {"limit": {"requests": 9, "unit": "Day"}, "shared": True},
     ]
 
 
-@pytest.mark.parametrize(("window", "seconds"), [("1m", 60), ("60s", 60), ("1h", 3600), ("60m", 3600), ("24h", 86400), ("1000ms", 1), ("1h30m", 5400)])
+@pytest.mark.parametrize(
+    ("window", "seconds"),
+    [("1m", 60), ("60s", 60), ("1h", 3600), ("60m", 3600), ("24h", 86400), ("1000ms", 1), ("1h30m", 5400)],
+)
 def test_windows(window: str, seconds: int) -> None:
     assert seconds_of(window) == pytest.approx(seconds)
 
@@ -331,7 +411,10 @@ def test_the_body_is_read_only_for_limits_of_a_model() -> None:
 
 
 class Handle:
-    """What Envoy gives the program of one request or answer. What it gave dies while the program waits for a body. Texts are bytes, as in Envoy."""
+    """What Envoy gives the program of one request or answer.
+
+    What it gave dies while the program waits for a body. Texts are bytes, as in Envoy.
+    """
 
     def __init__(self, lua: t.Any, headers: dict[str, str], chunks: list[bytes]) -> None:
         self.lua, self.values = lua, headers
@@ -353,7 +436,9 @@ class Handle:
         return self.lua.table_from({name: guarded(method) for name, method in methods.items()})
 
     def headers(self, _self: t.Any) -> t.Any:
-        return self._alive(get=self.values.get, replace=self.values.__setitem__, remove=lambda name: self.values.pop(name, None))
+        return self._alive(
+            get=self.values.get, replace=self.values.__setitem__, remove=lambda name: self.values.pop(name, None)
+        )
 
     def _buffer(self, content: str) -> t.Any:
         return self._alive(length=lambda: len(content), getBytes=lambda start, length: content[start : start + length])
@@ -380,14 +465,18 @@ class Handle:
         return self._alive(dynamicMetadata=lambda: self._alive(set=put))
 
     def as_table(self) -> t.Any:
-        return self.lua.table_from({"headers": self.headers, "body": self.body, "bodyChunks": self.body_chunks, "streamInfo": self.stream_info})
+        return self.lua.table_from(
+            {"headers": self.headers, "body": self.body, "bodyChunks": self.body_chunks, "streamInfo": self.stream_info}
+        )
 
     @property
     def tokens(self) -> t.Any:
         return self.metadata[(METADATA_NAMESPACE, METADATA_KEY)]
 
 
-def run(function: str, headers: dict[str, str], *chunks: bytes, read_model: bool = True, count_tokens: bool = True) -> Handle:
+def run(
+    function: str, headers: dict[str, str], *chunks: bytes, read_model: bool = True, count_tokens: bool = True
+) -> Handle:
     # An encoding of one byte to a character: the chunks of an answer may end within a longer one.
     lua = luajit21.LuaRuntime(encoding="latin-1")
     lua.execute(program(read_model=read_model, count_tokens=count_tokens))
@@ -397,7 +486,13 @@ def run(function: str, headers: dict[str, str], *chunks: bytes, read_model: bool
 
 
 def asked(body: str, method: str = "POST", **flags: bool) -> Handle:
-    headers = {":method": method, ":path": "/v1/x?y", MODEL_HEADER: "forged", PATH_HEADER: "forged", "accept-encoding": "gzip"}
+    headers = {
+        ":method": method,
+        ":path": "/v1/x?y",
+        MODEL_HEADER: "forged",
+        PATH_HEADER: "forged",
+        "accept-encoding": "gzip",
+    }
     return run("envoy_on_request", headers, body.encode(), **flags)
 
 
@@ -461,7 +556,10 @@ def test_the_tokens_of_an_answer_in_any_chunks(size: int) -> None:
 
 
 def test_the_tokens_of_a_stream() -> None:
-    events = [b'data: {"choices": [{"delta": {"content": "\xc3"}}], "usage": null}\n\n', b'data: {"usage": {"total_tokens": 3}}\n\n']
+    events = [
+        b'data: {"choices": [{"delta": {"content": "\xc3"}}], "usage": null}\n\n',
+        b'data: {"usage": {"total_tokens": 3}}\n\n',
+    ]
     last = b'data: {"choices": [], "usage": {"prompt_tokens": 4, "completion_tokens": 8, "total_tokens": 12}}\n\n'
     assert answered(*events, b"", last, b"data: [DONE]\n\n" + b" " * 100) == 12
 
@@ -520,7 +618,9 @@ def test_a_policy_without_its_target_is_not_accepted() -> None:
 
 
 def test_a_policy_without_routes_is_made_but_not_enforced() -> None:
-    items = cluster(gateway(), route("other", own_gateway=("x", "y")), route("new", accepted=False), auth_policy(), TOKENS)
+    items = cluster(
+        gateway(), route("other", own_gateway=("x", "y")), route("new", accepted=False), auth_policy(), TOKENS
+    )
     found = plan(items, Settings())
     assert outcome(items, "gateway-auth") == outcome(items, "tokens") == ("Enforced", "Unknown")
     assert {key[0] for key in found.wanted} == set(MADE)
@@ -539,9 +639,14 @@ def test_overrides_of_a_gateway() -> None:
     assert ("SecurityPolicy", "models", "kuadrant-auth-route-auth") not in plan(items, Settings()).wanted
 
 
-@pytest.mark.parametrize("target", [{**reference("Gateway", GATEWAY[0]), "sectionName": "http"}, reference("GRPCRoute", "grpc")])
+@pytest.mark.parametrize(
+    "target", [{**reference("Gateway", GATEWAY[0]), "sectionName": "http"}, reference("GRPCRoute", "grpc")]
+)
 def test_targets_that_are_not_supported(target: Object) -> None:
-    assert outcome(cluster(gateway(), route("openai"), auth_policy(target=target)), "gateway-auth") == ("Enforced", "Unsupported")
+    assert outcome(cluster(gateway(), route("openai"), auth_policy(target=target)), "gateway-auth") == (
+        "Enforced",
+        "Unsupported",
+    )
 
 
 def test_an_unsupported_change_leaves_the_old_rules() -> None:
@@ -554,7 +659,9 @@ def test_an_unsupported_change_leaves_the_old_rules() -> None:
     assert outcome(items, "gateway-auth") == ("Enforced", "Unsupported")
     assert found.wanted == {}
     assert leftovers(items, found) == []
-    assert leftovers(cluster(gateway(), *made), plan(cluster(gateway()), Settings())) == [key_of(item) for item in reversed(made)]
+    assert leftovers(cluster(gateway(), *made), plan(cluster(gateway()), Settings())) == [
+        key_of(item) for item in reversed(made)
+    ]
 
 
 def test_all_limits_of_a_gateway_are_one_policy() -> None:
@@ -563,7 +670,9 @@ def test_all_limits_of_a_gateway_are_one_policy() -> None:
     bad = limit_policy("TokenRateLimitPolicy", "bad", {"x": free(1, "30s")}, created="2027-01-01T00:00:00Z")
     items = cluster(gateway(), route("openai"), route("local", GATEWAY[1]), TOKENS, REQUESTS, later, on_route, bad)
     found = plan(items, Settings())
-    rules_made = found.wanted[("BackendTrafficPolicy", "openshift-ingress", "kuadrant-limits-maas")]["spec"]["rateLimit"]["global"]["rules"]
+    rules_made = found.wanted[("BackendTrafficPolicy", "openshift-ingress", "kuadrant-limits-maas")]["spec"][
+        "rateLimit"
+    ]["global"]["rules"]
     assert rules_made == limit_rules(REQUESTS) + limit_rules(TOKENS)
     reasons = {key[2]: refusal.reason for key, refusal in found.refused.items()}
     assert reasons == {"second": "Overridden", "route": "Unsupported", "bad": "Overridden"}
@@ -591,7 +700,12 @@ def test_without_a_provider_all_stays_as_it_is(condition: str) -> None:
     found = idle_plan(items, Settings(missing_condition=condition), missing_provider=True)
     assert (found.wanted, leftovers(items, found)) == ({}, [])
     last = conditions_of(TOKENS, found, {}, {})[-1]
-    assert (last["type"], last["status"], last["reason"], last["message"]) == (condition, "False", "MissingDependency", MISSING_PROVIDER)
+    assert (last["type"], last["status"], last["reason"], last["message"]) == (
+        condition,
+        "False",
+        "MissingDependency",
+        MISSING_PROVIDER,
+    )
 
 
 def test_without_an_object_kuadrant() -> None:
@@ -625,7 +739,12 @@ def enforced(policy: Object, change: str = "", faults: dict[t.Any, str] | None =
 @pytest.mark.parametrize("policy", [auth_policy(), TOKENS, REQUESTS])
 def test_a_policy_is_enforced_when_all_that_it_needs_is_in_force(policy: Object) -> None:
     last = enforced(policy)
-    assert (last["type"], last["status"], last["reason"], last["observedGeneration"]) == ("Enforced", "True", "Enforced", 1)
+    assert (last["type"], last["status"], last["reason"], last["observedGeneration"]) == (
+        "Enforced",
+        "True",
+        "Enforced",
+        1,
+    )
 
 
 @pytest.mark.parametrize(
@@ -633,7 +752,12 @@ def test_a_policy_is_enforced_when_all_that_it_needs_is_in_force(policy: Object)
     [
         (auth_policy(), "AuthConfig", {}, "is being made"),
         (auth_policy(), "AuthConfig", {"status": "False", "message": KEY}, "is not ready: Told"),
-        (auth_policy(), "SecurityPolicy", {"status": "False", "message": "no such Backend"}, "is not accepted: Told: no such Backend"),
+        (
+            auth_policy(),
+            "SecurityPolicy",
+            {"status": "False", "message": "no such Backend"},
+            "is not accepted: Told: no such Backend",
+        ),
         (auth_policy(), "SecurityPolicy", {"generation": 0}, "has not looked at its current generation"),
         (TOKENS, "BackendTrafficPolicy", {"status": "False"}, "is not accepted"),
         (TOKENS, "EnvoyExtensionPolicy", {"status": "False"}, "is not accepted"),
@@ -648,7 +772,9 @@ def test_a_policy_is_not_enforced_before(policy: Object, kind: str, told: Object
 
 
 def test_what_was_written_just_now_is_not_in_force() -> None:
-    last = enforced(auth_policy(), faults={("AuthConfig", "authorino", "openshift-ingress.gateway-auth"): "it was written just now"})
+    last = enforced(
+        auth_policy(), faults={("AuthConfig", "authorino", "openshift-ingress.gateway-auth"): "it was written just now"}
+    )
     assert (last["status"], last["message"]) == ("False", "it was written just now")
 
 
@@ -673,10 +799,16 @@ def test_a_status_is_written_when_it_changes() -> None:
     later = NOW + datetime.timedelta(hours=1)
     assert new_status(told, before, later) is None
     # Another message is no transition.
-    assert new_status(told, [{**before[0], "message": "other"}], later)["conditions"][0]["lastTransitionTime"] == "2026-01-02T03:04:05Z"  # type: ignore[index]
+    assert (
+        new_status(told, [{**before[0], "message": "other"}], later)["conditions"][0]["lastTransitionTime"]
+        == "2026-01-02T03:04:05Z"
+    )  # type: ignore[index]
     after = new_status(told, kuadrant_conditions(kuadrant, missing_provider=False), later)
     assert after is not None
-    assert (after["conditions"][0]["status"], after["conditions"][0]["lastTransitionTime"]) == ("True", "2026-01-02T04:04:05Z")
+    assert (after["conditions"][0]["status"], after["conditions"][0]["lastTransitionTime"]) == (
+        "True",
+        "2026-01-02T04:04:05Z",
+    )
 
 
 # Passes over an API server
@@ -735,7 +867,12 @@ class Server:
             if selector:
                 name, value = selector.split("=")
                 found = [item for item in found if item["metadata"].get("labels", {}).get(name) == value]
-            return 200, {"items": [{name: value for name, value in item.items() if name not in ("kind", "apiVersion")} for item in found]}
+            return 200, {
+                "items": [
+                    {name: value for name, value in item.items() if name not in ("kind", "apiVersion")}
+                    for item in found
+                ]
+            }
         key = (kind.name, namespace, rest[1])
         if kind.name in self.refuse:
             return self.refuse[kind.name]
@@ -747,7 +884,12 @@ class Server:
             return 200, self.objects[key]
         before = self.objects.get(key)
         generation = before["metadata"]["generation"] + (before["spec"] != body["spec"]) if before else 1
-        self.objects[key] = {"status": {}, **(before or {}), **body, "metadata": {**body["metadata"], "generation": generation}}
+        self.objects[key] = {
+            "status": {},
+            **(before or {}),
+            **body,
+            "metadata": {**body["metadata"], "generation": generation},
+        }
         return 200, self.objects[key]
 
     def settle(self) -> None:
@@ -785,7 +927,11 @@ def test_policies_become_enforced(server: Server) -> None:
     assert [kind for kind in MADE if any(key[0] == kind for key in server.objects)] == list(MADE)
     server.settle()
     operator.run_pass()
-    assert server.condition("AuthPolicy", "gateway-auth") == server.condition("TokenRateLimitPolicy", "tokens") == ("True", "Enforced")
+    assert (
+        server.condition("AuthPolicy", "gateway-auth")
+        == server.condition("TokenRateLimitPolicy", "tokens")
+        == ("True", "Enforced")
+    )
     assert operator.healthy()
     server.writes.clear()
     operator.run_pass()
@@ -886,9 +1032,14 @@ def test_a_lost_connection_is_made_anew(server: Server) -> None:
 
 
 @pytest.mark.parametrize("status", [409, 422, 403])
-def test_an_object_that_is_refused_holds_up_no_other(server: Server, capsys: pytest.CaptureFixture[str], status: int) -> None:
+def test_an_object_that_is_refused_holds_up_no_other(
+    server: Server, capsys: pytest.CaptureFixture[str], status: int
+) -> None:
     cause = {"field": "spec.response", "message": f'Invalid value: "{KEY}"'}
-    server.refuse["AuthConfig"] = (status, {"reason": "Invalid", "message": f"no: {KEY}", "details": {"causes": [cause]}})
+    server.refuse["AuthConfig"] = (
+        status,
+        {"reason": "Invalid", "message": f"no: {KEY}", "details": {"causes": [cause]}},
+    )
     operator = operator_for(server)
     for _time in range(3):
         operator.run_pass()
@@ -956,4 +1107,8 @@ def test_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "fd00::1")
     monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "6443")
     given = kuadrant_operator.arguments(["--missing-condition=Accepted"])
-    assert (given.server, given.missing_condition, given.authorino_namespace) == ("https://[fd00::1]:6443", "Accepted", "authorino")
+    assert (given.server, given.missing_condition, given.authorino_namespace) == (
+        "https://[fd00::1]:6443",
+        "Accepted",
+        "authorino",
+    )

@@ -67,7 +67,13 @@ class Running:
         threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
 
     def ask(self, method: str, path: str, body: t.Any = None, **headers: str) -> tuple[int, t.Any]:
-        return ask(self.server.server_port, method, path, body, {**USER, **{name.replace("_", "-"): value for name, value in headers.items()}})
+        return ask(
+            self.server.server_port,
+            method,
+            path,
+            body,
+            {**USER, **{name.replace("_", "-"): value for name, value in headers.items()}},
+        )
 
     def models(self) -> list[dict[str, t.Any]]:
         status, answer = self.ask("GET", "/v1/models")
@@ -113,7 +119,12 @@ def test_a_token_is_one_of_the_api_servers(maas: Running, cluster: Cluster) -> N
     account = tokens.service_account_name(JANE)
     assert claims["sub"] == f"system:serviceaccount:{INSTANCE}-tier-free:{account}"
     assert claims["aud"] == [f"{INSTANCE}-sa"]
-    assert (answer["expiration"], answer["expiresAt"], answer["issuedAt"], answer["jti"]) == ("10m0s", claims["exp"], claims["iat"], claims["jti"])
+    assert (answer["expiration"], answer["expiresAt"], answer["issuedAt"], answer["jti"]) == (
+        "10m0s",
+        claims["exp"],
+        claims["iat"],
+        claims["jti"],
+    )
     assert answer["expiresAt"] - answer["issuedAt"] == 600
     namespace = cluster.objects[f"/api/v1/namespaces/{INSTANCE}-tier-free"]
     labels = {"maas.opendatahub.io/instance": INSTANCE, "maas.opendatahub.io/tier": "free"}
@@ -142,7 +153,10 @@ def test_how_long_a_token_lives(maas: Running, cluster: Cluster, body: t.Any, se
     assert cluster.token_requests[0]["spec"]["expirationSeconds"] == seconds
 
 
-@pytest.mark.parametrize(("expiration", "provided"), [("5m", "5m0s"), (599.5, "9m59.5s"), ("9m59s", "9m59s"), ("1500ms", "1.5s"), ("1ms", "1ms"), (1, "1s")])
+@pytest.mark.parametrize(
+    ("expiration", "provided"),
+    [("5m", "5m0s"), (599.5, "9m59.5s"), ("9m59s", "9m59s"), ("1500ms", "1.5s"), ("1ms", "1ms"), (1, "1s")],
+)
 def test_no_token_for_less_than_ten_minutes(maas: Running, cluster: Cluster, expiration: t.Any, provided: str) -> None:
     status, answer = maas.ask("POST", "/v1/tokens", {"expiration": expiration})
     assert (status, answer["provided_expiration"]) == (400, provided)
@@ -150,7 +164,10 @@ def test_no_token_for_less_than_ten_minutes(maas: Running, cluster: Cluster, exp
     assert cluster.requests == []
 
 
-@pytest.mark.parametrize("body", [{"expiration": text} for text in ("soon", "10", "10 m", True, [], 0, "", "-10m", -600)] + ["[1]", "{", '"10m"'])
+@pytest.mark.parametrize(
+    "body",
+    [{"expiration": text} for text in ("soon", "10", "10 m", True, [], 0, "", "-10m", -600)] + ["[1]", "{", '"10m"'],
+)
 def test_no_token_for_what_is_no_duration(maas: Running, cluster: Cluster, body: t.Any) -> None:
     status, answer = maas.ask("POST", "/v1/tokens", body)
     assert (status, list(answer)) == (400, ["error"])
@@ -162,8 +179,21 @@ def test_a_token_of_the_highest_tier(maas: Running, cluster: Cluster) -> None:
     assert cluster.names("namespaces") == [f"/api/v1/namespaces/{INSTANCE}-tier-enterprise"]
 
 
-@pytest.mark.parametrize("tiers", [None, "- [", "- name: free", "name: free", "- level: 1\n  groups: [system:authenticated]", "- free", TIERS + TIERS])
-def test_no_token_without_a_tier(maas: Running, cluster: Cluster, tiers: str | None, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    "tiers",
+    [
+        None,
+        "- [",
+        "- name: free",
+        "name: free",
+        "- level: 1\n  groups: [system:authenticated]",
+        "- free",
+        TIERS + TIERS,
+    ],
+)
+def test_no_token_without_a_tier(
+    maas: Running, cluster: Cluster, tiers: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
     if tiers is None:
         cluster.objects.clear()
     else:
@@ -180,8 +210,12 @@ def test_no_token_for_a_name_without_letters(maas: Running, cluster: Cluster) ->
 
 
 @pytest.mark.parametrize("method", ["POST"])
-@pytest.mark.parametrize("path", ["/api/v1/namespaces", ACCOUNTS, f"{ACCOUNTS}/{tokens.service_account_name(JANE)}/token"])
-def test_what_the_api_server_refuses(maas: Running, cluster: Cluster, method: str, path: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    "path", ["/api/v1/namespaces", ACCOUNTS, f"{ACCOUNTS}/{tokens.service_account_name(JANE)}/token"]
+)
+def test_what_the_api_server_refuses(
+    maas: Running, cluster: Cluster, method: str, path: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     cluster.refusals[method, path] = 403
     assert maas.ask("POST", "/v1/tokens") == (500, {"error": "Failed to generate token"})
     assert "refused with 403" in capsys.readouterr().err
@@ -208,7 +242,9 @@ def test_nothing_to_revoke(maas: Running, cluster: Cluster) -> None:
     assert cluster.names("serviceaccounts") == []
 
 
-@pytest.mark.parametrize("user", [JANE, "kube:admin", "system:serviceaccount:llm:x", "Ünï@Z", "a" * 100, "a" * 53 + "-----b"])
+@pytest.mark.parametrize(
+    "user", [JANE, "kube:admin", "system:serviceaccount:llm:x", "Ünï@Z", "a" * 100, "a" * 53 + "-----b"]
+)
 def test_accounts_are_named_as_the_collection_names_them(user: str) -> None:
     assert maas_tokens.service_account_name(user) == tokens.service_account_name(user)
 
@@ -229,7 +265,9 @@ def test_accounts_are_named_as_the_collection_names_them(user: str) -> None:
     ],
 )
 @pytest.mark.parametrize(("method", "path"), [("POST", "/v1/tokens"), ("DELETE", "/v1/tokens"), ("GET", "/v1/models")])
-def test_the_gateway_must_say_who_the_caller_is(maas: Running, method: str, path: str, headers: dict[str, str], reference: str) -> None:
+def test_the_gateway_must_say_who_the_caller_is(
+    maas: Running, method: str, path: str, headers: dict[str, str], reference: str
+) -> None:
     body = {"error": "Exception thrown while generating token", "exceptionCode": "AUTH_FAILURE", "refId": reference}
     assert maas.ask(method, path, **headers) == (500, body)
 
@@ -246,12 +284,19 @@ def test_the_gateway_must_say_who_the_caller_is(maas: Running, method: str, path
     ],
 )
 def test_the_tier_of_groups(maas: Running, groups: list[str], tier: str, name: str) -> None:
-    assert maas.ask("POST", "/v1/tiers/lookup", {"groups": groups}, X_MaaS_Username="") == (200, {"tier": tier, "displayName": name})
+    assert maas.ask("POST", "/v1/tiers/lookup", {"groups": groups}, X_MaaS_Username="") == (
+        200,
+        {"tier": tier, "displayName": name},
+    )
 
 
 @pytest.mark.parametrize(
     ("body", "status", "error"),
-    [({"groups": ["strangers"]}, 404, "not_found"), *(({"groups": groups}, 400, "bad_request") for groups in ([], "x", [1])), ("", 400, "bad_request")],
+    [
+        ({"groups": ["strangers"]}, 404, "not_found"),
+        *(({"groups": groups}, 400, "bad_request") for groups in ([], "x", [1])),
+        ("", 400, "bad_request"),
+    ],
 )
 def test_no_tier_of_groups(maas: Running, body: t.Any, status: int, error: str) -> None:
     answered, answer = maas.ask("POST", "/v1/tiers/lookup", body)
@@ -259,7 +304,9 @@ def test_no_tier_of_groups(maas: Running, body: t.Any, status: int, error: str) 
 
 
 def test_a_changed_mapping_counts_at_once(maas: Running, cluster: Cluster) -> None:
-    cluster.config_map("tier-to-group-mapping", tiers=json.dumps([{"name": "gold", "level": 9, "groups": ["system:authenticated"]}]))
+    cluster.config_map(
+        "tier-to-group-mapping", tiers=json.dumps([{"name": "gold", "level": 9, "groups": ["system:authenticated"]}])
+    )
     assert maas.ask("POST", "/v1/tiers/lookup", {"groups": ["system:authenticated"]})[1]["tier"] == "gold"
     cluster.config_map("tier-to-group-mapping", other="")
     status, answer = maas.ask("POST", "/v1/tiers/lookup", {"groups": ["system:authenticated"]})
@@ -283,7 +330,14 @@ ROUTER = {"gateway": {"refs": [REFERENCE]}}
 def test_a_model_of_the_cluster(maas: Running, cluster: Cluster) -> None:
     serve(cluster, "opt-125m", ROUTER)
     url = "http://maas.example.com/llm/opt-125m"
-    listed = {"id": "facebook/opt-125m", "created": CREATED_SECONDS, "object": "model", "owned_by": "vllm", "url": url, "ready": True}
+    listed = {
+        "id": "facebook/opt-125m",
+        "created": CREATED_SECONDS,
+        "object": "model",
+        "owned_by": "vllm",
+        "url": url,
+        "ready": True,
+    }
     assert maas.models() == [listed]
 
 
@@ -349,7 +403,9 @@ def test_external_models_are_for_the_patched_image(maas: Running, cluster: Clust
     assert maas.models() == []
 
 
-@pytest.mark.parametrize("text", [None, "", "[]", "- [", "gpt-4", "- gpt-4", "- provider: openai", "id: gpt-4", "- id: &x gpt-4", "{}", "5"])
+@pytest.mark.parametrize(
+    "text", [None, "", "[]", "- [", "gpt-4", "- gpt-4", "- provider: openai", "id: gpt-4", "- id: &x gpt-4", "{}", "5"]
+)
 def test_a_registry_that_is_none(patched: Running, cluster: Cluster, text: str | None) -> None:
     if text is not None:
         cluster.config_map("external-model-registry", models=text)
@@ -377,8 +433,18 @@ ENTRIES: list[dict[str, t.Any]] = [
     {"id": "gpt-4", "provider": "openai", "backend": "openai-backend"},
     {"id": "Qwen/Qwen3-0.6B", "provider": 'it\'s: "quoted" # here', "backend": "yes, no"},
     {"id": "007", "provider": "", "backend": None, "level": -3, "share": 0.5, "on": True, "off": False},
-    {"id": "ä\tb\nc\\", "groups": ["system:authenticated", "a b", "-x", "[y]", "true", "null", "1"], "empty": [], "none": {}},
-    {"description": "word " * 60, "second": "word: with colon " * 20, "third": "one\n\ntwo\n" * 20, "nested": [[1, 2], [{"a": [{"b": "c"}]}]]},
+    {
+        "id": "ä\tb\nc\\",
+        "groups": ["system:authenticated", "a b", "-x", "[y]", "true", "null", "1"],
+        "empty": [],
+        "none": {},
+    },
+    {
+        "description": "word " * 60,
+        "second": "word: with colon " * 20,
+        "third": "one\n\ntwo\n" * 20,
+        "nested": [[1, 2], [{"a": [{"b": "c"}]}]],
+    },
 ]
 
 
@@ -457,12 +523,19 @@ def test_yaml_that_is_not_understood(text: str) -> None:
 
 def test_health_and_other_paths(maas: Running) -> None:
     assert maas.ask("GET", "/health") == (200, {"status": "healthy"})
-    for method, path in (("GET", "/v1/api-keys"), ("POST", "/v1/api-keys"), ("GET", "/v1/tokens"), ("PUT", "/v1/models"), ("GET", "/")):
+    for method, path in (
+        ("GET", "/v1/api-keys"),
+        ("POST", "/v1/api-keys"),
+        ("GET", "/v1/tokens"),
+        ("PUT", "/v1/models"),
+        ("GET", "/"),
+    ):
         assert maas.ask(method, path) == (404, "404 page not found")
 
 
 @pytest.mark.parametrize(
-    ("headers", "status"), [({"Content_Length": "5000000"}, 413), ({"Content_Length": "-1"}, 400), ({"Transfer_Encoding": "chunked"}, 411)]
+    ("headers", "status"),
+    [({"Content_Length": "5000000"}, 413), ({"Content_Length": "-1"}, 400), ({"Transfer_Encoding": "chunked"}, 411)],
 )
 def test_a_body_that_is_not_read(maas: Running, headers: dict[str, str], status: int) -> None:
     assert maas.ask("POST", "/v1/tokens", **headers)[0] == status
@@ -484,15 +557,31 @@ def test_an_api_server_that_stays_away(maas: Running, cluster: Cluster) -> None:
 
 def test_settings_come_from_the_environment_and_arguments() -> None:
     options = maas_api.parse_arguments([], {})
-    assert (options.name, options.gateway_namespace, options.listen) == (INSTANCE, "openshift-ingress", ("0.0.0.0", 8080))
-    options = maas_api.parse_arguments([], {"GATEWAY_NAME": "gateway", "TLS_CERT": "c", "TLS_KEY": "k", "NAMESPACE": "here"})
+    assert (options.name, options.gateway_namespace, options.listen) == (
+        INSTANCE,
+        "openshift-ingress",
+        ("0.0.0.0", 8080),
+    )
+    options = maas_api.parse_arguments(
+        [], {"GATEWAY_NAME": "gateway", "TLS_CERT": "c", "TLS_KEY": "k", "NAMESPACE": "here"}
+    )
     assert (options.name, options.namespace, options.listen) == ("gateway", "here", ("0.0.0.0", 8443))
-    options = maas_api.parse_arguments(["--name=b", "--external-models"], {"INSTANCE_NAME": "a", "PORT": "9000", "TLS_CERT": "c", "TLS_KEY": "k"})
-    assert (options.name, options.tls_cert, options.external_models, options.listen) == ("b", None, True, ("0.0.0.0", 9000))
+    options = maas_api.parse_arguments(
+        ["--name=b", "--external-models"], {"INSTANCE_NAME": "a", "PORT": "9000", "TLS_CERT": "c", "TLS_KEY": "k"}
+    )
+    assert (options.name, options.tls_cert, options.external_models, options.listen) == (
+        "b",
+        None,
+        True,
+        ("0.0.0.0", 9000),
+    )
     assert maas_api.parse_arguments(["--address=127.0.0.1:1"], {"ADDRESS": ":2"}).listen == ("127.0.0.1", 1)
 
 
-@pytest.mark.parametrize(("environment", "named"), [({"TLS_CERT": "c"}, "TLS_KEY"), ({"ADDRESS": "host"}, "ADDRESS"), ({"PORT": "70000"}, "PORT")])
+@pytest.mark.parametrize(
+    ("environment", "named"),
+    [({"TLS_CERT": "c"}, "TLS_KEY"), ({"ADDRESS": "host"}, "ADDRESS"), ({"PORT": "70000"}, "PORT")],
+)
 def test_settings_that_are_wrong(environment: dict[str, str], named: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         maas_api.parse_arguments([], environment)
@@ -500,7 +589,15 @@ def test_settings_that_are_wrong(environment: dict[str, str], named: str, capsys
 
 
 def start(cluster: Cluster, directory: Path) -> tuple[subprocess.Popen[bytes], Path]:
-    command = [sys.executable, "-u", "-B", str(DOUBLE / "maas_api.py"), "--address=127.0.0.1:0", f"--apiserver-url={cluster.url}", "--external-models"]
+    command = [
+        sys.executable,
+        "-u",
+        "-B",
+        str(DOUBLE / "maas_api.py"),
+        "--address=127.0.0.1:0",
+        f"--apiserver-url={cluster.url}",
+        "--external-models",
+    ]
     log = directory / "log"
     with log.open("wb") as stream:
         return subprocess.Popen(command, stderr=stream, stdout=stream), log

@@ -24,7 +24,9 @@ import pytest
 TESTS = Path(__file__).resolve().parents[2]
 # The program's modules import each other by their names, as in their pod.
 sys.path[:0] = [str(TESTS / "doubles/odd_provider"), str(TESTS / "integration")]
-odd_answers, odd_encodings, odd_provider, catalogs = map(importlib.import_module, ("odd_answers", "odd_encodings", "odd_provider", "catalogs"))
+odd_answers, odd_encodings, odd_provider, catalogs = map(
+    importlib.import_module, ("odd_answers", "odd_encodings", "odd_provider", "catalogs")
+)
 
 CHAT, COMPLETIONS, EMBEDDINGS, MESSAGES = "/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/messages"
 PATHS = (CHAT, COMPLETIONS, EMBEDDINGS, MESSAGES)
@@ -36,7 +38,10 @@ class Running:
 
     def __init__(self, context: ssl.SSLContext | None = None) -> None:
         self.record = odd_provider.Record()
-        self.servers = [odd_provider.Server(("127.0.0.1", 0), self.record, context), odd_provider.AdminServer(("127.0.0.1", 0), self.record)]
+        self.servers = [
+            odd_provider.Server(("127.0.0.1", 0), self.record, context),
+            odd_provider.AdminServer(("127.0.0.1", 0), self.record),
+        ]
         self.port, self.admin_port = (server.server_address[1] for server in self.servers)
         for server in self.servers:
             threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
@@ -100,7 +105,10 @@ def test_a_good_answer(odd: Running, model: str, path: str, usage: object) -> No
         ("odd-good-7", {"prompt_tokens": 4, "completion_tokens": 3, "total_tokens": 7}),
         ("odd-no-total", {"prompt_tokens": 60, "completion_tokens": 40}),
         ("odd-negative", {"prompt_tokens": -2, "completion_tokens": -3, "total_tokens": -5}),
-        ("odd-huge", {"prompt_tokens": 3_000_000_000, "completion_tokens": 2_000_000_000, "total_tokens": 5_000_000_000}),
+        (
+            "odd-huge",
+            {"prompt_tokens": 3_000_000_000, "completion_tokens": 2_000_000_000, "total_tokens": 5_000_000_000},
+        ),
         ("odd-float", {"prompt_tokens": 6.25, "completion_tokens": 6.25, "total_tokens": 12.5}),
         ("odd-text", {"prompt_tokens": "60", "completion_tokens": "40", "total_tokens": "100"}),
         ("odd-zero", {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}),
@@ -114,7 +122,9 @@ def test_an_odd_usage_in_an_answer_and_in_a_stream(odd: Running, model: str, usa
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_every_model_answers_on_every_path_or_breaks_off(odd: Running, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_model_answers_on_every_path_or_breaks_off(
+    odd: Running, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(odd_answers, "SLOW_PAUSE", 0.001)
     streams = path != EMBEDDINGS
     for model in odd_answers.MODELS:
@@ -124,7 +134,9 @@ def test_every_model_answers_on_every_path_or_breaks_off(odd: Running, path: str
                     odd.ask(model, path, **body)
                 continue
             error = re.fullmatch(r"odd-error-([0-9]+)-.*", model)
-            assert odd.ask(model, path, **body)[0] == (int(error[1]) if error else 302 if model == "odd-redirect" else 200), model
+            assert odd.ask(model, path, **body)[0] == (
+                int(error[1]) if error else 302 if model == "odd-redirect" else 200
+            ), model
 
 
 def test_a_stream_tells_its_usage_if_asked(odd: Running) -> None:
@@ -150,7 +162,11 @@ def test_where_a_stream_has_its_usage(odd: Running, path: str) -> None:
     assert places(odd.events("odd-none", path)) == []
     assert places(odd.events("odd-usage-first", path)) == [0]
     every = odd.events("odd-usage-every-chunk", path)
-    spent = [event["usage"].get("output_tokens") or event["usage"].get("completion_tokens") for event in every if event.get("usage")]
+    spent = [
+        event["usage"].get("output_tokens") or event["usage"].get("completion_tokens")
+        for event in every
+        if event.get("usage")
+    ]
     assert spent == sorted(spent)
     assert spent[-1] == 40
     assert len(spent) > 4
@@ -235,7 +251,11 @@ def stored(encoding: str, body: bytes) -> bytes:
 def test_a_compressed_body(odd: Running, encoding: str, asked: dict[str, t.Any]) -> None:
     _status, headers, body = odd.ask(f"odd-{encoding}", **asked)
     assert headers["content-encoding"] == encoding
-    text = stored(encoding, body) if encoding in ("zstd", "br") else zlib.decompress(body, 15 if encoding == "deflate" else 31)
+    text = (
+        stored(encoding, body)
+        if encoding in ("zstd", "br")
+        else zlib.decompress(body, 15 if encoding == "deflate" else 31)
+    )
     assert text.startswith(b"data: {" if asked else b"{")
     assert b'"total_tokens": 100' in text
 
@@ -277,7 +297,9 @@ def test_a_client_that_leaves_a_slow_stream_is_recorded(odd: Running) -> None:
         while b"word0" not in connection.recv(65_536):
             pass
     deadline = time.monotonic() + 5
-    while (entry := odd.admin("GET", "/requests?model=odd-slow")["requests"][0])["outcome"] == "answering" and time.monotonic() < deadline:
+    while (entry := odd.admin("GET", "/requests?model=odd-slow")["requests"][0])[
+        "outcome"
+    ] == "answering" and time.monotonic() < deadline:
         time.sleep(0.05)
     assert entry["outcome"] == "left"
     assert 1 <= entry["pieces"] < 10
@@ -300,8 +322,19 @@ def test_what_was_received_is_told(odd: Running) -> None:
     assert found["keys"] == [{"tls": False, "key": "", "count": 1}, {"tls": False, "key": "Bearer k", "count": 1}]
     assert [entry["model"] for entry in odd.admin("GET", "/requests?model=odd-good-3")["requests"]] == ["odd-good-3"]
     first, second = found["requests"]
-    assert first["headers"] == [["host", "x"], ["x-twice", "1"], ["x-twice", "2"], ["authorization", "Bearer k"], ["transfer-encoding", "chunked"]]
-    assert (first["method"], first["path"], first["size"], first["model"]) == ("POST", "/v1/chat/completions?a=b", len(text), None)
+    assert first["headers"] == [
+        ["host", "x"],
+        ["x-twice", "1"],
+        ["x-twice", "2"],
+        ["authorization", "Bearer k"],
+        ["transfer-encoding", "chunked"],
+    ]
+    assert (first["method"], first["path"], first["size"], first["model"]) == (
+        "POST",
+        "/v1/chat/completions?a=b",
+        len(text),
+        None,
+    )
     assert first["body"] == '{"model": "odd-good", "x": "\\xff"}'
     assert (second["model"], second["size"], second["tls"]) == ("odd-good-3", len(good) + 2, False)
 

@@ -1,7 +1,10 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The stand-in for wg-ai-gateway: what it makes of the objects, how it behaves on a cluster, and that a real Envoy takes it."""
+"""The stand-in for wg-ai-gateway:
+
+what it makes of the objects, how it behaves on a cluster, and that a real Envoy takes it.
+"""
 
 from __future__ import annotations
 
@@ -21,21 +24,53 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from wg_parts import GATEWAY, PROGRAM, Body, Cluster, Envoy, Upstream, destination, envoy_program, gateway, replace_prefix, route, rule, secret
+from wg_parts import (
+    GATEWAY,
+    PROGRAM,
+    Body,
+    Cluster,
+    Envoy,
+    Upstream,
+    destination,
+    envoy_program,
+    gateway,
+    replace_prefix,
+    route,
+    rule,
+    secret,
+)
 
 # These come after wg_parts, which puts the program's directory into the path.
 import wg_ai_gateway  # isort: skip
 from wg_discovery import Discovery  # isort: skip
 from wg_kubernetes import Api, ApiError  # isort: skip
 from wg_manifests import bootstrap, manifests, node_id, resource_name  # isort: skip
-from wg_translation import CLUSTER_TYPE, LISTENER_TYPE, Surroundings, Translation, TranslationError, gateway_conditions, merged_conditions, selects, translate  # isort: skip
+from wg_translation import (
+    CLUSTER_TYPE,
+    LISTENER_TYPE,
+    Surroundings,
+    Translation,
+    TranslationError,
+    gateway_conditions,
+    merged_conditions,
+    selects,
+    translate,
+)  # isort: skip
 
 ROUTE = (GATEWAY[0], "openai")
 NOW = datetime.datetime(2026, 1, 1, 12, tzinfo=datetime.UTC)
 
 
-def translated(*routes: Body, destinations: t.Sequence[Body] = (), secrets: t.Sequence[Body] = (), of: Body | None = None, **labels: Body) -> Translation:
-    there = {(body["metadata"]["namespace"], body["metadata"]["name"]): body for body in destinations or [destination()]}
+def translated(
+    *routes: Body,
+    destinations: t.Sequence[Body] = (),
+    secrets: t.Sequence[Body] = (),
+    of: Body | None = None,
+    **labels: Body,
+) -> Translation:
+    there = {
+        (body["metadata"]["namespace"], body["metadata"]["name"]): body for body in destinations or [destination()]
+    }
     data = {(body["metadata"]["namespace"], body["metadata"]["name"]): body["data"] for body in secrets}
     return translate(of or gateway(), routes, Surroundings(there, data.get, labels))
 
@@ -89,7 +124,12 @@ def test_a_route_reaches_the_end_of_its_destination() -> None:
         ("/a", [replace_prefix("/v1/")], {"prefix": "/a/"}, {"prefix_rewrite": "/v1/"}),
         ("/a", [replace_prefix("")], {"path_separated_prefix": "/a"}, {}),
         ("/", [replace_prefix("/b/")], {"prefix": "/"}, {"prefix_rewrite": "/b/"}),
-        ("/a", [{"type": "URLRewrite", "urlRewrite": {"hostname": "other.example"}}], {"path_separated_prefix": "/a"}, {}),
+        (
+            "/a",
+            [{"type": "URLRewrite", "urlRewrite": {"hostname": "other.example"}}],
+            {"path_separated_prefix": "/a"},
+            {},
+        ),
         (
             "/a",
             [{"type": "URLRewrite", "urlRewrite": {"path": {"type": "ReplaceFullPath", "replaceFullPath": "/b"}}}],
@@ -106,14 +146,20 @@ def test_paths(path: str, filters: list[Body], match: Body, action: Body) -> Non
 
 def test_other_matches_and_what_is_ignored_of_them() -> None:
     matched = rule(
-        headers=[{"name": "X-Model", "value": "gpt-4"}, {"name": "X-Team", "type": "RegularExpression", "value": "a.*"}],
+        headers=[
+            {"name": "X-Model", "value": "gpt-4"},
+            {"name": "X-Team", "type": "RegularExpression", "value": "a.*"},
+        ],
         queryParams=[{"name": "api-version", "value": "1"}],
         method="POST",
     )
     (found,) = hosts(translated(route(matched | {"timeouts": {"request": "300s"}})))["*"]
     assert found["match"] == {
         "path_separated_prefix": "/openai",
-        "headers": [{"name": "X-Model", "string_match": {"exact": "gpt-4"}}, {"name": "X-Team", "string_match": {"safe_regex": {"regex": "a.*"}}}],
+        "headers": [
+            {"name": "X-Model", "string_match": {"exact": "gpt-4"}},
+            {"name": "X-Team", "string_match": {"safe_regex": {"regex": "a.*"}}},
+        ],
         "query_parameters": [{"name": "api-version", "string_match": {"exact": "1"}}],
     }
     assert list(found["route"]) == ["weighted_clusters"]
@@ -123,7 +169,9 @@ def test_the_most_specific_match_comes_first() -> None:
     long = rule("/openai/v1/chat")
     exact: Body = {**rule(), "matches": [{"path": {"type": "Exact", "value": "/x"}}]}
     header = rule("/openai", headers=[{"name": "x", "value": "y"}])
-    found = hosts(translated(route(rule("/"), rule("/openai")), route(header, exact, name="second"), route(long, name="third")))["*"]
+    found = hosts(
+        translated(route(rule("/"), rule("/openai")), route(header, exact, name="second"), route(long, name="third"))
+    )["*"]
     assert [item["name"] for item in found] == [
         "ai-gateway-second-rule-1-match-0",
         "ai-gateway-third-rule-0-match-0",
@@ -134,8 +182,15 @@ def test_the_most_specific_match_comes_first() -> None:
 
 
 def test_headers_are_changed() -> None:
-    change = {"set": [{"name": "Authorization", "value": "Bearer k"}], "add": [{"name": "x-a", "value": "1"}], "remove": ["x-maas-user"]}
-    filters = [{"type": "RequestHeaderModifier", "requestHeaderModifier": change}, {"type": "ResponseHeaderModifier", "responseHeaderModifier": change}]
+    change = {
+        "set": [{"name": "Authorization", "value": "Bearer k"}],
+        "add": [{"name": "x-a", "value": "1"}],
+        "remove": ["x-maas-user"],
+    }
+    filters = [
+        {"type": "RequestHeaderModifier", "requestHeaderModifier": change},
+        {"type": "ResponseHeaderModifier", "responseHeaderModifier": change},
+    ]
     (found,) = hosts(translated(route(rule("/a", *filters))))["*"]
     for side in ("request", "response"):
         assert found[f"{side}_headers_to_add"] == [
@@ -153,7 +208,11 @@ def test_a_filter_that_is_not_done_is_remarked() -> None:
 @pytest.mark.parametrize(
     ("broken", "reason", "message"),
     [
-        (rule(kind="XBackendDestination"), "UnsupportedValue", "backends of kind XBackendDestination are not supported"),
+        (
+            rule(kind="XBackendDestination"),
+            "UnsupportedValue",
+            "backends of kind XBackendDestination are not supported",
+        ),
         (rule(kind="Service"), "UnsupportedValue", "backends of kind Service are not supported"),
         (rule(backend="other"), "BackendNotFound", "there is no XBackendDestination ai-gateway/other"),
         (rule(port=None), "ResolvedRefs", "the reference to ai-gateway/openai names no port"),
@@ -163,7 +222,11 @@ def test_a_filter_that_is_not_done_is_remarked() -> None:
 )
 def test_a_backend_that_cannot_be_used_answers_500(broken: Body, reason: str, message: str) -> None:
     translation = translated(route(broken, rule("/works")))
-    works, fails = hosts(translation)["*"] if broken["matches"][0]["path"]["value"] != "/openai" else reversed(hosts(translation)["*"])
+    works, fails = (
+        hosts(translation)["*"]
+        if broken["matches"][0]["path"]["value"] != "/openai"
+        else reversed(hosts(translation)["*"])
+    )
     assert fails["direct_response"] == {"status": 500}
     assert "route" not in fails
     assert "route" in works
@@ -176,7 +239,10 @@ def test_a_backend_that_cannot_be_used_answers_500(broken: Body, reason: str, me
 
 def test_every_port_of_a_destination_gets_a_cluster() -> None:
     ports = [{"number": 8000, "protocol": "HTTP"}, {"number": 9000, "protocol": "HTTP"}]
-    assert [item["name"] for item in translated(route(), destinations=[destination(*ports)]).clusters] == ["ai-gateway-openai-8000", "ai-gateway-openai-9000"]
+    assert [item["name"] for item in translated(route(), destinations=[destination(*ports)]).clusters] == [
+        "ai-gateway-openai-8000",
+        "ai-gateway-openai-9000",
+    ]
 
 
 def test_a_destination_of_type_service_gets_no_endpoints() -> None:
@@ -184,7 +250,9 @@ def test_a_destination_of_type_service_gets_no_endpoints() -> None:
     body["spec"]["destination"] |= {"type": "Service", "service": {"name": "x", "namespace": "y"}}
     translation = translated(route(), destinations=[body])
     assert translation.clusters[0]["load_assignment"]["endpoints"] == []
-    assert translation.remarks == ["XBackendDestination ai-gateway/openai: destinations of type Service get no endpoints"]
+    assert translation.remarks == [
+        "XBackendDestination ai-gateway/openai: destinations of type Service get no endpoints"
+    ]
 
 
 def tls_of(translation: Translation) -> Body:
@@ -210,7 +278,9 @@ def test_tls_without_a_bundle_is_not_verified() -> None:
     context = tls_of(translated(route(), destinations=[destination(tls={"mode": "Simple"})]))
     assert context["sni"] == "api.openai.example"
     assert "validation_context" not in context["common_tls_context"]
-    context = tls_of(translated(route(), destinations=[destination(tls={"mode": "Simple", "insecureSkipVerify": True})]))
+    context = tls_of(
+        translated(route(), destinations=[destination(tls={"mode": "Simple", "insecureSkipVerify": True})])
+    )
     assert context["common_tls_context"]["validation_context"] == {"trust_chain_verification": "ACCEPT_UNTRUSTED"}
 
 
@@ -246,13 +316,21 @@ LISTENER = {"name": "http", "port": 80, "protocol": "HTTP"}
     [
         (LISTENER, route(), True),
         (LISTENER, route(namespace="team", parents=[{"name": GATEWAY[1], "namespace": GATEWAY[0]}]), False),
-        (LISTENER | {"allowedRoutes": {"namespaces": {"from": "All"}}}, route(namespace="team", parents=[{"name": GATEWAY[1], "namespace": GATEWAY[0]}]), True),
+        (
+            LISTENER | {"allowedRoutes": {"namespaces": {"from": "All"}}},
+            route(namespace="team", parents=[{"name": GATEWAY[1], "namespace": GATEWAY[0]}]),
+            True,
+        ),
         (
             LISTENER | {"allowedRoutes": {"namespaces": {"from": "Selector", "selector": {"matchLabels": {"a": "b"}}}}},
             route(namespace="team", parents=[{"name": GATEWAY[1], "namespace": GATEWAY[0]}]),
             True,
         ),
-        (LISTENER | {"allowedRoutes": {"namespaces": {"from": "Selector", "selector": {"matchLabels": {"a": "c"}}}}}, route(), False),
+        (
+            LISTENER | {"allowedRoutes": {"namespaces": {"from": "Selector", "selector": {"matchLabels": {"a": "c"}}}}},
+            route(),
+            False,
+        ),
         (LISTENER | {"allowedRoutes": {"kinds": [{"kind": "GRPCRoute"}]}}, route(), False),
         (LISTENER, route(parents=[{"name": GATEWAY[1], "sectionName": "http"}]), True),
         (LISTENER, route(parents=[{"name": GATEWAY[1], "sectionName": "https"}]), False),
@@ -272,7 +350,9 @@ def test_a_route_that_no_listener_takes_gets_no_status(listener: Body, made: Bod
 
 
 def test_routes_of_other_gateways_are_not_looked_at() -> None:
-    translation = translated(route(parents=[{"name": "other"}]), route(name="b", parents=[{"name": GATEWAY[1], "namespace": "elsewhere"}]))
+    translation = translated(
+        route(parents=[{"name": "other"}]), route(name="b", parents=[{"name": GATEWAY[1], "namespace": "elsewhere"}])
+    )
     assert (translation.parents, hosts(translation)) == ({}, {})
 
 
@@ -293,7 +373,11 @@ def test_domains(listener: str, names: list[str], domains: list[str]) -> None:
 
 
 def test_listeners_of_one_port_share_it() -> None:
-    made = gateway(LISTENER | {"hostname": "a.example"}, LISTENER | {"name": "second", "hostname": "b.example"}, LISTENER | {"name": "third", "port": 8080})
+    made = gateway(
+        LISTENER | {"hostname": "a.example"},
+        LISTENER | {"name": "second", "hostname": "b.example"},
+        LISTENER | {"name": "third", "port": 8080},
+    )
     translation = translated(route(), of=made)
     assert [item["name"] for item in translation.listeners] == ["listener-80", "listener-8080"]
     assert sorted(hosts(translation)) == ["a.example", "b.example"]
@@ -313,7 +397,10 @@ def test_label_selectors() -> None:
 
 
 def test_a_condition_keeps_its_time_while_its_status_stays() -> None:
-    before = [{"type": "Accepted", "status": "True", "lastTransitionTime": "2025-01-01T00:00:00Z"}, {"type": "Other", "status": "True"}]
+    before = [
+        {"type": "Accepted", "status": "True", "lastTransitionTime": "2025-01-01T00:00:00Z"},
+        {"type": "Other", "status": "True"},
+    ]
     merged = {item["type"]: item for item in merged_conditions(before, gateway_conditions("no Secret"), NOW)}
     assert merged["Accepted"]["lastTransitionTime"] == "2025-01-01T00:00:00Z"
     assert merged["Programmed"] == {
@@ -331,7 +418,11 @@ def test_a_condition_keeps_its_time_while_its_status_stays() -> None:
 
 @pytest.mark.parametrize(
     ("key", "name"),
-    [(("default", "poc-gateway"), "envoy-poc-gateway"), (("ai-gateway", "egress-gateway"), "envoy-ai-gateway-egress-gateway"), (("a", "B_c"), "envoy-a-b-c")],
+    [
+        (("default", "poc-gateway"), "envoy-poc-gateway"),
+        (("ai-gateway", "egress-gateway"), "envoy-ai-gateway-egress-gateway"),
+        (("a", "B_c"), "envoy-a-b-c"),
+    ],
 )
 def test_names(key: tuple[str, str], name: str) -> None:
     assert resource_name(key) == name
@@ -346,7 +437,14 @@ def test_what_carries_a_gateway() -> None:
             "name": "envoy-ai-gateway-egress-gateway",
             "namespace": "ai-gateway",
             "labels": {"aigateway.networking.k8s.io/managed": "sigs.k8s.io-wg-ai-gateway-envoy-controller"},
-            "ownerReferences": [{"apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway", "name": "egress-gateway", "uid": "uid-egress-gateway"}],
+            "ownerReferences": [
+                {
+                    "apiVersion": "gateway.networking.k8s.io/v1",
+                    "kind": "Gateway",
+                    "name": "egress-gateway",
+                    "uid": "uid-egress-gateway",
+                }
+            ],
         }
     template = made[2]["spec"]["template"]
     assert template["metadata"]["labels"] == {"app": "envoy-ai-gateway-egress-gateway"}
@@ -389,7 +487,12 @@ def discover(discovery: Discovery, what: str, node: str, version: str = "", **op
     connection = http.client.HTTPConnection("127.0.0.1", discovery.server_address[1], timeout=10)
     try:
         body = json.dumps({"node": {"id": node}, **({"version_info": version} if version else {})}).encode()
-        connection.request("POST", f"/v3/discovery:{what}", iter([body[:5], body[5:]]) if options.get("encode_chunked") else body, **options)
+        connection.request(
+            "POST",
+            f"/v3/discovery:{what}",
+            iter([body[:5], body[5:]]) if options.get("encode_chunked") else body,
+            **options,
+        )
         response = connection.getresponse()
         content = response.read()
         return response.status, json.loads(content) if response.status == 200 else content
@@ -403,7 +506,9 @@ def test_a_proxy_gets_what_is_new_and_nothing_else(discovery: Discovery) -> None
     assert not discovery.put("a", [{"name": "l"}], [{"name": "c"}])
     status, document = discover(discovery, "clusters", "a")
     assert (status, document["resources"], document["type_url"]) == (200, [{"name": "c"}], CLUSTER_TYPE)
-    status, chunked = discover(discovery, "listeners", "a", encode_chunked=True, headers={"Transfer-Encoding": "chunked"})
+    status, chunked = discover(
+        discovery, "listeners", "a", encode_chunked=True, headers={"Transfer-Encoding": "chunked"}
+    )
     assert (status, chunked["resources"], chunked["type_url"]) == (200, [{"name": "l"}], LISTENER_TYPE)
     assert discover(discovery, "clusters", "a", document["version_info"]) == (304, b"")
     assert discovery.put("a", [{"name": "l"}], [])
@@ -434,7 +539,11 @@ def cluster() -> Iterator[Cluster]:
         "metadata": {"name": "wg-ai-gateway", "generation": 1},
         "spec": {"controllerName": "sigs.k8s.io/wg-ai-gateway-envoy-controller"},
     }
-    other = {**gateway_class, "metadata": {"name": "other", "generation": 1}, "spec": {"controllerName": "example.com/other"}}
+    other = {
+        **gateway_class,
+        "metadata": {"name": "other", "generation": 1},
+        "spec": {"controllerName": "example.com/other"},
+    }
     server.put(namespace, gateway_class, other, gateway(), destination(), route())
     yield server
     server.shutdown()
@@ -448,7 +557,9 @@ class Running:
         self.cluster = cluster
         self.discovery = discovery
         self.now = 1000.0
-        self.controller = wg_ai_gateway.Controller(Api(cluster.url), discovery, "localhost/envoy:1", resync, clock=lambda: self.now)
+        self.controller = wg_ai_gateway.Controller(
+            Api(cluster.url), discovery, "localhost/envoy:1", resync, clock=lambda: self.now
+        )
 
     def tick(self, seconds: float = 1.0) -> None:
         self.now += seconds
@@ -472,11 +583,16 @@ class Running:
             return None
         listeners = discover(self.discovery, "listeners", node_id(key))[1]["resources"]
         paths = [found["match"] for domains in hosts(Translation(listeners, [], {}, [])).values() for found in domains]
-        return [item["name"] for item in document["resources"]], [match.get("path_separated_prefix") or match["prefix"] for match in paths]
+        return [item["name"] for item in document["resources"]], [
+            match.get("path_separated_prefix") or match["prefix"] for match in paths
+        ]
 
     def conditions(self, plural: str = "gateways", name: str = GATEWAY[1]) -> dict[str, Body]:
         namespace = "" if plural == "gatewayclasses" else GATEWAY[0]
-        return {item["type"]: item for item in self.cluster.get(plural, namespace, name).get("status", {}).get("conditions", ())}
+        return {
+            item["type"]: item
+            for item in self.cluster.get(plural, namespace, name).get("status", {}).get("conditions", ())
+        }
 
 
 @pytest.fixture
@@ -489,7 +605,9 @@ def test_a_gateway_comes_up(running: Running, cluster: Cluster) -> None:
     assert running.conditions("gatewayclasses", "wg-ai-gateway")["Accepted"]["observedGeneration"] == 1
     assert running.conditions("gatewayclasses", "other") == {}
     name = "ai-gateway/envoy-ai-gateway-egress-gateway"
-    assert cluster.writes[1:] == [f"apply {kind} {name}" for kind in ("ConfigMap", "ServiceAccount", "Deployment", "Service")]
+    assert cluster.writes[1:] == [
+        f"apply {kind} {name}" for kind in ("ConfigMap", "ServiceAccount", "Deployment", "Service")
+    ]
     running.tick(5)
     # Its proxy does not run yet.
     assert running.served() is None
@@ -569,14 +687,22 @@ FOREIGN = ("openshift-ingress", "maas-default-gateway")
 
 def foreign(cluster: Cluster) -> None:
     parents = [{"name": FOREIGN[1], "namespace": FOREIGN[0]}]
-    cluster.put(gateway(namespace=FOREIGN[0], name=FOREIGN[1], class_name="openshift-default"), route(name="openai-bridge", parents=parents))
+    cluster.put(
+        gateway(namespace=FOREIGN[0], name=FOREIGN[1], class_name="openshift-default"),
+        route(name="openai-bridge", parents=parents),
+    )
 
 
-def test_a_foreign_gateway_is_tried_and_does_no_harm_where_that_is_forbidden(running: Running, cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_foreign_gateway_is_tried_and_does_no_harm_where_that_is_forbidden(
+    running: Running, cluster: Cluster, capsys: pytest.CaptureFixture[str]
+) -> None:
     foreign(cluster)
     cluster.forbidden = {(verb, FOREIGN[0]) for verb in ("get", "list", "patch", "update")}
     running.settle()
-    assert "Gateway openshift-ingress/maas-default-gateway: PATCH /api/v1/namespaces/openshift-ingress/configmaps/" in capsys.readouterr().err
+    assert (
+        "Gateway openshift-ingress/maas-default-gateway: PATCH /api/v1/namespaces/openshift-ingress/configmaps/"
+        in capsys.readouterr().err
+    )
     assert running.served() is not None
     assert "status" not in cluster.get("gateways", *FOREIGN)
     assert "status" not in cluster.get("httproutes", GATEWAY[0], "openai-bridge")
@@ -599,7 +725,9 @@ def test_a_foreign_gateway_without_a_route_is_left_alone(running: Running, clust
 
 
 @pytest.mark.parametrize("missing", [("watch", "secrets"), ("list", "xbackenddestinations"), ("watch", "namespaces")])
-def test_nothing_is_done_without_the_rights_of_the_real_one(running: Running, cluster: Cluster, missing: tuple[str, str]) -> None:
+def test_nothing_is_done_without_the_rights_of_the_real_one(
+    running: Running, cluster: Cluster, missing: tuple[str, str]
+) -> None:
     cluster.forbidden = {missing}
     with pytest.raises(ApiError, match=missing[1]) as refused:
         running.tick()
@@ -610,7 +738,9 @@ def test_nothing_is_done_without_the_rights_of_the_real_one(running: Running, cl
     assert running.served() is not None
 
 
-def test_what_another_made_is_not_taken_over(running: Running, cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_another_made_is_not_taken_over(
+    running: Running, cluster: Cluster, capsys: pytest.CaptureFixture[str]
+) -> None:
     metadata = {"namespace": GATEWAY[0], "name": "envoy-ai-gateway-egress-gateway"}
     cluster.put({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": {"type": "ClusterIP"}})
     running.settle()
@@ -635,7 +765,11 @@ def test_a_missing_secret_shows_at_the_gateway_and_changes_no_proxy(running: Run
     cluster.put(destination(tls=tls, name="second"), route(rule("/second", backend="second"), name="second"))
     running.settle()
     programmed = running.conditions()["Programmed"]
-    assert (programmed["status"], programmed["reason"], programmed["message"]) == ("False", "TranslationError", "there is no Secret ai-gateway/ca")
+    assert (programmed["status"], programmed["reason"], programmed["message"]) == (
+        "False",
+        "TranslationError",
+        "there is no Secret ai-gateway/ca",
+    )
     assert running.served() == before
     cluster.put(secret("ca", ca_crt=b"x"))
     running.settle(40)
@@ -643,14 +777,18 @@ def test_a_missing_secret_shows_at_the_gateway_and_changes_no_proxy(running: Run
     assert running.served()[1] == ["/openai", "/second"]
 
 
-def test_a_rejected_route_keeps_its_status(running: Running, cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_rejected_route_keeps_its_status(
+    running: Running, cluster: Cluster, capsys: pytest.CaptureFixture[str]
+) -> None:
     cluster.put(route(name="lost", parents=[{"name": GATEWAY[1], "sectionName": "none"}]))
     running.settle()
     assert "status" not in cluster.get("httproutes", GATEWAY[0], "lost")
     assert "HTTPRoute ai-gateway/lost: no listener takes it" in capsys.readouterr().err
 
 
-def test_a_gateway_that_is_gone_is_forgotten(running: Running, cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_gateway_that_is_gone_is_forgotten(
+    running: Running, cluster: Cluster, capsys: pytest.CaptureFixture[str]
+) -> None:
     running.settle()
     del cluster.objects["gateways", *GATEWAY]
     running.settle(2)
@@ -695,7 +833,10 @@ def test_secrets_are_read_one_by_one(running: Running, cluster: Cluster) -> None
     ("arguments", "expected"),
     [
         (["--envoy-image=x"], ("x", 0.0, 0)),
-        (["-envoy-image", "x", "-v=4", "--resync-period=1h1m", "--logtostderr", "--alsologtostderr=true"], ("x", 3660.0, 4)),
+        (
+            ["-envoy-image", "x", "-v=4", "--resync-period=1h1m", "--logtostderr", "--alsologtostderr=true"],
+            ("x", 3660.0, 4),
+        ),
         (["--envoy-image=x", "--resync-period=1.5s", "--kubeconfig=", "--apiserver-url="], ("x", 1.5, 0)),
     ],
 )
@@ -720,24 +861,34 @@ def test_wrong_arguments(arguments: list[str], message: str, capsys: pytest.Capt
 
 
 def test_outside_of_a_pod_it_says_what_is_missing() -> None:
-    ended = subprocess.run([sys.executable, "-B", str(PROGRAM / "wg_ai_gateway.py"), "--envoy-image=x"], capture_output=True, text=True, env={}, check=False)
+    ended = subprocess.run(
+        [sys.executable, "-B", str(PROGRAM / "wg_ai_gateway.py"), "--envoy-image=x"],
+        capture_output=True,
+        text=True,
+        env={},
+        check=False,
+    )
     assert ended.returncode == 1
-    assert ended.stderr == ("wg-ai-gateway: KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are not set: outside of a pod give --apiserver-url\n")
+    assert ended.stderr == (
+        "wg-ai-gateway: KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are not set: outside of a pod give --apiserver-url\n"
+    )
 
 
 def test_it_ends_at_once_although_the_api_server_does_not_answer(tmp_path: Path) -> None:
     # The port of the real one may be taken here.
     start = f"import runpy, sys; sys.path.insert(0, {str(PROGRAM)!r}); import wg_manifests; wg_manifests.DISCOVERY_PORT = 0; "
-    start += (
-        f"sys.argv = ['x', '--envoy-image=x', '--apiserver-url=' + sys.argv[1]]; runpy.run_path({str(PROGRAM / 'wg_ai_gateway.py')!r}, run_name='__main__')"
-    )
+    start += f"sys.argv = ['x', '--envoy-image=x', '--apiserver-url=' + sys.argv[1]]; runpy.run_path({str(PROGRAM / 'wg_ai_gateway.py')!r}, run_name='__main__')"
     with socket.create_server(("127.0.0.1", 0)) as silent, (tmp_path / "log").open("wb") as log:
         silent.settimeout(20)
-        process = subprocess.Popen([sys.executable, "-B", "-c", start, f"http://127.0.0.1:{silent.getsockname()[1]}"], stderr=log)
+        process = subprocess.Popen(
+            [sys.executable, "-B", "-c", start, f"http://127.0.0.1:{silent.getsockname()[1]}"], stderr=log
+        )
         try:
             connection, _address = silent.accept()
             connection.settimeout(20)
-            assert connection.recv(100).startswith(b"GET /apis/gateway.networking.k8s.io/v1/gatewayclasses?limit=1 HTTP/1.1")
+            assert connection.recv(100).startswith(
+                b"GET /apis/gateway.networking.k8s.io/v1/gatewayclasses?limit=1 HTTP/1.1"
+            )
             began = time.monotonic()
             process.send_signal(signal.SIGTERM)
             assert process.wait(10) == 0
@@ -757,18 +908,29 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def certificates(directory: Path) -> tuple[ssl.SSLContext, bytes, bytes, bytes]:
-    """A server's TLS that asks for a client's certificate, the bundle that both are verified with, and a client's certificate and key."""
+    """A server's TLS that asks for a client's certificate, the bundle that both are verified with, and a client's
+    certificate and key.
+    """
     x509 = pytest.importorskip("cryptography.x509")
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
 
     keys = [ec.generate_private_key(ec.SECP256R1()) for _certificate in range(3)]
-    names = [x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)]) for name in ("authority", "localhost", "client")]
+    names = [
+        x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)]) for name in ("authority", "localhost", "client")
+    ]
     now = datetime.datetime.now(datetime.UTC)
     issued = []
     for key, name in zip(keys, names):
-        builder = x509.CertificateBuilder(subject_name=name, issuer_name=names[0], public_key=key.public_key(), serial_number=x509.random_serial_number())
-        builder = builder.not_valid_before(now - datetime.timedelta(hours=1)).not_valid_after(now + datetime.timedelta(hours=1))
+        builder = x509.CertificateBuilder(
+            subject_name=name,
+            issuer_name=names[0],
+            public_key=key.public_key(),
+            serial_number=x509.random_serial_number(),
+        )
+        builder = builder.not_valid_before(now - datetime.timedelta(hours=1)).not_valid_after(
+            now + datetime.timedelta(hours=1)
+        )
         builder = builder.add_extension(x509.BasicConstraints(ca=name == names[0], path_length=None), critical=True)
         builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName("provider.example")]), critical=False)
         issued.append(builder.sign(keys[0], hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
@@ -782,7 +944,9 @@ def certificates(directory: Path) -> tuple[ssl.SSLContext, bytes, bytes, bytes]:
     return context, issued[0], issued[2], texts[2]
 
 
-def test_a_real_envoy_serves_what_the_objects_say(program: Path, running: Running, cluster: Cluster, tmp_path: Path) -> None:
+def test_a_real_envoy_serves_what_the_objects_say(
+    program: Path, running: Running, cluster: Cluster, tmp_path: Path
+) -> None:
     context, authority, certificate, key = certificates(tmp_path)
     plain, secure = Upstream(), Upstream()
     secure.socket = context.wrap_socket(secure.socket, server_side=True)
@@ -796,16 +960,34 @@ def test_a_real_envoy_serves_what_the_objects_say(program: Path, running: Runnin
         "verified": {"mode": "Simple", "sni": "provider.example", "subjectAltNames": ["provider.example"], **bundle},
         "misnamed": {"mode": "Simple", "sni": "other.example", "subjectAltNames": ["other.example"], **bundle},
         "untrusted": {"mode": "Simple", "caBundleRef": [{"group": "", "kind": "Secret", "name": "client"}]},
-        "skipping": {"mode": "Simple", "insecureSkipVerify": True, "caBundleRef": [{"group": "", "kind": "Secret", "name": "client"}]},
-        "mutual": {"mode": "Mutual", "clientCertificateRef": {"name": "client", "group": "", "kind": "Secret"}, **bundle},
+        "skipping": {
+            "mode": "Simple",
+            "insecureSkipVerify": True,
+            "caBundleRef": [{"group": "", "kind": "Secret", "name": "client"}],
+        },
+        "mutual": {
+            "mode": "Mutual",
+            "clientCertificateRef": {"name": "client", "group": "", "kind": "Secret"},
+            **bundle,
+        },
     }
-    cluster.put(gateway(LISTENER | {"port": port}), secret("ca", ca_crt=authority), secret("client", tls_crt=certificate, tls_key=key))
-    change = {"type": "RequestHeaderModifier", "requestHeaderModifier": {"set": [{"name": "x-api-key", "value": "sk"}], "remove": ["x-maas-user"]}}
+    cluster.put(
+        gateway(LISTENER | {"port": port}),
+        secret("ca", ca_crt=authority),
+        secret("client", tls_crt=certificate, tls_key=key),
+    )
+    change = {
+        "type": "RequestHeaderModifier",
+        "requestHeaderModifier": {"set": [{"name": "x-api-key", "value": "sk"}], "remove": ["x-maas-user"]},
+    }
     del cluster.objects["httproutes", *ROUTE]
     for name, tls in ends.items():
         number = plain.port if name == "plain" else secure.port
         made = rule(f"/{name}", replace_prefix("/"), change, backend=name, port=number)
-        cluster.put(destination({"number": number, "protocol": "HTTP", "tls": tls}, name=name, hostname="localhost"), route(made, name=name))
+        cluster.put(
+            destination({"number": number, "protocol": "HTTP", "tls": tls}, name=name, hostname="localhost"),
+            route(made, name=name),
+        )
     cluster.put(route(rule("/broken", kind="XBackendDestination"), name="broken"))
 
     envoy = Envoy(program, tmp_path, bootstrap(GATEWAY, "127.0.0.1", running.discovery.server_address[1], 0), port)
@@ -813,7 +995,10 @@ def test_a_real_envoy_serves_what_the_objects_say(program: Path, running: Runnin
         # It asks before there is anything.
         time.sleep(0.5)
         running.settle()
-        assert envoy.until("/plain/v1/chat/completions?a=b", 200, **{"x-maas-user": "u", "x-api-key": "token"}) == "/v1/chat/completions?a=b"
+        assert (
+            envoy.until("/plain/v1/chat/completions?a=b", 200, **{"x-maas-user": "u", "x-api-key": "token"})
+            == "/v1/chat/completions?a=b"
+        )
         path, headers = plain.requests[-1]
         assert path == "/v1/chat/completions?a=b"
         assert (headers["host"], headers["x-api-key"]) == ("localhost", "sk")
@@ -828,7 +1013,8 @@ def test_a_real_envoy_serves_what_the_objects_say(program: Path, running: Runnin
             "mutual": 200,
         }
 
-        # A change is there within seconds for new connections; one that is kept sees the routes that stood when it was made.
+        # A change is there within seconds for new connections; one that is kept sees the routes that stood when it was
+        # made.
         kept = envoy.connect()
         kept.request("GET", "/plain/kept")
         assert kept.getresponse().read() == b"/kept"
@@ -845,10 +1031,17 @@ def test_a_real_envoy_serves_what_the_objects_say(program: Path, running: Runnin
         running.settle(2)
         time.sleep(2.5)
         assert envoy.ask("/verified/v1")[0] == 200
-        cluster.put(route(rule("/verified", replace_prefix("/"), backend="verified", port=secure.port), rule("/touched"), name="verified"))
+        cluster.put(
+            route(
+                rule("/verified", replace_prefix("/"), backend="verified", port=secure.port),
+                rule("/touched"),
+                name="verified",
+            )
+        )
         running.settle(2)
         envoy.until("/verified/v1", 503, within=8)
-        # Listeners and clusters are asked for apart: a listener may come before its clusters, and is taken with the next question.
+        # Listeners and clusters are asked for apart: a listener may come before its clusters, and is taken with the
+        # next question.
         refused = [line for line in envoy.log_file.read_text(encoding="utf-8").splitlines() if "rejected" in line]
         assert not [line for line in refused if "unknown weighted cluster" not in line]
     finally:

@@ -30,7 +30,9 @@ GATEWAY = ("ai-gateway", "egress-gateway")
 Body = dict[str, t.Any]
 
 
-def gateway(*listeners: Body, namespace: str = GATEWAY[0], name: str = GATEWAY[1], class_name: str = "wg-ai-gateway") -> Body:
+def gateway(
+    *listeners: Body, namespace: str = GATEWAY[0], name: str = GATEWAY[1], class_name: str = "wg-ai-gateway"
+) -> Body:
     default = {"name": "http", "port": 80, "protocol": "HTTP", "allowedRoutes": {"namespaces": {"from": "Same"}}}
     metadata = {"namespace": namespace, "name": name, "uid": f"uid-{name}", "generation": 1}
     return {
@@ -41,16 +43,42 @@ def gateway(*listeners: Body, namespace: str = GATEWAY[0], name: str = GATEWAY[1
     }
 
 
-def rule(path: str = "/openai", *filters: Body, backend: str = "openai", port: int | None = 8000, kind: str = "Backend", **match: t.Any) -> Body:
-    reference = {"group": "ainetworking.prototype.x-k8s.io", "kind": kind, "name": backend, "weight": 1, **({} if port is None else {"port": port})}
-    return {"matches": [{"path": {"type": "PathPrefix", "value": path}, **match}], "filters": list(filters), "backendRefs": [reference]}
+def rule(
+    path: str = "/openai",
+    *filters: Body,
+    backend: str = "openai",
+    port: int | None = 8000,
+    kind: str = "Backend",
+    **match: t.Any,
+) -> Body:
+    reference = {
+        "group": "ainetworking.prototype.x-k8s.io",
+        "kind": kind,
+        "name": backend,
+        "weight": 1,
+        **({} if port is None else {"port": port}),
+    }
+    return {
+        "matches": [{"path": {"type": "PathPrefix", "value": path}, **match}],
+        "filters": list(filters),
+        "backendRefs": [reference],
+    }
 
 
 def replace_prefix(replacement: str) -> Body:
-    return {"type": "URLRewrite", "urlRewrite": {"path": {"type": "ReplacePrefixMatch", "replacePrefixMatch": replacement}}}
+    return {
+        "type": "URLRewrite",
+        "urlRewrite": {"path": {"type": "ReplacePrefixMatch", "replacePrefixMatch": replacement}},
+    }
 
 
-def route(*rules: Body, name: str = "openai", namespace: str = GATEWAY[0], parents: t.Sequence[Body] = ({"name": GATEWAY[1]},), **spec: t.Any) -> Body:
+def route(
+    *rules: Body,
+    name: str = "openai",
+    namespace: str = GATEWAY[0],
+    parents: t.Sequence[Body] = ({"name": GATEWAY[1]},),
+    **spec: t.Any,
+) -> Body:
     references = [{"group": "gateway.networking.k8s.io", "kind": "Gateway", **parent} for parent in parents]
     return {
         "apiVersion": "gateway.networking.k8s.io/v1",
@@ -60,7 +88,9 @@ def route(*rules: Body, name: str = "openai", namespace: str = GATEWAY[0], paren
     }
 
 
-def destination(*ports: Body, name: str = "openai", hostname: str = "api.openai.example", tls: Body | None = None) -> Body:
+def destination(
+    *ports: Body, name: str = "openai", hostname: str = "api.openai.example", tls: Body | None = None
+) -> Body:
     port = {"number": 8000, "protocol": "HTTP", **({"tls": tls} if tls else {})}
     return {
         "apiVersion": "ainetworking.prototype.x-k8s.io/v0alpha0",
@@ -90,9 +120,11 @@ PLURALS = {
 
 
 class Cluster(ThreadingHTTPServer):
-    """An API server with what the controller asks of one: lists by pages, reads, server-side apply, writes of statuses, reviews of rights.
+    """An API server with what the controller asks of one: lists by pages, reads, server-side apply, writes of statuses,
+    reviews of rights.
 
-    ``forbidden`` holds pairs of a verb and a resource, or of a verb and a namespace. ``refusals`` are statuses that the next writes of a status get.
+    ``forbidden`` holds pairs of a verb and a resource, or of a verb and a namespace. ``refusals`` are statuses that the
+    next writes of a status get.
     """
 
     daemon_threads = True
@@ -112,7 +144,9 @@ class Cluster(ThreadingHTTPServer):
         for body in bodies:
             metadata = body["metadata"]
             key = PLURALS[body["kind"]], metadata.get("namespace", ""), metadata["name"]
-            if {**self.objects.get(key, {}), "metadata": 0} == {**body, "metadata": 0} and _named(self.objects[key]) == _named(body):
+            if {**self.objects.get(key, {}), "metadata": 0} == {**body, "metadata": 0} and _named(
+                self.objects[key]
+            ) == _named(body):
                 continue
             self._version += 1
             self.objects[key] = copy.deepcopy(body) | {"metadata": {**metadata, "resourceVersion": str(self._version)}}
@@ -122,7 +156,10 @@ class Cluster(ThreadingHTTPServer):
 
     def answer(self, method: str, target: str, body: Body) -> tuple[int, Body]:
         parts = urlsplit(target)
-        path, query = parts.path.strip("/").split("/"), {key: values[0] for key, values in parse_qs(parts.query).items()}
+        path, query = (
+            parts.path.strip("/").split("/"),
+            {key: values[0] for key, values in parse_qs(parts.query).items()},
+        )
         rest = path[2:] if path[0] == "api" else path[3:]
         if rest == ["selfsubjectaccessreviews"]:
             asked = body["spec"]["resourceAttributes"]
@@ -156,10 +193,17 @@ class Cluster(ThreadingHTTPServer):
 
     def _list(self, plural: str, namespace: str, query: dict[str, str]) -> Body:
         name = query.get("fieldSelector", "").removeprefix("metadata.name=")
-        found = [body for key, body in sorted(self.objects.items()) if key[0] == plural and namespace in ("", key[1]) and name in ("", key[2])]
+        found = [
+            body
+            for key, body in sorted(self.objects.items())
+            if key[0] == plural and namespace in ("", key[1]) and name in ("", key[2])
+        ]
         # Two to a page.
         start = int(query.get("continue", "0"))
-        return {"items": found[start : start + 2], "metadata": {"continue": str(start + 2) if len(found) > start + 2 else ""}}
+        return {
+            "items": found[start : start + 2],
+            "metadata": {"continue": str(start + 2) if len(found) > start + 2 else ""},
+        }
 
 
 def _named(body: Body) -> Body:
@@ -243,7 +287,16 @@ class Envoy:
         self.log_file = directory / "envoy.log"
         configuration = directory / "envoy.yaml"
         configuration.write_text(json.dumps(bootstrap), encoding="utf-8")
-        command = [str(program), "-c", str(configuration), "--use-dynamic-base-id", "--concurrency", "1", "--log-level", "info"]
+        command = [
+            str(program),
+            "-c",
+            str(configuration),
+            "--use-dynamic-base-id",
+            "--concurrency",
+            "1",
+            "--log-level",
+            "info",
+        ]
         with self.log_file.open("wb") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log)
 

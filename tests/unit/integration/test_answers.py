@@ -17,7 +17,9 @@ JSON = {"content-type": "application/json"}
 
 
 def found(body: t.Any, headers: t.Any = JSON, path: str = CHAT, status: int = 400, **arguments: t.Any) -> list[str]:
-    return answers.problems(status, headers, body if isinstance(body, bytes) else json.dumps(body).encode(), path, **arguments)
+    return answers.problems(
+        status, headers, body if isinstance(body, bytes) else json.dumps(body).encode(), path, **arguments
+    )
 
 
 def openai(**changes: t.Any) -> dict[str, t.Any]:
@@ -25,7 +27,9 @@ def openai(**changes: t.Any) -> dict[str, t.Any]:
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 429, 500, 599])
-@pytest.mark.parametrize("headers", [JSON, {"Content-Type": "application/json; charset=utf-8"}, [("content-type", "application/json")]])
+@pytest.mark.parametrize(
+    "headers", [JSON, {"Content-Type": "application/json; charset=utf-8"}, [("content-type", "application/json")]]
+)
 def test_an_error_in_the_clients_api_has_no_problem(status: int, headers: object) -> None:
     assert found(OPENAI, headers, status=status) == []
     assert found(openai(code=429, param="model"), headers, status=status) == []

@@ -37,8 +37,12 @@ def test_envoy_ai_gateway_before_what_must_precede_it(place: int) -> None:
 
 
 def test_what_nobody_knows_is_told() -> None:
-    assert "envoy.filters.http.wasm has no place in the order" in filter_order.faults([*RIGHT[:2], "envoy.filters.http.wasm", *RIGHT[2:]])
-    assert "envoy.filters.http.health_check is the first" in filter_order.faults(["envoy.filters.http.health_check", *RIGHT])
+    assert "envoy.filters.http.wasm has no place in the order" in filter_order.faults(
+        [*RIGHT[:2], "envoy.filters.http.wasm", *RIGHT[2:]]
+    )
+    assert "envoy.filters.http.health_check is the first" in filter_order.faults(
+        ["envoy.filters.http.health_check", *RIGHT]
+    )
     assert filter_order.faults([]) != []
 
 
@@ -46,7 +50,15 @@ def test_the_listeners_of_the_gateway_alone() -> None:
     manager = {"name": filter_order.MANAGER, "typed_config": {"http_filters": [{"name": name} for name in RIGHT]}}
 
     def listener(name: str) -> dict[str, object]:
-        return {"active_state": {"listener": {"name": name, "filter_chains": [{"filters": [manager]}], "default_filter_chain": {"filters": [manager]}}}}
+        return {
+            "active_state": {
+                "listener": {
+                    "name": name,
+                    "filter_chains": [{"filters": [manager]}],
+                    "default_filter_chain": {"filters": [manager]},
+                }
+            }
+        }
 
     dump = {"configs": [{}, {"dynamic_listeners": [listener("ai-gateway/ai-gateway/http"), listener("ready")]}]}
     assert list(filter_order.chains(dump, "ai-gateway/").values()) == [RIGHT, RIGHT]

@@ -34,7 +34,10 @@ ENCODED = {
     "base64 for URLs": base64.urlsafe_b64encode(KEY.encode()).decode(),
     "base64 of Bearer": b64(f"Bearer {KEY}"),
     "base64 of Bearer in a line": f'{{"value": "{b64("Bearer " + KEY)}"}}',
-    **{f"base64 of a longer text, {before} before": f"x: {b64('b' * before + KEY + 'after it')}." for before in range(7)},
+    **{
+        f"base64 of a longer text, {before} before": f"x: {b64('b' * before + KEY + 'after it')}."
+        for before in range(7)
+    },
     "URL-encoded": urllib.parse.quote(KEY, safe=""),
     "URL-encoded in lower case": re.sub("%..", lambda code: code[0].lower(), urllib.parse.quote(KEY, safe="")),
     "URL-encoded as a path": urllib.parse.quote(KEY),
@@ -56,13 +59,18 @@ def test_every_encoding_is_found(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", [b64(gzip.compress(KEY.encode())), b64(b64(gzip.compress(f"a: {KEY}".encode()))), b64(f"{{{b64(KEY)}}}")], ids=["gzip", "a Helm release", "twice"]
+    "text",
+    [b64(gzip.compress(KEY.encode())), b64(b64(gzip.compress(f"a: {KEY}".encode()))), b64(f"{{{b64(KEY)}}}")],
+    ids=["gzip", "a Helm release", "twice"],
 )
 def test_what_is_packed_is_unpacked(text: str) -> None:
     assert {number for number, _encoding in NEEDLES.in_text(text)} == {2}
 
 
-@pytest.mark.parametrize("text", ["", KEY[:-1], KEY[1:], b64(KEY[:-3]), KEY.upper(), KEY.encode().hex()[2:], b64(b"\x1f\x8bbroken gzip, so to say")])
+@pytest.mark.parametrize(
+    "text",
+    ["", KEY[:-1], KEY[1:], b64(KEY[:-3]), KEY.upper(), KEY.encode().hex()[2:], b64(b"\x1f\x8bbroken gzip, so to say")],
+)
 def test_nothing_else_is_found(text: str) -> None:
     assert not NEEDLES.in_text(text)
 
@@ -73,7 +81,10 @@ def test_a_key_across_two_chunks_is_found(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_key_in_an_object_is_told_with_its_path() -> None:
-    item = {"metadata": {"annotations": {KEY: "a"}}, "spec": {"containers": [{"args": ["a", f"--key={KEY}"]}, {"env": [{"value": b64(KEY)}]}], "replicas": 1}}
+    item = {
+        "metadata": {"annotations": {KEY: "a"}},
+        "spec": {"containers": [{"args": ["a", f"--key={KEY}"]}, {"env": [{"value": b64(KEY)}]}], "replicas": 1},
+    }
     assert set(NEEDLES.in_object(item)) == {
         ("name of a field in metadata.annotations", 2, "plain"),
         ("spec.containers[0].args[1]", 2, "plain"),
@@ -113,13 +124,26 @@ def test_processes_of_the_cluster(tmp_path: pathlib.Path) -> None:
     process(12, "/user", f"somebody --key={KEY}")
     searched = key_search.search_processes(NEEDLES, tmp_path)
     assert searched.count == 2
-    assert [str(hit) for hit in searched.hits] == ["process 10 (proxy) cmdline: key 2, plain", "process 11 (proxy) environ: key 2, base64"]
+    assert [str(hit) for hit in searched.hits] == [
+        "process 10 (proxy) cmdline: key 2, plain",
+        "process 11 (proxy) environ: key 2, base64",
+    ]
 
 
 def report(*places: Searched, expected: t.Sequence[str] = ()) -> Report:
     in_secrets = Searched("Secrets", "objects")
-    for name, text in (("openai-credential", KEY), ("openai-simulator", KEY), ("config-7f3a", f"backends: [{KEY}]"), ("certificate", "nothing")):
-        key_search.search_objects(NEEDLES, "secrets", [{"metadata": {"name": name, "namespace": "g"}, "data": {"apiKey": b64(text)}}], in_secrets)
+    for name, text in (
+        ("openai-credential", KEY),
+        ("openai-simulator", KEY),
+        ("config-7f3a", f"backends: [{KEY}]"),
+        ("certificate", "nothing"),
+    ):
+        key_search.search_objects(
+            NEEDLES,
+            "secrets",
+            [{"metadata": {"name": name, "namespace": "g"}, "data": {"apiKey": b64(text)}}],
+            in_secrets,
+        )
     return Report(places, in_secrets, expected)
 
 
@@ -127,27 +151,47 @@ def test_secrets_must_be_exactly_the_expected_ones() -> None:
     holders = ["g/config-*", "g/openai-credential", "g/openai-simulator"]
     assert list(report(expected=holders).holders) == ["g/config-7f3a", "g/openai-credential", "g/openai-simulator"]
     assert report(expected=holders).faults == []
-    assert {fault.split(":")[0] for fault in report(expected=holders[:2]).faults} == {"found in a Secret that may not hold it"}
+    assert {fault.split(":")[0] for fault in report(expected=holders[:2]).faults} == {
+        "found in a Secret that may not hold it"
+    }
     assert report(expected=[*holders, "g/other"]).faults == ["not found in Secret g/other, which must hold it"]
 
 
 def test_a_report_tells_what_was_searched_and_no_key() -> None:
     objects = Searched("objects but Secrets, of all kinds", "objects")
-    key_search.search_objects(NEEDLES, "configmaps", [{"metadata": {"name": "a", "namespace": "g"}, "data": {"b": KEY}}], objects)
-    found = report(objects, Searched("files", "files", failures=["x: cannot be read"]), Searched("processes", "processes"), expected=["g/*"])
-    assert found.faults == ["found in configmaps g/a data.b: key 2, plain", "not searched: x: cannot be read", "nothing was searched: processes"]
+    key_search.search_objects(
+        NEEDLES, "configmaps", [{"metadata": {"name": "a", "namespace": "g"}, "data": {"b": KEY}}], objects
+    )
+    found = report(
+        objects,
+        Searched("files", "files", failures=["x: cannot be read"]),
+        Searched("processes", "processes"),
+        expected=["g/*"],
+    )
+    assert found.faults == [
+        "found in configmaps g/a data.b: key 2, plain",
+        "not searched: x: cannot be read",
+        "nothing was searched: processes",
+    ]
     text = str(found)
     assert "objects but Secrets, of all kinds" in text
     assert "Secret g/openai-simulator holds key 2 (base64), key 2 (plain)" in text
     assert not NEEDLES.in_text(text)
 
 
-def test_a_whole_search(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_whole_search(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A stand-in for kubectl that serves one key in a Secret, and another in a log of a container that was restarted."""
     program = tmp_path / "kubectl"
     pod = {
         "metadata": {"name": "p", "namespace": "g"},
-        "status": {"containerStatuses": [{"name": "c", "containerID": "containerd://a", "restartCount": 1}, {"name": "waiting", "restartCount": 0}]},
+        "status": {
+            "containerStatuses": [
+                {"name": "c", "containerID": "containerd://a", "restartCount": 1},
+                {"name": "waiting", "restartCount": 0},
+            ]
+        },
     }
     secret = {"metadata": {"name": "s", "namespace": "g"}, "data": {"apiKey": b64(KEY)}}
     (tmp_path / "pods").write_text(json.dumps({"items": [pod]}))

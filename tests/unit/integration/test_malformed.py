@@ -139,7 +139,10 @@ def test_long_headers_of_http2_are_continued() -> None:
 
 def test_frames_are_told_apart() -> None:
     data = h2.frame(h2.PING, 0, 0, bytes(8)) + h2.frame(h2.DATA, h2.END_STREAM, 1, b"abc")
-    assert h2.frames(data + b"\x00\x00") == ([(h2.PING, 0, 0, bytes(8)), (h2.DATA, h2.END_STREAM, 1, b"abc")], b"\x00\x00")
+    assert h2.frames(data + b"\x00\x00") == (
+        [(h2.PING, 0, 0, bytes(8)), (h2.DATA, h2.END_STREAM, 1, b"abc")],
+        b"\x00\x00",
+    )
     assert h2.frames(data[:20])[1] == data[17:20]
 
 
@@ -152,7 +155,12 @@ JSON_404 = b"HTTP/1.1 404 Not Found\r\ncontent-type: application/json\r\ncontent
         (JSON_404, False, 404, b"{}"),
         (b"HTTP/1.1 100 Continue\r\n\r\n" + JSON_404, False, 404, b"{}"),
         (JSON_404[:-1], False, None, b""),
-        (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n1;x=y\r\nc\r\n0\r\n\r\n", False, 200, b"abc"),
+        (
+            b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n1;x=y\r\nc\r\n0\r\n\r\n",
+            False,
+            200,
+            b"abc",
+        ),
         (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n", False, None, b""),
         (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\nx-a: b\r\n\r\n", False, 200, b""),
         (b"HTTP/1.0 200 OK\r\n\r\nabc", False, None, b""),
@@ -180,10 +188,18 @@ def test_an_answer_to_head_has_no_body() -> None:
 def test_an_answer_of_http2_is_read() -> None:
     reader = malformed.Http2Reader()
     encoder = hpack.Encoder()
-    interim, headers = encoder.encode([(":status", "103")]), encoder.encode([(":status", "404"), ("content-type", "application/json")])
+    interim, headers = (
+        encoder.encode([(":status", "103")]),
+        encoder.encode([(":status", "404"), ("content-type", "application/json")]),
+    )
     assert reader.feed(h2.frame(h2.SETTINGS, 0, 0)) == h2.frame(h2.SETTINGS, h2.ACK, 0)
     assert reader.feed(h2.frame(h2.PING, 0, 0, b"12345678")) == h2.frame(h2.PING, h2.ACK, 0, b"12345678")
-    data = h2.header_frames(interim, 0) + h2.header_frames(headers, 0) + h2.frame(h2.DATA, 0, 1, b"{") + h2.frame(h2.DATA, h2.END_STREAM, 1, b"}")
+    data = (
+        h2.header_frames(interim, 0)
+        + h2.header_frames(headers, 0)
+        + h2.frame(h2.DATA, 0, 1, b"{")
+        + h2.frame(h2.DATA, h2.END_STREAM, 1, b"}")
+    )
     for place in range(len(data)):
         reader.feed(data[place : place + 1])
     assert reader.answer == malformed.Answer(404, [("content-type", "application/json")], b"{}")
@@ -302,10 +318,14 @@ def test_a_gateway_that_answers_no_more_is_a_fault(gateway: Gateway) -> None:
     assert result.faults() == ["a well-formed request got 200 before and not-connected afterwards"]
 
 
-def test_one_case_is_shown_without_the_token(gateway: Gateway, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_case_is_shown_without_the_token(
+    gateway: Gateway, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     gateway.answers = {b"": JSON_404}
     (tmp_path / "token").write_text(TOKEN + "\n", encoding="utf-8")
-    (number,) = (index for index, kind in enumerate(malformed_requests.order(2, 0)) if kind == "authorization/two-agree")
+    (number,) = (
+        index for index, kind in enumerate(malformed_requests.order(2, 0)) if kind == "authorization/two-agree"
+    )
     arguments = ["--url", gateway.url, "--token-file", str(tmp_path / "token"), "--seed", "2", "--only", str(number)]
     assert malformed.main(arguments) == 0
     told = capsys.readouterr().out

@@ -11,17 +11,34 @@ import outside
 import pytest
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog import build as catalog_build
 
-TIER = {"name": "free", "level": 0, "groups": ["system:authenticated"], "token_limit": {"tokens": 100, "window": "1m"}, "models": ["*"]}
+TIER = {
+    "name": "free",
+    "level": 0,
+    "groups": ["system:authenticated"],
+    "token_limit": {"tokens": 100, "window": "1m"},
+    "models": ["*"],
+}
 CERTIFICATE = {"certificate": "of the host", "key": "of it"}
 
 
 def test_the_catalogue_takes_both_providers() -> None:
     ca_bundle = catalogs.Authority("One").certificate
-    given = outside.variables(outside.provider(), outside.provider("odd-claude", schema="anthropic", public="claude-{}", ca_bundle=ca_bundle))
-    inputs = {"platform": "embedded", "tiers": [TIER], **{name.removeprefix("ai_gateway_"): value for name, value in given.items()}}
+    given = outside.variables(
+        outside.provider(), outside.provider("odd-claude", schema="anthropic", public="claude-{}", ca_bundle=ca_bundle)
+    )
+    inputs = {
+        "platform": "embedded",
+        "tiers": [TIER],
+        **{name.removeprefix("ai_gateway_"): value for name, value in given.items()},
+    }
     catalog = catalog_build.build(inputs)
     plain, secure = catalog.providers
-    assert (plain.endpoint.hostname, plain.endpoint.port, plain.endpoint.tls.mode, plain.simulated) == (outside.HOSTNAME, 8000, "none", False)
+    assert (plain.endpoint.hostname, plain.endpoint.port, plain.endpoint.tls.mode, plain.simulated) == (
+        outside.HOSTNAME,
+        8000,
+        "none",
+        False,
+    )
     assert (secure.endpoint.port, secure.endpoint.tls.mode) == (8443, "simple")
     assert [model.upstream_name for model in secure.models] == outside.MODELS
     assert len(outside.MODELS) == len(set(outside.MODELS))
@@ -31,12 +48,23 @@ def test_the_catalogue_takes_both_providers() -> None:
 def test_the_pod_finds_what_it_is_started_with(certificate: dict[str, str] | None) -> None:
     found: dict[str, t.Any] = {item["kind"]: item for item in outside.manifests(certificate)}
     pod = found["Deployment"]["spec"]["template"]["spec"]
-    assert {volume["name"] for volume in pod["volumes"]} == {mount["name"] for mount in pod["containers"][0]["volumeMounts"]}
+    assert {volume["name"] for volume in pod["volumes"]} == {
+        mount["name"] for mount in pod["containers"][0]["volumeMounts"]
+    }
     assert pod["containers"][0]["command"][-1] == "/opt/odd/odd_provider.py"
     program = found["ConfigMap"]["data"]
-    imported = {node.module for text in program.values() for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ImportFrom)}
+    imported = {
+        node.module
+        for text in program.values()
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.ImportFrom)
+    }
     assert {f"{name}.py" for name in imported if name and name.startswith("odd_")} == set(program) - {"odd_provider.py"}
-    assert ("Secret" in found) == ("--tls-key=/run/odd/tls.key" in pod["containers"][0]["args"]) == (certificate is not None)
+    assert (
+        ("Secret" in found)
+        == ("--tls-key=/run/odd/tls.key" in pod["containers"][0]["args"])
+        == (certificate is not None)
+    )
 
 
 def test_another_certificate_rolls_the_pod() -> None:

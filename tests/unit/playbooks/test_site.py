@@ -20,7 +20,13 @@ from api_server import Server
 
 # Not resolved: a checkout may be linked into the tree of collections.
 COLLECTIONS = Path(catalog_build.__file__).parents[5]
-PROVIDER = {"name": "openai", "schema": "openai", "simulated": True, "credential": {"value": "k"}, "models": [{"name": "gpt-4"}]}
+PROVIDER = {
+    "name": "openai",
+    "schema": "openai",
+    "simulated": True,
+    "credential": {"value": "k"},
+    "models": [{"name": "gpt-4"}],
+}
 VARIABLES: dict[str, t.Any] = {
     "ansible_python_interpreter": sys.executable,
     "ai_gateway_providers": [PROVIDER],
@@ -32,15 +38,41 @@ VARIABLES: dict[str, t.Any] = {
 TWO_GATEWAYS = {"ai_gateway_stack": "wg_ai_gateway", "crds_wg_ai_gateway": __file__}
 #: All that a playbook asks of a cluster before its first write.
 KINDS = {("v1", "secrets"): "Secret"}
-OUTSIDE = {"name": "openai", "schema": "openai", "endpoint": {"hostname": "api.openai.com"}, "credential": {"value": "k"}, "models": [{"name": "gpt-4"}]}
+OUTSIDE = {
+    "name": "openai",
+    "schema": "openai",
+    "endpoint": {"hostname": "api.openai.com"},
+    "credential": {"value": "k"},
+    "models": [{"name": "gpt-4"}],
+}
 
 
 def site(tmp_path: Path, variables: dict[str, t.Any], *arguments: str, playbook: str = "site") -> tuple[int, str]:
     """Run the playbook; its exit status and what it said."""
     (tmp_path / "variables.yml").write_text(yaml.safe_dump({**VARIABLES, **variables}))
-    environment = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS), "ANSIBLE_HOME": str(tmp_path / "home"), "ANSIBLE_FORCE_COLOR": "false"}
-    command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", "cluster,", "-c", "local", "-e", f"@{tmp_path}/variables.yml"]
-    ended = subprocess.run([*command, *arguments, f"egress.ai_gateway.{playbook}"], env=environment, capture_output=True, text=True, timeout=120, check=False)
+    environment = {
+        **os.environ,
+        "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
+        "ANSIBLE_HOME": str(tmp_path / "home"),
+        "ANSIBLE_FORCE_COLOR": "false",
+    }
+    command = [
+        str(Path(sys.executable).parent / "ansible-playbook"),
+        "-i",
+        "cluster,",
+        "-c",
+        "local",
+        "-e",
+        f"@{tmp_path}/variables.yml",
+    ]
+    ended = subprocess.run(
+        [*command, *arguments, f"egress.ai_gateway.{playbook}"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
     return ended.returncode, " ".join((ended.stdout + ended.stderr).split())
 
 
@@ -48,21 +80,34 @@ def site(tmp_path: Path, variables: dict[str, t.Any], *arguments: str, playbook:
     ("variables", "said"),
     [
         ({"ai_gateway_providers": [{"name": "openai"}]}, "ai_gateway_providers[0].schema: is missing"),
-        ({"ai_gateway_stack": "wg_ai_gateway", "crds_wg_ai_gateway": "/nonexistent/definition"}, "crds_wg_ai_gateway is /nonexistent/definition."),
+        (
+            {"ai_gateway_stack": "wg_ai_gateway", "crds_wg_ai_gateway": "/nonexistent/definition"},
+            "crds_wg_ai_gateway is /nonexistent/definition.",
+        ),
         ({"controllers_images": {"envoy": "envoy:1"}}, "controllers_images takes"),
         ({"gateway_allow_plain_http": False}, "gateway_tls_secret is empty"),
         ({"simulators_replicas": 0}, "write simulators_replicas from 1"),
         ({"gateway_service_type": "Nodeport"}, "gateway_service_type must be one of"),
-        ({"access_policies_audiences": []}, "access_policies_audiences and access_policies_user_audiences each take at least one audience"),
+        (
+            {"access_policies_audiences": []},
+            "access_policies_audiences and access_policies_user_audiences each take at least one audience",
+        ),
         ({**TWO_GATEWAYS, "maas_api_image": "maas-api"}, 'maas_api_image is "maas-api"'),
         (
-            {**TWO_GATEWAYS, "ai_gateway_providers": [OUTSIDE], "controllers_images": {"wg_ai_gateway": "a:1"}, "providers_system_roots": "/nonexistent/roots"},
+            {
+                **TWO_GATEWAYS,
+                "ai_gateway_providers": [OUTSIDE],
+                "controllers_images": {"wg_ai_gateway": "a:1"},
+                "providers_system_roots": "/nonexistent/roots",
+            },
             "providers_system_roots is /nonexistent/roots",
         ),
         ({"validation_tier": "gold"}, "no tier is named gold"),
     ],
 )
-def test_what_is_wrong_is_told_before_anything_is_asked_of_the_cluster(variables: dict[str, t.Any], said: str, tmp_path: Path) -> None:
+def test_what_is_wrong_is_told_before_anything_is_asked_of_the_cluster(
+    variables: dict[str, t.Any], said: str, tmp_path: Path
+) -> None:
     status, output = site(tmp_path, variables)
     assert status != 0
     assert said in output
@@ -70,7 +115,10 @@ def test_what_is_wrong_is_told_before_anything_is_asked_of_the_cluster(variables
     assert "changed=0" in output
 
 
-@pytest.mark.parametrize("tags", ["--skip-tags=crds,controllers,gateway,simulators,providers", "--tags=maas_bridge", "--tags=validation_rate_limit"])
+@pytest.mark.parametrize(
+    "tags",
+    ["--skip-tags=crds,controllers,gateway,simulators,providers", "--tags=maas_bridge", "--tags=validation_rate_limit"],
+)
 def test_any_choice_of_tags_has_a_catalogue(tags: str, tmp_path: Path) -> None:
     output = site(tmp_path, {}, tags)[1]
     assert "'ai_gateway_catalog' is undefined" not in output
@@ -83,7 +131,10 @@ def test_a_secret_that_is_missing_is_told_before_the_first_write(tmp_path: Path,
     server = Server(KINDS)
     try:
         variables = {
-            "ai_gateway_providers": [PROVIDER, {**OUTSIDE, "name": "outside", "credential": {"secret": "outside-key"}, "models": [{"name": "gpt-5"}]}],
+            "ai_gateway_providers": [
+                PROVIDER,
+                {**OUTSIDE, "name": "outside", "credential": {"secret": "outside-key"}, "models": [{"name": "gpt-5"}]},
+            ],
             "ai_gateway_kubeconfig": str(server.kubeconfig(tmp_path)),
             "gateway_url": "http://gateway.invalid",
         }
@@ -91,6 +142,9 @@ def test_a_secret_that_is_missing_is_told_before_the_first_write(tmp_path: Path,
     finally:
         server.close()
     assert status != 0
-    assert "provider outside: Secret ai-gateway/outside-key is missing: kubectl create secret generic outside-key --namespace ai-gateway" in output
+    assert (
+        "provider outside: Secret ai-gateway/outside-key is missing: kubectl create secret generic outside-key --namespace ai-gateway"
+        in output
+    )
     assert "changed=0" in output
     assert server.writes == []

@@ -1,9 +1,11 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""An API server in memory, as far as apply_set and recorded_patch need one: discovery, server-side apply, JSON Patch, lists by label, deletion.
+"""An API server in memory, as far as apply_set and recorded_patch need one: discovery, server-side apply, JSON Patch,
+lists by label, deletion.
 
-It does not validate, default or convert anything, ends each watch without an event, and gives each object one field manager.
+It does not validate, default or convert anything, ends each watch without an event, and gives each object one field
+manager.
 """
 
 from __future__ import annotations
@@ -75,9 +77,21 @@ class Cluster:
 
     def put(self, plural: str, namespace: str, name: str, **content: t.Any) -> None:
         """An object that somebody else made."""
-        metadata = {"name": name, "uid": f"uid-{name}", "resourceVersion": "0", **({"namespace": namespace} if namespace else {})}
-        ((api_version, (kind, _namespaced)),) = [(version, listed[plural]) for version, listed in self.resources.items() if plural in listed]
-        body = {"apiVersion": api_version, "kind": kind, **content, "metadata": {**content.get("metadata", {}), **metadata}}
+        metadata = {
+            "name": name,
+            "uid": f"uid-{name}",
+            "resourceVersion": "0",
+            **({"namespace": namespace} if namespace else {}),
+        }
+        ((api_version, (kind, _namespaced)),) = [
+            (version, listed[plural]) for version, listed in self.resources.items() if plural in listed
+        ]
+        body = {
+            "apiVersion": api_version,
+            "kind": kind,
+            **content,
+            "metadata": {**content.get("metadata", {}), **metadata},
+        }
         self.objects[plural, namespace, name] = body
 
     def names(self, plural: str = "configmaps") -> list[str]:
@@ -89,12 +103,21 @@ class Cluster:
         parts = split.path.strip("/").split("/")[1:]
         if split.path.startswith("/apis/") and len(parts) == 1:
             versions = [{"groupVersion": version} for version in self.resources if version.startswith(f"{parts[0]}/")]
-            return Answer(200, {"preferredVersion": versions[0], "versions": versions}) if versions else Answer(404, {"kind": "Status"})
+            return (
+                Answer(200, {"preferredVersion": versions[0], "versions": versions})
+                if versions
+                else Answer(404, {"kind": "Status"})
+            )
         group = parts.pop(0) if split.path.startswith("/api/") else "/".join((parts.pop(0), parts.pop(0)))
         resources = self.resources.get(group, {})
         if not parts:
-            listed = [{"name": plural, "kind": kind, "namespaced": namespaced, "verbs": VERBS} for plural, (kind, namespaced) in resources.items()]
-            return Answer(200, {"groupVersion": group, "resources": listed}) if listed else Answer(404, {"kind": "Status"})
+            listed = [
+                {"name": plural, "kind": kind, "namespaced": namespaced, "verbs": VERBS}
+                for plural, (kind, namespaced) in resources.items()
+            ]
+            return (
+                Answer(200, {"groupVersion": group, "resources": listed}) if listed else Answer(404, {"kind": "Status"})
+            )
         namespace = parts[1] if parts[0] == "namespaces" and len(parts) > 2 else ""
         plural, *name = parts[2:] if namespace else parts
         if plural not in resources:
@@ -115,12 +138,19 @@ class Cluster:
 
         def is_selected(key: Key, body: Body) -> bool:
             labels = body["metadata"].get("labels") or {}
-            return key[0] == plural and namespace in ("", key[1]) and (not label or (label in labels and value in ("", labels[label])))
+            return (
+                key[0] == plural
+                and namespace in ("", key[1])
+                and (not label or (label in labels and value in ("", labels[label])))
+            )
 
         found = {key: body for key, body in self.objects.items() if is_selected(key, body)}
         if method == "DELETE":
             if (plural, namespace, "") in self.undeletable:
-                return Answer(self.undeletable[plural, namespace, ""], {"kind": "Status", "reason": "Forbidden", "message": "no collections"})
+                return Answer(
+                    self.undeletable[plural, namespace, ""],
+                    {"kind": "Status", "reason": "Forbidden", "message": "no collections"},
+                )
             for key in found:
                 self._remove(key)
         return Answer(200, {"metadata": {"resourceVersion": str(self._version)}, "items": list(found.values())})
@@ -129,7 +159,9 @@ class Cluster:
         live = self.objects.get(key)
         if method == "PATCH":
             if key[1] and ("namespaces", "", key[1]) not in self.objects:
-                return Answer(404, {"kind": "Status", "reason": "NotFound", "message": f'namespaces "{key[1]}" not found'})
+                return Answer(
+                    404, {"kind": "Status", "reason": "NotFound", "message": f'namespaces "{key[1]}" not found'}
+                )
             after = self._applied(key, live, body)
             if not dry_run:
                 self.objects[key] = after
@@ -138,10 +170,15 @@ class Cluster:
             return Answer(404, {"kind": "Status", "reason": "NotFound", "message": f"{key[2]} not found"})
         if method == "DELETE":
             if key in self.undeletable:
-                return Answer(self.undeletable[key], {"kind": "Status", "reason": "Forbidden", "message": "not this one"})
+                return Answer(
+                    self.undeletable[key], {"kind": "Status", "reason": "Forbidden", "message": "not this one"}
+                )
             uid = body.get("preconditions", {}).get("uid")
             if uid and uid != live["metadata"]["uid"]:
-                return Answer(409, {"kind": "Status", "reason": "Conflict", "message": "the UID in the precondition does not match"})
+                return Answer(
+                    409,
+                    {"kind": "Status", "reason": "Conflict", "message": "the UID in the precondition does not match"},
+                )
             self._remove(key)
         elif live["metadata"].get("deletionTimestamp"):
             self.looks_left -= 1
@@ -160,7 +197,14 @@ class Cluster:
             for part in way:
                 container = container[int(part) if isinstance(container, list) else part]
             if operation["op"] == "test" and container.get(last) != operation["value"]:
-                return Answer(422, {"kind": "Status", "reason": "Invalid", "message": "the server rejected our request due to an error in our request"})
+                return Answer(
+                    422,
+                    {
+                        "kind": "Status",
+                        "reason": "Invalid",
+                        "message": "the server rejected our request due to an error in our request",
+                    },
+                )
             if operation["op"] == "remove":
                 del container[last]
             elif operation["op"] != "test":
@@ -175,11 +219,25 @@ class Cluster:
     def _applied(self, key: Key, live: Body | None, body: Body) -> Body:
         after = self.stored(body)
         metadata = after["metadata"]
-        owned = self.fields({**{name: value for name, value in body.items() if name not in ("apiVersion", "kind")}, "metadata": dict(body["metadata"])})
+        owned = self.fields(
+            {
+                **{name: value for name, value in body.items() if name not in ("apiVersion", "kind")},
+                "metadata": dict(body["metadata"]),
+            }
+        )
         for name in ("name", "namespace"):
             owned["f:metadata"].pop(f"f:{name}", None)
-        entry = {"manager": "egress.ai_gateway", "operation": "Apply", "apiVersion": body["apiVersion"], "fieldsV1": owned}
-        if live and self._submitted(live) == self._submitted(after) and live["metadata"].get("managedFields") == [entry]:
+        entry = {
+            "manager": "egress.ai_gateway",
+            "operation": "Apply",
+            "apiVersion": body["apiVersion"],
+            "fieldsV1": owned,
+        }
+        if (
+            live
+            and self._submitted(live) == self._submitted(after)
+            and live["metadata"].get("managedFields") == [entry]
+        ):
             return live
         self._version += 1
         uid = live["metadata"]["uid"] if live else f"uid-{self._version}"
@@ -199,7 +257,11 @@ class Cluster:
     @staticmethod
     def _submitted(body: Body) -> Body:
         """An object without what only a server writes."""
-        metadata = {name: value for name, value in body["metadata"].items() if name not in ("uid", "resourceVersion", "managedFields")}
+        metadata = {
+            name: value
+            for name, value in body["metadata"].items()
+            if name not in ("uid", "resourceVersion", "managedFields")
+        }
         return {**{name: value for name, value in body.items() if name != "status"}, "metadata": metadata}
 
     def _remove(self, key: Key) -> None:

@@ -25,7 +25,10 @@ class Request:
 
 @dataclass
 class Reply:
-    """What the loopback server answers. A ``body`` that is no bytes is sent as JSON; ``parts`` are sent in chunks, each after ``delay`` seconds."""
+    """What the loopback server answers.
+
+    A ``body`` that is no bytes is sent as JSON; ``parts`` are sent in chunks, each after ``delay`` seconds.
+    """
 
     status: int = 200
     body: t.Any = None
@@ -54,7 +57,11 @@ class Loopback:
                 self.send_response(reply.status)
                 body = reply.body if isinstance(reply.body, bytes) else json.dumps(reply.body).encode()
                 content_type = "application/octet-stream" if isinstance(reply.body, bytes) else "application/json"
-                sent = {"Content-Type": "text/event-stream" if reply.parts is not None else content_type, "Connection": "close", **reply.headers}
+                sent = {
+                    "Content-Type": "text/event-stream" if reply.parts is not None else content_type,
+                    "Connection": "close",
+                    **reply.headers,
+                }
                 if reply.parts is None:
                     sent.setdefault("Content-Length", str(len(body)))
                 else:
@@ -96,9 +103,13 @@ def completion(model: str = "gpt-4", text: str = "Hello there", tokens: int = 30
     }
 
 
-def stream(model: str = "gpt-4", words: tuple[str, ...] = ("Hel", "lo"), usage: bool = True, done: bool = True) -> list[bytes]:
+def stream(
+    model: str = "gpt-4", words: tuple[str, ...] = ("Hel", "lo"), usage: bool = True, done: bool = True
+) -> list[bytes]:
     """The same as the parts of an event stream."""
-    chunks: list[dict[str, t.Any]] = [{"model": model, "choices": [{"index": 0, "delta": {"content": word}}]} for word in words]
+    chunks: list[dict[str, t.Any]] = [
+        {"model": model, "choices": [{"index": 0, "delta": {"content": word}}]} for word in words
+    ]
     if usage:
         chunks.append({"model": model, "choices": [], "usage": {"total_tokens": 30}})
     return [f"data: {json.dumps(chunk)}\n\n".encode() for chunk in chunks] + ([b"data: [DONE]\n\n"] if done else [])

@@ -1,7 +1,10 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A cluster that writes down ownership as an API server may: lists as a whole, as sets, by keys or by position, and with what others and it itself add."""
+"""A cluster that writes down ownership as an API server may:
+
+lists as a whole, as sets, by keys or by position, and with what others and it itself add.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,9 @@ Path = tuple[str, ...]
 
 
 class MergingCluster(Cluster):
-    """How the lists at a path are merged, and what is added there, follows from ``seed`` and the path alone, and from what a list can be."""
+    """How the lists at a path are merged, and what is added there, follows from ``seed`` and the path alone, and from
+    what a list can be.
+    """
 
     def __init__(self, resources: Resources, seed: int) -> None:
         super().__init__(resources)
@@ -27,7 +32,10 @@ class MergingCluster(Cluster):
         return self._fields(body, ())
 
     def stored(self, body: Body) -> Body:
-        stored = {key: self._completed(value, (key,)) if key not in ("apiVersion", "kind", "metadata", "data") else value for key, value in body.items()}
+        stored = {
+            key: self._completed(value, (key,)) if key not in ("apiVersion", "kind", "metadata", "data") else value
+            for key, value in body.items()
+        }
         return {**stored, "metadata": dict(body["metadata"])}
 
     def _chance(self, path: Path, what: str) -> random.Random:
@@ -52,20 +60,33 @@ class MergingCluster(Cluster):
         if strategy == "set":
             return {f"v:{json.dumps(item, separators=(',', ':'))}": {} for item in value}
         if strategy == "map":
-            return {f"k:{json.dumps({'name': item['name']})}": {".": {}, **self._fields(item, (*path, "[]"))} for item in value}
+            return {
+                f"k:{json.dumps({'name': item['name']})}": {".": {}, **self._fields(item, (*path, "[]"))}
+                for item in value
+            }
         if strategy == "index":
             return {f"i:{number}": self._fields(item, (*path, "[]")) for number, item in enumerate(value)}
         return {}
 
     def _completed(self, value: t.Any, path: Path, whole: bool = False) -> t.Any:
-        """``value`` with defaults and, unless it is part of what is owned as a whole, with an item of somebody else's in some lists with keys."""
+        """``value`` with defaults and, unless it is part of what is owned as a whole, with an item of somebody else's
+        in some lists with keys.
+        """
         if isinstance(value, dict):
             found = {key: self._completed(item, (*path, key), whole) for key, item in value.items()}
-            return {**found, "defaulted": [{"by": "the server"}]} if self._chance(path, "default").random() < 0.3 else found
+            return (
+                {**found, "defaulted": [{"by": "the server"}]}
+                if self._chance(path, "default").random() < 0.3
+                else found
+            )
         if isinstance(value, list):
             strategy = self._strategy(value, path)
             # An item of a set is what it is.
-            items = value if strategy == "set" else [self._completed(item, (*path, "[]"), whole or strategy == "atomic") for item in value]
+            items = (
+                value
+                if strategy == "set"
+                else [self._completed(item, (*path, "[]"), whole or strategy == "atomic") for item in value]
+            )
             foreign = strategy == "map" and not whole and self._chance(path, "foreign").random() < 0.5
             return [{"name": "somebody else's"}, *items] if foreign else items
         return value

@@ -1,7 +1,8 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""An API server on the loopback interface, as far as roles need one whose tasks a test runs: discovery, lists, apply, patch, deletion.
+"""An API server on the loopback interface, as far as roles need one whose tasks a test runs: discovery, lists, apply,
+patch, deletion.
 
 It validates, defaults and converts nothing, gives each object one field manager, and ends each watch after a second.
 """
@@ -34,7 +35,8 @@ class _Quiet(ThreadingHTTPServer):
 
 
 class Server:
-    """Holds ``objects`` by (api_version, plural, namespace, name), knows ``kinds`` as (api_version, plural) and lists the ``writes`` it got.
+    """Holds ``objects`` by (api_version, plural, namespace, name), knows ``kinds`` as (api_version, plural) and lists
+    the ``writes`` it got.
 
     ``status`` tells what an object's controller says of it, asked whenever the object is read.
     """
@@ -56,9 +58,21 @@ class Server:
 
     def put(self, body: Body) -> None:
         """An object that somebody else made."""
-        (plural,) = [plural for (version, plural), kind in self.kinds.items() if (version, kind) == (body["apiVersion"], body["kind"])]
-        metadata = {"uid": f"uid-{body['metadata']['name']}", "resourceVersion": "1", "generation": 1, **body["metadata"]}
-        self.objects[body["apiVersion"], plural, metadata.get("namespace", ""), metadata["name"]] = {**body, "metadata": metadata}
+        (plural,) = [
+            plural
+            for (version, plural), kind in self.kinds.items()
+            if (version, kind) == (body["apiVersion"], body["kind"])
+        ]
+        metadata = {
+            "uid": f"uid-{body['metadata']['name']}",
+            "resourceVersion": "1",
+            "generation": 1,
+            **body["metadata"],
+        }
+        self.objects[body["apiVersion"], plural, metadata.get("namespace", ""), metadata["name"]] = {
+            **body,
+            "metadata": metadata,
+        }
 
     def of_kind(self, kind: str) -> dict[str, Body]:
         return {key[3]: body for key, body in self.objects.items() if body["kind"] == kind}
@@ -77,13 +91,17 @@ class Server:
         path.write_text(json.dumps(config))
         return path
 
-    def run(self, directory: Path, role: str, variables: Body, *arguments: str, tasks_from: str = "main") -> tuple[int, str]:
+    def run(
+        self, directory: Path, role: str, variables: Body, *arguments: str, tasks_from: str = "main"
+    ) -> tuple[int, str]:
         """Exit status and output of a play with the role, or with a part of its tasks."""
         self.kubeconfig(directory)
         task = {"ansible.builtin.import_role": {"name": f"egress.ai_gateway.{role}", "tasks_from": tasks_from}}
         play = {"hosts": "localhost", "gather_facts": False, "tasks": [task]}
         (directory / "play.yml").write_text(json.dumps([play]))
-        (directory / "variables.yml").write_text(yaml.safe_dump({"ansible_python_interpreter": sys.executable, **variables}))
+        (directory / "variables.yml").write_text(
+            yaml.safe_dump({"ansible_python_interpreter": sys.executable, **variables})
+        )
         environment = {
             **os.environ,
             "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
@@ -91,8 +109,23 @@ class Server:
             "ANSIBLE_FORCE_COLOR": "false",
             "K8S_AUTH_KUBECONFIG": str(directory / "kubeconfig"),
         }
-        command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", "localhost,", "-c", "local", "-e", f"@{directory}/variables.yml"]
-        ended = subprocess.run([*command, *arguments, f"{directory}/play.yml"], env=environment, capture_output=True, text=True, timeout=120, check=False)
+        command = [
+            str(Path(sys.executable).parent / "ansible-playbook"),
+            "-i",
+            "localhost,",
+            "-c",
+            "local",
+            "-e",
+            f"@{directory}/variables.yml",
+        ]
+        ended = subprocess.run(
+            [*command, *arguments, f"{directory}/play.yml"],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
         return ended.returncode, ended.stdout + ended.stderr
 
     # --- requests ---
@@ -106,7 +139,12 @@ class Server:
             def serve(self) -> None:
                 content = self.rfile.read(int(self.headers.get("content-length", 0)))
                 with server._lock:
-                    status, body = server._answer(self.command, self.path, json.loads(content) if content else {}, self.headers.get("content-type", ""))
+                    status, body = server._answer(
+                        self.command,
+                        self.path,
+                        json.loads(content) if content else {},
+                        self.headers.get("content-type", ""),
+                    )
                 if body is None:
                     time.sleep(1)
                 sent = json.dumps(body).encode() if body is not None else b""
@@ -158,7 +196,13 @@ class Server:
 
     def _discovery(self, api_version: str) -> tuple[int, Body]:
         found = [
-            {"name": plural, "singularName": kind.lower(), "kind": kind, "namespaced": kind not in self.cluster_scoped, "verbs": VERBS}
+            {
+                "name": plural,
+                "singularName": kind.lower(),
+                "kind": kind,
+                "namespaced": kind not in self.cluster_scoped,
+                "verbs": VERBS,
+            }
             for (version, plural), kind in self.kinds.items()
             if version == api_version
         ]
@@ -166,12 +210,18 @@ class Server:
             return 404, {"kind": "Status", "reason": "NotFound", "code": 404, "message": "no such version"}
         return 200, {"kind": "APIResourceList", "groupVersion": api_version, "resources": found}
 
-    def _collection(self, method: str, api_version: str, plural: str, namespace: str, query: dict[str, str]) -> tuple[int, Body]:
+    def _collection(
+        self, method: str, api_version: str, plural: str, namespace: str, query: dict[str, str]
+    ) -> tuple[int, Body]:
         label, _equals, value = query.get("labelSelector", "").partition("=")
         found = {}
         for key, body in self.objects.items():
             labels = body["metadata"].get("labels") or {}
-            if key[:2] == (api_version, plural) and namespace in ("", key[2]) and (not label or (label in labels and value in ("", labels[label]))):
+            if (
+                key[:2] == (api_version, plural)
+                and namespace in ("", key[2])
+                and (not label or (label in labels and value in ("", labels[label])))
+            ):
                 found[key] = body
         if method == "DELETE" and "dryRun" not in query:
             self._record(method, *(key[3] for key in found))
@@ -181,7 +231,9 @@ class Server:
         listed = {"kind": f"{kind}List", "apiVersion": api_version, "metadata": {"resourceVersion": str(self._version)}}
         return 200, {**listed, "items": [self._read(body) for body in found.values()]}
 
-    def _object(self, method: str, key: tuple[str, str, str, str], body: Body, content_type: str, dry_run: bool) -> tuple[int, Body]:
+    def _object(
+        self, method: str, key: tuple[str, str, str, str], body: Body, content_type: str, dry_run: bool
+    ) -> tuple[int, Body]:
         live = self.objects.get(key)
         missing = 404, {"kind": "Status", "reason": "NotFound", "code": 404, "message": f"{key[3]} not found"}
         if method == "PATCH" and "apply" in content_type:
@@ -202,7 +254,12 @@ class Server:
         if after is not live:
             self._version += 1
             generation = live["metadata"]["generation"] + 1 if live else 1
-            after["metadata"] = {**after["metadata"], "uid": f"uid-{key[3]}", "resourceVersion": str(self._version), "generation": generation}
+            after["metadata"] = {
+                **after["metadata"],
+                "uid": f"uid-{key[3]}",
+                "resourceVersion": str(self._version),
+                "generation": generation,
+            }
             if not dry_run:
                 self._record(method, key[3])
                 self.objects[key] = after
@@ -210,8 +267,18 @@ class Server:
 
     def _applied(self, live: Body | None, body: Body) -> Body:
         metadata = {name: value for name, value in body["metadata"].items() if name not in ("name", "namespace")}
-        owned = fields_of({**{name: value for name, value in body.items() if name not in ("apiVersion", "kind")}, "metadata": metadata})
-        entry = {"manager": "egress.ai_gateway", "operation": "Apply", "apiVersion": body["apiVersion"], "fieldsV1": owned}
+        owned = fields_of(
+            {
+                **{name: value for name, value in body.items() if name not in ("apiVersion", "kind")},
+                "metadata": metadata,
+            }
+        )
+        entry = {
+            "manager": "egress.ai_gateway",
+            "operation": "Apply",
+            "apiVersion": body["apiVersion"],
+            "fieldsV1": owned,
+        }
         if live and live["metadata"].get("managedFields") == [entry] and merged(live, body) == live:
             return live
         after = copy.deepcopy(body)
@@ -234,7 +301,9 @@ def patched(value: Body, operations: t.Any) -> Body:
     """A mapping changed by JSON patch, as far as it adds, replaces, removes and tests keys of mappings."""
     after = copy.deepcopy(value)
     for operation in operations:
-        *parents, last = (step.replace("~1", "/").replace("~0", "~") for step in operation["path"].strip("/").split("/"))
+        *parents, last = (
+            step.replace("~1", "/").replace("~0", "~") for step in operation["path"].strip("/").split("/")
+        )
         inner = after
         for step in parents:
             inner = inner[step]

@@ -17,7 +17,10 @@ DIRECTORY = "THIRD_PARTY_CRDS"
 
 
 def schema_of(file: str, version: str) -> dict[str, t.Any]:
-    """The JSON schema of a kind's version. It knows all fields, as the API server refuses others with strict validation; skips the test without the file."""
+    """The JSON schema of a kind's version.
+
+    It knows all fields, as the API server refuses others with strict validation; skips the test without the file.
+    """
     directory = os.environ.get(DIRECTORY)
     if not directory:
         pytest.skip(f"{DIRECTORY} names no directory of CustomResourceDefinitions")
@@ -27,7 +30,10 @@ def schema_of(file: str, version: str) -> dict[str, t.Any]:
 
 
 def _strict(schema: dict[str, t.Any]) -> dict[str, t.Any]:
-    """The schema in the words of JSON Schema: without fields that are not named, and with what Kubernetes says in its own words."""
+    """The schema in the words of JSON Schema:
+
+    without fields that are not named, and with what Kubernetes says in its own words.
+    """
     found = dict(schema)
     if "properties" in found:
         found["properties"] = {name: _strict(item) for name, item in found["properties"].items()}

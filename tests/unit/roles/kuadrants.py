@@ -30,7 +30,9 @@ OPERATOR = "kuadrant-operator-controller-manager"
 
 
 class Kuadrant(Server):
-    """Policies are enforced once the operator was started ``restarts_needed`` times more; until then it says ``reason``."""
+    """Policies are enforced once the operator was started ``restarts_needed`` times more; until then it says
+    ``reason``.
+    """
 
     def __init__(self, installed: bool = True) -> None:
         super().__init__(KINDS | POLICIES if installed else KINDS)
@@ -40,19 +42,41 @@ class Kuadrant(Server):
         self.status = self._status
         for name in ("ai-gateway", "ai-gateway-egress", "openshift-ingress", "kuadrant-system"):
             self.put({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
-        self.put({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": OPERATOR, "namespace": "kuadrant-system"}, "spec": {"replicas": 1}})
+        self.put(
+            {
+                "apiVersion": "apps/v1",
+                "kind": "Deployment",
+                "metadata": {"name": OPERATOR, "namespace": "kuadrant-system"},
+                "spec": {"replicas": 1},
+            }
+        )
         if installed:
-            self.put({"apiVersion": "kuadrant.io/v1beta1", "kind": "Kuadrant", "metadata": {"name": "kuadrant", "namespace": "kuadrant-system"}})
+            self.put(
+                {
+                    "apiVersion": "kuadrant.io/v1beta1",
+                    "kind": "Kuadrant",
+                    "metadata": {"name": "kuadrant", "namespace": "kuadrant-system"},
+                }
+            )
 
     @property
     def restarts(self) -> int:
         return self.writes.count(f"PATCH {OPERATOR}")
 
-    def policy(self, name: str = "gateway-auth-policy", kind: str = "AuthPolicy", gateway: str = "maas-default-gateway") -> None:
+    def policy(
+        self, name: str = "gateway-auth-policy", kind: str = "AuthPolicy", gateway: str = "maas-default-gateway"
+    ) -> None:
         """A policy that somebody else has put on the Gateway."""
         version = "kuadrant.io/v1alpha1" if kind == "TokenRateLimitPolicy" else "kuadrant.io/v1"
         target = {"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": gateway}
-        self.put({"apiVersion": version, "kind": kind, "metadata": {"name": name, "namespace": "openshift-ingress"}, "spec": {"targetRef": target}})
+        self.put(
+            {
+                "apiVersion": version,
+                "kind": kind,
+                "metadata": {"name": name, "namespace": "openshift-ingress"},
+                "spec": {"targetRef": target},
+            }
+        )
 
     def _status(self, body: Body) -> Body | None:
         kind, generation = body["kind"], body["metadata"].get("generation", 1)
@@ -60,15 +84,37 @@ class Kuadrant(Server):
         if kind == "Namespace":
             return {"phase": "Active"}
         if kind == "Deployment":
-            return {"observedGeneration": generation, "replicas": 1, "updatedReplicas": 1, "readyReplicas": 1, "availableReplicas": 1}
+            return {
+                "observedGeneration": generation,
+                "replicas": 1,
+                "updatedReplicas": 1,
+                "readyReplicas": 1,
+                "availableReplicas": 1,
+            }
         if kind == "Kuadrant":
-            return {"conditions": [condition("Ready", self.ready or cured, "MissingDependency", "the provider of the gateway is not installed")]}
+            return {
+                "conditions": [
+                    condition(
+                        "Ready",
+                        self.ready or cured,
+                        "MissingDependency",
+                        "the provider of the gateway is not installed",
+                    )
+                ]
+            }
         if kind.endswith("Policy"):
             accepted, enforced = condition("Accepted", True), condition("Enforced", cured, self.reason, "it waits")
             return {"observedGeneration": generation, "conditions": [accepted, enforced]}
         if kind == "HTTPRoute":
-            conditions = [condition(name, True) | {"observedGeneration": generation} for name in ("Accepted", "ResolvedRefs")]
-            return {"parents": [{"parentRef": parent, "controllerName": "c", "conditions": conditions} for parent in body["spec"]["parentRefs"]]}
+            conditions = [
+                condition(name, True) | {"observedGeneration": generation} for name in ("Accepted", "ResolvedRefs")
+            ]
+            return {
+                "parents": [
+                    {"parentRef": parent, "controllerName": "c", "conditions": conditions}
+                    for parent in body["spec"]["parentRefs"]
+                ]
+            }
         return None
 
 

@@ -18,7 +18,12 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes impo
 
 #: Nothing listens there.
 NOWHERE = "https://127.0.0.1:1"
-SECRET = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "key"}, "stringData": {"apiKey": "correct-horse-battery"}}
+SECRET = {
+    "apiVersion": "v1",
+    "kind": "Secret",
+    "metadata": {"name": "key"},
+    "stringData": {"apiKey": "correct-horse-battery"},
+}
 ARGUMENTS = {"name": "a", "namespace": "b", "manifests": [SECRET], "host": NOWHERE, "api_key": "t0ken-value"}
 MODULE_RESULT = {"changed": False, "by": "module"}
 LOADER = DataLoader()
@@ -97,9 +102,13 @@ def test_wrong_options_are_told_as_a_module_tells_them() -> None:
 
 def test_tells_what_it_does(monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[str] = []
-    monkeypatch.setattr("ansible_collections.egress.ai_gateway.plugins.plugin_utils._progress.display.display", shown.append)
+    monkeypatch.setattr(
+        "ansible_collections.egress.ai_gateway.plugins.plugin_utils._progress.display.display", shown.append
+    )
 
-    def perform(params: dict[str, t.Any], check_mode: bool, diff_mode: bool, say: t.Callable[[str], None]) -> dict[str, t.Any]:
+    def perform(
+        params: dict[str, t.Any], check_mode: bool, diff_mode: bool, say: t.Callable[[str], None]
+    ) -> dict[str, t.Any]:
         assert (params["wait_timeout"], check_mode, diff_mode) == (300, True, True)
         say("applying")
         say("applying")
@@ -129,12 +138,16 @@ def performed(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, t.Any]]:
 def role(tmp_path: Path) -> dict[str, t.Any]:
     """The variables of a play, with the directory of a role that has templates among them."""
     (tmp_path / "templates").mkdir()
-    (tmp_path / "templates/greeting.j2").write_text("{% if true %}\nname: {{ name | to_json }}\n{% endif %}\n{% include 'rest.j2' %}\n")
+    (tmp_path / "templates/greeting.j2").write_text(
+        "{% if true %}\nname: {{ name | to_json }}\n{% endif %}\n{% include 'rest.j2' %}\n"
+    )
     (tmp_path / "templates/rest.j2").write_text("key: {{ '\\\\' }}\n")
     return {"ansible_search_path": [str(tmp_path)], "name": "a: {{ b }}"}
 
 
-def test_templates_become_manifests_beside_the_others(performed: list[dict[str, t.Any]], role: dict[str, t.Any]) -> None:
+def test_templates_become_manifests_beside_the_others(
+    performed: list[dict[str, t.Any]], role: dict[str, t.Any]
+) -> None:
     run({**ARGUMENTS, "template": "greeting.j2"}, role)
     run({**ARGUMENTS, "template": []}, role)
     run({**ARGUMENTS, "manifests": SECRET, "template": "greeting.j2,rest.j2"}, role)

@@ -19,7 +19,14 @@ from ansible_collections.egress.ai_gateway.plugins.modules import catalog as doc
 def run(arguments: dict[str, t.Any], variables: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
     task = mock.Mock(args=arguments, async_val=0, action="egress.ai_gateway.catalog")
     connection = mock.Mock()
-    action = ActionModule(task=task, connection=connection, play_context=mock.Mock(), loader=mock.Mock(), templar=mock.Mock(), shared_loader_obj=None)
+    action = ActionModule(
+        task=task,
+        connection=connection,
+        play_context=mock.Mock(),
+        loader=mock.Mock(),
+        templar=mock.Mock(),
+        shared_loader_obj=None,
+    )
     result: dict[str, t.Any] = action.run(task_vars=variables or {})
     assert connection.method_calls == []
     return result
@@ -35,7 +42,13 @@ def test_returns_the_catalogue() -> None:
 def test_keeps_nothing_of_where_a_text_comes_from() -> None:
     mark = trust_as_template
     assert type(mark("a")) is not str
-    provider = {"name": mark("a"), "schema": "openai", "simulated": True, "credential": {"value": "k"}, "models": [{mark("name"): mark("m")}]}
+    provider = {
+        "name": mark("a"),
+        "schema": "openai",
+        "simulated": True,
+        "credential": {"value": "k"},
+        "models": [{mark("name"): mark("m")}],
+    }
     catalog = run({"providers": [provider]})["catalog"]
     names = [catalog["providers"][0]["name"], catalog["models"][0]["name"]]
     assert names == ["a", "m"]
@@ -46,7 +59,11 @@ def test_returns_all_faults() -> None:
     result = run({"platform": "cloud", "providers": [1]}, {"ai_gateway_model": []})
     assert result["failed"] is True
     assert "catalog" not in result
-    assert [fault["path"] for fault in result["faults"]] == ["ai_gateway_model", "ai_gateway_platform", "ai_gateway_providers[0]"]
+    assert [fault["path"] for fault in result["faults"]] == [
+        "ai_gateway_model",
+        "ai_gateway_platform",
+        "ai_gateway_providers[0]",
+    ]
     assert all(f"{fault['path']}: {fault['problem']}; {fault['remedy']}" in result["msg"] for fault in result["faults"])
 
 
@@ -64,5 +81,8 @@ def test_the_documentation_names_what_the_action_takes_and_returns() -> None:
     returned = yaml.safe_load(documentation.RETURN)
     assert set(returned["catalog"]["contains"]) == set(catalog_build.build({}).as_dict())
     example, _show = yaml.safe_load(documentation.EXAMPLES)
-    assert run(example["egress.ai_gateway.catalog"])["catalog"]["providers"] == returned["catalog"]["contains"]["providers"]["sample"]
+    assert (
+        run(example["egress.ai_gateway.catalog"])["catalog"]["providers"]
+        == returned["catalog"]["contains"]["providers"]["sample"]
+    )
     assert Path(documentation.__file__).stem == "catalog"

@@ -10,7 +10,13 @@ import yaml
 from ansible.errors import AnsibleFilterError
 from ansible_collections.egress.ai_gateway.plugins.filter.merged_tiers import FilterModule, merged_tiers
 
-FREE = {"name": "free", "level": 0, "groups": ["tier-free-users", "system:authenticated"], "namespace": "x", "limits": []}
+FREE = {
+    "name": "free",
+    "level": 0,
+    "groups": ["tier-free-users", "system:authenticated"],
+    "namespace": "x",
+    "limits": [],
+}
 GOLD = {"name": "gold", "level": 5, "groups": ["gold-users"]}
 #: As an administrator may have written it.
 TEXT = """\
@@ -39,7 +45,13 @@ def test_with_nothing_to_add_the_text_stays(tiers: list[dict[str, t.Any]]) -> No
 def test_a_missing_tier_is_appended() -> None:
     tiers = merged(TEXT, GOLD)
     assert tiers[:2] == yaml.safe_load(TEXT)
-    assert tiers[2] == {"name": "gold", "displayName": "Gold", "description": "Tier gold of the AI gateway", "level": 5, "groups": ["gold-users"]}
+    assert tiers[2] == {
+        "name": "gold",
+        "displayName": "Gold",
+        "description": "Tier gold of the AI gateway",
+        "level": 5,
+        "groups": ["gold-users"],
+    }
     assert len(tiers) == 3
 
 
@@ -48,7 +60,22 @@ def test_a_tier_of_the_same_name_gets_the_groups_that_it_lacks() -> None:
     assert premium == {"name": "premium", "level": 1, "groups": ["tier-premium-users", "paying"]}
 
 
-@pytest.mark.parametrize("group", ["Domain Users", "Équipe IA", "cn=ai,ou=Gruppen, dc=example", "🚀 Team", "a\\b", "'\"", "- x: #y", "yes", "null", "12", "*"])
+@pytest.mark.parametrize(
+    "group",
+    [
+        "Domain Users",
+        "Équipe IA",
+        "cn=ai,ou=Gruppen, dc=example",
+        "🚀 Team",
+        "a\\b",
+        "'\"",
+        "- x: #y",
+        "yes",
+        "null",
+        "12",
+        "*",
+    ],
+)
 def test_any_name_of_a_group_comes_back_as_it_is(group: str) -> None:
     once = merged_tiers(TEXT, [{**GOLD, "groups": [group]}])
     assert yaml.safe_load(once)[2]["groups"] == [group]
@@ -68,7 +95,9 @@ def test_an_empty_list_gets_all(text: str) -> None:
 
 def test_no_aliases() -> None:
     groups = ["both"]
-    assert "&" not in merged_tiers("", [{"name": "a", "level": 1, "groups": groups}, {"name": "b", "level": 2, "groups": groups}])
+    assert "&" not in merged_tiers(
+        "", [{"name": "a", "level": 1, "groups": groups}, {"name": "b", "level": 2, "groups": groups}]
+    )
 
 
 @pytest.mark.parametrize(
@@ -78,8 +107,16 @@ def test_no_aliases() -> None:
         ("free: 0", GOLD, "are no list of mappings with name, level and groups"),
         ("- free", GOLD, "are no list of mappings"),
         ("- {name: free, groups: everybody}", GOLD, "are no list of mappings"),
-        (TEXT, {"name": "premium", "level": 7, "groups": ["a"]}, "tier premium has level 1 at maas-api and 7 in ai_gateway_tiers"),
-        (TEXT, {**GOLD, "level": 1}, "tiers premium and gold would both have level 1 at maas-api; give them different ones, in ai_gateway_tiers or"),
+        (
+            TEXT,
+            {"name": "premium", "level": 7, "groups": ["a"]},
+            "tier premium has level 1 at maas-api and 7 in ai_gateway_tiers",
+        ),
+        (
+            TEXT,
+            {**GOLD, "level": 1},
+            "tiers premium and gold would both have level 1 at maas-api; give them different ones, in ai_gateway_tiers or",
+        ),
     ],
 )
 def test_errors(text: str, tier: dict[str, t.Any], message: str) -> None:

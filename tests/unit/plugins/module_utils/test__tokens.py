@@ -30,11 +30,25 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
-CLAIMS = {"iss": "https://kubernetes", "aud": ["ai-gateway-sa"], "iat": 1_000_000, "nbf": 1_000_000, "exp": 1_000_600, "jti": "an-id", "sub": "someone"}
+CLAIMS = {
+    "iss": "https://kubernetes",
+    "aud": ["ai-gateway-sa"],
+    "iat": 1_000_000,
+    "nbf": 1_000_000,
+    "exp": 1_000_600,
+    "jti": "an-id",
+    "sub": "someone",
+}
 
 
 def jwt(claims: dict[str, t.Any]) -> str:
-    return ".".join(base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode() for part in ({"alg": "none"}, claims)) + ".c2ln"
+    return (
+        ".".join(
+            base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode()
+            for part in ({"alg": "none"}, claims)
+        )
+        + ".c2ln"
+    )
 
 
 @pytest.mark.parametrize(
@@ -71,7 +85,9 @@ def test_namespace() -> None:
     assert tier_namespace("ai-gateway", "free") == "ai-gateway-tier-free"
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("10m", 600), ("4h", 14400), ("1h30m", 5400), ("600s", 600), ("3600", 3600), (" 1h ", 3600)])
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("10m", 600), ("4h", 14400), ("1h30m", 5400), ("600s", 600), ("3600", 3600), (" 1h ", 3600)]
+)
 def test_expiration(text: str, seconds: int) -> None:
     assert parse_expiration(text) == seconds
 
@@ -116,7 +132,9 @@ def test_moved_claims() -> None:
 
 
 def pem(key: t.Any) -> bytes:
-    data: bytes = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    data: bytes = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
     return data
 
 
@@ -192,7 +210,11 @@ class Kubernetes:
         if method == "DELETE":
             del self.service_accounts[name]
         if method == "POST":
-            claims = {**CLAIMS, "aud": body["spec"]["audiences"], "exp": CLAIMS["iat"] + body["spec"]["expirationSeconds"]}
+            claims = {
+                **CLAIMS,
+                "aud": body["spec"]["audiences"],
+                "exp": CLAIMS["iat"] + body["spec"]["expirationSeconds"],
+            }
             return Answer(201, {"status": {"token": jwt(claims)}})
         return Answer(200, {})
 
@@ -226,7 +248,9 @@ def test_service_account_source() -> None:
 
 def test_no_namespace() -> None:
     api: t.Any = Kubernetes()
-    assert not ServiceAccountSource(api, Identity("ai-gateway", "gold", "ai-gateway-tier-gold", "jane"), {}).namespace_exists()
+    assert not ServiceAccountSource(
+        api, Identity("ai-gateway", "gold", "ai-gateway-tier-gold", "jane"), {}
+    ).namespace_exists()
 
 
 def test_other_errors_pass() -> None:

@@ -26,7 +26,9 @@ ALLOWED: dict[str, set[str]] = {
 
 
 def imports() -> dict[str, set[str]]:
-    """What each module imports of this place, by dotted names; imports inside of functions and for types alone count too."""
+    """What each module imports of this place, by dotted names; imports inside of functions and for types alone count
+    too.
+    """
     found: dict[str, set[str]] = {}
     for path in PLACE.rglob("*.py"):
         name = ".".join(path.relative_to(PLACE).with_suffix("").parts)

@@ -14,7 +14,12 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes impo
 from ansible_collections.egress.ai_gateway.plugins.modules import apply_set
 from ansible_collections.kubernetes.core.plugins.module_utils.args_common import AUTH_ARG_SPEC
 
-SECRET = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "key"}, "stringData": {"apiKey": "correct-horse-battery"}}
+SECRET = {
+    "apiVersion": "v1",
+    "kind": "Secret",
+    "metadata": {"name": "key"},
+    "stringData": {"apiKey": "correct-horse-battery"},
+}
 #: Nothing listens there.
 NOWHERE = "https://127.0.0.1:1"
 
@@ -34,7 +39,13 @@ def test_only_credentials_are_hidden_of_the_options() -> None:
         "clusters": [{"name": "prod", "cluster": {"server": "https://prod"}}],
         "users": [{"name": "me", "user": {"token": "t0ken", "client-key-data": "k3y"}}, None],
     }
-    params = {"api_key": "abc", "password": None, "proxy_headers": {"basic_auth": "u:p"}, "kubeconfig": kubeconfig, "manifests": [SECRET]}
+    params = {
+        "api_key": "abc",
+        "password": None,
+        "proxy_headers": {"basic_auth": "u:p"},
+        "kubeconfig": kubeconfig,
+        "manifests": [SECRET],
+    }
     assert apply_set.hidden_values(params) == {"abc", "u:p", "t0ken", "k3y"}
     assert apply_set.hidden_values({"kubeconfig": "/etc/kubeconfig"}) == set()
 
@@ -46,9 +57,13 @@ def test_a_kubeconfig_that_is_none_is_refused(run_module: t.Callable[..., dict[s
     assert "cannot read how to reach the cluster" in result["msg"]
 
 
-def test_a_failure_shows_no_manifest(run_module: t.Callable[..., dict[str, t.Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_shows_no_manifest(
+    run_module: t.Callable[..., dict[str, t.Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(kubernetes_api, "FIRST_ANSWER_SECONDS", 0.1)
-    result = run_module("apply_set", {"name": "a", "namespace": "b", "manifests": [SECRET], "host": NOWHERE, "api_key": "t0ken-value"})
+    result = run_module(
+        "apply_set", {"name": "a", "namespace": "b", "manifests": [SECRET], "host": NOWHERE, "api_key": "t0ken-value"}
+    )
     assert result["failed"]
     assert f"no answer from the API server {NOWHERE}" in result["msg"]
     assert result["created"] == []
@@ -73,14 +88,18 @@ def test_a_template_that_nothing_rendered_is_refused(run_module: t.Callable[...,
     assert result["msg"].startswith("template is rendered by the action plugin of this module")
 
 
-def test_a_kubeconfig_that_does_not_exist_is_named(run_module: t.Callable[..., dict[str, t.Any]], tmp_path: Path) -> None:
+def test_a_kubeconfig_that_does_not_exist_is_named(
+    run_module: t.Callable[..., dict[str, t.Any]], tmp_path: Path
+) -> None:
     path = str(tmp_path / "kubeconfig")
     result = run_module("apply_set", {"name": "a", "namespace": "b", "kubeconfig": path, "state": "absent"})
     assert result["failed"]
     assert f"cannot read how to reach the cluster from kubeconfig {path}" in result["msg"]
 
 
-def test_a_kubeconfig_given_as_a_mapping_is_used_and_not_shown(run_module: t.Callable[..., dict[str, t.Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kubeconfig_given_as_a_mapping_is_used_and_not_shown(
+    run_module: t.Callable[..., dict[str, t.Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(kubernetes_api, "FIRST_ANSWER_SECONDS", 0.1)
     kubeconfig = {
         "apiVersion": "v1",

@@ -51,7 +51,11 @@ class Kubernetes:
         if name in self.names and request.method == "DELETE":
             self.names.remove(name)
             return Reply(200, {})
-        return Reply(200, {"kind": "ServiceAccount"}) if name in self.names else Reply(404, {"kind": "Status", "reason": "NotFound", "message": "not found"})
+        return (
+            Reply(200, {"kind": "ServiceAccount"})
+            if name in self.names
+            else Reply(404, {"kind": "Status", "reason": "NotFound", "message": "not found"})
+        )
 
     @property
     def written(self) -> list[str]:
@@ -78,7 +82,11 @@ def test_present(kubernetes: Kubernetes, run: RunModule) -> None:
     first = run(expiration="1h")
     assert first["changed"]
     assert (first["namespace"], first["service_account"]) == (NAMESPACE, NAME)
-    assert (first["expiration"], first["issued_at"], first["expires_at"]) == (3600, "1970-01-12T13:46:40Z", "1970-01-12T14:46:40Z")
+    assert (first["expiration"], first["issued_at"], first["expires_at"]) == (
+        3600,
+        "1970-01-12T13:46:40Z",
+        "1970-01-12T14:46:40Z",
+    )
     assert (first["audiences"], first["jti"]) == (["ai-gateway-sa"], "an-id")
     assert first["token"] == jwt(["ai-gateway-sa"], 3600)
     second = run(audiences=["other"])
@@ -115,7 +123,10 @@ def test_a_capped_lifetime_is_said(kubernetes: Kubernetes, run: RunModule) -> No
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"tier": "gold"}, "tier 'gold' has no namespace ai-gateway-tier-gold; define it in ai_gateway_tiers and run role access_policies"),
+        (
+            {"tier": "gold"},
+            "tier 'gold' has no namespace ai-gateway-tier-gold; define it in ai_gateway_tiers and run role access_policies",
+        ),
         ({"namespace": "nowhere"}, "there is no namespace nowhere; create it, or name another"),
         ({"namespace": "closed"}, 'namespaces "closed" is forbidden; check the rights of the credentials in use'),
         ({"expiration": "5m"}, "expiration: '5m' is too short; the API server issues tokens for 10m and longer"),

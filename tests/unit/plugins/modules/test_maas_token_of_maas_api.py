@@ -1,7 +1,9 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Source maas_api of the module against one server on the loopback interface that plays maas-api behind its gateway, and the Kubernetes API."""
+"""Source maas_api of the module against one server on the loopback interface that plays maas-api behind its gateway,
+and the Kubernetes API.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,13 @@ CALLER = "sha256~a-token-that-must-not-show"
 
 
 def jwt(subject: str, audience: str, lifetime: int) -> str:
-    claims = {"iat": 1_000_000, "exp": 1_000_000 + lifetime, "aud": [audience], "jti": "an-id", "sub": f"system:serviceaccount:{subject}"}
+    claims = {
+        "iat": 1_000_000,
+        "exp": 1_000_000 + lifetime,
+        "aud": [audience],
+        "jti": "an-id",
+        "sub": f"system:serviceaccount:{subject}",
+    }
     return f"e30.{base64.urlsafe_b64encode(json.dumps(claims).encode()).rstrip(b'=').decode()}.c2ln"
 
 
@@ -43,7 +51,9 @@ def given(options: dict[str, t.Any]) -> dict[str, t.Any]:
 
 
 class Cluster:
-    """``users`` by the tokens that maas-api knows; ``accounts`` of the tier's namespace; ``reply`` stands in for what maas-api would answer."""
+    """``users`` by the tokens that maas-api knows; ``accounts`` of the tier's namespace; ``reply`` stands in for what
+    maas-api would answer.
+    """
 
     def __init__(self, loopback: Loopback) -> None:
         self.loopback = loopback
@@ -69,7 +79,16 @@ class Cluster:
             return Reply(204, b"")
         seconds = int(request.body["expiration"].removesuffix("s"))
         token = minted(user, seconds, self.namespace)
-        return Reply(201, {"token": token, "expiration": f"{seconds // 60}m0s", "issuedAt": 1_000_000, "expiresAt": 1_000_000 + seconds, "jti": "an-id"})
+        return Reply(
+            201,
+            {
+                "token": token,
+                "expiration": f"{seconds // 60}m0s",
+                "issuedAt": 1_000_000,
+                "expiresAt": 1_000_000 + seconds,
+                "jti": "an-id",
+            },
+        )
 
     def kubernetes(self, request: Request, path: str) -> Reply:
         if path == NAMESPACE_PATH:
@@ -82,7 +101,9 @@ class Cluster:
             return Reply(404, {"kind": "Status", "reason": "NotFound", "message": "not found"})
         if path.endswith("/token"):
             spec = request.body["spec"]
-            return Reply(201, {"status": {"token": jwt(f"{NAMESPACE}:{name}", spec["audiences"][0], spec["expirationSeconds"])}})
+            return Reply(
+                201, {"status": {"token": jwt(f"{NAMESPACE}:{name}", spec["audiences"][0], spec["expirationSeconds"])}}
+            )
         if request.method == "DELETE":
             self.accounts.remove(name)
         return Reply(200, {"kind": "ServiceAccount"})
@@ -103,7 +124,13 @@ def run(cluster: Cluster, run_module: RunModule) -> RunModule:
     """By the token of a person; no API server can be reached."""
 
     def run(check_mode: bool = False, **options: t.Any) -> dict[str, t.Any]:
-        common = {"source": "maas_api", "maas_api_url": cluster.loopback.url, "maas_api_token": CALLER, "host": "http://127.0.0.1:1", "api_key": "a-key"}
+        common = {
+            "source": "maas_api",
+            "maas_api_url": cluster.loopback.url,
+            "maas_api_token": CALLER,
+            "host": "http://127.0.0.1:1",
+            "api_key": "a-key",
+        }
         result = run_module("maas_token", given({**common, **options}), check_mode=check_mode)
         assert CALLER not in json.dumps(result)
         return result
@@ -132,7 +159,11 @@ def test_present(cluster: Cluster, run: RunModule) -> None:
     assert not result["changed"]
     assert result["token"] == minted("kube:admin", 5400)
     assert (result["namespace"], result["service_account"]) == (NAMESPACE, "kube-admin-81378af5")
-    assert (result["expiration"], result["issued_at"], result["expires_at"]) == (5400, "1970-01-12T13:46:40Z", "1970-01-12T15:16:40Z")
+    assert (result["expiration"], result["issued_at"], result["expires_at"]) == (
+        5400,
+        "1970-01-12T13:46:40Z",
+        "1970-01-12T15:16:40Z",
+    )
     assert (result["audiences"], result["jti"]) == (["maas-default-gateway-sa"], "an-id")
     (request,) = cluster.loopback.requests
     assert (request.method, request.path, request.body) == ("POST", TOKENS, {"expiration": "5400s"})
@@ -154,7 +185,10 @@ def test_check_mode_sends_nothing(cluster: Cluster, run: RunModule) -> None:
     assert cluster.loopback.requests == []
 
 
-@pytest.mark.parametrize(("suffix", "path"), [("", TOKENS), ("/", TOKENS), ("/inner", f"/inner{TOKENS}"), ("/v1/tokens", "/v1/tokens"), (f"{TOKENS}/", TOKENS)])
+@pytest.mark.parametrize(
+    ("suffix", "path"),
+    [("", TOKENS), ("/", TOKENS), ("/inner", f"/inner{TOKENS}"), ("/v1/tokens", "/v1/tokens"), (f"{TOKENS}/", TOKENS)],
+)
 def test_addresses(cluster: Cluster, run: RunModule, suffix: str, path: str) -> None:
     assert "token" in run(maas_api_url=cluster.loopback.url + suffix)
     assert cluster.loopback.requests[0].path == path
@@ -182,27 +216,69 @@ HTML = {"Content-Type": "text/html"}
             Reply(400, {"error": "token expiration must be at least 10 minutes", "provided_expiration": "9m0s"}),
             ["status 400: maas-api takes 9m0s for too short; give a longer expiration", "at least 10 minutes"],
         ),
-        (Reply(400, {"error": "invalid duration"}), ["status 400: maas-api does not understand the request", "invalid duration"]),
+        (
+            Reply(400, {"error": "invalid duration"}),
+            ["status 400: maas-api does not understand the request", "invalid duration"],
+        ),
         (
             Reply(401, b"", {"X-Ext-Auth-Reason": "Not authenticated"}),
-            ["status 401: the gateway does not accept the caller's token", "maas_api_token", "maas_api_audience", "empty; the policy says: Not authenticated"],
+            [
+                "status 401: the gateway does not accept the caller's token",
+                "maas_api_token",
+                "maas_api_audience",
+                "empty; the policy says: Not authenticated",
+            ],
         ),
-        (Reply(403, {}), ["status 403: the gateway's policy does not let the caller mint tokens; see the AuthPolicy maas-api-auth-policy"]),
-        (Reply(404, b"404 page not found"), ["status 404: nothing mints tokens at http://127.0.0.1:", TOKENS, "API keys instead of tokens", "maas-api-route"]),
+        (
+            Reply(403, {}),
+            [
+                "status 403: the gateway's policy does not let the caller mint tokens; see the AuthPolicy maas-api-auth-policy"
+            ],
+        ),
+        (
+            Reply(404, b"404 page not found"),
+            [
+                "status 404: nothing mints tokens at http://127.0.0.1:",
+                TOKENS,
+                "API keys instead of tokens",
+                "maas-api-route",
+            ],
+        ),
         (Reply(429, b""), ["status 429: too many requests"]),
         (Reply(418, b""), ["status 418: check that maas_api_url is the address of a MaaS gateway. The answer: empty"]),
         (
             Reply(500, {**NO_IDENTITY, "refId": "001"}),
-            ["status 500: ", "without the user's name (X-MaaS-Username)", "AuthPolicy of maas-api-route is not enforced"],
+            [
+                "status 500: ",
+                "without the user's name (X-MaaS-Username)",
+                "AuthPolicy of maas-api-route is not enforced",
+            ],
         ),
-        (Reply(500, {**NO_IDENTITY, "refId": "002"}), ["without the user's groups (X-MaaS-Group)", "wait for its condition Enforced"]),
-        (Reply(500, {**NO_IDENTITY, "refId": "003"}), ["without groups it can read (X-MaaS-Group)", "restart Kuadrant's operator"]),
+        (
+            Reply(500, {**NO_IDENTITY, "refId": "002"}),
+            ["without the user's groups (X-MaaS-Group)", "wait for its condition Enforced"],
+        ),
+        (
+            Reply(500, {**NO_IDENTITY, "refId": "003"}),
+            ["without groups it can read (X-MaaS-Group)", "restart Kuadrant's operator"],
+        ),
         (Reply(500, {**NO_IDENTITY, "refId": "004"}), ["without the identity of the user"]),
-        (Reply(500, {"error": "Failed to generate token"}), ["maas-api cannot mint a token; no tier matches the groups of the user", "tier-to-group-mapping"]),
+        (
+            Reply(500, {"error": "Failed to generate token"}),
+            ["maas-api cannot mint a token; no tier matches the groups of the user", "tier-to-group-mapping"],
+        ),
         (Reply(500, ["odd"]), ["status 500: see the logs of Deployment maas-api and of the gateway's proxy"]),
-        (Reply(503, b"no healthy upstream"), ["status 503: see the logs of Deployment maas-api and of the gateway's proxy. The answer: no healthy upstream"]),
+        (
+            Reply(503, b"no healthy upstream"),
+            [
+                "status 503: see the logs of Deployment maas-api and of the gateway's proxy. The answer: no healthy upstream"
+            ],
+        ),
         (Reply(502, b"<html>Bad gateway</html>", HTML), ["status 502: see the logs", "<html>Bad gateway</html>"]),
-        (Reply(200, b"<html>Log in</html>", HTML), ["status 200: the answer, of text/html, is not maas-api's; check that http://127.0.0.1:"]),
+        (
+            Reply(200, b"<html>Log in</html>", HTML),
+            ["status 200: the answer, of text/html, is not maas-api's; check that http://127.0.0.1:"],
+        ),
         (Reply(200, {"token": "another"}), ["status 200: the answer, of application/json, is not maas-api's"]),
         (Reply(201, {"key": "sk-a-key"}), ["status 201: the answer, of application/json, is not maas-api's"]),
         (
@@ -228,7 +304,10 @@ def test_answers_that_mint_nothing(cluster: Cluster, run: RunModule, reply: Repl
     assert result.get("status", reply.status) == reply.status
 
 
-@pytest.mark.parametrize("reply", [Reply(200, b"<html>", HTML), Reply(404, b""), Reply(500, {"error": "Failed to revoke tokens"}), Reply(401, b"")])
+@pytest.mark.parametrize(
+    "reply",
+    [Reply(200, b"<html>", HTML), Reply(404, b""), Reply(500, {"error": "Failed to revoke tokens"}), Reply(401, b"")],
+)
 def test_answers_that_revoke_nothing(cluster: Cluster, run: RunModule, reply: Reply) -> None:
     cluster.reply = reply
     result = run(state="absent")
@@ -257,7 +336,10 @@ def test_no_gateway(run: RunModule, loopback: Loopback) -> None:
         ({"maas_api_url": None}, "source is maas_api but all of the following are missing: maas_api_url"),
         ({"maas_api_url": ""}, "maas_api_url: '' is not an absolute URL"),
         ({"maas_api_url": "maas.example.com"}, "maas_api_url: 'maas.example.com' is not an absolute URL"),
-        ({"maas_api_url": "https://a:b@maas.example.com"}, "it may hold no credentials, query or fragment; give the token with option maas_api_token"),
+        (
+            {"maas_api_url": "https://a:b@maas.example.com"},
+            "it may hold no credentials, query or fragment; give the token with option maas_api_token",
+        ),
         ({"maas_api_ca_path": "/nowhere/timeout.pem"}, "maas_api_ca_path: there is no file /nowhere/timeout.pem"),
         ({"maas_api_timeout": 0}, "maas_api_timeout: give at least 1 second"),
         ({"maas_api_token": ""}, "maas_api_token: it is empty; give a token, or leave the option out"),
@@ -266,7 +348,10 @@ def test_no_gateway(run: RunModule, loopback: Loopback) -> None:
         ({"audiences": ["other"]}, "audiences: maas-api itself says whom its tokens are for; leave the option out"),
         ({"user": "jane"}, "parameters are mutually exclusive: maas_api_token|user"),
         ({"tier": "free"}, "missing parameter(s) required by 'tier': user"),
-        ({"maas_api_token": None, "user": "jane"}, "user: give tier or namespace too, which says where the user's ServiceAccount is"),
+        (
+            {"maas_api_token": None, "user": "jane"},
+            "user: give tier or namespace too, which says where the user's ServiceAccount is",
+        ),
     ],
 )
 def test_wrong_options(cluster: Cluster, run: RunModule, options: dict[str, t.Any], message: str) -> None:
@@ -288,10 +373,15 @@ def test_the_token_of_the_credentials_in_use(cluster: Cluster, run: RunModule, t
         "contexts": [{"name": "e30", "context": {"cluster": "e30", "user": "e30"}}],
         "current-context": "e30",
     }
-    # Inline, its texts must not be hidden within the token, which begins with one of them; as a file, it holds the same.
-    assert run(maas_api_token=None, host=None, api_key=None, kubeconfig=kubeconfig)["token"] == minted("kube:admin", 14400)
+    # Inline, its texts must not be hidden within the token, which begins with one of them; as a file, it holds the
+    # same.
+    assert run(maas_api_token=None, host=None, api_key=None, kubeconfig=kubeconfig)["token"] == minted(
+        "kube:admin", 14400
+    )
     (tmp_path / "config").write_text(json.dumps(kubeconfig))
-    assert run(maas_api_token=None, host=None, api_key=None, kubeconfig=str(tmp_path / "config"))["token"] == minted("kube:admin", 14400)
+    assert run(maas_api_token=None, host=None, api_key=None, kubeconfig=str(tmp_path / "config"))["token"] == minted(
+        "kube:admin", 14400
+    )
 
 
 @pytest.mark.parametrize(
@@ -302,7 +392,10 @@ def test_the_token_of_the_credentials_in_use(cluster: Cluster, run: RunModule, t
             "the credentials in use for the cluster hold no token, but a certificate or a password",
         ),
         ({"impersonate_user": "jane"}, "maas-api knows no impersonation; give the caller's token with maas_api_token"),
-        ({"host": None, "api_key": None, "kubeconfig": "/nowhere/config"}, "cannot read the credentials for the cluster"),
+        (
+            {"host": None, "api_key": None, "kubeconfig": "/nowhere/config"},
+            "cannot read the credentials for the cluster",
+        ),
     ],
 )
 def test_no_token_in_use(cluster: Cluster, run: RunModule, options: dict[str, t.Any], message: str) -> None:
@@ -366,7 +459,12 @@ def test_user_is_revoked(cluster: Cluster, run_user: RunModule) -> None:
     cluster.loopback.requests.clear()
     assert run_user(state="absent")["changed"]
     other = service_account_name(OWN_USER)
-    assert cluster.sent == [f"POST {ACCOUNTS}/{NAME}/token", f"DELETE {TOKENS}", f"DELETE {ACCOUNTS}/{other}", f"DELETE {ACCOUNTS}/{NAME}"]
+    assert cluster.sent == [
+        f"POST {ACCOUNTS}/{NAME}/token",
+        f"DELETE {TOKENS}",
+        f"DELETE {ACCOUNTS}/{other}",
+        f"DELETE {ACCOUNTS}/{NAME}",
+    ]
     assert cluster.accounts == set()
     assert not run_user(state="absent")["changed"]
 

@@ -49,14 +49,20 @@ def test_writes_and_restores(cluster: Cluster, run_module: RunModule) -> None:
     assert cluster.writes == []
     result = run_module("recorded_patch", {**OPTIONS, "_ansible_diff": True})
     assert result["changed"]
-    assert result["fields"] == rehearsed["fields"] == [{"path": ["data", "tiers"], "action": "written", "before": "old\n", "after": "new\n"}]
+    assert (
+        result["fields"]
+        == rehearsed["fields"]
+        == [{"path": ["data", "tiers"], "action": "written", "before": "old\n", "after": "new\n"}]
+    )
     assert (result["diff"]["before"], result["diff"]["after"]) == ({"data.tiers": "old\n"}, {"data.tiers": "new\n"})
     assert cluster.objects[KEY]["data"] == {"tiers": "new\n", "other": "x"}
     again = run_module("recorded_patch", {**OPTIONS, "_ansible_diff": True})
     assert not again["changed"]
     assert "diff" not in again
     removal = {"name": "record", "namespace": "default", "state": "absent"}
-    assert run_module("recorded_patch", removal)["fields"] == [{"path": ["data", "tiers"], "action": "restored", "before": "new\n", "after": "old\n"}]
+    assert run_module("recorded_patch", removal)["fields"] == [
+        {"path": ["data", "tiers"], "action": "restored", "before": "new\n", "after": "old\n"}
+    ]
     assert cluster.objects[KEY]["data"] == {"tiers": "old\n", "other": "x"}
     assert run_module("recorded_patch", removal)["fields"] == []
 
@@ -75,10 +81,16 @@ def test_what_is_left_is_warned_of(cluster: Cluster, run_module: RunModule) -> N
     [
         ({"target": None}, "target is missing; name the object whose fields are written by api_version, kind"),
         ({"fields": [{"path": ["data", "a"]}]}, "missing required arguments: value found in fields"),
-        ({"fields": [{"path": ["status", "a"], "value": 1}]}, "fields[0].path status.a is no field to write; name one below spec or data"),
+        (
+            {"fields": [{"path": ["status", "a"], "value": 1}]},
+            "fields[0].path status.a is no field to write; name one below spec or data",
+        ),
         ({"wait_timeout": 0}, "wait_timeout is 0; give a number of at least 1"),
         ({"settle_seconds": -1}, "settle_seconds is -1; give a number of at least 0"),
-        ({"target": {**OPTIONS["target"], "name": "nothing"}}, "there is no ConfigMap default/nothing; create it first"),  # type: ignore[dict-item]
+        (
+            {"target": {**OPTIONS["target"], "name": "nothing"}},
+            "there is no ConfigMap default/nothing; create it first",
+        ),  # type: ignore[dict-item]
     ],
 )
 def test_errors(cluster: Cluster, run_module: RunModule, options: dict[str, t.Any], message: str) -> None:
@@ -88,7 +100,9 @@ def test_errors(cluster: Cluster, run_module: RunModule, options: dict[str, t.An
     assert cluster.writes == []
 
 
-def test_missing_rights_are_told_with_their_object(cluster: Cluster, run_module: RunModule, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_rights_are_told_with_their_object(
+    cluster: Cluster, run_module: RunModule, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def forbidden(method: str, url: str, body: bytes | None, **options: t.Any) -> Answer:
         return Answer(403, {"kind": "Status", "reason": "Forbidden", "message": "configmaps is forbidden"})
 

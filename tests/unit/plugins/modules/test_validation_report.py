@@ -19,7 +19,9 @@ CHECKS = [
 
 def test_files(tmp_path: Path, run_module: RunModule, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    result = run_module("validation_report", {"cluster": "c", "gateway_url": "http://g", "directory": "reports/c", "checks": CHECKS})
+    result = run_module(
+        "validation_report", {"cluster": "c", "gateway_url": "http://g", "directory": "reports/c", "checks": CHECKS}
+    )
     assert not result["changed"]
     assert result["counts"] == {"passed": 1, "failed": 1, "skipped": 0}
     assert result["failed_checks"] == ["b"]
@@ -40,19 +42,29 @@ def test_a_report_is_replaced(tmp_path: Path, run_module: RunModule) -> None:
 
 
 def test_check_mode_writes_nothing(tmp_path: Path, run_module: RunModule) -> None:
-    result = run_module("validation_report", {"cluster": "c", "directory": str(tmp_path / "new"), "checks": CHECKS}, check_mode=True)
+    result = run_module(
+        "validation_report", {"cluster": "c", "directory": str(tmp_path / "new"), "checks": CHECKS}, check_mode=True
+    )
     assert result["table"][-1] == ["2 checks: 1 passed, 1 failed, 0 skipped", "failed"]
     assert not (tmp_path / "new").exists()
 
 
 def test_wrong_checks(tmp_path: Path, run_module: RunModule) -> None:
-    result = run_module("validation_report", {"cluster": "c", "directory": str(tmp_path), "checks": [CHECKS[0], CHECKS[0]]})
+    result = run_module(
+        "validation_report", {"cluster": "c", "directory": str(tmp_path), "checks": [CHECKS[0], CHECKS[0]]}
+    )
     assert result["msg"] == "checks[1].id: 'a' is given twice"
-    result = run_module("validation_report", {"cluster": "c", "directory": str(tmp_path), "checks": [{**CHECKS[0], "status": "ok"}]})
+    result = run_module(
+        "validation_report", {"cluster": "c", "directory": str(tmp_path), "checks": [{**CHECKS[0], "status": "ok"}]}
+    )
     assert "value of status must be one of: passed, failed, skipped, got: ok" in result["msg"]
 
 
 def test_a_directory_that_cannot_be(tmp_path: Path, run_module: RunModule) -> None:
     (tmp_path / "file").write_text("")
-    result = run_module("validation_report", {"cluster": "c", "directory": str(tmp_path / "file/reports"), "checks": CHECKS})
-    assert result["msg"] == f"directory: cannot write to {tmp_path}/file/reports: Not a directory; name another directory"
+    result = run_module(
+        "validation_report", {"cluster": "c", "directory": str(tmp_path / "file/reports"), "checks": CHECKS}
+    )
+    assert (
+        result["msg"] == f"directory: cannot write to {tmp_path}/file/reports: Not a directory; name another directory"
+    )

@@ -21,10 +21,24 @@ KEY = "k" * 64
 REFUSED_BY = digest(KEY, "/refused-by")
 VARIABLES: dict[str, t.Any] = {
     "ai_gateway_providers": [
-        {"name": "openai", "schema": "openai", "simulated": True, "credential": {"value": "k"}, "models": [{"name": "gpt-4"}, {"name": "Qwen/Qwen3-0.6B"}]},
-        {"name": "claude", "schema": "anthropic", "simulated": True, "credential": {"value": "k"}, "models": [{"name": "claude-3-sonnet"}]},
+        {
+            "name": "openai",
+            "schema": "openai",
+            "simulated": True,
+            "credential": {"value": "k"},
+            "models": [{"name": "gpt-4"}, {"name": "Qwen/Qwen3-0.6B"}],
+        },
+        {
+            "name": "claude",
+            "schema": "anthropic",
+            "simulated": True,
+            "credential": {"value": "k"},
+            "models": [{"name": "claude-3-sonnet"}],
+        },
     ],
-    "ai_gateway_models": [{"name": "facebook/opt-125m", "backend_ref": {"name": "opt", "namespace": "llm", "port": 8000}}],
+    "ai_gateway_models": [
+        {"name": "facebook/opt-125m", "backend_ref": {"name": "opt", "namespace": "llm", "port": 8000}}
+    ],
     "ai_gateway_tiers": [
         {
             "name": "free",
@@ -34,20 +48,30 @@ VARIABLES: dict[str, t.Any] = {
             "request_limit": {"requests": 20, "window": "1m"},
             "model_limits": [{"models": ["gpt-4"], "output_token_limit": {"tokens": 7, "window": "1h"}}],
         },
-        {"name": "narrow", "level": 1, "groups": ["few"], "token_limit": {"tokens": 5, "window": "24h"}, "models": ["claude-3-sonnet"]},
+        {
+            "name": "narrow",
+            "level": 1,
+            "groups": ["few"],
+            "token_limit": {"tokens": 5, "window": "24h"},
+            "models": ["claude-3-sonnet"],
+        },
     ],
     "ai_gateway_request_body_limit": "1Mi",
     "access_policies_cors": ["https://app.example.com", "https://*.pages.example.com"],
     "__access_policies_identity": {"resources": [{"data": {"key": base64.b64encode(KEY.encode()).decode()}}]},
 }
 #: Headers are no plain table: what goes over all of them asks for them.
-PAIRS = "local plain = pairs; function pairs(value) if value.all then return plain(value.all()) end return plain(value) end"
+PAIRS = (
+    "local plain = pairs; function pairs(value) if value.all then return plain(value.all()) end return plain(value) end"
+)
 
 
 class Handle:
     """One request or answer; bytes are kept as texts of Latin-1, as the interpreter has them."""
 
-    def __init__(self, lua: t.Any, headers: dict[str, str], chunks: list[bytes], metadata: dict[str, t.Any] | None = None) -> None:
+    def __init__(
+        self, lua: t.Any, headers: dict[str, str], chunks: list[bytes], metadata: dict[str, t.Any] | None = None
+    ) -> None:
         self.lua = lua
         self.values = headers
         self.chunks = chunks
@@ -124,7 +148,9 @@ class Handle:
                 "set": lambda _table, name, key, value: self.kept.setdefault(name, {}).__setitem__(key, value),
             }
         )
-        return self.lua.table_from({"dynamicMetadata": lambda _table: metadata, "protocol": lambda _table: self.protocol})
+        return self.lua.table_from(
+            {"dynamicMetadata": lambda _table: metadata, "protocol": lambda _table: self.protocol}
+        )
 
     def respond(self, _self: t.Any, headers: t.Any, body: str) -> None:
         if self.sent is None:
@@ -134,7 +160,9 @@ class Handle:
         self.errors.append(message)
 
     def as_table(self) -> t.Any:
-        return self.lua.table_from({name: getattr(self, name) for name in ("headers", "body", "bodyChunks", "streamInfo", "respond", "logErr")})
+        return self.lua.table_from(
+            {name: getattr(self, name) for name in ("headers", "body", "bodyChunks", "streamInfo", "respond", "logErr")}
+        )
 
 
 class Program:
@@ -166,10 +194,15 @@ def part(name: str, returned: str) -> t.Any:
 
 
 def programs(rendered: str) -> dict[str, str]:
-    """The programs in the rendered policies: that before every filter, that after authorization, and that next to the providers."""
+    """The programs in the rendered policies:
+
+    that before every filter, that after authorization, and that next to the providers.
+    """
     found = {manifest["kind"]: manifest.get("spec", {}) for manifest in yaml.safe_load_all(rendered) if manifest}
     filters = [patch["operation"]["value"] for patch in found["EnvoyPatchPolicy"]["jsonPatches"]]
-    named = {item["name"]: item["typed_config"]["default_source_code"]["inline_string"] for item in filters if "name" in item}
+    named = {
+        item["name"]: item["typed_config"]["default_source_code"]["inline_string"] for item in filters if "name" in item
+    }
     return {
         "requests": named["egress.ai_gateway.requests"],
         "bodies": found["EnvoyExtensionPolicy"]["lua"][0]["inline"],
@@ -201,4 +234,9 @@ STREAM = {"content_type": "text/event-stream; charset=utf-8"}
 
 def cuts(text: bytes) -> list[list[bytes]]:
     """The text in one piece, in two at several places, and byte by byte."""
-    return [[text], *([text[:place], text[place:]] for place in range(1, len(text), 37)), [bytes([byte]) for byte in text], [text, b""]]
+    return [
+        [text],
+        *([text[:place], text[place:]] for place in range(1, len(text), 37)),
+        [bytes([byte]) for byte in text],
+        [text, b""],
+    ]

@@ -15,7 +15,13 @@ VARIABLES: dict[str, t.Any] = {
     "ai_gateway_policy_engine": "authorino",
     "ai_gateway_authorino_namespace": "judges",
     "ai_gateway_providers": [
-        {"name": "openai", "schema": "openai", "simulated": True, "credential": {"value": "sk-a-key"}, "models": [{"name": "gpt-4"}]},
+        {
+            "name": "openai",
+            "schema": "openai",
+            "simulated": True,
+            "credential": {"value": "sk-a-key"},
+            "models": [{"name": "gpt-4"}],
+        },
     ],
 }
 Objects = dict[tuple[str, str], dict[str, t.Any]]
@@ -28,7 +34,12 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> Rendered:
     templates = ("authorino.yaml.j2", "maas_api.yaml.j2")
     return {
         replicas: [
-            manifests(tmp_path_factory.mktemp("backend"), "access_policies", name, {**VARIABLES, "ai_gateway_controller_replicas": replicas})
+            manifests(
+                tmp_path_factory.mktemp("backend"),
+                "access_policies",
+                name,
+                {**VARIABLES, "ai_gateway_controller_replicas": replicas},
+            )
             for name in templates
         ]
         for replicas in (1, 2)
@@ -43,13 +54,17 @@ def of_kind(objects: Objects, kind: str) -> dict[str, t.Any]:
 @pytest.mark.parametrize(("replicas", "service"), [(1, "authorino"), (2, "authorino-pods")])
 def test_several_pods_have_a_name_for_all_their_addresses(rendered: Rendered, replicas: int, service: str) -> None:
     for objects in rendered[replicas]:
-        assert of_kind(objects, "Backend")["spec"]["endpoints"] == [{"fqdn": {"hostname": f"{service}.judges.svc.cluster.local", "port": 50051}}]
+        assert of_kind(objects, "Backend")["spec"]["endpoints"] == [
+            {"fqdn": {"hostname": f"{service}.judges.svc.cluster.local", "port": 50051}}
+        ]
 
 
 def test_a_policy_refers_to_the_backend_beside_it(rendered: Rendered) -> None:
     for objects in [*rendered[1], *rendered[2]]:
         policy, backend = of_kind(objects, "SecurityPolicy"), of_kind(objects, "Backend")
-        assert [reference["name"] for reference in policy["spec"]["extAuth"]["grpc"]["backendRefs"]] == [backend["metadata"]["name"]]
+        assert [reference["name"] for reference in policy["spec"]["extAuth"]["grpc"]["backendRefs"]] == [
+            backend["metadata"]["name"]
+        ]
         assert policy["metadata"]["namespace"] == backend["metadata"]["namespace"]
 
 
@@ -80,4 +95,6 @@ def test_a_pod_that_is_gone_is_known_within_a_second_and_passed_over(rendered: R
 
 def test_the_only_pod_is_never_passed_over(rendered: Rendered) -> None:
     for objects in rendered[1]:
-        assert {"dns", "healthCheck", "loadBalancer"}.isdisjoint(of_kind(objects, "SecurityPolicy")["spec"]["extAuth"]["grpc"]["backendSettings"])
+        assert {"dns", "healthCheck", "loadBalancer"}.isdisjoint(
+            of_kind(objects, "SecurityPolicy")["spec"]["extAuth"]["grpc"]["backendSettings"]
+        )

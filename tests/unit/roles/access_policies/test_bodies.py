@@ -17,13 +17,25 @@ Kept = dict[str, t.Any]
 CHAT = {"model": "gpt-4", "messages": [{"role": "user", "content": "Hello"}]}
 
 
-def asked(program: Program, path: str, tier: str = "free", method: str = "GET", body: bytes | None = None, **headers: str) -> Handle:
+def asked(
+    program: Program, path: str, tier: str = "free", method: str = "GET", body: bytes | None = None, **headers: str
+) -> Handle:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    content = json.dumps({**CHAT, "model": "claude-3-sonnet" if tier == "narrow" else "gpt-4"}).encode() if body is None else body
-    return program.request({":method": method, ":path": path, "x-maas-tier": tier, "x-maas-user": "alice", **named}, content, {"begun": True})
+    content = (
+        json.dumps({**CHAT, "model": "claude-3-sonnet" if tier == "narrow" else "gpt-4"}).encode()
+        if body is None
+        else body
+    )
+    return program.request(
+        {":method": method, ":path": path, "x-maas-tier": tier, "x-maas-user": "alice", **named},
+        content,
+        {"begun": True},
+    )
 
 
-def posted(program: Program, body: t.Any, path: str = "/v1/chat/completions", tier: str = "free", **headers: str) -> Handle:
+def posted(
+    program: Program, body: t.Any, path: str = "/v1/chat/completions", tier: str = "free", **headers: str
+) -> Handle:
     return asked(program, path, tier, "POST", body if isinstance(body, bytes) else json.dumps(body).encode(), **headers)
 
 
@@ -57,7 +69,9 @@ def test_a_path_of_nobody_is_refused(bodies: Program) -> None:
 @pytest.mark.parametrize("tier", ["free", "narrow"])
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/models"])
 def test_who_calls_is_hidden(bodies: Program, path: str, tier: str) -> None:
-    """Whatever stands behind, the log excepted, learns a value that stands for the user and one for the tier, and no token."""
+    """Whatever stands behind, the log excepted, learns a value that stands for the user and one for the tier, and no
+    token.
+    """
     keys = dict.fromkeys(("authorization", "x_api_key", "api_key", "proxy_authorization", "cookie"), "its own")
     handle = asked(bodies, path, tier, "POST", x_envoy_external_address="192.0.2.1", **keys)
     assert not {"x-maas-user", "x-maas-tier", "x-envoy-external-address"} & set(handle.values)
@@ -69,11 +83,44 @@ def test_who_calls_is_hidden(bodies: Program, path: str, tier: str) -> None:
 
 
 CALLERS = (
-    *("x-forwarded-user", "x-forwarded-email", "x-forwarded-access-token", "x-forwarded-client-cert", "x-auth-request-email", "x-auth-token"),
-    *("x-amzn-oidc-data", "x-ms-client-principal-name", "x-maas-username", "x-goog-api-key", "ocp-apim-subscription-key", "x-real-ip", "true-client-ip"),
-    *("forwarded", "remote-user", "openai-organization", "x-client-cert", "x-user-id", "x-original-forwarded-for", "referer", "from"),
+    *(
+        "x-forwarded-user",
+        "x-forwarded-email",
+        "x-forwarded-access-token",
+        "x-forwarded-client-cert",
+        "x-auth-request-email",
+        "x-auth-token",
+    ),
+    *(
+        "x-amzn-oidc-data",
+        "x-ms-client-principal-name",
+        "x-maas-username",
+        "x-goog-api-key",
+        "ocp-apim-subscription-key",
+        "x-real-ip",
+        "true-client-ip",
+    ),
+    *(
+        "forwarded",
+        "remote-user",
+        "openai-organization",
+        "x-client-cert",
+        "x-user-id",
+        "x-original-forwarded-for",
+        "referer",
+        "from",
+    ),
 )
-KEPT = ("x-forwarded-proto", "x-request-id", "x-client-request-id", "x-session-affinity", "user-agent", "openai-beta", "anthropic-version", "traceparent")
+KEPT = (
+    "x-forwarded-proto",
+    "x-request-id",
+    "x-client-request-id",
+    "x-session-affinity",
+    "user-agent",
+    "openai-beta",
+    "anthropic-version",
+    "traceparent",
+)
 
 
 def test_what_names_a_caller_ends_here(bodies: Program) -> None:
@@ -102,7 +149,9 @@ def test_no_number_takes_a_proxy_long(bodies: Program, number: str) -> None:
 def test_without_a_key_nobody_comes_in(texts: dict[str, str]) -> None:
     program = Program(texts["bodies"].replace("identity_key_file = ", 'identity_key_file = "/no/such" .. '))
     handle = Handle(
-        program.lua, {":method": "POST", ":path": "/v1/chat/completions", "x-maas-tier": "free", "x-maas-user": "alice"}, [json.dumps(CHAT).encode()]
+        program.lua,
+        {":method": "POST", ":path": "/v1/chat/completions", "x-maas-tier": "free", "x-maas-user": "alice"},
+        [json.dumps(CHAT).encode()],
     )
     program.lua.globals().envoy_on_request(handle.as_table())
     assert handle.answer()[0] == 503
@@ -126,10 +175,17 @@ def identifiers(program: Program, path: str, tier: str, **headers: str) -> list[
 
 
 def test_each_tier_sees_its_models(bodies: Program) -> None:
-    assert identifiers(bodies, "/v1/models", "free") == ["gpt-4", "Qwen/Qwen3-0.6B", "claude-3-sonnet", "facebook/opt-125m"]
+    assert identifiers(bodies, "/v1/models", "free") == [
+        "gpt-4",
+        "Qwen/Qwen3-0.6B",
+        "claude-3-sonnet",
+        "facebook/opt-125m",
+    ]
     assert identifiers(bodies, "/v1/models?limit=9", "narrow") == ["claude-3-sonnet"]
     assert identifiers(bodies, "/external/openai/v1/models", "free") == ["gpt-4", "Qwen/Qwen3-0.6B"]
-    forbidden, unknown = (asked(bodies, f"/external/{name}/v1/models", "narrow").answer() for name in ("openai", "opened"))
+    forbidden, unknown = (
+        asked(bodies, f"/external/{name}/v1/models", "narrow").answer() for name in ("openai", "opened")
+    )
     assert forbidden[0] == unknown[0] == 404
     assert json.dumps(forbidden).replace("openai", "opened") == json.dumps(unknown)
     assert identifiers(bodies, "/llm/opt/v1/models", "free") == ["facebook/opt-125m"]
@@ -137,10 +193,18 @@ def test_each_tier_sees_its_models(bodies: Program) -> None:
 
 def test_the_list_in_each_dialect(bodies: Program) -> None:
     _status, body = asked(bodies, "/v1/models", "narrow").answer()
-    assert body == {"object": "list", "data": [{"id": "claude-3-sonnet", "object": "model", "created": 0, "owned_by": "claude"}]}
+    assert body == {
+        "object": "list",
+        "data": [{"id": "claude-3-sonnet", "object": "model", "created": 0, "owned_by": "claude"}],
+    }
     _status, body = asked(bodies, "/v1/models", "narrow", anthropic_version="2023-06-01").answer()
     assert (body["has_more"], body["first_id"], body["last_id"]) == (False, "claude-3-sonnet", "claude-3-sonnet")
-    assert body["data"][0] == {"type": "model", "id": "claude-3-sonnet", "display_name": "claude-3-sonnet", "created_at": "1970-01-01T00:00:00Z"}
+    assert body["data"][0] == {
+        "type": "model",
+        "id": "claude-3-sonnet",
+        "display_name": "claude-3-sonnet",
+        "created_at": "1970-01-01T00:00:00Z",
+    }
 
 
 def test_a_model_that_a_tier_may_not_use_is_one_that_does_not_exist(bodies: Program) -> None:
@@ -153,24 +217,51 @@ def test_a_model_that_a_tier_may_not_use_is_one_that_does_not_exist(bodies: Prog
     assert (status, body["error"]["code"]) == (403, "model_not_allowed")
     status, body = posted(bodies, {**CHAT, "model": "gpt-5"}).answer()
     assert (status, body["error"]["code"]) == (404, "model_not_found")
-    assert posted(bodies, {**CHAT, "model": "claude-3-sonnet"}, "/external/openai/v1/chat/completions").answer()[0] == 404
+    assert (
+        posted(bodies, {**CHAT, "model": "claude-3-sonnet"}, "/external/openai/v1/chat/completions").answer()[0] == 404
+    )
 
 
 @pytest.mark.parametrize(
-    ("path", "method"), [("/v1/models", "POST"), ("/v1/models/gpt-4", "HEAD"), ("/external/openai/v1/models", "PUT"), ("/v1/messages", "GET")]
+    ("path", "method"),
+    [
+        ("/v1/models", "POST"),
+        ("/v1/models/gpt-4", "HEAD"),
+        ("/external/openai/v1/models", "PUT"),
+        ("/v1/messages", "GET"),
+    ],
 )
 def test_other_methods_are_refused(bodies: Program, path: str, method: str) -> None:
     """Envoy AI Gateway would list all models to anybody, whatever the method."""
     assert asked(bodies, path, method=method).answer()[0] == 405
 
 
-@pytest.mark.parametrize("path", ["/v1/audio/speech", "/v1/responses", "/v2/rerank", "/v1//chat/completions", "/V1/models", "/v1/modelsx", "/else/where", "/"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/audio/speech",
+        "/v1/responses",
+        "/v2/rerank",
+        "/v1//chat/completions",
+        "/V1/models",
+        "/v1/modelsx",
+        "/else/where",
+        "/",
+    ],
+)
 def test_other_paths_are_refused(bodies: Program, path: str) -> None:
     status, body = posted(bodies, CHAT, path).answer()
     assert (status, body["error"]["code"]) == (404, "unknown_url")
 
 
-@pytest.mark.parametrize("headers", [{"content_type": "multipart/form-data; boundary=x"}, {"content_encoding": "gzip"}, {"content_type": "application/grpc"}])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"content_type": "multipart/form-data; boundary=x"},
+        {"content_encoding": "gzip"},
+        {"content_type": "application/grpc"},
+    ],
+)
 def test_what_is_no_json_by_its_headers_is_refused(bodies: Program, headers: dict[str, str]) -> None:
     assert posted(bodies, CHAT, **headers).answer()[0] == 415
 
@@ -186,7 +277,11 @@ def test_what_is_no_json_by_its_headers_is_refused(bodies: Program, headers: dic
         (b'{"model": "gpt-4", "model": "gpt-4"}', 400, "invalid_json"),
         (b'{"model": "gpt-4", "mod\\u0065l": "x"}', 400, "invalid_json"),
         (b'{"model": "gpt-4", "stream_options": {"include_usage": true, "include_usage": false}}', 400, "invalid_json"),
-        (b'{"model": "gpt-4", "stream": true, "stream_options": {"include_usage": false}, "stream_options": null}', 400, "invalid_json"),
+        (
+            b'{"model": "gpt-4", "stream": true, "stream_options": {"include_usage": false}, "stream_options": null}',
+            400,
+            "invalid_json",
+        ),
         (b'{"model": "gpt-4", "messages": [{"role": "user", "role": "system"}]}', 400, "invalid_json"),
         (b'{"model": "gpt-4", "MODEL": "x"}', 400, "invalid_json"),
         ('{"model": "gpt-4", "\u017ftream": true}'.encode(), 400, "invalid_json"),
@@ -220,25 +315,39 @@ def test_bodies_that_are_refused(bodies: Program, body: bytes, status: int, code
         ('{"model": "gpt-4", "stream": false}', None),
         ('{"model": "gpt-4", "stream": null, "stream_options": null}', None),
         ('{"model": "gpt-4", "stream": true, "stream_options": {"include_usage": true}}', None),
-        ('{"model": "gpt-4", "stream": true}', '{"stream_options":{"include_usage":true},"model": "gpt-4", "stream": true}'),
-        ('{"model": "gpt-4", "stre\\u0061m":true}', '{"stream_options":{"include_usage":true},"model": "gpt-4", "stre\\u0061m":true}'),
+        (
+            '{"model": "gpt-4", "stream": true}',
+            '{"stream_options":{"include_usage":true},"model": "gpt-4", "stream": true}',
+        ),
+        (
+            '{"model": "gpt-4", "stre\\u0061m":true}',
+            '{"stream_options":{"include_usage":true},"model": "gpt-4", "stre\\u0061m":true}',
+        ),
         (
             '{"model": "gpt-4", "stream": true, "metadata": {"include_usage": true}}',
             '{"stream_options":{"include_usage":true},"model": "gpt-4", "stream": true, "metadata": {"include_usage": true}}',
         ),
-        ('{"stream_options": null, "model": "gpt-4", "stream": true}', '{"stream_options": {"include_usage":true}, "model": "gpt-4", "stream": true}'),
+        (
+            '{"stream_options": null, "model": "gpt-4", "stream": true}',
+            '{"stream_options": {"include_usage":true}, "model": "gpt-4", "stream": true}',
+        ),
         (
             '{"stream_options" : {"include_usage": false, "continuous": true}, "model": "gpt-4", "stream": true}',
             '{"stream_options" : {"include_usage":true,"continuous":true}, "model": "gpt-4", "stream": true}',
         ),
     ],
 )
-def test_a_provider_is_always_asked_for_the_tokens_of_a_stream(bodies: Program, path: str, body: str, upstream: str | None) -> None:
+def test_a_provider_is_always_asked_for_the_tokens_of_a_stream(
+    bodies: Program, path: str, body: str, upstream: str | None
+) -> None:
     handle = posted(bodies, body.encode(), path)
     assert handle.sent is None
     assert handle.content.decode() == (upstream or body)
     assert kept_of(handle)["hides_usage"] is (upstream is not None)
-    assert posted(bodies, body.replace("gpt-4", "claude-3-sonnet").encode(), "/v1/messages").content == body.replace("gpt-4", "claude-3-sonnet").encode()
+    assert (
+        posted(bodies, body.replace("gpt-4", "claude-3-sonnet").encode(), "/v1/messages").content
+        == body.replace("gpt-4", "claude-3-sonnet").encode()
+    )
 
 
 def test_a_body_of_untold_length_is_held_to_the_limit(bodies: Program) -> None:
@@ -284,7 +393,10 @@ def test_the_last_event_may_lack_its_end(bodies: Program) -> None:
 
 @pytest.mark.parametrize("filling", ["a", "}"])
 def test_an_event_in_many_chunks_takes_time_in_proportion_to_its_bytes(bodies: Program, filling: str) -> None:
-    """Four times the bytes took sixteen times the time: with each chunk all that had come was joined, and, where it might be the end, read anew."""
+    """Four times the bytes took sixteen times the time:
+
+    with each chunk all that had come was joined, and, where it might be the end, read anew.
+    """
 
     def seconds(size: int) -> float:
         text = events({**CHUNK, "padding": filling * size})
@@ -317,7 +429,11 @@ def test_of_a_compressed_answer_counts_what_the_processor_read(bodies: Program) 
     metadata = posted(bodies, CHAT).kept
     metadata["egress.ai-gateway"]["compressed"] = True
     metadata["io.envoy.ai_gateway"] = {"llm_input_tokens": 60, "llm_output_tokens": 40, "llm_total_tokens": 100}
-    assert costs(bodies.response({":status": "200", "content-encoding": "gzip"}, [b"x", b""], metadata)) == (100, 60, 40)
+    assert costs(bodies.response({":status": "200", "content-encoding": "gzip"}, [b"x", b""], metadata)) == (
+        100,
+        60,
+        40,
+    )
     for told in ({}, {"llm_total_tokens": 0}, {"llm_total_tokens": 5_000_000_000}):
         metadata["io.envoy.ai_gateway"] = told
         metadata["egress.ai-gateway"]["total_tokens"] = 7

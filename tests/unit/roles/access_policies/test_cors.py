@@ -18,19 +18,30 @@ from rendering import COLLECTIONS, ROLES
 
 GOOD: dict[str, list[str]] = {
     "none": [],
-    "hosts": ["https://app.example.com", "http://localhost:3000", "https://10.0.0.1:8443", "https://my_app.example.com"],
+    "hosts": [
+        "https://app.example.com",
+        "http://localhost:3000",
+        "https://10.0.0.1:8443",
+        "https://my_app.example.com",
+    ],
     "wildcards": ["https://*.example.com", "http://*.example.com:8080", "https://*"],
     "any": ["*"],
 }
 BAD: dict[str, tuple[list[str], str]] = {
-    "slash": (["https://app.example.com/"], 'has "https://app.example.com/", which no browser sends as an origin. Write scheme and host alone'),
+    "slash": (
+        ["https://app.example.com/"],
+        'has "https://app.example.com/", which no browser sends as an origin. Write scheme and host alone',
+    ),
     "path": (["https://a.example.com", "https://b.example.com/ui"], 'has "https://b.example.com/ui", which'),
     "no-scheme": (["app.example.com"], 'has "app.example.com", which'),
     "other-scheme": (["ws://app.example.com"], 'has "ws://app.example.com", which'),
     "upper-case": (["https://App.example.com"], 'has "https://App.example.com", which'),
     "inner-wildcard": (["https://app.*.com"], 'has "https://app.*.com", which'),
     "part-of-a-label": (["https://*app.example.com"], 'has "https://*app.example.com", which'),
-    "own-port": (["https://app.example.com:443", "http://app.example.com:80"], 'has "https://app.example.com:443", "http://app.example.com:80", which'),
+    "own-port": (
+        ["https://app.example.com:443", "http://app.example.com:80"],
+        'has "https://app.example.com:443", "http://app.example.com:80", which',
+    ),
     "line-break": (["https://app.example.com\n"], "which no browser sends as an origin"),
     "null": (["null"], 'has "null", which'),
     "any-and-more": (
@@ -43,22 +54,47 @@ KUADRANT = ["https://app.example.com"]
 
 @pytest.fixture(scope="module")
 def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What the checks say of each list, an empty text where they take it; all in one play, as each start of Ansible takes a second."""
+    """What the checks say of each list, an empty text where they take it; all in one play, as each start of Ansible
+    takes a second.
+    """
     directory = tmp_path_factory.mktemp("checks")
     checks = yaml.safe_load((ROLES / "access_policies/tasks/check.yml").read_text())
     lists = {**GOOD, **{name: origins for name, (origins, _said) in BAD.items()}, "kuadrant": KUADRANT}
     tasks: list[dict[str, t.Any]] = []
     for name, origins in lists.items():
         catalog = {"policy_engine": "kuadrant" if name == "kuadrant" else "authorino", "audience": "a"}
-        keep = {"ansible.builtin.copy": {"content": "{{ ansible_failed_result.msg }}", "dest": f"{directory}/{name}.said"}}
-        tasks.append({"block": checks, "rescue": [keep], "vars": {"access_policies_cors": origins, "ai_gateway_catalog": catalog}})
+        keep = {
+            "ansible.builtin.copy": {"content": "{{ ansible_failed_result.msg }}", "dest": f"{directory}/{name}.said"}
+        }
+        tasks.append(
+            {
+                "block": checks,
+                "rescue": [keep],
+                "vars": {"access_policies_cors": origins, "ai_gateway_catalog": catalog},
+            }
+        )
     files = [str(ROLES / "access_policies" / name / "main.yml") for name in ("defaults", "vars")]
-    (directory / "play.yml").write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "vars_files": files, "tasks": tasks}]))
+    (directory / "play.yml").write_text(
+        json.dumps([{"hosts": "localhost", "gather_facts": False, "vars_files": files, "tasks": tasks}])
+    )
     environment = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS), "ANSIBLE_HOME": str(directory / "home")}
-    command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", "localhost,", "-c", "local", "-e", f"ansible_python_interpreter={sys.executable}"]
-    ended = subprocess.run([*command, f"{directory}/play.yml"], env=environment, capture_output=True, text=True, timeout=120, check=False)
+    command = [
+        str(Path(sys.executable).parent / "ansible-playbook"),
+        "-i",
+        "localhost,",
+        "-c",
+        "local",
+        "-e",
+        f"ansible_python_interpreter={sys.executable}",
+    ]
+    ended = subprocess.run(
+        [*command, f"{directory}/play.yml"], env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    return {name: " ".join(file.read_text().split()) if (file := directory / f"{name}.said").exists() else "" for name in lists}
+    return {
+        name: " ".join(file.read_text().split()) if (file := directory / f"{name}.said").exists() else ""
+        for name in lists
+    }
 
 
 @pytest.mark.parametrize("name", GOOD)

@@ -62,14 +62,33 @@ REFUSED = {
     b'{"a" 1}': "a colon is missing at byte 6",
     b"[" * 65: "it is nested too deeply at byte 65",
     b"[" + b"1," * 500_000 + b"1]": "there are too many values at byte 1000000",
-    b"[{" + b",".join(b'"\\u0061%d":1' % number for number in range(1001)) + b"}]": "there are too many names with escapes at byte 13893",
-    b"{" + b",".join(b'"%d":1' % number for number in range(1001)) + b"}": "the outermost object has too many names at byte 7892",
+    b"[{"
+    + b",".join(b'"\\u0061%d":1' % number for number in range(1001))
+    + b"}]": "there are too many names with escapes at byte 13893",
+    b"{"
+    + b",".join(b'"%d":1' % number for number in range(1001))
+    + b"}": "the outermost object has too many names at byte 7892",
     b"[" + b"[]," * 4000 + b"[]]": "there are too many objects and arrays for its size at byte 10499",
 }
 
 
 VALID = [
-    *("{}", "[]", "0", "-0", "1.5e-3", "1E400", "-12.25", "true", "false", "null", '""', '"a"', " [ ] ", "\t\r\n{ } \n"),
+    *(
+        "{}",
+        "[]",
+        "0",
+        "-0",
+        "1.5e-3",
+        "1E400",
+        "-12.25",
+        "true",
+        "false",
+        "null",
+        '""',
+        '"a"',
+        " [ ] ",
+        "\t\r\n{ } \n",
+    ),
     '{"model":"gpt-4","stream":true,"stream_options":{"include_usage":true,"more":{"deep":1}},"messages":[{"role":"user","content":"hello"},{}],"n":null}',
     r'{"stre\u0061m":false,"\"\\\/\b\f\n\r\t":"\u00e9\u20ac\ud83d\ude00\u0000\ud7ff\ue000"}',
     '{"é€😀\x7f":"\u0080\u07ff\u0800\ud7ff\ue000\uffff\U00010000\U0010ffff"}',
@@ -86,10 +105,68 @@ INVALID = {
     "twice below": ['[[{"b":{"a":1,"c":2,"a":3}}]]', r'{"b":{"/":1,"\/":1}}'],
     "names": ["{,}", '{"a":1,}', "{a:1}", '{"a" 1}', '{"a":1 "b":2}', "{1:2}", "{", '{"a"', '{"a":', '{"a":1'],
     "arrays": ["[,]", "[1,]", "[1 2]", "[", "[1", "[1,", "[1,2,3,4,5,6,7,8,]", "[1,2,3,4,5,6,7,08]", "[1,,1]"],
-    "numbers": ["01", "-", "+1", ".5", "1.", "1e", "1e+", "0x10", "1_0", "NaN", "Infinity", "-Infinity", "--1", "1.5.5", "00", "-01", "1e1.5"],
-    "words": ["tru", "True", "nul", "nulll", "falsy", "", " ", "\ufeff{}", "{}{}", "{} x", "// a\n{}", "\0", "{}\0", "'a'", "\v1", "\xa01"],
-    "strings": ['"', '"a', '"\\', '"\\"', '"\n"', '"\0"', '"\x1f"', r'"\a"', r'"\u12"', r'"\u12g4"', r'"\U0041"', '"a\tb"', r'"\n\n\n\n\n\n\n\x"', r'"\u"'],
-    "surrogates": [r'"\ud83d"', r'"\ude00"', r'"\ud83d\n"', r'"\ud83d\u0041"', r'"\ud83d\ud83d"', r'"\ude00\ud83d"', r'"\udfff"'],
+    "numbers": [
+        "01",
+        "-",
+        "+1",
+        ".5",
+        "1.",
+        "1e",
+        "1e+",
+        "0x10",
+        "1_0",
+        "NaN",
+        "Infinity",
+        "-Infinity",
+        "--1",
+        "1.5.5",
+        "00",
+        "-01",
+        "1e1.5",
+    ],
+    "words": [
+        "tru",
+        "True",
+        "nul",
+        "nulll",
+        "falsy",
+        "",
+        " ",
+        "\ufeff{}",
+        "{}{}",
+        "{} x",
+        "// a\n{}",
+        "\0",
+        "{}\0",
+        "'a'",
+        "\v1",
+        "\xa01",
+    ],
+    "strings": [
+        '"',
+        '"a',
+        '"\\',
+        '"\\"',
+        '"\n"',
+        '"\0"',
+        '"\x1f"',
+        r'"\a"',
+        r'"\u12"',
+        r'"\u12g4"',
+        r'"\U0041"',
+        '"a\tb"',
+        r'"\n\n\n\n\n\n\n\x"',
+        r'"\u"',
+    ],
+    "surrogates": [
+        r'"\ud83d"',
+        r'"\ude00"',
+        r'"\ud83d\n"',
+        r'"\ud83d\u0041"',
+        r'"\ud83d\ud83d"',
+        r'"\ude00\ud83d"',
+        r'"\udfff"',
+    ],
 }
 NOT_UTF8 = [
     *("80", "bf", "c0af", "c1bf", "c2", "c241", "e0809f", "e09fbf", "eda080", "edbfbf", "e282", "e28241"),
@@ -124,7 +201,9 @@ def test_texts_of_every_kind(reader: t.Any, text: str) -> None:
     assert read(reader, text.encode())[0] is not None
 
 
-@pytest.mark.parametrize("text", [text for texts in INVALID.values() for text in texts], ids=lambda text: ascii(text[:24]))
+@pytest.mark.parametrize(
+    "text", [text for texts in INVALID.values() for text in texts], ids=lambda text: ascii(text[:24])
+)
 def test_faults_of_every_kind(reader: t.Any, text: str) -> None:
     assert read(reader, text.encode())[0] is None
 
@@ -214,7 +293,9 @@ def test_it_agrees_with_python_about_damaged_texts(reader: t.Any) -> None:
         damaged = bytearray(text)
         for _change in range(generator.randint(1, 3)):
             place = generator.randrange(len(damaged))
-            damaged[place : place + generator.randint(0, 2)] = generator.choice([b"", b'"', b"\\", b"{", b"}", b",", b"0", b"\xff", b"\x01", b" ", b"e"])
+            damaged[place : place + generator.randint(0, 2)] = generator.choice(
+                [b"", b'"', b"\\", b"{", b"}", b",", b"0", b"\xff", b"\x01", b" ", b"e"]
+            )
         if parsed(bytes(damaged)) != (read(reader, bytes(damaged))[0] is not None):
             differing.append(bytes(damaged))
     assert not differing
@@ -237,9 +318,24 @@ def test_compressed_words_are_read() -> None:
     inflate = part("inflate.lua", "inflate")
     generator = random.Random(7)  # noqa: S311
     for number in range(60):
-        text = generator.choice([os.urandom(number * 40), b"<html>" + b"too many requests " * number, bytes(generator.choices(b"abcd \n", k=number * 90))])
-        deflate = zlib.compressobj(number % 10, zlib.DEFLATED, -15, strategy=generator.choice([zlib.Z_DEFAULT_STRATEGY, zlib.Z_FIXED, zlib.Z_HUFFMAN_ONLY]))
-        for packed in (gzip.compress(text, number % 10), zlib.compress(text, number % 10), deflate.compress(text) + deflate.flush()):
+        text = generator.choice(
+            [
+                os.urandom(number * 40),
+                b"<html>" + b"too many requests " * number,
+                bytes(generator.choices(b"abcd \n", k=number * 90)),
+            ]
+        )
+        deflate = zlib.compressobj(
+            number % 10,
+            zlib.DEFLATED,
+            -15,
+            strategy=generator.choice([zlib.Z_DEFAULT_STRATEGY, zlib.Z_FIXED, zlib.Z_HUFFMAN_ONLY]),
+        )
+        for packed in (
+            gzip.compress(text, number % 10),
+            zlib.compress(text, number % 10),
+            deflate.compress(text) + deflate.flush(),
+        ):
             assert inflate(packed.decode("latin-1"), 10_000).encode("latin-1") == text[:10_000]
             assert len(inflate(packed.decode("latin-1"), 50)) == min(50, len(text))
     assert len(inflate(gzip.compress(b"\0" * 10_000_000).decode("latin-1"), 4096)) == 4096

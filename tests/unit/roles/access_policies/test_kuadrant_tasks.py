@@ -14,8 +14,18 @@ from kuadrants import Kuadrant
 VARIABLES: dict[str, t.Any] = {
     "ai_gateway_stack": "wg_ai_gateway",
     "ai_gateway_policy_engine": "kuadrant",
-    "ai_gateway_providers": [{"name": "openai", "schema": "openai", "simulated": True, "credential": {"value": "k"}, "models": [{"name": "gpt-4"}]}],
-    "ai_gateway_tiers": [{"name": "free", "level": 0, "groups": ["all"], "token_limit": {"tokens": 100, "window": "1m"}}],
+    "ai_gateway_providers": [
+        {
+            "name": "openai",
+            "schema": "openai",
+            "simulated": True,
+            "credential": {"value": "k"},
+            "models": [{"name": "gpt-4"}],
+        }
+    ],
+    "ai_gateway_tiers": [
+        {"name": "free", "level": 0, "groups": ["all"], "token_limit": {"tokens": 100, "window": "1m"}}
+    ],
     "access_policies_wait_timeout": 2,
 }
 OURS = {"AuthPolicy": "gateway-auth-policy", "TokenRateLimitPolicy": "gateway-token-rate-limits"}
@@ -48,7 +58,14 @@ def test_policies_are_applied_and_stay(kuadrant: Kuadrant, tmp_path: Path) -> No
 
 def authorino(kuadrant: Kuadrant, spec: dict[str, int]) -> None:
     metadata = {"name": "authorino", "namespace": "kuadrant-system"}
-    kuadrant.put({"apiVersion": "operator.authorino.kuadrant.io/v1beta1", "kind": "Authorino", "metadata": metadata, "spec": spec})
+    kuadrant.put(
+        {
+            "apiVersion": "operator.authorino.kuadrant.io/v1beta1",
+            "kind": "Authorino",
+            "metadata": metadata,
+            "spec": spec,
+        }
+    )
 
 
 def test_authorinos_cache_is_large_enough_and_what_it_was_afterwards(kuadrant: Kuadrant, tmp_path: Path) -> None:
@@ -66,7 +83,9 @@ def test_authorinos_cache_is_large_enough_and_what_it_was_afterwards(kuadrant: K
 def test_authorinos_cache_only_grows(kuadrant: Kuadrant, tmp_path: Path, before: int, meanwhile: int) -> None:
     authorino(kuadrant, {"evaluatorCacheSize": before})
     for state, size in (("present", meanwhile), ("absent", before)):
-        status, output = kuadrant.run(tmp_path, "access_policies", {**VARIABLES, "access_policies_state": state}, tasks_from="cache.yml")
+        status, output = kuadrant.run(
+            tmp_path, "access_policies", {**VARIABLES, "access_policies_state": state}, tasks_from="cache.yml"
+        )
         assert status == 0, output
         assert kuadrant.of_kind("Authorino")["authorino"]["spec"] == {"evaluatorCacheSize": size}
 
@@ -156,6 +175,10 @@ def test_what_a_new_start_cannot_cure_is_an_error_at_once(kuadrant: Kuadrant, tm
 def test_an_operator_of_another_name(kuadrant: Kuadrant, tmp_path: Path) -> None:
     kuadrant.restarts_needed = 1
     operator = {"namespace": "operators", "name": "kuadrant"}
-    status, output = kuadrant.run(tmp_path, "access_policies", {**VARIABLES, "access_policies_kuadrant_operator": operator})
+    status, output = kuadrant.run(
+        tmp_path, "access_policies", {**VARIABLES, "access_policies_kuadrant_operator": operator}
+    )
     assert status != 0
-    assert "there is no Deployment operators/kuadrant. Set access_policies_kuadrant_operator" in " ".join(output.split())
+    assert "there is no Deployment operators/kuadrant. Set access_policies_kuadrant_operator" in " ".join(
+        output.split()
+    )

@@ -17,15 +17,30 @@ from definitions import schema_of
 from rendering import manifests, rendered
 
 KEY = "sk-a-key-that-must-not-show"
-#: Two gateways in a row, as Kuadrant can have them; tier `narrow` may use one provider of two, and nothing on the premises.
+#: Two gateways in a row, as Kuadrant can have them; tier `narrow` may use one provider of two, and nothing on the
+#: premises.
 VARIABLES: dict[str, t.Any] = {
     "ai_gateway_stack": "wg_ai_gateway",
     "ai_gateway_policy_engine": "kuadrant",
     "ai_gateway_providers": [
-        {"name": "openai", "schema": "openai", "simulated": True, "credential": {"value": KEY}, "models": [{"name": "gpt-4"}, {"name": "gpt-4o"}]},
-        {"name": "vllm", "schema": "openai", "simulated": True, "credential": {"value": KEY}, "models": [{"name": "Qwen/Qwen3-0.6B"}]},
+        {
+            "name": "openai",
+            "schema": "openai",
+            "simulated": True,
+            "credential": {"value": KEY},
+            "models": [{"name": "gpt-4"}, {"name": "gpt-4o"}],
+        },
+        {
+            "name": "vllm",
+            "schema": "openai",
+            "simulated": True,
+            "credential": {"value": KEY},
+            "models": [{"name": "Qwen/Qwen3-0.6B"}],
+        },
     ],
-    "ai_gateway_models": [{"name": "facebook/opt-125m", "backend_ref": {"kind": "LLMInferenceService", "name": "opt", "namespace": "llm"}}],
+    "ai_gateway_models": [
+        {"name": "facebook/opt-125m", "backend_ref": {"kind": "LLMInferenceService", "name": "opt", "namespace": "llm"}}
+    ],
     "ai_gateway_tiers": [
         {
             "name": "free",
@@ -35,7 +50,13 @@ VARIABLES: dict[str, t.Any] = {
             "request_limit": {"requests": 20, "window": "1h"},
             "model_limits": [{"models": ["gpt-4"], "token_limit": {"tokens": 7, "window": "24h"}}],
         },
-        {"name": "narrow", "level": 1, "groups": ["few"], "token_limit": {"tokens": 5, "window": "1s"}, "models": ["gpt-4", "gpt-4o"]},
+        {
+            "name": "narrow",
+            "level": 1,
+            "groups": ["few"],
+            "token_limit": {"tokens": 5, "window": "1s"},
+            "models": ["gpt-4", "gpt-4o"],
+        },
     ],
 }
 #: The same for the engine that is there without Kuadrant.
@@ -73,14 +94,20 @@ def gateway_rules(objects: Objects) -> dict[str, t.Any]:
 
 
 def test_the_engines_have_the_same_rules(authorino: Objects, open_objects: Objects) -> None:
-    """All but the form in which the caller's name goes on: AuthConfigs give headers, AuthPolicies what Kuadrant's limits read."""
+    """All but the form in which the caller's name goes on:
+
+    AuthConfigs give headers, AuthPolicies what Kuadrant's limits read.
+    """
     config = authorino["AuthConfig", "maas-default-gateway"]["spec"]
     assert config.pop("hosts") == ["maas-default-gateway.ai-gateway"]
     rules = gateway_rules(open_objects)
     headers = config["response"].pop("success")["headers"]
     identity = rules["response"].pop("success")["filters"]["identity"]["json"]["properties"]
     # The gateway of the other engine has no routes but those that the catalogue describes.
-    prefixes = [item["predicate"].split("startsWith(")[1] for item in rules["authorization"]["described"]["patternMatching"]["patterns"][0]["any"]]
+    prefixes = [
+        item["predicate"].split("startsWith(")[1]
+        for item in rules["authorization"]["described"]["patternMatching"]["patterns"][0]["any"]
+    ]
     assert prefixes[:3] == ['"/external/")', '"/maas-api/")', '"/v1/")']
     authorization = {name: rule for name, rule in rules["authorization"].items() if name != "described"}
     assert config == {**rules, "authorization": authorization}
@@ -93,7 +120,10 @@ def test_who_may_come_in(objects: Objects) -> None:
     for name, method in rules["authentication"].items():
         assert method["kubernetesTokenReview"] == {"audiences": ["maas-default-gateway-sa"]}
         # As it was sent: tokens that differ in the case of a letter are not the same.
-        assert method["cache"] == {"key": {"selector": f"context.request.http.headers.{name.removeprefix('service-accounts-by-')}"}, "ttl": 60}
+        assert method["cache"] == {
+            "key": {"selector": f"context.request.http.headers.{name.removeprefix('service-accounts-by-')}"},
+            "ttl": 60,
+        }
     assert allowed(rules["authorization"]["tier"]) == {"free", "narrow"}
 
 
@@ -119,7 +149,10 @@ def allowed(rule: dict[str, t.Any]) -> set[str]:
     (pattern,) = rule["patternMatching"]["patterns"]
     found = set()
     for item in pattern["any"]:
-        start, name, end = item["predicate"].partition("maas-default-gateway-tier-")[0], *item["predicate"].split("-tier-")[1].split(":", 1)
+        start, name, end = (
+            item["predicate"].partition("maas-default-gateway-tier-")[0],
+            *item["predicate"].split("-tier-")[1].split(":", 1),
+        )
         assert (start, end) == ('auth.identity.user.username.startsWith("system:serviceaccount:', '")')
         found.add(name)
     return found
@@ -127,14 +160,19 @@ def allowed(rule: dict[str, t.Any]) -> set[str]:
 
 def test_models_on_the_premises_are_kept_from_a_tier(objects: Objects, open_objects: Objects) -> None:
     rules = gateway_rules(objects)
-    assert rules["authorization"]["path-0"]["when"] == [{"predicate": '(request.path.split("?")[0] + "/").startsWith("/llm/opt/")'}]
+    assert rules["authorization"]["path-0"]["when"] == [
+        {"predicate": '(request.path.split("?")[0] + "/").startsWith("/llm/opt/")'}
+    ]
     assert allowed(rules["authorization"]["path-0"]) == {"free"}
     assert "model_not_allowed" in rules["response"]["unauthorized"]["body"]["expression"]
     assert set(gateway_rules(open_objects)["authorization"]) == {"tier", "one-token", "described"}
 
 
 def test_a_provider_is_kept_from_a_tier(objects: Objects, bridges: dict[str, t.Any]) -> None:
-    assert {name: allowed(rules["authorization"]["tier"]) for name, rules in bridges.items()} == {"openai": {"free", "narrow"}, "vllm": {"free"}}
+    assert {name: allowed(rules["authorization"]["tier"]) for name, rules in bridges.items()} == {
+        "openai": {"free", "narrow"},
+        "vllm": {"free"},
+    }
     assert "no_tier" in bridges["openai"]["response"]["unauthorized"]["body"]["expression"]
     assert "model_not_allowed" in bridges["vllm"]["response"]["unauthorized"]["body"]["expression"]
     whole = gateway_rules(objects)
@@ -197,7 +235,9 @@ COUNTED_PATHS = [
 
 
 def evaluated(expression: str, path: str) -> t.Any:
-    """What an expression makes of a request's path, in the CEL that Kuadrant's program of the proxies has, with Authorino's function for texts."""
+    """What an expression makes of a request's path, in the CEL that Kuadrant's program of the proxies has, with
+    Authorino's function for texts.
+    """
     context = cel.Context()
     context.add_function("split", lambda text, separator: text.split(separator))
     # As the proxies have them; Authorino's url_path is another, so its rules must not ask for that.
@@ -205,7 +245,9 @@ def evaluated(expression: str, path: str) -> t.Any:
     return cel.evaluate(expression, context)
 
 
-@pytest.mark.parametrize(("path", "counted"), [*((path, False) for path in FREE_PATHS), *((path, True) for path in COUNTED_PATHS)])
+@pytest.mark.parametrize(
+    ("path", "counted"), [*((path, False) for path in FREE_PATHS), *((path, True) for path in COUNTED_PATHS)]
+)
 def test_no_path_is_dressed_up_as_one_that_is_free(objects: Objects, path: str, counted: bool) -> None:
     limits = [*objects["TokenRateLimitPolicy", "gateway-token-rate-limits"]["spec"]["limits"].values()]
     limits += objects["RateLimitPolicy", "gateway-request-rate-limits"]["spec"]["limits"].values()
@@ -223,7 +265,8 @@ def test_no_path_is_dressed_up_as_one_that_is_free(objects: Objects, path: str, 
         ("/llm/opt?x=1", True, True),
         ("/llm/optional/v1/chat/completions", False, False),
         ("/x?y=/llm/opt/", False, False),
-        # Proxies that do not merge slashes or undo escapes lead these nowhere near the model, and those that do, do it before they ask.
+        # Proxies that do not merge slashes or undo escapes lead these nowhere near the model, and those that do, do it
+        # before they ask.
         ("//llm/opt/v1/chat/completions", False, False),
         ("/llm%2Fopt/v1/chat/completions", False, False),
         ("//elsewhere/external/openai/v1/chat/completions", False, False),
@@ -233,7 +276,9 @@ def test_no_path_is_dressed_up_as_one_that_is_free(objects: Objects, path: str, 
         ("/maas-api/v1/tokens", False, True),
     ],
 )
-def test_which_paths_are_kept_from_tiers_and_which_are_described(objects: Objects, path: str, kept: bool, described: bool) -> None:
+def test_which_paths_are_kept_from_tiers_and_which_are_described(
+    objects: Objects, path: str, kept: bool, described: bool
+) -> None:
     authorization = gateway_rules(objects)["authorization"]
     (condition,) = authorization["path-0"]["when"]
     assert evaluated(condition["predicate"], path) is kept
@@ -279,7 +324,11 @@ def test_where_the_objects_are(objects: Objects) -> None:
     assert len(policies) == 3
     for item in policies.values():
         assert item["metadata"]["namespace"] == "openshift-ingress"
-        assert item["spec"]["targetRef"] == {"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "maas-default-gateway"}
+        assert item["spec"]["targetRef"] == {
+            "group": "gateway.networking.k8s.io",
+            "kind": "Gateway",
+            "name": "maas-default-gateway",
+        }
     guard = objects["HTTPRoute", "external"]
     assert guard["metadata"]["namespace"] == "ai-gateway"
     assert guard["spec"]["parentRefs"] == [{"name": "maas-default-gateway", "namespace": "openshift-ingress"}]
@@ -304,7 +353,9 @@ def test_kinds_that_others_have_there_are_not_rendered(tmp_path: Path) -> None:
 def test_audiences_and_the_time_that_reviews_are_kept(tmp_path: Path) -> None:
     variables = {**VARIABLES, "access_policies_audiences": ["one", "two"], "access_policies_token_cache_seconds": 5}
     rules = gateway_rules(manifests(tmp_path, "access_policies", "kuadrant.yaml.j2", variables))
-    assert [method["kubernetesTokenReview"]["audiences"] for method in rules["authentication"].values()] == [["one", "two"]] * 2
+    assert [method["kubernetesTokenReview"]["audiences"] for method in rules["authentication"].values()] == [
+        ["one", "two"]
+    ] * 2
     assert {method["cache"]["ttl"] for method in rules["authentication"].values()} == {5}
     assert "audience one or two as" in rules["response"]["unauthenticated"]["message"]["value"]
 

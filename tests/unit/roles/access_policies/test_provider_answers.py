@@ -16,7 +16,14 @@ from proxies import CHUNK, DONE, LAST, REFUSED_BY, STREAM, Handle, Program, cost
 
 
 #: A request of 400 bytes is reckoned as 100 tokens.
-def answered(program: Program, chunks: list[bytes], status: int = 200, model: str = "gpt-4", streams: bool = False, **headers: str) -> Handle:
+def answered(
+    program: Program,
+    chunks: list[bytes],
+    status: int = 200,
+    model: str = "gpt-4",
+    streams: bool = False,
+    **headers: str,
+) -> Handle:
     metadata = {"egress.ai-gateway": {"asked": 400, "model": model, "streams": streams, "tier": "free"}}
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return program.response({":status": str(status), **named}, chunks, metadata)
@@ -38,7 +45,10 @@ def usage_of(**usage: t.Any) -> bytes:
         # Some providers tell their reasoning in the total alone.
         (usage_of(prompt_tokens=20, completion_tokens=10, total_tokens=5030), (5030, 20, 5010)),
         (usage_of(input_tokens=25, output_tokens=5), (30, 25, 5)),
-        (usage_of(input_tokens=25, output_tokens=5, cache_creation_input_tokens=100, cache_read_input_tokens=1000), (1130, 1125, 5)),
+        (
+            usage_of(input_tokens=25, output_tokens=5, cache_creation_input_tokens=100, cache_read_input_tokens=1000),
+            (1130, 1125, 5),
+        ),
     ],
 )
 def test_what_a_provider_says_is_counted(answers: Program, body: bytes, spent: tuple[int, int, int]) -> None:
@@ -70,7 +80,11 @@ def test_what_cannot_be_believed_is_reckoned_and_said(answers: Program, model: s
     body += b" " * (200 - len(body))
     handle = answered(answers, [body], model=model)
     assert costs(handle) == (150, 100, 50)
-    names = ("input_tokens", "output_tokens") if model == "claude-3-sonnet" else ("prompt_tokens", "completion_tokens", "total_tokens")
+    names = (
+        ("input_tokens", "output_tokens")
+        if model == "claude-3-sonnet"
+        else ("prompt_tokens", "completion_tokens", "total_tokens")
+    )
     assert json.loads(handle.content) == {"id": "1", "usage": dict(zip(names, (100, 50, 150))), "choices": []}
     assert handle.values["content-length"] == str(len(handle.content))
 
@@ -117,13 +131,17 @@ def test_what_nobody_can_read_costs_its_bytes(answers: Program, encoding: str) -
 
 
 def test_what_envoy_answers_itself_stays(answers: Program) -> None:
-    handle = answered(answers, [b"no healthy upstream"], status=503, x_ai_gateway_refusal=f"{REFUSED_BY} no_healthy_upstream")
+    handle = answered(
+        answers, [b"no healthy upstream"], status=503, x_ai_gateway_refusal=f"{REFUSED_BY} no_healthy_upstream"
+    )
     assert (handle.content, costs(handle)) == (b"no healthy upstream", (0, 0, 0))
 
 
 def test_an_answer_that_the_processor_cannot_read_was_one(answers: Program) -> None:
     metadata = answered(answers, [usage_of(total_tokens=70)]).kept
-    handle = answers.response({":status": "500", "x-ai-gateway-refusal": f"{REFUSED_BY} ext_proc_error"}, [b""], metadata)
+    handle = answers.response(
+        {":status": "500", "x-ai-gateway-refusal": f"{REFUSED_BY} ext_proc_error"}, [b""], metadata
+    )
     assert costs(handle) == (70, 0, 0)
 
 
@@ -135,11 +153,31 @@ WORDS: list[tuple[bytes, dict[str, str], str]] = [
     (zlib.compress(ERROR), {"content_encoding": "deflate"}, "slow down"),
     # A processor replaced the body and left the header.
     (ERROR, {"content_encoding": "gzip"}, "slow down"),
-    (b'{"detail": "slow down"}', {"content_type": "application/json"}, "The provider refused with status 429: slow down"),
-    (b'{"error": {"message": "slow down"}}', {"content_type": "application/json"}, "The provider refused with status 429: slow down"),
-    (b'{"error": "slow down"}', {"content_type": "application/json"}, "The provider refused with status 429: slow down"),
-    (b"<html><style>p {}</style><h1>slow</h1>\r\n down</html>", {"content_type": "text/html"}, "The provider refused with status 429: slow down"),
-    (gzip.compress(b"<p>slow down"), {"content_type": "text/html", "content_encoding": "gzip"}, "The provider refused with status 429: slow down"),
+    (
+        b'{"detail": "slow down"}',
+        {"content_type": "application/json"},
+        "The provider refused with status 429: slow down",
+    ),
+    (
+        b'{"error": {"message": "slow down"}}',
+        {"content_type": "application/json"},
+        "The provider refused with status 429: slow down",
+    ),
+    (
+        b'{"error": "slow down"}',
+        {"content_type": "application/json"},
+        "The provider refused with status 429: slow down",
+    ),
+    (
+        b"<html><style>p {}</style><h1>slow</h1>\r\n down</html>",
+        {"content_type": "text/html"},
+        "The provider refused with status 429: slow down",
+    ),
+    (
+        gzip.compress(b"<p>slow down"),
+        {"content_type": "text/html", "content_encoding": "gzip"},
+        "The provider refused with status 429: slow down",
+    ),
     (b"slow down", {"content_type": "text/plain"}, "The provider refused with status 429: slow down"),
     (b"", {}, "The provider refused with status 429 and said nothing."),
     (b"caf\xe9", {"content_type": "text/plain; charset=latin-1"}, "The provider refused with status 429: caf\ufffd"),
@@ -154,7 +192,9 @@ WORDS: list[tuple[bytes, dict[str, str], str]] = [
 
 @pytest.mark.parametrize("model", ["gpt-4", "claude-3-sonnet"])
 @pytest.mark.parametrize(("body", "headers", "message"), WORDS, ids=range(len(WORDS)))
-def test_a_provider_is_quoted_in_its_api(answers: Program, model: str, body: bytes, headers: dict[str, str], message: str) -> None:
+def test_a_provider_is_quoted_in_its_api(
+    answers: Program, model: str, body: bytes, headers: dict[str, str], message: str
+) -> None:
     handle = answered(answers, [body], status=429, model=model, retry_after="7", **headers)  # type: ignore[arg-type]
     document = json.loads(handle.content)
     told = document["error"]["message"]
@@ -170,7 +210,9 @@ def test_a_provider_is_quoted_in_its_api(answers: Program, model: str, body: byt
 
 def test_a_long_text_ends_with_a_letter(answers: Program) -> None:
     for letter in ("a", "é", "你", "😀"):
-        message = json.loads(answered(answers, [letter.encode() * 5000], status=502, content_type="text/plain").content)["error"]["message"]
+        message = json.loads(
+            answered(answers, [letter.encode() * 5000], status=502, content_type="text/plain").content
+        )["error"]["message"]
         assert message.endswith(letter + " …")
         assert "\ufffd" not in message
         assert 1990 < len(message.partition(": ")[2].encode()) < 2010
@@ -198,7 +240,11 @@ def test_who_leaves_before_the_output_is_told_pays_for_what_came(answers: Progra
     """Both APIs tell the input first; what was told of the output then was all that was paid."""
     start = {"type": "message_start", "message": {"usage": {"input_tokens": 25, "output_tokens": 1}}}
     words = [{"type": "content_block_delta", "delta": {"text": "word"}}] * 2000
-    assert costs(answered(answers, [events(start, *words)], model="claude-3-sonnet", streams=True, **STREAM)) == (2025, 25, 2000)  # type: ignore[arg-type]
+    assert costs(answered(answers, [events(start, *words)], model="claude-3-sonnet", streams=True, **STREAM)) == (
+        2025,
+        25,
+        2000,
+    )  # type: ignore[arg-type]
     end = {"type": "message_delta", "usage": {"output_tokens": 2100}}
     whole = answered(answers, [events(start, *words, end)], model="claude-3-sonnet", streams=True, **STREAM)  # type: ignore[arg-type]
     assert costs(whole) == (2125, 25, 2100)
@@ -213,7 +259,9 @@ def test_a_large_answer_is_read(answers: Program) -> None:
     for _level in range(100):
         nested = {"a": nested}
     for body in ({"data": vectors}, {"choices": [{"input": nested}]}):
-        handle = answered(answers, [json.dumps({**body, "usage": {"prompt_tokens": 4000, "total_tokens": 4000}}).encode()])
+        handle = answered(
+            answers, [json.dumps({**body, "usage": {"prompt_tokens": 4000, "total_tokens": 4000}}).encode()]
+        )
         assert (handle.values[":status"], costs(handle)) == ("200", (4000, 4000, 0))
 
 
@@ -221,14 +269,20 @@ def test_a_redirect_does_not_take_the_caller_elsewhere(answers: Program) -> None
     """Clients follow it with their token and their body."""
     handle = answered(answers, [b""], status=307, location="https://evil.example.com/v1/messages")
     assert (handle.values[":status"], "location" in handle.values) == ("502", False)
-    assert json.loads(handle.content)["error"]["message"] == "The provider answered with status 307, which leads elsewhere."
+    assert (
+        json.loads(handle.content)["error"]["message"]
+        == "The provider answered with status 307, which leads elsewhere."
+    )
 
 
 def test_a_key_that_the_provider_does_not_take_is_told_as_the_gateways(answers: Program) -> None:
     body = b'{"error":{"message":"Incorrect API key provided","type":"invalid_request_error","param":null,"code":"invalid_api_key"}}'
     handle = answered(answers, [body], status=401, www_authenticate="Bearer")
     assert (handle.values[":status"], "www-authenticate" in handle.values) == ("401", False)
-    assert json.loads(handle.content)["error"]["message"] == "The provider refused with status 401: Incorrect API key provided"
+    assert (
+        json.loads(handle.content)["error"]["message"]
+        == "The provider refused with status 401: Incorrect API key provided"
+    )
 
 
 def test_a_compressed_error_takes_a_proxy_no_longer_than_its_words(answers: Program) -> None:
@@ -266,7 +320,17 @@ def test_a_stream_that_is_none_costs_its_bytes(answers: Program, text: bytes, mo
             assert least <= total <= most + 100
 
 
-@pytest.mark.parametrize("text", [b"<" * 400_000, b"<style>" * 60_000, b"</style>" + b"<style>" * 60_000, b"<a" * 200_000, b" a" * 200_000, b"a" * 400_000])
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"<" * 400_000,
+        b"<style>" * 60_000,
+        b"</style>" + b"<style>" * 60_000,
+        b"<a" * 200_000,
+        b" a" * 200_000,
+        b"a" * 400_000,
+    ],
+)
 def test_no_error_takes_a_proxy_long(answers: Program, requests: Program, text: bytes) -> None:
     """40,000 characters of a tag that never ends took seconds."""
     started = time.process_time()
@@ -283,6 +347,11 @@ def test_streams_of_anthropics_api(answers: Program) -> None:
 
 
 def test_the_largest_usage_of_a_stream_counts(answers: Program) -> None:
-    growing = [{**CHUNK, "usage": {"prompt_tokens": 60, "completion_tokens": count, "total_tokens": 60 + count}} for count in (1, 2, 3)]
+    growing = [
+        {**CHUNK, "usage": {"prompt_tokens": 60, "completion_tokens": count, "total_tokens": 60 + count}}
+        for count in (1, 2, 3)
+    ]
     assert costs(answered(answers, [events(*growing)], **STREAM)) == (63, 60, 3)  # type: ignore[arg-type]
-    assert costs(answered(answers, [events(growing[2], CHUNK, {**LAST, "usage": {"prompt_tokens": 60}})], **STREAM)) == (63, 60, 3)  # type: ignore[arg-type]
+    assert costs(
+        answered(answers, [events(growing[2], CHUNK, {**LAST, "usage": {"prompt_tokens": 60}})], **STREAM)
+    ) == (63, 60, 3)  # type: ignore[arg-type]

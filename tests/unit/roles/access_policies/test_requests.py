@@ -17,7 +17,9 @@ OURS = f"{REFUSED_BY} "
 
 
 def asked(program: Program, path: str = "/v1/chat/completions", **headers: str) -> Handle:
-    return program.request({":method": "POST", ":path": path, **{name.replace("_", "-"): value for name, value in headers.items()}})
+    return program.request(
+        {":method": "POST", ":path": path, **{name.replace("_", "-"): value for name, value in headers.items()}}
+    )
 
 
 def answered(
@@ -34,7 +36,9 @@ def answered(
     content = body.encode() if isinstance(body, str) else body
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     refusal = {} if details is None else {"x-ai-gateway-refusal": OURS + details}
-    handle = program.response({":status": str(status), "content-length": str(len(content)), **named, **refusal}, [content], metadata)
+    handle = program.response(
+        {":status": str(status), "content-length": str(len(content)), **named, **refusal}, [content], metadata
+    )
     assert "x-ai-gateway-refusal" not in handle.values
     if status >= 400:
         assert handle.values["content-type"] == "application/json"
@@ -48,7 +52,15 @@ def error_of(handle: Handle) -> dict[str, t.Any]:
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/v1/models", "/v1/models/a%2Fb?x=%20&y=[", "/v1/models/@cf/x:y;z=1,2'()*+!$&~-_.", "/v1/models/%C3%A9", "/v1/x?a=b?c/d"]
+    "path",
+    [
+        "/",
+        "/v1/models",
+        "/v1/models/a%2Fb?x=%20&y=[",
+        "/v1/models/@cf/x:y;z=1,2'()*+!$&~-_.",
+        "/v1/models/%C3%A9",
+        "/v1/x?a=b?c/d",
+    ],
 )
 def test_well_formed_paths_go_on(requests: Program, path: str) -> None:
     if "[" in path:
@@ -137,7 +149,12 @@ def test_a_token_has_one_form(requests: Program, headers: dict[str, str], seen: 
 
 
 @pytest.mark.parametrize(
-    "headers", [{"authorization": "Bearer abc", "x-api-key": "abd"}, {"authorization": "Bearer abc\nBearer abc"}, {"x-api-key": "abc\nabd"}]
+    "headers",
+    [
+        {"authorization": "Bearer abc", "x-api-key": "abd"},
+        {"authorization": "Bearer abc\nBearer abc"},
+        {"x-api-key": "abc\nabd"},
+    ],
 )
 def test_two_tokens_are_refused(requests: Program, headers: dict[str, str]) -> None:
     status, body = requests.request({":method": "GET", ":path": "/v1/models", **headers}).answer()
@@ -149,11 +166,22 @@ def test_two_tokens_are_refused(requests: Program, headers: dict[str, str]) -> N
     [
         ("100, 100;w=60", "100 total tokens that tier free allows a user in 60 seconds", "tokens", "31"),
         ("20, 100;w=60, 20;w=60", "20 requests that tier free allows a user in 60 seconds", "requests", "5"),
-        ("7, 100;w=60, 7;w=3600", "7 output tokens of model gpt-4 that tier free allows a user in 3600 seconds", "tokens", "3000"),
+        (
+            "7, 100;w=60, 7;w=3600",
+            "7 output tokens of model gpt-4 that tier free allows a user in 3600 seconds",
+            "tokens",
+            "3000",
+        ),
     ],
 )
 def test_a_used_up_limit_is_named(requests: Program, limit: str, measure: str, kind: str, reset: str) -> None:
-    told = {"details": "request_rate_limited", "kept": {"tier": "free"}, "x_ratelimit_limit": limit, "x_ratelimit_remaining": "0", "x_ratelimit_reset": reset}
+    told = {
+        "details": "request_rate_limited",
+        "kept": {"tier": "free"},
+        "x_ratelimit_limit": limit,
+        "x_ratelimit_remaining": "0",
+        "x_ratelimit_reset": reset,
+    }
     handle = answered(requests, 429, **told)  # type: ignore[arg-type]
     error = error_of(handle)
     assert error["message"] == f"The {measure} are used up. Try again in {reset} seconds."
@@ -183,7 +211,14 @@ def test_other_answers_stay(requests: Program, status: int) -> None:
     ],
 )
 def test_what_envoy_answers_itself(requests: Program, details: str, status: int, seen: int, code: str) -> None:
-    handle = answered(requests, status, "some words of the proxy", details=details, kept={"tier": "narrow", "model": "gpt-4"}, content_type="text/plain")
+    handle = answered(
+        requests,
+        status,
+        "some words of the proxy",
+        details=details,
+        kept={"tier": "narrow", "model": "gpt-4"},
+        content_type="text/plain",
+    )
     assert handle.values[":status"] == str(seen)
     error = error_of(handle)
     assert error["code"] == code
@@ -197,26 +232,49 @@ def test_a_provider_without_addresses(requests: Program) -> None:
 
 
 def test_an_answer_that_the_processor_cannot_read(requests: Program) -> None:
-    error = error_of(answered(requests, 500, "", details="ext_proc_error_gRPC_error_2{failed_to_transform_response}", kept={"answered": True}))
+    error = error_of(
+        answered(
+            requests,
+            500,
+            "",
+            details="ext_proc_error_gRPC_error_2{failed_to_transform_response}",
+            kept={"answered": True},
+        )
+    )
     assert (error["code"], error["message"]) == ("provider_error", "The provider's answer could not be read.")
 
 
 def test_what_is_not_found(requests: Program) -> None:
-    assert error_of(answered(requests, 404, details="route_not_found", kept={"model": "gpt-4"}))["code"] == "model_not_found"
+    assert (
+        error_of(answered(requests, 404, details="route_not_found", kept={"model": "gpt-4"}))["code"]
+        == "model_not_found"
+    )
     assert error_of(answered(requests, 404, details="route_not_found"))["code"] == "unknown_url"
 
 
 def test_what_the_processor_says_of_a_request(requests: Program) -> None:
     """Its error is no JSON where it quotes the request, and names no reason of Envoy's."""
     text = '{"type":"error","error":{"type":"BadRequest","code":"400","message":"failed to parse JSON: Mismatch type with value string "at index 2\n"x""}}'
-    told = json.dumps({"error": {"message": f"The answer of the provider could not be passed on. {text}", "type": "server_error", "param": None, "code": "x"}})
+    told = json.dumps(
+        {
+            "error": {
+                "message": f"The answer of the provider could not be passed on. {text}",
+                "type": "server_error",
+                "param": None,
+                "code": "x",
+            }
+        }
+    )
     handle = answered(requests, 400, told, details="", content_type="application/json")
     assert error_of(handle)["message"] == "failed to parse JSON: Mismatch type with value string"
 
 
 def test_what_authorino_says_stays(requests: Program) -> None:
     body = '{"error": {"message": "No valid token.", "type": "invalid_request_error", "param": null, "code": "invalid_api_key"}}'
-    assert answered(requests, 401, body, details="ext_authz_denied", content_type="application/json").content.decode() == body
+    assert (
+        answered(requests, 401, body, details="ext_authz_denied", content_type="application/json").content.decode()
+        == body
+    )
 
 
 ERROR = '{"error": {"message": "slow down", "type": "requests", "param": null, "code": "x"}}'
@@ -226,8 +284,14 @@ ERROR = '{"error": {"message": "slow down", "type": "requests", "param": null, "
     ("body", "message"),
     [
         (ERROR, "slow down"),
-        ('{"type":"error","error":{"type":"OpenAIBackendError","code":"429","message":"slow down"}}', "The provider refused with status 429: slow down"),
-        ('{"error": {"message": "The provider refused with status 429: slow down"}}', "The provider refused with status 429: slow down"),
+        (
+            '{"type":"error","error":{"type":"OpenAIBackendError","code":"429","message":"slow down"}}',
+            "The provider refused with status 429: slow down",
+        ),
+        (
+            '{"error": {"message": "The provider refused with status 429: slow down"}}',
+            "The provider refused with status 429: slow down",
+        ),
         ("slow down", "The provider refused with status 429: slow down"),
         ("", "The provider refused with status 429 and said nothing."),
     ],
@@ -241,7 +305,9 @@ def test_a_provider_is_quoted_and_named(requests: Program, body: str, message: s
     assert document["error"]["type"] in ("rate_limit_error", "OpenAIBackendError")
 
 
-@pytest.mark.parametrize(("status", "openai", "anthropic"), [(502, "server_error", "api_error"), (503, "server_error", "overloaded_error")])
+@pytest.mark.parametrize(
+    ("status", "openai", "anthropic"), [(502, "server_error", "api_error"), (503, "server_error", "overloaded_error")]
+)
 def test_kinds_of_errors_in_both_apis(requests: Program, status: int, openai: str, anthropic: str) -> None:
     assert error_of(answered(requests, status, "text"))["type"] == openai
     assert error_of(answered(requests, status, "text", "/v1/messages"))["type"] == anthropic
@@ -253,7 +319,9 @@ def test_what_maas_api_says_stays(texts: dict[str, str]) -> None:
     for path, stays in (("/maas-api/v1/tokens", True), ("/v1/chat/completions", False)):
         metadata = asked(program, path).kept
         assert (program.response({":status": "404"}, [body], metadata).content == body) is stays
-        ours = program.response({":status": "403", "x-ai-gateway-refusal": OURS + "rbac_access_denied"}, [b"no"], metadata)
+        ours = program.response(
+            {":status": "403", "x-ai-gateway-refusal": OURS + "rbac_access_denied"}, [b"no"], metadata
+        )
         assert error_of(ours)["code"] == "model_not_allowed"
 
 
@@ -272,7 +340,12 @@ ORIGINS = {
 
 @pytest.mark.parametrize(("origin", "allowed"), ORIGINS.items())
 def test_browsers(requests: Program, origin: str, allowed: bool) -> None:
-    asks = {":method": "OPTIONS", ":path": "/v1/chat/completions", "origin": origin, "access-control-request-method": "POST"}
+    asks = {
+        ":method": "OPTIONS",
+        ":path": "/v1/chat/completions",
+        "origin": origin,
+        "access-control-request-method": "POST",
+    }
     preflight = requests.request({**asks, "access-control-request-headers": "authorization,x-stainless-os"})
     if allowed:
         assert preflight.sent
@@ -289,10 +362,18 @@ def test_browsers(requests: Program, origin: str, allowed: bool) -> None:
 
 def test_any_page(texts: dict[str, str]) -> None:
     program = Program(texts["requests"].replace('"https://app.example.com"', '"*"'))
-    asks = {":method": "OPTIONS", ":path": "/v1/models", "origin": "https://any.example", "access-control-request-method": "GET"}
+    asks = {
+        ":method": "OPTIONS",
+        ":path": "/v1/models",
+        "origin": "https://any.example",
+        "access-control-request-method": "GET",
+    }
     preflight = program.request({**asks, "access-control-request-headers": 'bad"header'})
     assert preflight.sent
-    assert (preflight.sent[0]["access-control-allow-origin"], preflight.sent[0]["access-control-allow-headers"]) == ("*", "")
+    assert (preflight.sent[0]["access-control-allow-origin"], preflight.sent[0]["access-control-allow-headers"]) == (
+        "*",
+        "",
+    )
 
 
 def test_an_answer_before_the_request_was_seen(requests: Program) -> None:
@@ -304,7 +385,9 @@ def test_an_answer_before_the_request_was_seen(requests: Program) -> None:
         assert requests.response({":status": "400"}, [body], {}).content == body
 
 
-@pytest.mark.parametrize("claim", ["envoy request_rate_limited", "request_rate_limited", f"{REFUSED_BY[:-1]} request_rate_limited"])
+@pytest.mark.parametrize(
+    "claim", ["envoy request_rate_limited", "request_rate_limited", f"{REFUSED_BY[:-1]} request_rate_limited"]
+)
 def test_a_provider_cannot_say_that_the_gateway_refused(requests: Program, claim: str) -> None:
     handle = answered(requests, 429, "busy", x_ai_gateway_refusal=claim)
     assert error_of(handle)["message"] == "The provider refused with status 429: busy"
@@ -316,7 +399,10 @@ def test_a_provider_cannot_say_that_the_gateway_refused(requests: Program, claim
         *({name: f"a{fill * 48_000}b"} for name in ("x_api_key", "authorization") for fill in (" ", "\t", "a", "-")),
         *({"x_api_key": f"{' ' * 48_000}a b"}, {"authorization": f"{' ' * 48_000}a b c"}),
         *({"authorization": f"Bearer{' ' * 24_000}a{' ' * 24_000}b"}, {"origin": "https://" + "a." * 24_000}),
-        *({"access_control_request_headers": "a, " * 16_000, "origin": "https://app.example.com"}, {"anthropic_version": " " * 48_000}),
+        *(
+            {"access_control_request_headers": "a, " * 16_000, "origin": "https://app.example.com"},
+            {"anthropic_version": " " * 48_000},
+        ),
     ],
 )
 def test_no_header_takes_a_proxy_long(requests: Program, headers: dict[str, str]) -> None:
@@ -341,7 +427,12 @@ def test_whose_fault_it_is(requests: Program) -> None:
 
 
 def test_the_path_tells_the_api_before_the_header_does(requests: Program) -> None:
-    for path, anthropic in (("/v1/chat/completions", False), ("/external/a/v1/embeddings", False), ("/v1/messages", True), ("/v1/models", True)):
+    for path, anthropic in (
+        ("/v1/chat/completions", False),
+        ("/external/a/v1/embeddings", False),
+        ("/v1/messages", True),
+        ("/v1/models", True),
+    ):
         body = asked(requests, path + "/%zz", anthropic_version="2023-06-01").answer()[1]
         assert (body.get("type") == "error") is anthropic, path
 

@@ -20,14 +20,24 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog import 
 COLLECTIONS = Path(catalog_build.__file__).parents[5]
 ROLE = Path(catalog_build.__file__).parents[2] / "roles/ai_gateway"
 KEY = "sk-a-key-that-must-not-show"
-PROVIDER = {"name": "openai", "schema": "openai", "simulated": True, "credential": {"value": KEY}, "models": [{"name": "gpt-4"}]}
+PROVIDER = {
+    "name": "openai",
+    "schema": "openai",
+    "simulated": True,
+    "credential": {"value": KEY},
+    "models": [{"name": "gpt-4"}],
+}
 
 
 def play(directory: Path, variables: dict[str, t.Any], *arguments: str) -> tuple[int, str]:
     """Run the role with all that Ansible can say; the exit code and everything it printed."""
     playbook = directory / "play.yml"
     show = {"ansible.builtin.debug": {"msg": "{{ ai_gateway_catalog }}"}}
-    playbook.write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "roles": ["egress.ai_gateway.ai_gateway"], "tasks": [show]}]))
+    playbook.write_text(
+        json.dumps(
+            [{"hosts": "localhost", "gather_facts": False, "roles": ["egress.ai_gateway.ai_gateway"], "tasks": [show]}]
+        )
+    )
     (directory / "variables.yml").write_text(yaml.safe_dump(variables))
     environment = {
         **os.environ,
@@ -36,8 +46,19 @@ def play(directory: Path, variables: dict[str, t.Any], *arguments: str) -> tuple
         "ANSIBLE_NOCOLOR": "1",
         "ANSIBLE_DISPLAY_ARGS_TO_STDOUT": "1",
     }
-    command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", "localhost,", "-c", "local", "-e", f"@{directory}/variables.yml", str(playbook)]
-    ended = subprocess.run([*command, *arguments], env=environment, capture_output=True, text=True, timeout=120, check=False)
+    command = [
+        str(Path(sys.executable).parent / "ansible-playbook"),
+        "-i",
+        "localhost,",
+        "-c",
+        "local",
+        "-e",
+        f"@{directory}/variables.yml",
+        str(playbook),
+    ]
+    ended = subprocess.run(
+        [*command, *arguments], env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
     return ended.returncode, ended.stdout + ended.stderr
 
 
@@ -54,14 +75,27 @@ def test_the_catalogue_is_a_fact_and_no_key_shows(tmp_path: Path, arguments: tup
 def test_all_faults_show_at_once_and_no_key_does(tmp_path: Path) -> None:
     providers = [
         {**PROVIDER, "shema": "openai"},
-        {"name": "anthropic", "schema": "openai", "endpoint": "api.anthropic.com", "credential": {"header": 1, "value": KEY + "\n"}, "models": "gpt"},
+        {
+            "name": "anthropic",
+            "schema": "openai",
+            "endpoint": "api.anthropic.com",
+            "credential": {"header": 1, "value": KEY + "\n"},
+            "models": "gpt",
+        },
     ]
-    code, output = play(tmp_path, {"ai_gateway_platform": "cloud", "ai_gateway_provider": providers, "ai_gateway_providers": providers}, "-vvvv")
+    code, output = play(
+        tmp_path,
+        {"ai_gateway_platform": "cloud", "ai_gateway_provider": providers, "ai_gateway_providers": providers},
+        "-vvvv",
+    )
     assert code == 2
     for path in (
         "platform",
         "provider",
-        *(f"providers[{rest}" for rest in ("0].shema", "1].endpoint", "1].credential.header", "1].credential.value", "1].models")),
+        *(
+            f"providers[{rest}"
+            for rest in ("0].shema", "1].endpoint", "1].credential.header", "1].credential.value", "1].models")
+        ),
     ):
         assert f"  - ai_gateway_{path}: " in output
     assert KEY not in output
@@ -79,7 +113,9 @@ def test_a_value_that_is_no_list_is_a_fault_with_its_path(tmp_path: Path, name: 
 def test_the_documented_options_are_the_keys_of_the_catalogue() -> None:
     options = yaml.safe_load((ROLE / "meta/argument_specs.yml").read_text())["argument_specs"]["main"]["options"]
     assert set(options) == set(yaml.safe_load((ROLE / "defaults/main.yml").read_text()))
-    assert set(options) == {f"ai_gateway_{name}" for name in (*catalog_build.INPUTS, *catalog_build.OTHER_VARIABLES)} - {"ai_gateway_catalog"}
+    assert set(options) == {
+        f"ai_gateway_{name}" for name in (*catalog_build.INPUTS, *catalog_build.OTHER_VARIABLES)
+    } - {"ai_gateway_catalog"}
 
     def keys(option: dict[str, t.Any], prefix: str = "") -> set[str]:
         found = set()
@@ -87,7 +123,8 @@ def test_the_documented_options_are_the_keys_of_the_catalogue() -> None:
             found |= {prefix + name} | keys(suboption, f"{prefix}{name}.")
         return found
 
-    # A mapping with every documented key is read without one that is unknown, and an unknown one is told the documented ones.
+    # A mapping with every documented key is read without one that is unknown, and an unknown one is told the documented
+    # ones.
     for name in ("providers", "models", "tiers"):
         documented = keys(options[f"ai_gateway_{name}"])
         entry: dict[str, t.Any] = {}

@@ -46,7 +46,11 @@ VARIABLES: dict[str, t.Any] = {
     ],
 }
 TWO_GATEWAYS = {**VARIABLES, "ai_gateway_stack": "wg_ai_gateway"}
-KUADRANT = {**TWO_GATEWAYS, "ai_gateway_policy_engine": "kuadrant", "ai_gateway_providers": VARIABLES["ai_gateway_providers"][:1]}
+KUADRANT = {
+    **TWO_GATEWAYS,
+    "ai_gateway_policy_engine": "kuadrant",
+    "ai_gateway_providers": VARIABLES["ai_gateway_providers"][:1],
+}
 
 
 def leaves(value: t.Any, key: str = "") -> t.Iterator[tuple[str, t.Any]]:
@@ -73,7 +77,9 @@ def test_the_routes_and_the_prefixes(tmp_path: Path) -> None:
     for name in (DATED, PLUS):
         assert name in values
         assert [expression for expression in expressions if re.fullmatch(expression, name)] != []
-        assert not any(re.fullmatch(expression, re.sub(r"[+./]", "x", name)) for expression in expressions if name == PLUS)
+        assert not any(
+            re.fullmatch(expression, re.sub(r"[+./]", "x", name)) for expression in expressions if name == PLUS
+        )
     assert {value for key, value in texts if key == "prefix"} == {"/"}
 
 

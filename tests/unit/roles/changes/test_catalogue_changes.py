@@ -1,7 +1,10 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""From any catalogue to any other: a check tells with a diff what a run does with it, the run after it does nothing, and none of them tells a key."""
+"""From any catalogue to any other:
+
+a check tells with a diff what a run does with it, the run after it does nothing, and none of them tells a key.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,10 @@ from rendering import COLLECTIONS, ROLES
 
 PAIRS = int(os.environ.get("CATALOGUE_CHANGES", "12"))
 #: The set of each role, and its template.
-SETS = {"access_policies": ("access-policies", "authorino.yaml.j2"), "providers": ("providers", "envoy_ai_gateway.yaml.j2")}
+SETS = {
+    "access_policies": ("access-policies", "authorino.yaml.j2"),
+    "providers": ("providers", "envoy_ai_gateway.yaml.j2"),
+}
 KEY_OF_IDENTITIES = {"data": {"key": base64.b64encode(b"k" * 32).decode()}}
 Catalogue = dict[str, t.Any]
 #: Of each catalogue, by role, the manifests.
@@ -38,27 +44,53 @@ def rendered(directory: Path, catalogues: t.Sequence[Catalogue]) -> Texts:
     """The manifests of all catalogues, from one process: starting Ansible takes longer than any template."""
     found: Texts = [{} for _catalogue in catalogues]
     given = [
-        {**catalogue, "ai_gateway_catalog": build({"providers": catalogue["ai_gateway_providers"], "tiers": catalogue["ai_gateway_tiers"]}).as_dict()}
+        {
+            **catalogue,
+            "ai_gateway_catalog": build(
+                {"providers": catalogue["ai_gateway_providers"], "tiers": catalogue["ai_gateway_tiers"]}
+            ).as_dict(),
+        }
         for catalogue in catalogues
     ]
     plays = []
     for role, (_name, template) in SETS.items():
         texts = f"lookup('ansible.builtin.template', '{ROLES / role}/templates/{template}', template_vars=catalogue)"
         content = f"{{% set texts = [] %}}{{% for catalogue in catalogues %}}{{{{ texts.append({texts}) or '' }}}}{{% endfor %}}{{{{ texts | to_json }}}}"
-        defaults = [str(ROLES / name / f"{kind}/main.yml") for name in ("ai_gateway", role) for kind in ("defaults", "vars")]
+        defaults = [
+            str(ROLES / name / f"{kind}/main.yml") for name in ("ai_gateway", role) for kind in ("defaults", "vars")
+        ]
         (directory / role).mkdir()
         for part in ("templates", "files"):
             if (ROLES / role / part).exists():
                 (directory / role / part).symlink_to(ROLES / role / part)
         task = {"ansible.builtin.copy": {"content": content, "dest": f"{directory / role}.json"}}
-        play = {"hosts": "localhost", "gather_facts": False, "vars_files": [path for path in defaults if Path(path).exists()], "tasks": [task]}
+        play = {
+            "hosts": "localhost",
+            "gather_facts": False,
+            "vars_files": [path for path in defaults if Path(path).exists()],
+            "tasks": [task],
+        }
         (directory / role / "play.yml").write_text(json.dumps([play]))
         plays.append(str(directory / role / "play.yml"))
-    variables = {"catalogues": given, "__access_policies_identity": {"resources": [KEY_OF_IDENTITIES]}, "ansible_python_interpreter": sys.executable}
+    variables = {
+        "catalogues": given,
+        "__access_policies_identity": {"resources": [KEY_OF_IDENTITIES]},
+        "ansible_python_interpreter": sys.executable,
+    }
     (directory / "variables.json").write_text(json.dumps(variables))
     environment = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS), "ANSIBLE_HOME": str(directory / "home")}
-    command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", "localhost,", "-c", "local", "-e", f"@{directory}/variables.json"]
-    ended = subprocess.run([*command, *plays], env=environment, capture_output=True, text=True, timeout=300, check=False)
+    command = [
+        str(Path(sys.executable).parent / "ansible-playbook"),
+        "-i",
+        "localhost,",
+        "-c",
+        "local",
+        "-e",
+        f"@{directory}/variables.json",
+    ]
+    ended = subprocess.run(
+        [*command, *plays], env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
     assert ended.returncode == 0, ended.stdout + ended.stderr
     for role in SETS:
         for texts_of_one, text in zip(found, json.loads((directory / f"{role}.json").read_text())):
@@ -80,7 +112,10 @@ def served(texts: Texts) -> Resources:
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[dict[str, str], dict[str, str]]]:
     """By seed, the manifests of both catalogues."""
-    texts = rendered(tmp_path_factory.mktemp("catalogues"), [catalogue for seed in range(PAIRS) for catalogue in catalogue_pairs.pair(seed)])
+    texts = rendered(
+        tmp_path_factory.mktemp("catalogues"),
+        [catalogue for seed in range(PAIRS) for catalogue in catalogue_pairs.pair(seed)],
+    )
     found = list(zip(texts[::2], texts[1::2]))
     assert all(first != second for first, second in found)
     return found
@@ -104,13 +139,21 @@ def new_cluster(resources: Resources, seed: int) -> MergingCluster:
 def contents(cluster: MergingCluster) -> dict[t.Any, t.Any]:
     """All objects without what differs from one history to another."""
     return {
-        key: {**body, "metadata": {name: value for name, value in body["metadata"].items() if name not in ("uid", "resourceVersion")}}
+        key: {
+            **body,
+            "metadata": {
+                name: value for name, value in body["metadata"].items() if name not in ("uid", "resourceVersion")
+            },
+        }
         for key, body in cluster.objects.items()
     }
 
 
 def changes(outcome: Outcome) -> dict[str, list[str]]:
-    return {name: sorted(map(str, getattr(outcome, name))) for name in ("created", "updated", "unchanged", "deleted", "kept")}
+    return {
+        name: sorted(map(str, getattr(outcome, name)))
+        for name in ("created", "updated", "unchanged", "deleted", "kept")
+    }
 
 
 @pytest.mark.parametrize("seed", range(PAIRS))
@@ -129,7 +172,9 @@ def test_a_check_tells_what_a_run_does(seed: int, pairs: list[tuple[dict[str, st
         real = apply(cluster, role, after)
         assert changes(rehearsal) == changes(real)
         assert rehearsal.diff == real.diff
-        assert sorted(entry["after_header"] for entry in real.diff) == sorted(map(str, [*real.created, *real.updated, *real.deleted]))
+        assert sorted(entry["after_header"] for entry in real.diff) == sorted(
+            map(str, [*real.created, *real.updated, *real.deleted])
+        )
         cluster.writes.clear()
         assert not apply(cluster, role, after).changed
         assert cluster.writes == []
@@ -149,7 +194,13 @@ def test_the_catalogues_are_as_different_as_their_seeds() -> None:
     restricted = [any(tier["models"] != ["*"] for tier in first["ai_gateway_tiers"]) for first, _second in pairs]
     assert 20 < sum(restricted) < 180
     for change in ("ai_gateway_tiers", "ai_gateway_providers"):
-        assert sum({entry["name"] for entry in first[change]} != {entry["name"] for entry in second[change]} for first, second in pairs) > 30
+        assert (
+            sum(
+                {entry["name"] for entry in first[change]} != {entry["name"] for entry in second[change]}
+                for first, second in pairs
+            )
+            > 30
+        )
     for first, second in pairs:
         for catalogue in (first, second):
             build({"providers": catalogue["ai_gateway_providers"], "tiers": catalogue["ai_gateway_tiers"]})
@@ -163,16 +214,24 @@ def test_a_catalogue_is_written_for_its_owner_and_shown_without_keys(tmp_path: P
     assert not any(key in catalogue_pairs.shown(catalogue) for key in catalogue_pairs.keys(catalogue))
 
 
-def test_what_a_playbook_shows_of_its_sets_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_what_a_playbook_shows_of_its_sets_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     """As the integration test reads it, through the action plugin and Ansible's callback."""
     monkeypatch.setenv("ANSIBLE_CALLBACK_RESULT_FORMAT", "yaml")
     first, second = catalogue_pairs.pair(1)
     (texts,) = rendered(tmp_path_factory.mktemp("first"), [first])
-    kinds = {(version, plural): kind for version, listed in served([texts]).items() for plural, (kind, _namespaced) in listed.items()}
+    kinds = {
+        (version, plural): kind
+        for version, listed in served([texts]).items()
+        for plural, (kind, _namespaced) in listed.items()
+    }
     server = Server({**kinds, ("gateway.networking.k8s.io/v1", "gateways"): "Gateway"})
     for name in ("ai-gateway", "authorino"):
         server.put({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
-    identity_key = build({"providers": first["ai_gateway_providers"], "tiers": first["ai_gateway_tiers"]}).as_dict()["identity_key"]
+    identity_key = build({"providers": first["ai_gateway_providers"], "tiers": first["ai_gateway_tiers"]}).as_dict()[
+        "identity_key"
+    ]
     metadata = {"name": identity_key["secret"], "namespace": identity_key["namespace"]}
     server.put({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, **KEY_OF_IDENTITIES})
     conditions = [{"type": name, "status": "True"} for name in ("Accepted", "Programmed", "Ready")]
@@ -182,7 +241,14 @@ def test_what_a_playbook_shows_of_its_sets_is_read(tmp_path: Path, monkeypatch: 
     expected: dict[str, list[str]] = {}
     try:
         for catalogue, arguments in ((first, []), (second, ["--check"]), (second, []), (second, [])):
-            status, output = server.run(tmp_path, "access_policies", {**catalogue, "access_policies_wait_timeout": 5}, "--diff", "-v", *arguments)
+            status, output = server.run(
+                tmp_path,
+                "access_policies",
+                {**catalogue, "access_policies_wait_timeout": 5},
+                "--diff",
+                "-v",
+                *arguments,
+            )
             assert status == 0, output
             found = catalogue_changes.changes(output)
             if catalogue is first:

@@ -26,13 +26,18 @@ def policies(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, t.
 
 
 def open_to(policy: dict[str, t.Any]) -> dict[int | str, str]:
-    """Who reaches each port of a policy: the labels of pods, their namespace before it where that is another, or nothing for all."""
+    """Who reaches each port of a policy:
+
+    the labels of pods, their namespace before it where that is another, or nothing for all.
+    """
     found = {}
     for rule in policy["spec"]["ingress"]:
         (peer,) = rule.get("from", [{}])
         namespace = peer.get("namespaceSelector", {}).get("matchLabels", {}).get("kubernetes.io/metadata.name", "")
         labels = peer.get("podSelector", {}).get("matchLabels", {})
-        who = "/".join(filter(None, [namespace, labels.get("app.kubernetes.io/component") or labels.get("control-plane") or ""]))
+        who = "/".join(
+            filter(None, [namespace, labels.get("app.kubernetes.io/component") or labels.get("control-plane") or ""])
+        )
         found.update({port["port"]: who for port in rule["ports"]})
     return found
 

@@ -41,23 +41,53 @@ def single(tmp_path_factory: pytest.TempPathFactory) -> Objects:
 
 @pytest.fixture(scope="module")
 def several(tmp_path_factory: pytest.TempPathFactory) -> Objects:
-    return manifests(tmp_path_factory.mktemp("several"), "controllers", "controllers.yaml.j2", {**SEVERAL, "controllers_redis": SENTINEL})
+    return manifests(
+        tmp_path_factory.mktemp("several"),
+        "controllers",
+        "controllers.yaml.j2",
+        {**SEVERAL, "controllers_redis": SENTINEL},
+    )
 
 
-def played(directory: Path, tasks: list[dict[str, t.Any]], variables: dict[str, t.Any]) -> subprocess.CompletedProcess[str]:
+def played(
+    directory: Path, tasks: list[dict[str, t.Any]], variables: dict[str, t.Any]
+) -> subprocess.CompletedProcess[str]:
     """Tasks of a play that knows the variables of the role."""
     files = [str(ROLES / "controllers" / part / "main.yml") for part in ("defaults", "vars")]
-    play = {"hosts": "localhost", "gather_facts": False, "roles": ["egress.ai_gateway.ai_gateway"], "vars_files": files, "tasks": tasks}
+    play = {
+        "hosts": "localhost",
+        "gather_facts": False,
+        "roles": ["egress.ai_gateway.ai_gateway"],
+        "vars_files": files,
+        "tasks": tasks,
+    }
     (directory / "play.yml").write_text(json.dumps([play]))
-    (directory / "variables.yml").write_text(yaml.safe_dump({"ansible_python_interpreter": sys.executable, **variables}))
+    (directory / "variables.yml").write_text(
+        yaml.safe_dump({"ansible_python_interpreter": sys.executable, **variables})
+    )
     environment = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS), "ANSIBLE_HOME": str(directory / "home")}
-    command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", "localhost,", "-c", "local", "-e", f"@{directory}/variables.yml"]
-    return subprocess.run([*command, f"{directory}/play.yml"], env=environment, capture_output=True, text=True, timeout=120, check=False)
+    command = [
+        str(Path(sys.executable).parent / "ansible-playbook"),
+        "-i",
+        "localhost,",
+        "-c",
+        "local",
+        "-e",
+        f"@{directory}/variables.yml",
+    ]
+    return subprocess.run(
+        [*command, f"{directory}/play.yml"], env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
 
 
 def configuration(directory: Path, variables: dict[str, t.Any]) -> dict[str, t.Any]:
     """The configuration of Envoy Gateway that the chart is given."""
-    task = {"ansible.builtin.copy": {"content": "{{ __controllers_envoy_gateway_values.config.envoyGateway | to_json }}", "dest": f"{directory}/out"}}
+    task = {
+        "ansible.builtin.copy": {
+            "content": "{{ __controllers_envoy_gateway_values.config.envoyGateway | to_json }}",
+            "dest": f"{directory}/out",
+        }
+    }
     ended = played(directory, [task], variables)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     return t.cast("dict[str, t.Any]", json.loads((directory / "out").read_text()))
@@ -95,14 +125,20 @@ def test_several_pods_are_spread_and_go_one_at_a_time(several: Objects) -> None:
 
 def test_an_update_takes_no_pod_before_another_is_ready(single: Objects, several: Objects) -> None:
     for objects in (single, several):
-        assert objects["Deployment", "authorino"]["spec"]["strategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
+        assert objects["Deployment", "authorino"]["spec"]["strategy"]["rollingUpdate"] == {
+            "maxUnavailable": 0,
+            "maxSurge": 1,
+        }
 
 
 def test_the_names_of_the_pods_are_there_with_one_pod_too(single: Objects, several: Objects) -> None:
     """A cluster that goes from several to one has proxies that ask for them until the policies are applied."""
     for objects in (single, several):
         assert objects["Service", "authorino-pods"]["spec"]["clusterIP"] == "None"
-        assert objects["Service", "authorino-pods"]["spec"]["selector"] == objects["Service", "authorino"]["spec"]["selector"]
+        assert (
+            objects["Service", "authorino-pods"]["spec"]["selector"]
+            == objects["Service", "authorino"]["spec"]["selector"]
+        )
         assert "clusterIP" not in objects["Service", "authorino"]["spec"]
 
 
@@ -128,7 +164,10 @@ def test_the_rate_limit_service_with_several_pods_and_sentinels(tmp_path: Path) 
     kubernetes = found["provider"]["kubernetes"]
     deployment = kubernetes["rateLimitDeployment"]
     assert deployment["replicas"] == 2
-    assert deployment["pod"]["topologySpreadConstraints"][0]["labelSelector"]["matchLabels"]["app.kubernetes.io/name"] == "envoy-ratelimit"
+    assert (
+        deployment["pod"]["topologySpreadConstraints"][0]["labelSelector"]["matchLabels"]["app.kubernetes.io/name"]
+        == "envoy-ratelimit"
+    )
     assert kubernetes["rateLimitPDB"] == {"maxUnavailable": 1}
     assert found["rateLimit"]["backend"]["redis"] == {"url": SENTINEL["url"]}
     assert {entry["name"]: entry.get("value") or entry["valueFrom"] for entry in deployment["container"]["env"]} == {
@@ -144,31 +183,74 @@ def test_the_rate_limit_service_with_several_pods_and_sentinels(tmp_path: Path) 
 
 def test_a_cluster_of_redis_is_asked_for_several_keys_at_once(tmp_path: Path) -> None:
     redis = {"type": "cluster", "url": "redis-0.example.com:6379,redis-1.example.com:6379"}
-    environment = configuration(tmp_path, {**SEVERAL, "controllers_redis": redis})["provider"]["kubernetes"]["rateLimitDeployment"]["container"]["env"]
-    assert environment == [{"name": "REDIS_TYPE", "value": "CLUSTER"}, {"name": "REDIS_PIPELINE_WINDOW", "value": "150us"}]
+    environment = configuration(tmp_path, {**SEVERAL, "controllers_redis": redis})["provider"]["kubernetes"][
+        "rateLimitDeployment"
+    ]["container"]["env"]
+    assert environment == [
+        {"name": "REDIS_TYPE", "value": "CLUSTER"},
+        {"name": "REDIS_PIPELINE_WINDOW", "value": "150us"},
+    ]
 
 
 @pytest.mark.parametrize(
     ("variables", "expected"),
     [
-        pytest.param({"controllers_redis": {"type": "sentinel"}}, "controllers_redis.url is ''; with type sentinel write the name of the master", id="no URL"),
+        pytest.param(
+            {"controllers_redis": {"type": "sentinel"}},
+            "controllers_redis.url is ''; with type sentinel write the name of the master",
+            id="no URL",
+        ),
         pytest.param({"controllers_redis": {"url": "10.0.0.1:6379"}}, "no addresses and no scheme", id="address"),
-        pytest.param({"controllers_redis": {"url": "redis://:word@redis.example.com:6379"}}, "passwords go to controllers_redis.auth_secret", id="scheme"),
-        pytest.param({"controllers_redis": {"url": "a.example.com:6379,b.example.com:6379"}}, "with type single write a host and its port", id="two for one"),
-        pytest.param({"controllers_redis": {"type": "sentinel", "url": "a.example.com:26379"}}, "and then the sentinels", id="no master"),
-        pytest.param({"controllers_redis": {"url": "redis.example.com:6379", "ca_secret": "ca"}}, "controllers_redis.tls is not true", id="CA without TLS"),
-        pytest.param({"ai_gateway_controller_replicas": 0}, "ai_gateway_controller_replicas is 0; write 1 or more", id="no pod"),
+        pytest.param(
+            {"controllers_redis": {"url": "redis://:word@redis.example.com:6379"}},
+            "passwords go to controllers_redis.auth_secret",
+            id="scheme",
+        ),
+        pytest.param(
+            {"controllers_redis": {"url": "a.example.com:6379,b.example.com:6379"}},
+            "with type single write a host and its port",
+            id="two for one",
+        ),
+        pytest.param(
+            {"controllers_redis": {"type": "sentinel", "url": "a.example.com:26379"}},
+            "and then the sentinels",
+            id="no master",
+        ),
+        pytest.param(
+            {"controllers_redis": {"url": "redis.example.com:6379", "ca_secret": "ca"}},
+            "controllers_redis.tls is not true",
+            id="CA without TLS",
+        ),
+        pytest.param(
+            {"ai_gateway_controller_replicas": 0}, "ai_gateway_controller_replicas is 0; write 1 or more", id="no pod"
+        ),
     ],
 )
 def test_what_cannot_work_is_refused(tmp_path: Path, variables: dict[str, t.Any], expected: str) -> None:
-    ended = played(tmp_path, [{"ansible.builtin.import_tasks": str(ROLES / "controllers/tasks/check.yml")}], {**SINGLE, **variables})
+    ended = played(
+        tmp_path,
+        [{"ansible.builtin.import_tasks": str(ROLES / "controllers/tasks/check.yml")}],
+        {**SINGLE, **variables},
+    )
     assert ended.returncode == 2, ended.stdout + ended.stderr
     assert expected in " ".join(ended.stdout.split()), ended.stdout
 
 
-@pytest.mark.parametrize("redis", [{}, SENTINEL, {"url": "redis.example.com:6379"}, {"type": "cluster", "url": "a.example.com:6379,b.example.com:6379"}])
+@pytest.mark.parametrize(
+    "redis",
+    [
+        {},
+        SENTINEL,
+        {"url": "redis.example.com:6379"},
+        {"type": "cluster", "url": "a.example.com:6379,b.example.com:6379"},
+    ],
+)
 def test_what_works_is_taken(tmp_path: Path, redis: dict[str, t.Any]) -> None:
-    ended = played(tmp_path, [{"ansible.builtin.import_tasks": str(ROLES / "controllers/tasks/check.yml")}], {**SEVERAL, "controllers_redis": redis})
+    ended = played(
+        tmp_path,
+        [{"ansible.builtin.import_tasks": str(ROLES / "controllers/tasks/check.yml")}],
+        {**SEVERAL, "controllers_redis": redis},
+    )
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
@@ -177,12 +259,23 @@ def test_what_works_is_taken(tmp_path: Path, redis: dict[str, t.Any]) -> None:
     [
         ({"controllers_redis": SENTINEL}, [("redis-password", ["auth"]), ("redis-ca", ["ca.crt"])]),
         ({"controllers_redis": {"url": "redis.example.com:6379"}}, []),
-        ({"controllers_redis": SENTINEL, "ai_gateway_stack": "wg_ai_gateway", "ai_gateway_policy_engine": "kuadrant"}, []),
+        (
+            {
+                "controllers_redis": SENTINEL,
+                "ai_gateway_stack": "wg_ai_gateway",
+                "ai_gateway_policy_engine": "kuadrant",
+            },
+            [],
+        ),
     ],
     ids=["sentinels", "none", "no rate limit service of ours"],
 )
 def test_the_secrets_that_must_be_there(tmp_path: Path, variables: dict[str, t.Any], expected: list[t.Any]) -> None:
-    task = {"ansible.builtin.copy": {"content": "{{ __controllers_redis_secrets | to_json }}", "dest": f"{tmp_path}/out"}}
+    task = {
+        "ansible.builtin.copy": {"content": "{{ __controllers_redis_secrets | to_json }}", "dest": f"{tmp_path}/out"}
+    }
     ended = played(tmp_path, [task], {**SEVERAL, **variables})
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert [(secret["name"], secret["keys"]) for secret in json.loads((tmp_path / "out").read_text())] == [(name, keys) for name, keys in expected]
+    assert [(secret["name"], secret["keys"]) for secret in json.loads((tmp_path / "out").read_text())] == [
+        (name, keys) for name, keys in expected
+    ]

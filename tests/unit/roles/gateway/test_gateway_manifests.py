@@ -35,14 +35,21 @@ def test_clients_reach_the_port_of_the_listener(tmp_path: Path, secret: str, por
 def test_the_proxies_reach_what_they_always_need_and_no_more(tmp_path: Path) -> None:
     spec = policy_of(tmp_path)["spec"]
     assert spec["policyTypes"] == ["Ingress", "Egress"]
-    labels = {"gateway.envoyproxy.io/owning-gateway-name": "ai-gateway", "gateway.envoyproxy.io/owning-gateway-namespace": "ai-gateway"}
+    labels = {
+        "gateway.envoyproxy.io/owning-gateway-name": "ai-gateway",
+        "gateway.envoyproxy.io/owning-gateway-namespace": "ai-gateway",
+    }
     assert spec["podSelector"] == {"matchLabels": labels}
     assert ports_of(spec["egress"]) == {("UDP", 53), ("TCP", 53), ("TCP", 18000), ("TCP", 8081), ("TCP", 50051)}
     assert all(rule["to"] for rule in spec["egress"])
-    assert [peer["ipBlock"]["cidr"] for rule in spec["egress"] for peer in rule["to"] if "ipBlock" in peer] == ["169.254.20.10/32"]
+    assert [peer["ipBlock"]["cidr"] for rule in spec["egress"] for peer in rule["to"] if "ipBlock" in peer] == [
+        "169.254.20.10/32"
+    ]
 
 
 def test_openshift_resolves_elsewhere(tmp_path: Path) -> None:
-    (rule, *_others) = policy_of(tmp_path, ai_gateway_platform="openshift", ai_gateway_policy_engine="authorino")["spec"]["egress"]
+    (rule, *_others) = policy_of(tmp_path, ai_gateway_platform="openshift", ai_gateway_policy_engine="authorino")[
+        "spec"
+    ]["egress"]
     assert rule["to"][0]["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": "openshift-dns"}
     assert {port["port"] for port in rule["ports"]} == {5353}

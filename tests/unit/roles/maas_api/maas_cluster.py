@@ -16,7 +16,10 @@ GROUPS = {"apps": "v1", "apiextensions.k8s.io": "v1"}
 
 
 class MaasCluster(Cluster):
-    """A cluster with maas-api, which clients reach by HTTP at ``url``. It has no CustomResourceDefinitions but those named in ``definitions``."""
+    """A cluster with maas-api, which clients reach by HTTP at ``url``.
+
+    It has no CustomResourceDefinitions but those named in ``definitions``.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -25,8 +28,19 @@ class MaasCluster(Cluster):
             self.put("namespaces", "", namespace)
         containers = [{"name": "maas-api", "image": "maas-api:before"}]
         status = {"updatedReplicas": 1, "replicas": 1, "availableReplicas": 1}
-        self.put("deployments", "opendatahub", "maas-api", spec={"template": {"spec": {"containers": containers}}}, status=status)
-        self.put("configmaps", "opendatahub", "tier-to-group-mapping", data={"tiers": "# Ours\n- {name: free, level: 0, groups: [system:authenticated]}\n"})
+        self.put(
+            "deployments",
+            "opendatahub",
+            "maas-api",
+            spec={"template": {"spec": {"containers": containers}}},
+            status=status,
+        )
+        self.put(
+            "configmaps",
+            "opendatahub",
+            "tier-to-group-mapping",
+            data={"tiers": "# Ours\n- {name: free, level: 0, groups: [system:authenticated]}\n"},
+        )
         self._lock = threading.Lock()
         cluster = self
 
@@ -64,20 +78,38 @@ class MaasCluster(Cluster):
         if path == "/api":
             return 200, {"kind": "APIVersions", "versions": ["v1"]}
         if path == "/apis":
-            versions = {group: {"groupVersion": f"{group}/{version}", "version": version} for group, version in GROUPS.items()}
-            groups = [{"name": group, "versions": [version], "preferredVersion": version} for group, version in versions.items()]
+            versions = {
+                group: {"groupVersion": f"{group}/{version}", "version": version} for group, version in GROUPS.items()
+            }
+            groups = [
+                {"name": group, "versions": [version], "preferredVersion": version}
+                for group, version in versions.items()
+            ]
             return 200, {"kind": "APIGroupList", "groups": groups}
         if path.startswith("/apis/apiextensions.k8s.io/v1"):
-            return self._definition(path.removeprefix("/apis/apiextensions.k8s.io/v1").strip("/").removeprefix("customresourcedefinitions/"))
+            return self._definition(
+                path.removeprefix("/apis/apiextensions.k8s.io/v1").strip("/").removeprefix("customresourcedefinitions/")
+            )
         with self._lock:
-            answer = self.request(method, f"https://cluster{path}", body or None, headers={"Content-Type": content_type})
+            answer = self.request(
+                method, f"https://cluster{path}", body or None, headers={"Content-Type": content_type}
+            )
         document = json.loads(answer.data)
         return answer.status, {"kind": "APIResourceList", **document} if "groupVersion" in document else document
 
     def _definition(self, name: str) -> tuple[int, t.Any]:
         if not name:
-            resource = {"name": "customresourcedefinitions", "kind": "CustomResourceDefinition", "namespaced": False, "verbs": ["get", "list"]}
+            resource = {
+                "name": "customresourcedefinitions",
+                "kind": "CustomResourceDefinition",
+                "namespaced": False,
+                "verbs": ["get", "list"],
+            }
             return 200, {"kind": "APIResourceList", "groupVersion": "apiextensions.k8s.io/v1", "resources": [resource]}
         if name not in self.definitions:
             return 404, {"kind": "Status", "reason": "NotFound", "message": "not found"}
-        return 200, {"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": name}}
+        return 200, {
+            "apiVersion": "apiextensions.k8s.io/v1",
+            "kind": "CustomResourceDefinition",
+            "metadata": {"name": name},
+        }

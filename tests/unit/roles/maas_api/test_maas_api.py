@@ -24,8 +24,20 @@ REGISTRY = ("configmaps", "opendatahub", "external-model-registry")
 TIERS = ("configmaps", "opendatahub", "tier-to-group-mapping")
 DEPLOYMENT = ("deployments", "opendatahub", "maas-api")
 PROVIDERS: list[Body] = [
-    {"name": "openai", "schema": "openai", "simulated": True, "credential": {"value": "k"}, "models": [{"name": "gpt-4"}, {"name": "gpt-5"}]},
-    {"name": "vllm", "schema": "openai", "simulated": True, "credential": {"value": "k"}, "models": [{"name": "Qwen/Qwen3-0.6B"}]},
+    {
+        "name": "openai",
+        "schema": "openai",
+        "simulated": True,
+        "credential": {"value": "k"},
+        "models": [{"name": "gpt-4"}, {"name": "gpt-5"}],
+    },
+    {
+        "name": "vllm",
+        "schema": "openai",
+        "simulated": True,
+        "credential": {"value": "k"},
+        "models": [{"name": "Qwen/Qwen3-0.6B"}],
+    },
 ]
 VARIABLES: Body = {
     "ai_gateway_stack": "wg_ai_gateway",
@@ -42,7 +54,9 @@ MODELS = [
 
 
 def registry_of(directory: Path, **variables: t.Any) -> Body:
-    return manifests(directory, "maas_api", "registry.yaml.j2", {**VARIABLES, **variables})["ConfigMap", "external-model-registry"]
+    return manifests(directory, "maas_api", "registry.yaml.j2", {**VARIABLES, **variables})[
+        "ConfigMap", "external-model-registry"
+    ]
 
 
 def test_the_registry_lists_what_providers_serve(tmp_path: Path) -> None:
@@ -57,7 +71,10 @@ def test_without_providers_it_is_an_empty_list(tmp_path: Path) -> None:
 
 
 def test_of_several_providers_the_one_that_is_asked_first_is_named(tmp_path: Path) -> None:
-    providers = [{**provider, "models": [{"name": "shared", "priority": 1 - number}]} for number, provider in enumerate(PROVIDERS)]
+    providers = [
+        {**provider, "models": [{"name": "shared", "priority": 1 - number}]}
+        for number, provider in enumerate(PROVIDERS)
+    ]
     registry = registry_of(tmp_path, ai_gateway_stack="envoy_ai_gateway", ai_gateway_providers=providers)
     assert yaml.safe_load(registry["data"]["models"]) == [{"id": "shared", "provider": "vllm", "backend": "vllm"}]
 
@@ -85,12 +102,38 @@ class Role:
     def _run(self, arguments: tuple[str, ...], variables: Body) -> subprocess.CompletedProcess[str]:
         reach = {"host": self.cluster.url, "api_key": "k"}
         defaults = {"group/egress.ai_gateway.ai_gateway": reach, "group/kubernetes.core.k8s": reach}
-        play = {"hosts": "localhost", "gather_facts": False, "module_defaults": defaults, "roles": ["egress.ai_gateway.maas_api"]}
+        play = {
+            "hosts": "localhost",
+            "gather_facts": False,
+            "module_defaults": defaults,
+            "roles": ["egress.ai_gateway.maas_api"],
+        }
         (self._directory / "play.yml").write_text(json.dumps([play]))
-        (self._directory / "variables.yml").write_text(yaml.safe_dump({"ansible_python_interpreter": sys.executable, **VARIABLES, **variables}))
-        environment = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS), "ANSIBLE_HOME": str(self._directory / "home")}
-        command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", "localhost,", "-c", "local", "-e", f"@{self._directory}/variables.yml"]
-        return subprocess.run([*command, *arguments, f"{self._directory}/play.yml"], env=environment, capture_output=True, text=True, timeout=120, check=False)
+        (self._directory / "variables.yml").write_text(
+            yaml.safe_dump({"ansible_python_interpreter": sys.executable, **VARIABLES, **variables})
+        )
+        environment = {
+            **os.environ,
+            "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
+            "ANSIBLE_HOME": str(self._directory / "home"),
+        }
+        command = [
+            str(Path(sys.executable).parent / "ansible-playbook"),
+            "-i",
+            "localhost,",
+            "-c",
+            "local",
+            "-e",
+            f"@{self._directory}/variables.yml",
+        ]
+        return subprocess.run(
+            [*command, *arguments, f"{self._directory}/play.yml"],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
 
 
 @pytest.fixture
@@ -120,7 +163,9 @@ def test_registers_once_and_restores_everything(cluster: MaasCluster, role: Role
     assert tier_names(cluster) == ["free", "premium", "enterprise"]
     deployment = cluster.objects[DEPLOYMENT]
     assert deployment["metadata"]["annotations"] == {"opendatahub.io/managed": "false"}
-    assert deployment["spec"]["template"]["spec"]["containers"][0]["image"] == "ghcr.io/nerdalert/maas-api:external-models"
+    assert (
+        deployment["spec"]["template"]["spec"]["containers"][0]["image"] == "ghcr.io/nerdalert/maas-api:external-models"
+    )
     assert role() == 0
     # Switched off, everything comes back as teardown brings it back.
     assert role(ai_gateway_maas_api=False) == 3
@@ -135,7 +180,15 @@ def test_a_list_of_others_is_completed_and_theirs_again(cluster: MaasCluster, ro
     models = yaml.safe_load(cluster.objects[REGISTRY]["data"]["models"])
     assert models == [{"id": "theirs", "provider": "other"}, *MODELS]
     # What is taken out of the inventory goes again, and the rest stays.
-    tiers = [{"name": "premium", "level": 1, "groups": ["tier-premium-users"], "token_limit": {"tokens": 1, "window": "1m"}, "models": ["*"]}]
+    tiers = [
+        {
+            "name": "premium",
+            "level": 1,
+            "groups": ["tier-premium-users"],
+            "token_limit": {"tokens": 1, "window": "1m"},
+            "models": ["*"],
+        }
+    ]
     assert role(ai_gateway_providers=PROVIDERS[:1], ai_gateway_tiers=tiers, maas_api_image="maas-api@sha256:0") == 3
     models = yaml.safe_load(cluster.objects[REGISTRY]["data"]["models"])
     assert [model["id"] for model in models] == ["theirs", "gpt-4", "gpt-5"]
@@ -148,7 +201,16 @@ def test_maas_api_is_gone_at_the_end(cluster: MaasCluster, role: Role) -> None:
     role()
     for key in [key for key in cluster.objects if key[1] == "opendatahub"]:
         del cluster.objects[key]
-    assert role(maas_api_state="absent", ai_gateway_tiers=[], ai_gateway_providers=[], ai_gateway_models=[], ai_gateway_allow_empty=True) == 3
+    assert (
+        role(
+            maas_api_state="absent",
+            ai_gateway_tiers=[],
+            ai_gateway_providers=[],
+            ai_gateway_models=[],
+            ai_gateway_allow_empty=True,
+        )
+        == 3
+    )
     assert "there is no Deployment opendatahub/maas-api any more" in " ".join(role.output.split())
     assert cluster.names() == []
 
@@ -157,7 +219,9 @@ def test_the_later_generation_is_told(cluster: MaasCluster, role: Role) -> None:
     cluster.definitions = ["externalmodels.maas.opendatahub.io", "maassubscriptions.maas.opendatahub.io"]
     error = role.error()
     found = "maassubscriptions.maas.opendatahub.io, externalmodels.maas.opendatahub.io"
-    assert f"The cluster has CustomResourceDefinition {found}: its Models-as-a-Service is of the later generation" in error
+    assert (
+        f"The cluster has CustomResourceDefinition {found}: its Models-as-a-Service is of the later generation" in error
+    )
     assert "To provision the gateways without it, set ai_gateway_maas_api to false." in error
     assert cluster.writes == []
 
@@ -165,23 +229,34 @@ def test_the_later_generation_is_told(cluster: MaasCluster, role: Role) -> None:
 def test_no_maas_api(cluster: MaasCluster, role: Role) -> None:
     del cluster.objects[DEPLOYMENT]
     error = role.error()
-    assert "There is no Deployment maas-api in namespace opendatahub. Deploy Models-as-a-Service first, or name its namespace" in error
+    assert (
+        "There is no Deployment maas-api in namespace opendatahub. Deploy Models-as-a-Service first, or name its namespace"
+        in error
+    )
     assert cluster.writes == []
 
 
 def test_no_tiers(cluster: MaasCluster, role: Role) -> None:
     del cluster.objects[TIERS]
-    assert "There is no ConfigMap tier-to-group-mapping in namespace opendatahub, by which maas-api finds the tier of a user" in role.error()
+    assert (
+        "There is no ConfigMap tier-to-group-mapping in namespace opendatahub, by which maas-api finds the tier of a user"
+        in role.error()
+    )
     assert cluster.writes == []
 
 
 def test_an_image_without_tag(cluster: MaasCluster, role: Role) -> None:
-    assert 'maas_api_image is "maas-api"; write an image and its tag or digest.' in role.error(maas_api_image="maas-api")
+    assert 'maas_api_image is "maas-api"; write an image and its tag or digest.' in role.error(
+        maas_api_image="maas-api"
+    )
 
 
 def test_a_list_of_others_that_is_none(cluster: MaasCluster, role: Role) -> None:
     cluster.put("configmaps", "opendatahub", "external-model-registry", data={"models": "gpt-4: openai\n"})
-    assert "is no list of mappings with id and provider, and maas-api shows none of it. Mend it, or delete the ConfigMap." in role.error()
+    assert (
+        "is no list of mappings with id and provider, and maas-api shows none of it. Mend it, or delete the ConfigMap."
+        in role.error()
+    )
 
 
 def test_on_the_stack_without_maas_nothing_is_asked(cluster: MaasCluster, role: Role) -> None:

@@ -13,7 +13,10 @@ from pathlib import Path
 import jsonschema
 import pytest
 import yaml
-from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.secrets import SecretMask, secret_field_faults
+from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.secrets import (
+    SecretMask,
+    secret_field_faults,
+)
 from definitions import schema_of
 from rendering import manifests, rendered
 
@@ -47,7 +50,9 @@ VARIABLES: dict[str, t.Any] = {
             "models": [{"name": "Qwen/Qwen3-0.6B"}],
         },
     ],
-    "ai_gateway_tiers": [{"name": "free", "level": 0, "groups": ["all"], "token_limit": {"tokens": 100, "window": "1m"}}],
+    "ai_gateway_tiers": [
+        {"name": "free", "level": 0, "groups": ["all"], "token_limit": {"tokens": 100, "window": "1m"}}
+    ],
 }
 SECRETS = {"vllm-key": {"apiKey": base64.b64encode(STORED.encode()).decode()}}
 
@@ -72,14 +77,20 @@ GRANT = ("ReferenceGrant", "ai-gateway.bridges")
 
 def test_a_route_and_a_policy_for_each_provider(objects: Objects) -> None:
     assert set(objects) == {
-        (kind, f"{provider}-{suffix}") for provider in ("openai", "vllm") for kind, suffix in (("HTTPRoute", "bridge"), ("AuthPolicy", "bridge-auth"))
+        (kind, f"{provider}-{suffix}")
+        for provider in ("openai", "vllm")
+        for kind, suffix in (("HTTPRoute", "bridge"), ("AuthPolicy", "bridge-auth"))
     } | {GRANT}
     for (kind, name), item in objects.items():
         if (kind, name) == GRANT:
             continue
         assert item["metadata"]["namespace"] == "ai-gateway"
         if kind == "AuthPolicy":
-            assert item["spec"]["targetRef"] == {"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": name.removesuffix("-auth")}
+            assert item["spec"]["targetRef"] == {
+                "group": "gateway.networking.k8s.io",
+                "kind": "HTTPRoute",
+                "name": name.removesuffix("-auth"),
+            }
         else:
             assert item["spec"]["parentRefs"] == [{"name": "maas-default-gateway", "namespace": "openshift-ingress"}]
 
@@ -112,13 +123,25 @@ def test_one_provider_need_not_be_named(tmp_path: Path) -> None:
 
 
 CALLERS = [
-    *("x-maas-user", "x-maas-username", "x-maas-tier", "x-maas-group", "x-forwarded-for", "x-envoy-external-address", "cookie"),
+    *(
+        "x-maas-user",
+        "x-maas-username",
+        "x-maas-tier",
+        "x-maas-group",
+        "x-forwarded-for",
+        "x-envoy-external-address",
+        "cookie",
+    ),
     *("proxy-authorization", "openai-organization", "openai-project"),
 ]
 
 
 def test_what_a_provider_learns_of_the_caller(objects: Objects) -> None:
-    modifiers = {name: item["spec"]["rules"][0]["filters"][1]["requestHeaderModifier"] for (kind, name), item in objects.items() if kind == "HTTPRoute"}
+    modifiers = {
+        name: item["spec"]["rules"][0]["filters"][1]["requestHeaderModifier"]
+        for (kind, name), item in objects.items()
+        if kind == "HTTPRoute"
+    }
     assert modifiers["openai-bridge"] == {"remove": ["authorization", "x-api-key", "api-key", *CALLERS]}
     # Its key is where the token was, which the policy has replaced.
     assert modifiers["vllm-bridge"] == {
@@ -130,10 +153,20 @@ def test_what_a_provider_learns_of_the_caller(objects: Objects) -> None:
 
 
 def test_keys(objects: Objects) -> None:
-    success = {name: item["spec"]["rules"]["response"]["success"] for (kind, name), item in objects.items() if kind == "AuthPolicy"}
-    assert success["openai-bridge-auth"]["headers"] == {"X-Provider-Api-Key": {"plain": {"expression": json.dumps(KEY)}}}
-    assert success["vllm-bridge-auth"]["headers"] == {"Authorization": {"plain": {"expression": json.dumps(f"Bearer {STORED}")}}}
-    assert all(set(item["filters"]["identity"]["json"]["properties"]) == {"userid", "tier"} for item in success.values())
+    success = {
+        name: item["spec"]["rules"]["response"]["success"]
+        for (kind, name), item in objects.items()
+        if kind == "AuthPolicy"
+    }
+    assert success["openai-bridge-auth"]["headers"] == {
+        "X-Provider-Api-Key": {"plain": {"expression": json.dumps(KEY)}}
+    }
+    assert success["vllm-bridge-auth"]["headers"] == {
+        "Authorization": {"plain": {"expression": json.dumps(f"Bearer {STORED}")}}
+    }
+    assert all(
+        set(item["filters"]["identity"]["json"]["properties"]) == {"userid", "tier"} for item in success.values()
+    )
 
 
 def test_keys_are_marked_as_secret_and_nowhere_else(objects: Objects) -> None:
@@ -146,7 +179,12 @@ def test_keys_are_marked_as_secret_and_nowhere_else(objects: Objects) -> None:
 
 
 def test_the_rules_are_those_of_the_gateway(objects: Objects, tmp_path: Path) -> None:
-    gateway = manifests(tmp_path, "access_policies", "kuadrant.yaml.j2", VARIABLES | {"ai_gateway_providers": VARIABLES["ai_gateway_providers"][1:]})
+    gateway = manifests(
+        tmp_path,
+        "access_policies",
+        "kuadrant.yaml.j2",
+        VARIABLES | {"ai_gateway_providers": VARIABLES["ai_gateway_providers"][1:]},
+    )
     whole = gateway["AuthPolicy", "gateway-auth-policy"]["spec"]["rules"]
     # A bridge has no path but its own.
     del whole["authorization"]["described"]
@@ -157,12 +195,24 @@ def test_the_rules_are_those_of_the_gateway(objects: Objects, tmp_path: Path) ->
 
 
 def test_missing_keys_are_found(tmp_path: Path) -> None:
-    found = json.loads(rendered(tmp_path, "maas_bridge", "missing_keys.json.j2", VARIABLES | {"__maas_bridge_secrets": {"vllm-key": {"other": "x"}}}))
+    found = json.loads(
+        rendered(
+            tmp_path,
+            "maas_bridge",
+            "missing_keys.json.j2",
+            VARIABLES | {"__maas_bridge_secrets": {"vllm-key": {"other": "x"}}},
+        )
+    )
     assert [provider["name"] for provider in found] == ["vllm"]
 
 
 def test_no_key_is_missing(tmp_path: Path) -> None:
-    assert json.loads(rendered(tmp_path, "maas_bridge", "missing_keys.json.j2", VARIABLES | {"__maas_bridge_secrets": SECRETS})) == []
+    assert (
+        json.loads(
+            rendered(tmp_path, "maas_bridge", "missing_keys.json.j2", VARIABLES | {"__maas_bridge_secrets": SECRETS})
+        )
+        == []
+    )
 
 
 def test_kuadrants_schema(objects: Objects) -> None:

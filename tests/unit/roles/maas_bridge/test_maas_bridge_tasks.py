@@ -15,7 +15,13 @@ from kuadrants import Kuadrant
 
 KEY, STORED, NEXT = "sk-key-of-the-inventory", "sk-key-of-a-secret", "sk-key-that-comes-next"
 PROVIDERS = [
-    {"name": "openai", "schema": "openai", "simulated": True, "credential": {"value": KEY}, "models": [{"name": "gpt-4"}]},
+    {
+        "name": "openai",
+        "schema": "openai",
+        "simulated": True,
+        "credential": {"value": KEY},
+        "models": [{"name": "gpt-4"}],
+    },
     {
         "name": "vllm",
         "schema": "openai",
@@ -28,7 +34,9 @@ VARIABLES: dict[str, t.Any] = {
     "ai_gateway_stack": "wg_ai_gateway",
     "ai_gateway_policy_engine": "kuadrant",
     "ai_gateway_providers": PROVIDERS,
-    "ai_gateway_tiers": [{"name": "free", "level": 0, "groups": ["all"], "token_limit": {"tokens": 100, "window": "1m"}}],
+    "ai_gateway_tiers": [
+        {"name": "free", "level": 0, "groups": ["all"], "token_limit": {"tokens": 100, "window": "1m"}}
+    ],
     "maas_bridge_wait_timeout": 4,
 }
 GUARD = {
@@ -41,7 +49,12 @@ GUARD = {
 
 def secret(key: str) -> dict[str, t.Any]:
     data = {"apiKey": base64.b64encode(key.encode()).decode()}
-    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "vllm-key", "namespace": "ai-gateway"}, "data": data}
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "vllm-key", "namespace": "ai-gateway"},
+        "data": data,
+    }
 
 
 @pytest.fixture
@@ -56,14 +69,21 @@ def kuadrant() -> t.Iterator[Kuadrant]:
 
 def values(kuadrant: Kuadrant) -> dict[str, str]:
     found = {name: body for name, body in kuadrant.of_kind("AuthPolicy").items() if name.endswith("-bridge-auth")}
-    return {name: json.loads(body["spec"]["rules"]["response"]["success"]["headers"]["Authorization"]["plain"]["expression"]) for name, body in found.items()}
+    return {
+        name: json.loads(
+            body["spec"]["rules"]["response"]["success"]["headers"]["Authorization"]["plain"]["expression"]
+        )
+        for name, body in found.items()
+    }
 
 
 def test_bridges_are_put_up_and_removed_and_no_key_is_told(kuadrant: Kuadrant, tmp_path: Path) -> None:
     status, output = kuadrant.run(tmp_path, "maas_bridge", VARIABLES, "-vvv", "--diff")
     assert status == 0, output
     assert values(kuadrant) == {"openai-bridge-auth": f"Bearer {KEY}", "vllm-bridge-auth": f"Bearer {STORED}"}
-    written = [write.removeprefix("PATCH ") for write in kuadrant.writes if "-bridge" in write and "maas-bridge" not in write]
+    written = [
+        write.removeprefix("PATCH ") for write in kuadrant.writes if "-bridge" in write and "maas-bridge" not in write
+    ]
     # A route after its policy.
     assert sorted(written[:2]) == ["openai-bridge-auth", "vllm-bridge-auth"]
     assert sorted(written[2:4]) == ["openai-bridge", "vllm-bridge"]
@@ -101,7 +121,10 @@ def test_a_provider_that_goes_takes_its_route_with_it_first(kuadrant: Kuadrant, 
     kuadrant.writes.clear()
     status, output = kuadrant.run(tmp_path, "maas_bridge", {**VARIABLES, "ai_gateway_providers": PROVIDERS[:1]})
     assert status == 0, output
-    assert [write for write in kuadrant.writes if write.startswith("DELETE")] == ["DELETE vllm-bridge", "DELETE vllm-bridge-auth"]
+    assert [write for write in kuadrant.writes if write.startswith("DELETE")] == [
+        "DELETE vllm-bridge",
+        "DELETE vllm-bridge-auth",
+    ]
 
 
 def test_without_an_enforced_policy_nothing_is_written(kuadrant: Kuadrant, tmp_path: Path) -> None:
@@ -135,7 +158,10 @@ def test_a_missing_key_is_named(kuadrant: Kuadrant, tmp_path: Path) -> None:
     kuadrant.objects = {key: body for key, body in kuadrant.objects.items() if body["kind"] != "Secret"}
     status, output = kuadrant.run(tmp_path, "maas_bridge", VARIABLES)
     assert status != 0
-    assert "Provider vllm has its key in Secret ai-gateway/vllm-key, which does not exist or has no key apiKey" in " ".join(output.split())
+    assert (
+        "Provider vllm has its key in Secret ai-gateway/vllm-key, which does not exist or has no key apiKey"
+        in " ".join(output.split())
+    )
     assert kuadrant.writes == []
 
 

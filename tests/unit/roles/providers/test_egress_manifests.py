@@ -31,7 +31,13 @@ VARIABLES: dict[str, t.Any] = {
         provider("simulated", None),
         provider("public", {"hostname": "api.example.com", "prefix": "/api/v1"}),
         provider("private", {"hostname": "vllm.example.com", "port": 8443, "tls": {"ca_bundle": CERTIFICATE}}),
-        provider("mutual", {"hostname": "two.example.com", "tls": {"mode": "mutual", "ca_bundle": "their-ca", "client_certificate": "ours"}}),
+        provider(
+            "mutual",
+            {
+                "hostname": "two.example.com",
+                "tls": {"mode": "mutual", "ca_bundle": "their-ca", "client_certificate": "ours"},
+            },
+        ),
     ],
 }
 
@@ -49,7 +55,9 @@ def objects(tmp_path_factory: pytest.TempPathFactory, directory: Path) -> dict[t
 
 
 def rendered(path: Path, directory: Path, versions: dict[str, str]) -> dict[tuple[str, str], dict[str, t.Any]]:
-    secrets = {"resources": [{"metadata": {"name": name, "resourceVersion": version}} for name, version in versions.items()]}
+    secrets = {
+        "resources": [{"metadata": {"name": name, "resourceVersion": version}} for name, version in versions.items()]
+    }
     variables = {**VARIABLES, "providers_system_roots": f"{directory}/roots.crt", "__providers_tls_secrets": secrets}
     return manifests(path, "providers", "wg_ai_gateway.yaml.j2", variables)
 
@@ -64,11 +72,17 @@ def test_each_provider_has_a_destination_and_a_route(objects: dict[tuple[str, st
     assert rule["matches"] == [{"path": {"type": "PathPrefix", "value": "/public/v1/"}}]
     assert rule["filters"][0]["urlRewrite"]["path"] == {"type": "ReplacePrefixMatch", "replacePrefixMatch": "/api/v1/"}
     # The controller knows XBackendDestinations by this kind, and needs the port.
-    assert rule["backendRefs"] == [{"group": "ainetworking.prototype.x-k8s.io", "kind": "Backend", "name": "public", "port": 443}]
+    assert rule["backendRefs"] == [
+        {"group": "ainetworking.prototype.x-k8s.io", "kind": "Backend", "name": "public", "port": 443}
+    ]
 
 
 def test_connections_are_verified(objects: dict[tuple[str, str], dict[str, t.Any]]) -> None:
-    ports = {name: manifest["spec"]["destination"]["ports"][0] for (kind, name), manifest in objects.items() if kind == "XBackendDestination"}
+    ports = {
+        name: manifest["spec"]["destination"]["ports"][0]
+        for (kind, name), manifest in objects.items()
+        if kind == "XBackendDestination"
+    }
     assert ports["simulated"] == {"number": 8000, "protocol": "HTTP", "tls": {"mode": "None"}}
 
     def verified(name: str, mode: str, sni: str, secret: str) -> dict[str, t.Any]:
@@ -76,14 +90,24 @@ def test_connections_are_verified(objects: dict[tuple[str, str], dict[str, t.Any
         (bundle,) = tls["caBundleRef"]
         # Without the digest of the place.
         name_of = re.sub(r"\.[0-9a-f]{8}-", "-", bundle["name"])
-        assert (tls["mode"], tls["sni"], {**bundle, "name": name_of}) == (mode, sni, {"group": "", "kind": "Secret", "name": secret})
+        assert (tls["mode"], tls["sni"], {**bundle, "name": name_of}) == (
+            mode,
+            sni,
+            {"group": "", "kind": "Secret", "name": secret},
+        )
         assert tls["subjectAltNames"] == [sni]
         return tls
 
     verified("public", "Simple", "api.example.com", "system-roots")
     verified("private", "Simple", "vllm.example.com", "private-ca-bundle")
-    assert verified("mutual", "Mutual", "two.example.com", "their-ca")["clientCertificateRef"] == {"group": "", "kind": "Secret", "name": "ours"}
-    (found,) = (body["data"] for (kind, name), body in objects.items() if kind == "Secret" and name.startswith("private."))
+    assert verified("mutual", "Mutual", "two.example.com", "their-ca")["clientCertificateRef"] == {
+        "group": "",
+        "kind": "Secret",
+        "name": "ours",
+    }
+    (found,) = (
+        body["data"] for (kind, name), body in objects.items() if kind == "Secret" and name.startswith("private.")
+    )
     assert base64.b64decode(found["ca.crt"]).decode() == CERTIFICATE
     assert base64.b64decode(objects["Secret", "system-roots"]["data"]["ca.crt"]).decode().strip() == CERTIFICATE.strip()
 
@@ -108,7 +132,9 @@ def test_another_certificate_changes_the_route(tmp_path: Path, directory: Path) 
         path = tmp_path / version
         path.mkdir()
         routes = rendered(path, directory, {"their-ca": version, "ours": "1", "other": version})
-        found.append({name: routes["HTTPRoute", f"egress.{name}"]["metadata"]["annotations"] for name in ("public", "mutual")})
+        found.append(
+            {name: routes["HTTPRoute", f"egress.{name}"]["metadata"]["annotations"] for name in ("public", "mutual")}
+        )
     assert found[0]["public"] == found[1]["public"]
     assert found[0]["mutual"] != found[1]["mutual"]
 
@@ -123,10 +149,15 @@ def test_what_the_proxies_of_the_egress_gateway_may_call(objects: dict[tuple[str
 def test_the_clients_gateway_calls_the_egress_gateway(tmp_path: Path) -> None:
     rendered_objects = manifests(tmp_path, "providers", "envoy_ai_gateway.yaml.j2", VARIABLES)
     # By the provider's name, without the digest of its place.
-    found = {(kind, name if kind == "NetworkPolicy" else name.partition(".")[0]): body for (kind, name), body in rendered_objects.items()}
+    found = {
+        (kind, name if kind == "NetworkPolicy" else name.partition(".")[0]): body
+        for (kind, name), body in rendered_objects.items()
+    }
     host = "envoy-ai-gateway-egress-egress-gateway.ai-gateway-egress.svc.cluster.local"
     for name in ("simulated", "public", "private", "mutual"):
         assert found["Backend", name]["spec"] == {"endpoints": [{"fqdn": {"hostname": host, "port": 8080}}]}
         assert found["AIServiceBackend", name]["spec"]["schema"] == {"name": "OpenAI", "prefix": f"/{name}/v1"}
         assert ("BackendSecurityPolicy", name) in found
-    assert {name for kind, name in found if kind == "NetworkPolicy"} == {f"ai-gateway.maas-default-gateway.{name}" for name in ("egress-gateway", "maas-api")}
+    assert {name for kind, name in found if kind == "NetworkPolicy"} == {
+        f"ai-gateway.maas-default-gateway.{name}" for name in ("egress-gateway", "maas-api")
+    }

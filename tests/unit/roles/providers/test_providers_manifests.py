@@ -18,19 +18,35 @@ from rendering import manifests
 KEY = "sk-a-key-that-must-not-show"
 CERTIFICATE = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 PROVIDERS = [
-    {"name": "openai", "schema": "openai", "simulated": True, "credential": {"value": KEY}, "models": [{"name": "gpt-4", "upstream_name": "gpt-4-0613"}]},
+    {
+        "name": "openai",
+        "schema": "openai",
+        "simulated": True,
+        "credential": {"value": KEY},
+        "models": [{"name": "gpt-4", "upstream_name": "gpt-4-0613"}],
+    },
     {
         "name": "claude",
         "schema": "anthropic",
-        "endpoint": {"hostname": "api.anthropic.com", "prefix": "/api/v1", "tls": {"ca_bundle": CERTIFICATE, "mode": "mutual", "client_certificate": "client"}},
-        "credential": {"external_secret": {"store": "vault", "kind": "ClusterSecretStore", "key": "claude", "property": "key"}},
+        "endpoint": {
+            "hostname": "api.anthropic.com",
+            "prefix": "/api/v1",
+            "tls": {"ca_bundle": CERTIFICATE, "mode": "mutual", "client_certificate": "client"},
+        },
+        "credential": {
+            "external_secret": {"store": "vault", "kind": "ClusterSecretStore", "key": "claude", "property": "key"}
+        },
         "headers": {"anthropic-beta": "a"},
         "models": [{"name": "claude-3-sonnet"}],
     },
     {
         "name": "first",
         "schema": "openai",
-        "endpoint": {"hostname": "first.example.com", "port": 8443, "tls": {"sni": "vllm.example.com", "ca_bundle": "first-ca"}},
+        "endpoint": {
+            "hostname": "first.example.com",
+            "port": 8443,
+            "tls": {"sni": "vllm.example.com", "ca_bundle": "first-ca"},
+        },
         "credential": {"secret": "first-key"},
         "models": [{"name": "shared", "priority": 0, "upstream_name": "a"}],
     },
@@ -58,12 +74,35 @@ MODELS = [
     {"name": "opt", "backend_ref": {"name": "opt", "namespace": "llm", "port": 8000}},
     {"name": "opt-again", "upstream_name": "opt", "backend_ref": {"name": "opt", "namespace": "llm", "port": 8000}},
     {"name": "simulated", "simulated": True},
-    {"name": "made", "backend_ref": {"kind": "LLMInferenceService", "name": "made", "namespace": "llm", "tls": {"ca_bundle": CERTIFICATE}, "spec": SPEC}},
-    {"name": "there", "backend_ref": {"kind": "LLMInferenceService", "name": "there", "namespace": "llm", "tls": {"ca_bundle": "kserve-ca"}}},
+    {
+        "name": "made",
+        "backend_ref": {
+            "kind": "LLMInferenceService",
+            "name": "made",
+            "namespace": "llm",
+            "tls": {"ca_bundle": CERTIFICATE},
+            "spec": SPEC,
+        },
+    },
+    {
+        "name": "there",
+        "backend_ref": {
+            "kind": "LLMInferenceService",
+            "name": "there",
+            "namespace": "llm",
+            "tls": {"ca_bundle": "kserve-ca"},
+        },
+    },
     {
         "name": "later",
         "simulated": True,
-        "backend_ref": {"kind": "LLMInferenceService", "name": "later", "namespace": "llm", "tls": {"mode": "none"}, "spec": SPEC},
+        "backend_ref": {
+            "kind": "LLMInferenceService",
+            "name": "later",
+            "namespace": "llm",
+            "tls": {"mode": "none"},
+            "spec": SPEC,
+        },
     },
 ]
 ON_PREMISES = {
@@ -76,7 +115,9 @@ ON_PREMISES = {
 @pytest.fixture(scope="module")
 def objects(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], dict[str, t.Any]]:
     variables = {"ai_gateway_providers": PROVIDERS, "ai_gateway_models": MODELS}
-    return without_places(manifests(tmp_path_factory.mktemp("providers"), "providers", "envoy_ai_gateway.yaml.j2", variables))
+    return without_places(
+        manifests(tmp_path_factory.mktemp("providers"), "providers", "envoy_ai_gateway.yaml.j2", variables)
+    )
 
 
 def without_places(objects: dict[tuple[str, str], dict[str, t.Any]]) -> dict[tuple[str, str], dict[str, t.Any]]:
@@ -90,7 +131,9 @@ def without_places(objects: dict[tuple[str, str], dict[str, t.Any]]) -> dict[tup
 
 @pytest.fixture(scope="module")
 def services(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], dict[str, t.Any]]:
-    return manifests(tmp_path_factory.mktemp("services"), "providers", "inference_services.yaml.j2", {"ai_gateway_models": MODELS})
+    return manifests(
+        tmp_path_factory.mktemp("services"), "providers", "inference_services.yaml.j2", {"ai_gateway_models": MODELS}
+    )
 
 
 def names(objects: dict[tuple[str, str], dict[str, t.Any]], kind: str) -> set[str]:
@@ -105,7 +148,10 @@ def test_the_objects_of_each_provider(objects: dict[tuple[str, str], dict[str, t
     assert names(objects, "ExternalSecret") == {"claude-credential"}
     assert names(objects, "ConfigMap") == {"claude-ca-bundle", "llminferenceservice.llm.made.8000-ca-bundle"}
     elsewhere = {"NetworkPolicy": "envoy-gateway-system", "LLMInferenceService": "llm"}
-    assert all(manifest["metadata"]["namespace"] == elsewhere.get(kind, "ai-gateway") for (kind, _name), manifest in objects.items())
+    assert all(
+        manifest["metadata"]["namespace"] == elsewhere.get(kind, "ai-gateway")
+        for (kind, _name), manifest in objects.items()
+    )
     assert KEY not in json.dumps(list(objects.values()))
 
 
@@ -130,7 +176,10 @@ def test_tls(objects: dict[tuple[str, str], dict[str, t.Any]]) -> None:
 
 def test_keys(objects: dict[tuple[str, str], dict[str, t.Any]]) -> None:
     policy = objects["BackendSecurityPolicy", "claude"]["spec"]
-    assert (policy["type"], policy["anthropicAPIKey"]) == ("AnthropicAPIKey", {"secretRef": {"name": "claude-credential"}})
+    assert (policy["type"], policy["anthropicAPIKey"]) == (
+        "AnthropicAPIKey",
+        {"secretRef": {"name": "claude-credential"}},
+    )
     external = objects["ExternalSecret", "claude-credential"]["spec"]
     assert external["secretStoreRef"] == {"kind": "ClusterSecretStore", "name": "vault"}
     assert external["data"] == [{"secretKey": "apiKey", "remoteRef": {"key": "claude", "property": "key"}}]
@@ -144,8 +193,12 @@ REMOVED = [
 
 
 def test_no_provider_learns_who_calls(objects: dict[tuple[str, str], dict[str, t.Any]]) -> None:
-    """A simulator and a model on the premises learn no more than an outside provider, or tests would see what holds for them alone."""
-    mutations = {name: objects["AIServiceBackend", name]["spec"]["headerMutation"] for name in names(objects, "AIServiceBackend")}
+    """A simulator and a model on the premises learn no more than an outside provider, or tests would see what holds for
+    them alone.
+    """
+    mutations = {
+        name: objects["AIServiceBackend", name]["spec"]["headerMutation"] for name in names(objects, "AIServiceBackend")
+    }
     assert mutations.pop("claude") == {"remove": REMOVED, "set": [{"name": "anthropic-beta", "value": "a"}]}
     assert mutations == {name: {"remove": REMOVED} for name in {"openai", "first", "fixed", "second"} | ON_PREMISES}
 
@@ -155,12 +208,21 @@ def test_the_prefix_of_a_provider(objects: dict[tuple[str, str], dict[str, t.Any
 
 
 def rules(objects: dict[tuple[str, str], dict[str, t.Any]]) -> list[dict[str, t.Any]]:
-    return [rule for (kind, _name), route in sorted(objects.items()) if kind == "AIGatewayRoute" for rule in route["spec"]["rules"]]
+    return [
+        rule
+        for (kind, _name), route in sorted(objects.items())
+        if kind == "AIGatewayRoute"
+        for rule in route["spec"]["rules"]
+    ]
 
 
 def route_of(objects: dict[tuple[str, str], dict[str, t.Any]], name: str) -> str:
     """The name of the route on which a model is reached without the path of a provider."""
-    (found,) = [route for (kind, route), body in objects.items() if kind == "AIGatewayRoute" and listed(body["spec"]["rules"][0]) == name]
+    (found,) = [
+        route
+        for (kind, route), body in objects.items()
+        if kind == "AIGatewayRoute" and listed(body["spec"]["rules"][0]) == name
+    ]
     return found
 
 
@@ -178,11 +240,28 @@ def test_each_model_has_a_route_with_one_rule(objects: dict[tuple[str, str], dic
     assert len(rules(objects)) == 1 + 1 + 1 + 20 + len(MODELS) + 1 + 2
 
 
-def test_a_change_touches_the_routes_of_its_model_alone(objects: dict[tuple[str, str], dict[str, t.Any]], tmp_path: Path) -> None:
-    fewer = [{**provider, "models": provider["models"][1:]} if provider["name"] == "second" else provider for provider in PROVIDERS[1:]]
-    changed = without_places(manifests(tmp_path, "providers", "envoy_ai_gateway.yaml.j2", {"ai_gateway_providers": fewer, "ai_gateway_models": MODELS[::-1]}))
-    routes, left = ({key: body for key, body in found.items() if key[0] == "AIGatewayRoute"} for found in (objects, changed))
-    models = [{key[1].partition("-")[0] for key in found.keys() - others.keys()} for found, others in ((routes, left), (left, routes))]
+def test_a_change_touches_the_routes_of_its_model_alone(
+    objects: dict[tuple[str, str], dict[str, t.Any]], tmp_path: Path
+) -> None:
+    fewer = [
+        {**provider, "models": provider["models"][1:]} if provider["name"] == "second" else provider
+        for provider in PROVIDERS[1:]
+    ]
+    changed = without_places(
+        manifests(
+            tmp_path,
+            "providers",
+            "envoy_ai_gateway.yaml.j2",
+            {"ai_gateway_providers": fewer, "ai_gateway_models": MODELS[::-1]},
+        )
+    )
+    routes, left = (
+        {key: body for key, body in found.items() if key[0] == "AIGatewayRoute"} for found in (objects, changed)
+    )
+    models = [
+        {key[1].partition("-")[0] for key in found.keys() - others.keys()}
+        for found, others in ((routes, left), (left, routes))
+    ]
     # A model has another route where it has another end, and none changes.
     assert models == [{"gpt", "shared"}, {"shared"}]
     assert [key for key, body in left.items() if routes.get(key, body) != body] == []
@@ -196,7 +275,16 @@ def test_each_model_is_listed_once(objects: dict[tuple[str, str], dict[str, t.An
         for header in match["headers"]
         if header["name"] == "x-ai-eg-model" and header["type"] == "Exact"
     ]
-    assert sorted(exact) == sorted(["gpt-4", "claude-3-sonnet", "fixed", "shared", *(f"m{index}" for index in range(20)), *(model["name"] for model in MODELS)])
+    assert sorted(exact) == sorted(
+        [
+            "gpt-4",
+            "claude-3-sonnet",
+            "fixed",
+            "shared",
+            *(f"m{index}" for index in range(20)),
+            *(model["name"] for model in MODELS),
+        ]
+    )
 
 
 def test_both_paths_of_a_model(objects: dict[tuple[str, str], dict[str, t.Any]]) -> None:
@@ -228,7 +316,10 @@ def test_an_anthropic_provider_is_asked_in_its_api_alone(objects: dict[tuple[str
 def test_fail_over(objects: dict[tuple[str, str], dict[str, t.Any]]) -> None:
     shared = route_of(objects, "shared")
     (rule,) = objects["AIGatewayRoute", shared]["spec"]["rules"]
-    assert [(reference["name"], reference["priority"]) for reference in rule["backendRefs"]] == [("first", 0), ("second", 1)]
+    assert [(reference["name"], reference["priority"]) for reference in rule["backendRefs"]] == [
+        ("first", 0),
+        ("second", 1),
+    ]
     # Under the path of a provider there is nobody to take over.
     assert names(objects, "BackendTrafficPolicy") == {shared}
     policy = objects["BackendTrafficPolicy", shared]["spec"]
@@ -242,15 +333,29 @@ def test_the_backends_of_models_on_the_premises(objects: dict[tuple[str, str], d
     ends = {name: spec["endpoints"][0]["fqdn"] for name, spec in specs.items()}
     assert ends == {
         "service.llm.opt.8000": {"hostname": "opt.llm.svc.cluster.local", "port": 8000},
-        "service.external-models.simulated-simulator.8000": {"hostname": "simulated-simulator.external-models.svc.cluster.local", "port": 8000},
-        "llminferenceservice.llm.made.8000": {"hostname": "made-kserve-workload-svc.llm.svc.cluster.local", "port": 8000},
-        "llminferenceservice.llm.there.8000": {"hostname": "there-kserve-workload-svc.llm.svc.cluster.local", "port": 8000},
-        "llminferenceservice.llm.later.8000": {"hostname": "later-simulator.external-models.svc.cluster.local", "port": 8000},
+        "service.external-models.simulated-simulator.8000": {
+            "hostname": "simulated-simulator.external-models.svc.cluster.local",
+            "port": 8000,
+        },
+        "llminferenceservice.llm.made.8000": {
+            "hostname": "made-kserve-workload-svc.llm.svc.cluster.local",
+            "port": 8000,
+        },
+        "llminferenceservice.llm.there.8000": {
+            "hostname": "there-kserve-workload-svc.llm.svc.cluster.local",
+            "port": 8000,
+        },
+        "llminferenceservice.llm.later.8000": {
+            "hostname": "later-simulator.external-models.svc.cluster.local",
+            "port": 8000,
+        },
     }
     assert {name: spec["tls"] for name, spec in specs.items() if "tls" in spec} == {
         "llminferenceservice.llm.made.8000": {
             "sni": "made-kserve-workload-svc.llm.svc.cluster.local",
-            "caCertificateRefs": [{"group": "", "kind": "ConfigMap", "name": "llminferenceservice.llm.made.8000-ca-bundle"}],
+            "caCertificateRefs": [
+                {"group": "", "kind": "ConfigMap", "name": "llminferenceservice.llm.made.8000-ca-bundle"}
+            ],
         },
         "llminferenceservice.llm.there.8000": {
             "sni": "there-kserve-workload-svc.llm.svc.cluster.local",
@@ -269,7 +374,9 @@ def test_only_an_inference_service_with_a_spec_and_without_a_simulator_is_made(
         "metadata": {"name": "made", "namespace": "llm"},
         "spec": SPEC,
     }
-    (reference,) = next(rule for rule in rules(objects) if rule["matches"][0]["headers"][0]["value"] == "made")["backendRefs"]
+    (reference,) = next(rule for rule in rules(objects) if rule["matches"][0]["headers"][0]["value"] == "made")[
+        "backendRefs"
+    ]
     assert reference["modelNameOverride"] == "facebook/opt-125m"
 
 
@@ -285,7 +392,10 @@ def test_the_inference_service_fits_its_definition(services: dict[tuple[str, str
 
 
 def test_where_the_proxies_may_call(objects: dict[tuple[str, str], dict[str, t.Any]]) -> None:
-    policies = {name.removeprefix("ai-gateway.ai-gateway."): objects["NetworkPolicy", name]["spec"] for name in names(objects, "NetworkPolicy")}
+    policies = {
+        name.removeprefix("ai-gateway.ai-gateway."): objects["NetworkPolicy", name]["spec"]
+        for name in names(objects, "NetworkPolicy")
+    }
     services = {f"llminferenceservice.llm.{name}" for name in ("made", "there")}
     assert set(policies) == {"port-80", "port-443", "port-8443", "port-8444", "namespace.llm", "simulators"} | services
     for spec in policies.values():
@@ -295,10 +405,17 @@ def test_where_the_proxies_may_call(objects: dict[tuple[str, str], dict[str, t.A
         }
         assert spec["policyTypes"] == ["Egress"]
         assert len(spec["egress"]) == 1
-    assert policies["port-8444"]["egress"] == [{"to": [{"ipBlock": {"cidr": "34.202.9.189/32"}}], "ports": [{"protocol": "TCP", "port": 8444}]}]
+    assert policies["port-8444"]["egress"] == [
+        {"to": [{"ipBlock": {"cidr": "34.202.9.189/32"}}], "ports": [{"protocol": "TCP", "port": 8444}]}
+    ]
     assert "ports" not in policies["namespace.llm"]["egress"][0]
 
 
 def test_kinds_of_others_are_rendered_where_they_are_used_alone(tmp_path: Path) -> None:
-    found = manifests(tmp_path, "providers", "envoy_ai_gateway.yaml.j2", {"ai_gateway_providers": PROVIDERS[:1], "ai_gateway_models": MODELS[:1]})
+    found = manifests(
+        tmp_path,
+        "providers",
+        "envoy_ai_gateway.yaml.j2",
+        {"ai_gateway_providers": PROVIDERS[:1], "ai_gateway_models": MODELS[:1]},
+    )
     assert not {"ExternalSecret", "LLMInferenceService"} & {kind for kind, _name in found}

@@ -10,7 +10,15 @@ from pathlib import Path
 
 from rendering import manifests
 
-PROVIDERS = [{"name": "openai", "schema": "openai", "simulated": True, "credential": {"value": "sk-a-key"}, "models": [{"name": "gpt-4"}]}]
+PROVIDERS = [
+    {
+        "name": "openai",
+        "schema": "openai",
+        "simulated": True,
+        "credential": {"value": "sk-a-key"},
+        "models": [{"name": "gpt-4"}],
+    }
+]
 SEVERAL: dict[str, t.Any] = {
     "ai_gateway_controller_replicas": 2,
     "ai_gateway_providers": PROVIDERS,
@@ -21,11 +29,20 @@ SEVERAL: dict[str, t.Any] = {
 def patches(directory: Path, variables: dict[str, t.Any]) -> list[dict[str, t.Any]]:
     """The patches of what Envoy Gateway makes, none where there is no such policy."""
     objects = manifests(directory, "providers", "envoy_ai_gateway.yaml.j2", variables)
-    return [patch for (kind, _name), manifest in objects.items() if kind == "EnvoyPatchPolicy" for patch in manifest["spec"]["jsonPatches"]]
+    return [
+        patch
+        for (kind, _name), manifest in objects.items()
+        if kind == "EnvoyPatchPolicy"
+        for patch in manifest["spec"]["jsonPatches"]
+    ]
 
 
 def test_each_pod_is_known_and_asked_in_turn(tmp_path: Path) -> None:
-    found = {patch["operation"]["path"]: patch["operation"]["value"] for patch in patches(tmp_path, SEVERAL) if patch["name"] == "ratelimit_cluster"}
+    found = {
+        patch["operation"]["path"]: patch["operation"]["value"]
+        for patch in patches(tmp_path, SEVERAL)
+        if patch["name"] == "ratelimit_cluster"
+    }
     address = found["/load_assignment/endpoints/0/lb_endpoints/0/endpoint/address/socket_address/address"]
     assert address == "envoy-ratelimit-pods.envoy-gateway-system.svc.cluster.local"
     assert (found["/dns_refresh_rate"], found["/respect_dns_ttl"]) == ("1s", False)
@@ -36,7 +53,10 @@ def test_each_pod_is_known_and_asked_in_turn(tmp_path: Path) -> None:
 def test_another_pod_is_asked_on_the_listener_that_is_there(tmp_path: Path) -> None:
     (patch,) = (patch for patch in patches(tmp_path, SEVERAL) if patch["name"] != "ratelimit_cluster")
     assert patch["name"] == "ai-gateway/ai-gateway/https"
-    assert (patch["operation"]["jsonPath"], patch["operation"]["path"]) == ("$..rate_limit_service.grpc_service", "/retry_policy")
+    assert (patch["operation"]["jsonPath"], patch["operation"]["path"]) == (
+        "$..rate_limit_service.grpc_service",
+        "/retry_policy",
+    )
     assert patch["operation"]["value"]["num_retries"] == 5
 
 

@@ -19,13 +19,25 @@ KINDS = {("v1", "secrets"): "Secret", ("v1", "namespaces"): "Namespace"}
 
 def provider(name: str, tls: dict[str, t.Any] | None = None, **credential: str) -> dict[str, t.Any]:
     endpoint = {"hostname": f"{name}.example.com", **({"tls": tls} if tls else {})}
-    return {"name": name, "schema": "openai", "endpoint": endpoint, "credential": credential, "models": [{"name": f"model-of-{name}"}]}
+    return {
+        "name": name,
+        "schema": "openai",
+        "endpoint": endpoint,
+        "credential": credential,
+        "models": [{"name": f"model-of-{name}"}],
+    }
 
 
-PROVIDERS = [provider("one", secret="one-key"), provider("two", {"ca_bundle": "ca"}, secret="two-key"), provider("three", value=KEY)]
+PROVIDERS = [
+    provider("one", secret="one-key"),
+    provider("two", {"ca_bundle": "ca"}, secret="two-key"),
+    provider("three", value=KEY),
+]
 VARIABLES: dict[str, t.Any] = {
     "ai_gateway_providers": PROVIDERS,
-    "ai_gateway_tiers": [{"name": "free", "level": 0, "groups": ["all"], "token_limit": {"tokens": 100, "window": "1m"}}],
+    "ai_gateway_tiers": [
+        {"name": "free", "level": 0, "groups": ["all"], "token_limit": {"tokens": 100, "window": "1m"}}
+    ],
 }
 
 
@@ -42,7 +54,9 @@ def secret(name: str, namespace: str = "ai-gateway", **data: str) -> dict[str, t
 
 @pytest.mark.parametrize("arguments", [(), ("--check",)])
 @pytest.mark.parametrize("tasks_from", ["secrets", "main"])
-def test_all_that_is_missing_is_named_at_once(server: Server, tmp_path: Path, tasks_from: str, arguments: tuple[str, ...]) -> None:
+def test_all_that_is_missing_is_named_at_once(
+    server: Server, tmp_path: Path, tasks_from: str, arguments: tuple[str, ...]
+) -> None:
     server.put(secret("two-key", password=ENCODED))
     server.put(secret("one-key", namespace="elsewhere", apiKey=ENCODED))
     status, output = server.run(tmp_path, "providers", VARIABLES, "-vvv", "--diff", *arguments, tasks_from=tasks_from)
@@ -52,7 +66,10 @@ def test_all_that_is_missing_is_named_at_once(server: Server, tmp_path: Path, ta
     missing = "provider {0}: Secret ai-gateway/{1} is missing: kubectl create secret generic {1} --namespace ai-gateway --from-file={2}=FILE"
     assert missing.format("one", "one-key", "apiKey") in said
     assert missing.format("two", "ca", "ca.crt") in said
-    assert "provider two: Secret ai-gateway/two-key has no apiKey, or an empty one: kubectl create secret generic two-key" in said
+    assert (
+        "provider two: Secret ai-gateway/two-key has no apiKey, or an empty one: kubectl create secret generic two-key"
+        in said
+    )
     assert "provider three" not in said
     assert server.writes == []
     assert "changed=0" in output

@@ -20,20 +20,40 @@ FILES = Path(__file__).resolve().parents[4] / "roles/simulators/files"
 PROGRAM = FILES / "provider_simulator.py"
 KEY = "sk-openai-key-for-demo"
 BEARER = {"Authorization": f"Bearer {KEY}"}
-CHAT = {"model": "gpt-4", "messages": [{"role": "system", "content": "Be brief"}, {"role": "user", "content": "Hello there you"}]}
+CHAT = {
+    "model": "gpt-4",
+    "messages": [{"role": "system", "content": "Be brief"}, {"role": "user", "content": "Hello there you"}],
+}
 ANTHROPIC = {"x-api-key": KEY, "anthropic-version": "2023-06-01"}
-MESSAGES = {"model": "gpt-4", "max_tokens": 100, "system": "Be brief", "messages": [{"role": "user", "content": "Hello there you"}]}
+MESSAGES = {
+    "model": "gpt-4",
+    "max_tokens": 100,
+    "system": "Be brief",
+    "messages": [{"role": "user", "content": "Hello there you"}],
+}
 
 
 class Simulator:
-    """Starts the program with the key of these tests and waits until it listens; ``tls`` is how the requests then speak to it."""
+    """Starts the program with the key of these tests and waits until it listens; ``tls`` is how the requests then speak
+    to it.
+    """
 
     def __init__(self, directory: Path, *arguments: str, tls: ssl.SSLContext | None = None) -> None:
         self.key_file = directory / "key"
         self.key_file.write_text(KEY + "\n", encoding="ascii")
         self.log_file = directory / "log"
         self.tls = tls
-        command = [sys.executable, "-u", "-B", str(PROGRAM), "--host=127.0.0.1", "--port=0", "--provider=openai", "--model=gpt-4", "--model=Qwen/Qwen3-0.6B"]
+        command = [
+            sys.executable,
+            "-u",
+            "-B",
+            str(PROGRAM),
+            "--host=127.0.0.1",
+            "--port=0",
+            "--provider=openai",
+            "--model=gpt-4",
+            "--model=Qwen/Qwen3-0.6B",
+        ]
         key = [] if "--no-key" in arguments else [f"--key-file={self.key_file}"]
         with self.log_file.open("wb") as log:
             self.process = subprocess.Popen([*command, *key, *arguments], stderr=log, stdout=log)
@@ -88,7 +108,12 @@ class Simulator:
     def raw_post(self, path: str, body: t.Any, **headers: str) -> bytes:
         """What comes back for a request that may be cut off; the connection is to end with it."""
         content = json.dumps(body)
-        lines = [f"POST {path} HTTP/1.1", "Host: x", f"Content-Length: {len(content)}", *(f"{name}: {value}" for name, value in headers.items())]
+        lines = [
+            f"POST {path} HTTP/1.1",
+            "Host: x",
+            f"Content-Length: {len(content)}",
+            *(f"{name}: {value}" for name, value in headers.items()),
+        ]
         return self.raw(("\r\n".join(lines) + "\r\n\r\n" + content).encode())
 
     def stop(self) -> None:
@@ -97,7 +122,9 @@ class Simulator:
         self.process.wait()
 
 
-def _ask(connection: http.client.HTTPConnection, method: str, path: str, body: t.Any, headers: dict[str, str]) -> tuple[int, dict[str, str], t.Any]:
+def _ask(
+    connection: http.client.HTTPConnection, method: str, path: str, body: t.Any, headers: dict[str, str]
+) -> tuple[int, dict[str, str], t.Any]:
     try:
         connection.request(method, path, body if isinstance(body, (bytes, type(None))) else json.dumps(body), headers)
         response = connection.getresponse()

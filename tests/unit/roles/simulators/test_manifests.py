@@ -22,15 +22,30 @@ COLLECTIONS = Path(catalog_build.__file__).parents[5]
 ROLE = Path(catalog_build.__file__).parents[2] / "roles/simulators"
 KEYS = {"openai": "sk-openai-key-for-demo", "vllm": "change-me-super-secret"}
 PROVIDERS = [
-    {"name": "openai", "schema": "openai", "simulated": True, "credential": {"value": KEYS["openai"]}, "models": [{"name": "gpt-4"}]},
+    {
+        "name": "openai",
+        "schema": "openai",
+        "simulated": True,
+        "credential": {"value": KEYS["openai"]},
+        "models": [{"name": "gpt-4"}],
+    },
     {
         "name": "vllm",
         "schema": "openai",
         "simulated": True,
         "credential": {"value": KEYS["vllm"]},
-        "models": [{"name": "qwen", "upstream_name": "Qwen/Qwen3-0.6B"}, {"name": "qwen-small", "upstream_name": "Qwen/Qwen3-0.6B"}],
+        "models": [
+            {"name": "qwen", "upstream_name": "Qwen/Qwen3-0.6B"},
+            {"name": "qwen-small", "upstream_name": "Qwen/Qwen3-0.6B"},
+        ],
     },
-    {"name": "real", "schema": "openai", "endpoint": {"hostname": "api.openai.com"}, "credential": {"secret": "real"}, "models": [{"name": "gpt-5"}]},
+    {
+        "name": "real",
+        "schema": "openai",
+        "endpoint": {"hostname": "api.openai.com"},
+        "credential": {"secret": "real"},
+        "models": [{"name": "gpt-5"}],
+    },
 ]
 
 
@@ -43,29 +58,63 @@ def catalogue(*providers: dict[str, t.Any]) -> dict[str, t.Any]:
             {
                 "simulated": True,
                 "endpoint": {"hostname": hostname, "port": 8000, "tls": {"mode": provider.get("tls", "none")}},
-                "credential": {"header": "Authorization", "scheme": "Bearer", "secret": "s", "key": "apiKey", "managed": True},
+                "credential": {
+                    "header": "Authorization",
+                    "scheme": "Bearer",
+                    "secret": "s",
+                    "key": "apiKey",
+                    "managed": True,
+                },
                 "models": [{"name": "model", "upstream_name": "model"}],
                 **{key: value for key, value in provider.items() if key != "tls"},
             }
         )
-    names = {"platform": "embedded", "namespace": "ai-gateway", "instance": "ai-gateway", "simulators_namespace": "external-models"}
+    names = {
+        "platform": "embedded",
+        "namespace": "ai-gateway",
+        "instance": "ai-gateway",
+        "simulators_namespace": "external-models",
+    }
     return {**names, "egress_gateway": None, "providers": filled, "models": []}
 
 
-ANTHROPIC = {"name": "claude", "schema": "anthropic", "credential": {"header": "x-api-key", "scheme": "", "key": "apiKey"}}
+ANTHROPIC = {
+    "name": "claude",
+    "schema": "anthropic",
+    "credential": {"header": "x-api-key", "scheme": "", "key": "apiKey"},
+}
 GIVEN = [{"name": name, "credential": {"value": f"sk-{name}"}} for name in ("claude", "secure")]
 
 
-def play(directory: Path, roles: list[str], tasks: list[dict[str, t.Any]], **variables: t.Any) -> subprocess.CompletedProcess[str]:
+def play(
+    directory: Path, roles: list[str], tasks: list[dict[str, t.Any]], **variables: t.Any
+) -> subprocess.CompletedProcess[str]:
     """Run tasks with the role's files and variables; those given by name come before all others."""
     files = [str(ROLE / "defaults/main.yml"), str(ROLE / "vars/main.yml")]
     content = {"hosts": "localhost", "gather_facts": False, "roles": roles, "vars_files": files, "tasks": tasks}
     (directory / "play.yml").write_text(json.dumps([content]))
-    (directory / "variables.yml").write_text(yaml.safe_dump({**GIVEN_BY_AI_GATEWAY, "ai_gateway_providers": PROVIDERS, **variables}))
+    (directory / "variables.yml").write_text(
+        yaml.safe_dump({**GIVEN_BY_AI_GATEWAY, "ai_gateway_providers": PROVIDERS, **variables})
+    )
     environment = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS), "ANSIBLE_HOME": str(directory / "home")}
-    command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", "localhost,", "-c", "local", "-e", f"@{directory}/variables.yml"]
+    command = [
+        str(Path(sys.executable).parent / "ansible-playbook"),
+        "-i",
+        "localhost,",
+        "-c",
+        "local",
+        "-e",
+        f"@{directory}/variables.yml",
+    ]
     python = ["-e", f"ansible_python_interpreter={sys.executable}"]
-    return subprocess.run([*command, *python, f"{directory}/play.yml"], env=environment, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(
+        [*command, *python, f"{directory}/play.yml"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
 
 
 def render(directory: Path, **variables: t.Any) -> list[dict[str, t.Any]]:
@@ -79,7 +128,9 @@ def render(directory: Path, **variables: t.Any) -> list[dict[str, t.Any]]:
             }
         }
     ]
-    ended = play(directory, [] if "ai_gateway_catalog" in variables else ["egress.ai_gateway.ai_gateway"], tasks, **variables)
+    ended = play(
+        directory, [] if "ai_gateway_catalog" in variables else ["egress.ai_gateway.ai_gateway"], tasks, **variables
+    )
     assert ended.returncode == 0, ended.stdout + ended.stderr
     return [manifest for manifest in yaml.safe_load_all((directory / "out").read_text()) if manifest]
 
@@ -95,11 +146,18 @@ def of_kind(manifests: list[dict[str, t.Any]], kind: str) -> dict[str, dict[str,
 
 def test_one_simulator_for_each_simulated_provider(manifests: list[dict[str, t.Any]]) -> None:
     names = {"openai-simulator", "vllm-simulator"}
-    assert set(of_kind(manifests, "Deployment")) == set(of_kind(manifests, "Service")) == set(of_kind(manifests, "Secret")) == names
+    assert (
+        set(of_kind(manifests, "Deployment"))
+        == set(of_kind(manifests, "Service"))
+        == set(of_kind(manifests, "Secret"))
+        == names
+    )
     assert set(of_kind(manifests, "Namespace")) == {"external-models"}
     identities = [(manifest["kind"], manifest["metadata"]["name"]) for manifest in manifests]
     assert len(set(identities)) == len(identities) == 3 + 3 * 2
-    assert {manifest["metadata"]["namespace"] for manifest in manifests if manifest["kind"] != "Namespace"} == {"external-models"}
+    assert {manifest["metadata"]["namespace"] for manifest in manifests if manifest["kind"] != "Namespace"} == {
+        "external-models"
+    }
 
 
 def test_keys_stand_in_secrets_alone(manifests: list[dict[str, t.Any]]) -> None:
@@ -119,7 +177,11 @@ def test_pods_are_restricted(manifests: list[dict[str, t.Any]]) -> None:
         assert pod["securityContext"]["runAsNonRoot"] is True
         assert pod["securityContext"]["runAsUser"] == 65534
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-        assert container["securityContext"] == {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
         assert "env" not in container
         assert container["resources"]["limits"]["memory"]
         assert container["resources"]["requests"]["cpu"]
@@ -131,7 +193,10 @@ def test_the_wiring_of_labels_ports_and_volumes(manifests: list[dict[str, t.Any]
     assert "egress" not in policy
     (rule,) = policy["ingress"]
     assert rule["ports"] == [{"port": 8000, "protocol": "TCP"}]
-    proxies = {"gateway.envoyproxy.io/owning-gateway-name": "ai-gateway", "gateway.envoyproxy.io/owning-gateway-namespace": "ai-gateway"}
+    proxies = {
+        "gateway.envoyproxy.io/owning-gateway-name": "ai-gateway",
+        "gateway.envoyproxy.io/owning-gateway-namespace": "ai-gateway",
+    }
     namespace = {"kubernetes.io/metadata.name": "envoy-gateway-system"}
     assert rule["from"] == [{"namespaceSelector": {"matchLabels": namespace}, "podSelector": {"matchLabels": proxies}}]
     for name, deployment in of_kind(manifests, "Deployment").items():
@@ -139,20 +204,29 @@ def test_the_wiring_of_labels_ports_and_volumes(manifests: list[dict[str, t.Any]
         (container,) = template["spec"]["containers"]
         labels = template["metadata"]["labels"].items()
         service = of_kind(manifests, "Service")[name]["spec"]
-        for selector in (deployment["spec"]["selector"]["matchLabels"], service["selector"], policy["podSelector"]["matchLabels"]):
+        for selector in (
+            deployment["spec"]["selector"]["matchLabels"],
+            service["selector"],
+            policy["podSelector"]["matchLabels"],
+        ):
             assert selector.items() <= labels
         assert [(port["port"], port["targetPort"]) for port in service["ports"]] == [(8000, "http")]
         assert container["ports"] == [{"name": "http", "containerPort": 8000, "protocol": "TCP"}]
         mounted = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
         volumes = {volume["name"]: volume for volume in template["spec"]["volumes"]}
         assert set(mounted) == set(volumes)
-        assert container["command"][-1] == f"{mounted['program']}/{next(iter(of_kind(manifests, 'ConfigMap')['provider-simulator']['data']))}"
+        assert (
+            container["command"][-1]
+            == f"{mounted['program']}/{next(iter(of_kind(manifests, 'ConfigMap')['provider-simulator']['data']))}"
+        )
         assert volumes["program"]["configMap"]["name"] == "provider-simulator"
         assert volumes["key"]["secret"]["secretName"] == name
         assert f"--key-file={mounted['key']}/apiKey" in container["args"]
 
 
-def test_the_program_in_the_config_map_takes_the_arguments_and_runs(manifests: list[dict[str, t.Any]], tmp_path: Path) -> None:
+def test_the_program_in_the_config_map_takes_the_arguments_and_runs(
+    manifests: list[dict[str, t.Any]], tmp_path: Path
+) -> None:
     program = tmp_path / "provider_simulator.py"
     files = of_kind(manifests, "ConfigMap")["provider-simulator"]["data"]
     assert set(files) == {file.name for file in (ROLE / "files").glob("*.py")}
@@ -162,40 +236,76 @@ def test_the_program_in_the_config_map_takes_the_arguments_and_runs(manifests: l
     arguments = of_kind(manifests, "Deployment")["vllm-simulator"]["spec"]["template"]["spec"]["containers"][0]["args"]
     assert [argument for argument in arguments if argument.startswith("--model")] == ["--model=Qwen/Qwen3-0.6B"]
     # It reads the arguments and then stumbles over the key, which is not there.
-    ended = subprocess.run([sys.executable, "-B", str(program), *arguments], capture_output=True, text=True, timeout=20, check=False)
+    ended = subprocess.run(
+        [sys.executable, "-B", str(program), *arguments], capture_output=True, text=True, timeout=20, check=False
+    )
     assert ended.returncode == 2
     assert "--key-file /run/simulator/apiKey: FileNotFoundError" in ended.stderr
 
 
-def test_settings_reach_the_program_and_a_new_key_rolls_its_own_pods_alone(manifests: list[dict[str, t.Any]], tmp_path: Path) -> None:
+def test_settings_reach_the_program_and_a_new_key_rolls_its_own_pods_alone(
+    manifests: list[dict[str, t.Any]], tmp_path: Path
+) -> None:
     providers = [{**PROVIDERS[0], "credential": {"value": "sk-another"}}, *PROVIDERS[1:]]
-    settings = {"simulators_prompt_tokens": 0, "simulators_delay": 0.5, "simulators_failure_rate": 0.25, "simulators_failure_status": 503}
+    settings = {
+        "simulators_prompt_tokens": 0,
+        "simulators_delay": 0.5,
+        "simulators_failure_rate": 0.25,
+        "simulators_failure_status": 503,
+    }
     changed = of_kind(
-        render(tmp_path, ai_gateway_providers=providers, ai_gateway_platform="openshift", ai_gateway_policy_engine="authorino", **settings), "Deployment"
+        render(
+            tmp_path,
+            ai_gateway_providers=providers,
+            ai_gateway_platform="openshift",
+            ai_gateway_policy_engine="authorino",
+            **settings,
+        ),
+        "Deployment",
     )
     pod = changed["openai-simulator"]["spec"]["template"]["spec"]
-    assert pod["containers"][0]["args"][-4:] == ["--prompt-tokens=0", "--delay=0.5", "--failure-rate=0.25", "--failure-status=503"]
+    assert pod["containers"][0]["args"][-4:] == [
+        "--prompt-tokens=0",
+        "--delay=0.5",
+        "--failure-rate=0.25",
+        "--failure-status=503",
+    ]
     assert pod["containers"][0]["image"].startswith("docker.io/library/python:3.")
     assert "runAsUser" not in pod["securityContext"]
     for name, same in (("openai-simulator", False), ("vllm-simulator", True)):
-        before, after = (deployments[name]["spec"]["template"]["metadata"]["annotations"] for deployments in (of_kind(manifests, "Deployment"), changed))
+        before, after = (
+            deployments[name]["spec"]["template"]["metadata"]["annotations"]
+            for deployments in (of_kind(manifests, "Deployment"), changed)
+        )
         assert (before == after) is same
 
 
 MODELS = [
     {"name": "facebook/opt-125m", "simulated": True},
     {"name": "gemma", "simulated": True, "backend_ref": {"name": "gemma", "namespace": "llm", "port": 80}},
-    {"name": "gemma-lora", "upstream_name": "lora", "simulated": True, "backend_ref": {"name": "gemma", "namespace": "llm", "port": 80}},
+    {
+        "name": "gemma-lora",
+        "upstream_name": "lora",
+        "simulated": True,
+        "backend_ref": {"name": "gemma", "namespace": "llm", "port": 80},
+    },
     {"name": "real", "backend_ref": {"name": "real", "namespace": "llm", "port": 80}},
 ]
 
 
 def test_simulators_of_models_on_the_premises_take_no_key(tmp_path: Path) -> None:
     made = render(tmp_path, ai_gateway_providers=[], ai_gateway_models=MODELS)
-    assert set(of_kind(made, "Deployment")) == set(of_kind(made, "Service")) == {"facebook-opt-125m-simulator", "gemma-simulator"}
+    assert (
+        set(of_kind(made, "Deployment"))
+        == set(of_kind(made, "Service"))
+        == {"facebook-opt-125m-simulator", "gemma-simulator"}
+    )
     assert not of_kind(made, "Secret")
     arguments = {name: pod_of(made, name)["containers"][0]["args"] for name in of_kind(made, "Deployment")}
-    assert [argument for argument in arguments["gemma-simulator"] if argument.startswith("--model")] == ["--model=gemma", "--model=lora"]
+    assert [argument for argument in arguments["gemma-simulator"] if argument.startswith("--model")] == [
+        "--model=gemma",
+        "--model=lora",
+    ]
     for name, found in arguments.items():
         assert "--no-key" in found
         assert not any(argument.startswith("--key") for argument in found)
@@ -212,17 +322,39 @@ def pod_of(manifests: list[dict[str, t.Any]], name: str) -> dict[str, t.Any]:
 def probes_of(pod: dict[str, t.Any]) -> list[dict[str, t.Any]]:
     (container,) = pod["containers"]
     timing = ("periodSeconds", "timeoutSeconds", "failureThreshold")
-    return [{key: value for key, value in container[f"{kind}Probe"].items() if key not in timing} for kind in ("startup", "readiness", "liveness")]
+    return [
+        {key: value for key, value in container[f"{kind}Probe"].items() if key not in timing}
+        for kind in ("startup", "readiness", "liveness")
+    ]
 
 
-def test_the_dialect_and_the_header_of_the_key_reach_the_program(manifests: list[dict[str, t.Any]], tmp_path: Path) -> None:
+def test_the_dialect_and_the_header_of_the_key_reach_the_program(
+    manifests: list[dict[str, t.Any]], tmp_path: Path
+) -> None:
     arguments = pod_of(manifests, "openai-simulator")["containers"][0]["args"]
-    assert {"--schema=openai", "--key-header=Authorization", "--key-scheme=Bearer", "--admin-port=8001"} <= set(arguments)
+    assert {"--schema=openai", "--key-header=Authorization", "--key-scheme=Bearer", "--admin-port=8001"} <= set(
+        arguments
+    )
     assert not any(argument.startswith(("--tls", "--client-ca", "--retry-after", "--prefix")) for argument in arguments)
-    made = render(tmp_path, ai_gateway_catalog=catalogue(ANTHROPIC), ai_gateway_providers=GIVEN, simulators_retry_after=5, simulators_event_delay=0.5)
+    made = render(
+        tmp_path,
+        ai_gateway_catalog=catalogue(ANTHROPIC),
+        ai_gateway_providers=GIVEN,
+        simulators_retry_after=5,
+        simulators_event_delay=0.5,
+    )
     arguments = pod_of(made, "claude-simulator")["containers"][0]["args"]
-    assert {"--schema=anthropic", "--key-header=x-api-key", "--key-scheme=", "--retry-after=5", "--event-delay=0.5"} <= set(arguments)
-    assert probes_of(pod_of(made, "claude-simulator")) == [{"httpGet": {"path": "/health", "port": "http", "scheme": "HTTP"}}] * 3
+    assert {
+        "--schema=anthropic",
+        "--key-header=x-api-key",
+        "--key-scheme=",
+        "--retry-after=5",
+        "--event-delay=0.5",
+    } <= set(arguments)
+    assert (
+        probes_of(pod_of(made, "claude-simulator"))
+        == [{"httpGet": {"path": "/health", "port": "http", "scheme": "HTTP"}}] * 3
+    )
 
 
 def test_names_and_prefixes_reach_the_program_as_they_are(tmp_path: Path) -> None:
@@ -233,7 +365,9 @@ def test_names_and_prefixes_reach_the_program_as_they_are(tmp_path: Path) -> Non
         "models": [{"name": f"m{index}", "upstream_name": name} for index, name in enumerate(names)],
     }
     arguments = pod_of(render(tmp_path, ai_gateway_providers=[provider]), "openai-simulator")["containers"][0]["args"]
-    assert [argument for argument in arguments if argument.startswith("--model")] == [f"--model={name}" for name in names]
+    assert [argument for argument in arguments if argument.startswith("--model")] == [
+        f"--model={name}" for name in names
+    ]
     assert "--prefix=/" in arguments
 
 
@@ -255,14 +389,22 @@ def test_additional_keys_are_in_the_secret_and_their_change_rolls_the_pods_unles
             assert base64.b64decode(data["additionalKeys"]).decode() == ("sk-old\nsk-older" if extra else "")
             assert "sk-old" not in json.dumps([manifest for manifest in made if manifest["kind"] != "Secret"])
             deployments[restart, extra] = of_kind(made, "Deployment")["claude-simulator"]
-    assert "--key-file=/run/simulator/additionalKeys" in deployments[True, True]["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert (
+        "--key-file=/run/simulator/additionalKeys"
+        in deployments[True, True]["spec"]["template"]["spec"]["containers"][0]["args"]
+    )
     assert deployments[True, False] != deployments[True, True]
     assert deployments[False, False] == deployments[False, True]
 
 
 def test_certificates_by_the_names_of_secrets(tmp_path: Path) -> None:
     secure = {"name": "secure", "schema": "openai", "endpoint": {"port": 8443, "tls": {"mode": "simple"}}}
-    made = render(tmp_path, ai_gateway_catalog=catalogue(ANTHROPIC, secure), ai_gateway_providers=GIVEN, simulators_certificates={"secure": "its-certificate"})
+    made = render(
+        tmp_path,
+        ai_gateway_catalog=catalogue(ANTHROPIC, secure),
+        ai_gateway_providers=GIVEN,
+        simulators_certificates={"secure": "its-certificate"},
+    )
     assert set(of_kind(made, "Secret")) == {"claude-simulator", "secure-simulator"}
     pod = pod_of(made, "secure-simulator")
     (container,) = pod["containers"]
@@ -270,7 +412,9 @@ def test_certificates_by_the_names_of_secrets(tmp_path: Path) -> None:
     mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
     assert volumes["tls"] == "its-certificate"
     assert set(volumes) == set(mounts) == {"program", "key", "tls"}
-    assert {f"--tls-certificate={mounts['tls']}/tls.crt", f"--tls-key={mounts['tls']}/tls.key"} <= set(container["args"])
+    assert {f"--tls-certificate={mounts['tls']}/tls.crt", f"--tls-key={mounts['tls']}/tls.key"} <= set(
+        container["args"]
+    )
     assert probes_of(pod) == [{"httpGet": {"path": "/health", "port": "https", "scheme": "HTTPS"}}] * 3
     (port,) = of_kind(made, "Service")["secure-simulator"]["spec"]["ports"]
     assert (port["port"], port["targetPort"], port["appProtocol"]) == (8443, "https", "https")
@@ -291,7 +435,10 @@ def test_certificates_as_text(tmp_path: Path) -> None:
             simulators_client_ca={"secure": {"certificate": "-- authority --\n"}},
         )
     secrets = of_kind(made["1"], "Secret")
-    shown = {name: {key: base64.b64decode(value).decode() for key, value in secret["data"].items()} for name, secret in secrets.items()}
+    shown = {
+        name: {key: base64.b64decode(value).decode() for key, value in secret["data"].items()}
+        for name, secret in secrets.items()
+    }
     assert shown["secure-simulator-tls"] == {"tls.crt": "-- certificate 1 --\n", "tls.key": "-- key --\n"}
     assert shown["secure-simulator-client-ca"] == {"ca.crt": "-- authority --\n"}
     assert secrets["secure-simulator-tls"]["type"] == "kubernetes.io/tls"
@@ -313,14 +460,24 @@ PEM = {"certificate": "c", "key": "k"}
 
 @pytest.fixture(scope="module")
 def checked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """For each of the settings below, whether the role's checks take them; all in one play, as each start of Ansible takes a second."""
+    """For each of the settings below, whether the role's checks take them; all in one play, as each start of Ansible
+    takes a second.
+    """
     directory = tmp_path_factory.mktemp("checks")
-    checks = [task for task in yaml.safe_load((ROLE / "tasks/check.yml").read_text()) if "ansible.builtin.assert" in task]
+    checks = [
+        task for task in yaml.safe_load((ROLE / "tasks/check.yml").read_text()) if "ansible.builtin.assert" in task
+    ]
     assert len(checks) == 2
     tasks: list[dict[str, t.Any]] = []
     for number, (_good, provider, settings) in SETTINGS.items():
         said = {"ansible.builtin.debug": {"msg": f"settings {number} are refused"}}
-        tasks.append({"block": checks, "rescue": [said], "vars": {"ai_gateway_catalog": catalogue(ANTHROPIC, provider), **settings}})
+        tasks.append(
+            {
+                "block": checks,
+                "rescue": [said],
+                "vars": {"ai_gateway_catalog": catalogue(ANTHROPIC, provider), **settings},
+            }
+        )
     ended = play(directory, [], tasks)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     return {number: "refused" if f"settings {number} are refused" in ended.stdout else "taken" for number in SETTINGS}
@@ -331,9 +488,21 @@ SETTINGS: dict[str, tuple[bool, dict[str, t.Any], dict[str, t.Any]]] = {
     "keys": (True, {**SECURE, "tls": "none"}, {"simulators_additional_keys": {"claude": ["a", "b"], "secure": []}}),
     "name": (True, SECURE, {"simulators_certificates": {"secure": "a.name"}}),
     "text": (True, SECURE, {"simulators_certificates": {"secure": PEM}}),
-    "client-ca-of-simple": (True, SECURE, {"simulators_certificates": {"secure": PEM}, "simulators_client_ca": {"secure": "name"}}),
-    "mutual": (True, MUTUAL, {"simulators_certificates": {"secure": PEM}, "simulators_client_ca": {"secure": {"certificate": "c"}}}),
-    "delay": (True, SECURE, {"simulators_certificates": {"secure": PEM}, "simulators_event_delay": 600, "simulators_retry_after": 0}),
+    "client-ca-of-simple": (
+        True,
+        SECURE,
+        {"simulators_certificates": {"secure": PEM}, "simulators_client_ca": {"secure": "name"}},
+    ),
+    "mutual": (
+        True,
+        MUTUAL,
+        {"simulators_certificates": {"secure": PEM}, "simulators_client_ca": {"secure": {"certificate": "c"}}},
+    ),
+    "delay": (
+        True,
+        SECURE,
+        {"simulators_certificates": {"secure": PEM}, "simulators_event_delay": 600, "simulators_retry_after": 0},
+    ),
     "absent": (True, SECURE, {"simulators_state": "absent"}),
     "long-delay": (False, SECURE, {"simulators_certificates": {"secure": PEM}, "simulators_event_delay": 601}),
     "negative-retry": (False, SECURE, {"simulators_certificates": {"secure": PEM}, "simulators_retry_after": -1}),

@@ -1,7 +1,10 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The simulator as its pod runs it: a process of its own, asked over sockets. Here HTTP, keys and the OpenAI dialect."""
+"""The simulator as its pod runs it:
+
+a process of its own, asked over sockets. Here HTTP, keys and the OpenAI dialect.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +69,9 @@ def test_parts_of_a_message_are_counted(simulator: Simulator) -> None:
 
 
 def test_completions(simulator: Simulator) -> None:
-    status, _headers, document = simulator.ask("POST", "/v1/completions", {"model": "gpt-4", "prompt": ["a b", "c"], "max_tokens": 2}, **BEARER)
+    status, _headers, document = simulator.ask(
+        "POST", "/v1/completions", {"model": "gpt-4", "prompt": ["a b", "c"], "max_tokens": 2}, **BEARER
+    )
     assert (status, document["object"], document["choices"][0]["text"]) == (200, "text_completion", "This is")
     assert document["usage"] == {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
     prompt = {"model": "gpt-4", "prompt": [11, 12], "max_tokens": 2, "stream": True}
@@ -86,7 +91,10 @@ def test_a_stream_tells_its_usage_only_when_asked(simulator: Simulator) -> None:
     assert {event["object"] for event in events} == {"chat.completion.chunk"}
     assert len({event["id"] for event in events}) == 1
     assert events[0]["choices"][0]["delta"] == {"role": "assistant", "content": ""}
-    assert "".join(event["choices"][0]["delta"].get("content", "") for event in events) == simulator.chat()[2]["choices"][0]["message"]["content"]
+    assert (
+        "".join(event["choices"][0]["delta"].get("content", "") for event in events)
+        == simulator.chat()[2]["choices"][0]["message"]["content"]
+    )
     assert [event["choices"][0]["finish_reason"] for event in events] == [None] * (len(events) - 1) + ["stop"]
     assert not any("usage" in event for event in events)
     asked = events_of(simulator.chat({**CHAT, "stream": True, "stream_options": {"include_usage": True}})[2])
@@ -121,7 +129,10 @@ def test_each_event_is_a_chunk_of_its_own_and_the_connection_stays(simulator: Si
 
 def test_http_1_0_gets_a_stream_that_ends_with_the_connection(simulator: Simulator) -> None:
     body = json.dumps({**CHAT, "stream": True}).encode()
-    answer = simulator.raw(f"POST /v1/chat/completions HTTP/1.0\r\nAuthorization: Bearer {KEY}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+    answer = simulator.raw(
+        f"POST /v1/chat/completions HTTP/1.0\r\nAuthorization: Bearer {KEY}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+        + body
+    )
     assert b"chunked" not in answer
     assert answer.endswith(b"data: [DONE]\n\n")
 
@@ -134,7 +145,9 @@ def test_a_chunked_body(simulator: Simulator) -> None:
     assert answer.count(b"HTTP/1.1 200 OK\r\n") == 2
 
 
-@pytest.mark.parametrize("body", [b"zz\r\n{}\r\n0\r\n\r\n", b"-2\r\n{}\r\n0\r\n\r\n", b"1\r\n{}\r\n0\r\n\r\n", b"2000001\r\n"])
+@pytest.mark.parametrize(
+    "body", [b"zz\r\n{}\r\n0\r\n\r\n", b"-2\r\n{}\r\n0\r\n\r\n", b"1\r\n{}\r\n0\r\n\r\n", b"2000001\r\n"]
+)
 def test_a_broken_chunked_body_is_refused_and_ends_the_connection(simulator: Simulator, body: bytes) -> None:
     head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
     answer = simulator.raw(head + body)
@@ -142,7 +155,10 @@ def test_a_broken_chunked_body_is_refused_and_ends_the_connection(simulator: Sim
     assert b"Connection: close" in answer
 
 
-@pytest.mark.parametrize("lengths", [b"Content-Length: x\r\n", b"Content-Length: -1\r\n", b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n"])
+@pytest.mark.parametrize(
+    "lengths",
+    [b"Content-Length: x\r\n", b"Content-Length: -1\r\n", b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n"],
+)
 def test_a_body_without_a_clear_end_is_refused(simulator: Simulator, lengths: bytes) -> None:
     head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n".encode()
     assert simulator.raw(head + lengths + b"\r\n").startswith(b"HTTP/1.1 400 ")
@@ -155,9 +171,17 @@ def test_the_key_in_each_header_that_may_carry_it(simulator: Simulator, header: 
     method, body = ("GET", None) if path == "/v1/models" else ("POST", {**CHAT, "prompt": "Hello"})
     assert simulator.ask(method, path, body, **{header: prefix + KEY})[0] == 200
     status, _headers, document = simulator.ask(method, path, body, **{header: prefix + KEY + "x"})
-    assert (status, document["error"]["type"], document["error"]["code"]) == (401, "authentication_error", "invalid_api_key")
+    assert (status, document["error"]["type"], document["error"]["code"]) == (
+        401,
+        "authentication_error",
+        "invalid_api_key",
+    )
     status, _headers, document = simulator.ask(method, path, body)
-    assert (status, document["error"]["type"], document["error"]["code"]) == (401, "authentication_error", "missing_api_key")
+    assert (status, document["error"]["type"], document["error"]["code"]) == (
+        401,
+        "authentication_error",
+        "missing_api_key",
+    )
 
 
 @pytest.mark.parametrize("value", [f"Basic {KEY}", KEY, "Bearer", "Bearer \xe9"])
@@ -198,7 +222,12 @@ def test_paths_and_methods(simulator: Simulator) -> None:
 
 
 @pytest.mark.parametrize(
-    ("prefix", "path"), [("/api/v1", "/api/v1/chat/completions"), ("/", "/chat/completions"), ("/v1beta/a:b", "/v1beta/a%3Ab/chat/completions")]
+    ("prefix", "path"),
+    [
+        ("/api/v1", "/api/v1/chat/completions"),
+        ("/", "/chat/completions"),
+        ("/v1beta/a:b", "/v1beta/a%3Ab/chat/completions"),
+    ],
 )
 def test_the_paths_of_another_prefix(start: Callable[..., Simulator], prefix: str, path: str) -> None:
     simulator = start(f"--prefix={prefix}", "--admin-port=0")
@@ -207,7 +236,9 @@ def test_the_paths_of_another_prefix(start: Callable[..., Simulator], prefix: st
     assert simulator.chat()[0] == 200
     assert simulator.ask("POST", "/elsewhere" + path, CHAT, **BEARER)[0] == 404
     assert simulator.ask("GET", "/health")[0] == 200
-    assert [count["path"] for count in simulator.admin("GET", "/counters")[1]["counts"] if count["status"] == 200] == ["/v1/chat/completions"]
+    assert [count["path"] for count in simulator.admin("GET", "/counters")[1]["counts"] if count["status"] == 200] == [
+        "/v1/chat/completions"
+    ]
 
 
 def test_usage_on_request(simulator: Simulator) -> None:
@@ -224,7 +255,9 @@ def test_delay_on_request(simulator: Simulator) -> None:
     assert 0.3 <= time.monotonic() - start < 3
 
 
-@pytest.mark.parametrize(("status", "kind"), [(429, "rate_limit_error"), (500, "server_error"), (503, "server_error"), (529, "server_error")])
+@pytest.mark.parametrize(
+    ("status", "kind"), [(429, "rate_limit_error"), (500, "server_error"), (503, "server_error"), (529, "server_error")]
+)
 def test_failure_on_request(simulator: Simulator, status: int, kind: str) -> None:
     found, _headers, document = simulator.chat(**{"x-simulator-status": str(status)})
     assert (found, document["error"]["type"], document["error"]["code"]) == (status, kind, "simulated_failure")
@@ -232,7 +265,15 @@ def test_failure_on_request(simulator: Simulator, status: int, kind: str) -> Non
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("prompt-tokens", "many"), ("completion-tokens", "-1"), ("delay", "nan"), ("delay", "601"), ("status", "200"), ("status", "1e3"), ("echo", "body")],
+    [
+        ("prompt-tokens", "many"),
+        ("completion-tokens", "-1"),
+        ("delay", "nan"),
+        ("delay", "601"),
+        ("status", "200"),
+        ("status", "1e3"),
+        ("echo", "body"),
+    ],
 )
 def test_malformed_controls(simulator: Simulator, name: str, value: str) -> None:
     status, _headers, document = simulator.chat(**{f"x-simulator-{name}": value})
@@ -242,7 +283,13 @@ def test_malformed_controls(simulator: Simulator, name: str, value: str) -> None
 
 def test_received_headers_without_keys(simulator: Simulator) -> None:
     token = "the-token-of-a-caller"
-    sent = {"x-simulator-echo": "headers", "X-MaaS-User": "alice", "x-api-key": token, "Cookie": token, "x-copy": f"my {KEY}"}
+    sent = {
+        "x-simulator-echo": "headers",
+        "X-MaaS-User": "alice",
+        "x-api-key": token,
+        "Cookie": token,
+        "x-copy": f"my {KEY}",
+    }
     status, headers, _document = simulator.chat(**sent)
     received = json.loads(headers["x-simulator-received-headers"])
     digest = hashlib.sha256(KEY.encode()).hexdigest()
@@ -260,7 +307,9 @@ def test_received_headers_of_refused_and_streamed_requests(simulator: Simulator)
     status, headers, _document = simulator.ask("GET", "/v1/models", **echo)
     assert status == 401
     assert "authorization" not in json.loads(headers["x-simulator-received-headers"])
-    assert "authorization" in json.loads(simulator.chat({**CHAT, "stream": True}, **echo)[1]["x-simulator-received-headers"])
+    assert "authorization" in json.loads(
+        simulator.chat({**CHAT, "stream": True}, **echo)[1]["x-simulator-received-headers"]
+    )
 
 
 def test_the_log_has_a_line_a_request_without_keys_and_bodies(simulator: Simulator) -> None:
@@ -272,7 +321,10 @@ def test_the_log_has_a_line_a_request_without_keys_and_bodies(simulator: Simulat
     while "forged" not in simulator.log and time.monotonic() < deadline:
         time.sleep(0.02)
     lines = simulator.log.splitlines()[-3:]
-    assert re.fullmatch(r"POST /v1/chat/completions 200 [0-9.]+ms model=gpt-4 stream=false prompt_tokens=1 completion_tokens=\d+", lines[0])
+    assert re.fullmatch(
+        r"POST /v1/chat/completions 200 [0-9.]+ms model=gpt-4 stream=false prompt_tokens=1 completion_tokens=\d+",
+        lines[0],
+    )
     assert re.fullmatch(r"GET /v1/models 200 [0-9.]+ms ", lines[1])
     assert lines[2].startswith("GET /v1/models?forged 404")
     assert KEY not in simulator.log
@@ -280,7 +332,9 @@ def test_the_log_has_a_line_a_request_without_keys_and_bodies(simulator: Simulat
 
 
 def test_defaults_of_the_command_line(start: Callable[..., Simulator]) -> None:
-    simulator = start("--prompt-tokens=7", "--completion-tokens=3", "--delay=0.2", "--failure-rate=0.5", "--failure-status=503")
+    simulator = start(
+        "--prompt-tokens=7", "--completion-tokens=3", "--delay=0.2", "--failure-rate=0.5", "--failure-status=503"
+    )
     begin = time.monotonic()
     answers = [simulator.chat() for _number in range(6)]
     assert time.monotonic() - begin >= 1.2
@@ -289,10 +343,22 @@ def test_defaults_of_the_command_line(start: Callable[..., Simulator]) -> None:
     assert simulator.ask("GET", "/health")[0] == 200
 
 
-@pytest.mark.parametrize("argument", ["--delay=-1", "--failure-rate=2", "--failure-status=200", "--port=70000", "--key-file=/nowhere", "--prefix=v1/"])
+@pytest.mark.parametrize(
+    "argument",
+    ["--delay=-1", "--failure-rate=2", "--failure-status=200", "--port=70000", "--key-file=/nowhere", "--prefix=v1/"],
+)
 def test_bad_arguments_end_the_process(argument: str, tmp_path: Path) -> None:
     (tmp_path / "key").write_text(KEY, encoding="ascii")
-    command = [sys.executable, str(PROGRAM), "--host=127.0.0.1", "--port=0", "--provider=p", "--model=m", f"--key-file={tmp_path / 'key'}", argument]
+    command = [
+        sys.executable,
+        str(PROGRAM),
+        "--host=127.0.0.1",
+        "--port=0",
+        "--provider=p",
+        "--model=m",
+        f"--key-file={tmp_path / 'key'}",
+        argument,
+    ]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
     assert ended.returncode == 2
     assert argument.partition("=")[0] in ended.stderr
@@ -323,7 +389,10 @@ def test_the_openai_sdk(simulator: Simulator) -> None:
     assert answer.usage.prompt_tokens == 5
     for options, usage in (({}, None), ({"stream_options": {"include_usage": True}}, answer.usage)):
         chunks = list(client.chat.completions.create(**CHAT, stream=True, **options))
-        assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices) == answer.choices[0].message.content
+        assert (
+            "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+            == answer.choices[0].message.content
+        )
         assert chunks[-1].usage == usage
     assert client.completions.create(model="gpt-4", prompt="Hello").choices[0].text
     with pytest.raises(openai.NotFoundError):
@@ -341,7 +410,11 @@ def test_the_openai_sdk(simulator: Simulator) -> None:
     assert [item.embedding for item in numbers.data] == [pytest.approx(item.embedding) for item in embeddings.data]
     assert embeddings.usage.total_tokens == 3
     with pytest.raises(openai.APIError) as error:
-        list(client.with_options(default_headers={"x-simulator-break": "event"}).chat.completions.create(**CHAT, stream=True))
+        list(
+            client.with_options(default_headers={"x-simulator-break": "event"}).chat.completions.create(
+                **CHAT, stream=True
+            )
+        )
     assert error.value.code == "simulated_failure"
     with pytest.raises(openai.APIConnectionError):
         client.with_options(default_headers={"x-simulator-break": "headers"}).chat.completions.create(**CHAT)
@@ -363,7 +436,9 @@ def test_a_simulator_without_a_key_asks_for_none_and_shows_none(start: Callable[
     assert [count["key"] for count in counters["counts"]] == [""]
 
 
-@pytest.mark.parametrize("arguments", [[], ["--no-key", "--key-file=/dev/null"], ["--no-key", "--key-header=authorization"]])
+@pytest.mark.parametrize(
+    "arguments", [[], ["--no-key", "--key-file=/dev/null"], ["--no-key", "--key-header=authorization"]]
+)
 def test_that_no_key_is_wanted_must_be_said(arguments: list[str]) -> None:
     command = [sys.executable, "-B", str(PROGRAM), "--provider=p", "--model=m", *arguments]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)

@@ -37,7 +37,11 @@ def counts(simulator: Simulator, expected: int) -> dict[tuple[t.Any, ...], tuple
         assert time.monotonic() < deadline, document
         time.sleep(0.02)
     return {
-        (count["path"], count["model"], count["status"], count["key"]): (count["requests"], count["input_tokens"], count["output_tokens"])
+        (count["path"], count["model"], count["status"], count["key"]): (
+            count["requests"],
+            count["input_tokens"],
+            count["output_tokens"],
+        )
         for count in document["counts"]
     }
 
@@ -86,7 +90,12 @@ def test_broken_answers_count_without_tokens(counting: Simulator) -> None:
 
 def test_a_caller_that_goes_away_counts_without_tokens(counting: Simulator) -> None:
     connection = counting.connect()
-    connection.request("POST", "/v1/chat/completions", json.dumps({**CHAT, "stream": True}), {**BEARER, "x-simulator-event-delay": "0.1"})
+    connection.request(
+        "POST",
+        "/v1/chat/completions",
+        json.dumps({**CHAT, "stream": True}),
+        {**BEARER, "x-simulator-event-delay": "0.1"},
+    )
     connection.getresponse().read(1)
     connection.close()
     assert counts(counting, 1) == {("/v1/chat/completions", "gpt-4", 499, FINGERPRINT): (1, 0, 0)}
@@ -101,7 +110,13 @@ def test_tokens_of_anthropic_are_counted(anthropic_simulator: Simulator) -> None
 
 def test_failures_that_are_set(counting: Simulator) -> None:
     status, document = counting.admin("POST", "/failures", {"status": 429, "retry_after": 9, "rate": 0.5})
-    assert (status, document["status"], document["retry_after"], document["rate"], document["break"]) == (200, 429, 9, 0.5, None)
+    assert (status, document["status"], document["retry_after"], document["rate"], document["break"]) == (
+        200,
+        429,
+        9,
+        0.5,
+        None,
+    )
     assert counting.admin("GET", "/failures") == (200, document)
     answers = [counting.chat()[:2] for _number in range(4)]
     assert [(status, headers.get("retry-after")) for status, headers in answers] == [(200, None), (429, "9")] * 2
@@ -180,7 +195,9 @@ def test_a_rotation_without_a_restart(start: Callable[..., Simulator]) -> None:
     assert simulator.admin("GET", "/counters")[1]["keys"] == [FINGERPRINT, fingerprint]
     write("sk-the-new-key")
     assert simulator.ask("GET", "/v1/models", **new)[0] == 200
-    status, headers, document = simulator.ask("GET", "/v1/models", **BEARER, **{"x-simulator-echo": "headers", "x-copy": "sk-the-new-key"})
+    status, headers, document = simulator.ask(
+        "GET", "/v1/models", **BEARER, **{"x-simulator-echo": "headers", "x-copy": "sk-the-new-key"}
+    )
     assert (status, document["error"]["code"]) == (401, "invalid_api_key")
     assert "sk-the-new-key" not in str(headers)
     assert simulator.admin("GET", "/counters")[1]["keys"] == [fingerprint]

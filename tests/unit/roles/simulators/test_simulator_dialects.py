@@ -33,7 +33,9 @@ def anthropic() -> Anthropic:
     return Anthropic("p", MODELS)
 
 
-def refusal(answer: t.Callable[[Call], t.Any], body: dict[str, t.Any] | None = None, query: dict[str, str] | None = None) -> ApiError:
+def refusal(
+    answer: t.Callable[[Call], t.Any], body: dict[str, t.Any] | None = None, query: dict[str, str] | None = None
+) -> ApiError:
     with pytest.raises(ApiError) as raised:
         answer(call(body, query))
     return raised.value
@@ -57,7 +59,10 @@ def test_routes(schema: str) -> None:
 
 
 def test_a_dialect_has_its_own_paths_alone() -> None:
-    paths = {schema: {path for path in dialect("p", []).routes if path != "/v1/models"} for schema, dialect in DIALECTS.items()}
+    paths = {
+        schema: {path for path in dialect("p", []).routes if path != "/v1/models"}
+        for schema, dialect in DIALECTS.items()
+    }
     assert paths == {
         "openai": {"/v1/chat/completions", "/v1/completions", "/v1/embeddings"},
         "anthropic": {"/v1/messages", "/v1/messages/count_tokens"},
@@ -115,7 +120,9 @@ def test_embeddings_depend_on_text_and_model(openai: OpenAI) -> None:
 
 def test_embeddings_in_base64_are_the_same_numbers(openai: OpenAI) -> None:
     (text,) = t.cast("list[str]", vectors(openai, input="one", encoding_format="base64"))
-    assert [list(struct.unpack("<256f", base64.b64decode(text)))] == vectors(openai, input="one", encoding_format="float")
+    assert [list(struct.unpack("<256f", base64.b64decode(text)))] == vectors(
+        openai, input="one", encoding_format="float"
+    )
 
 
 @pytest.mark.parametrize(
@@ -161,7 +168,12 @@ def test_a_message(anthropic: Anthropic) -> None:
         None,
     )
     assert message["content"] == [{"type": "text", "text": "This is a simulated answer of provider p to 5 words."}]
-    assert message["usage"] == {"input_tokens": 5, "output_tokens": 11, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 0}
+    assert message["usage"] == {
+        "input_tokens": 5,
+        "output_tokens": 11,
+        "cache_creation_input_tokens": 0,
+        "cache_read_input_tokens": 0,
+    }
     assert message["id"].startswith("msg_")
     assert (reply.model, reply.usage) == ("gpt-4", Usage(5, 11))
 
@@ -169,7 +181,11 @@ def test_a_message(anthropic: Anthropic) -> None:
 def test_a_message_is_cut_at_max_tokens(anthropic: Anthropic) -> None:
     message = anthropic.create(call({**MESSAGES, "max_tokens": 3})).document
     assert message is not None
-    assert (message["stop_reason"], message["content"][0]["text"], message["usage"]["output_tokens"]) == ("max_tokens", "This is a", 3)
+    assert (message["stop_reason"], message["content"][0]["text"], message["usage"]["output_tokens"]) == (
+        "max_tokens",
+        "This is a",
+        3,
+    )
 
 
 IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aGk="}}
@@ -181,8 +197,25 @@ IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png"
         ({"system": [{"type": "text", "text": "a b c"}]}, 6),
         ({"system": None}, 3),
         ({"messages": [{"role": "user", "content": [{"type": "text", "text": "what is this"}, IMAGE]}]}, 5),
-        ({"messages": [{"role": "user", "content": "a"}, {"role": "user", "content": "b c"}, {"role": "assistant", "content": ""}]}, 5),
-        ({"tools": [{"name": "clock", "input_schema": {"type": "object"}}], "tool_choice": {"type": "auto"}, "temperature": 1, "metadata": {}}, 5),
+        (
+            {
+                "messages": [
+                    {"role": "user", "content": "a"},
+                    {"role": "user", "content": "b c"},
+                    {"role": "assistant", "content": ""},
+                ]
+            },
+            5,
+        ),
+        (
+            {
+                "tools": [{"name": "clock", "input_schema": {"type": "object"}}],
+                "tool_choice": {"type": "auto"},
+                "temperature": 1,
+                "metadata": {},
+            },
+            5,
+        ),
         (
             {
                 "messages": [
@@ -224,9 +257,21 @@ USER = {"role": "user", "content": "Hello"}
         ({"messages": [{"role": "user"}]}, 400, "messages.0.content: "),
         ({"messages": [{"role": "user", "content": ""}]}, 400, "messages.0.content: "),
         ({"messages": [{"role": "user", "content": []}, USER]}, 400, "messages.0.content: "),
-        ({"messages": [USER, {"role": "user", "content": [{"type": "text", "text": ""}]}]}, 400, "messages.1.content.0.text: "),
-        ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]}, 400, "messages.0.content.0.type: "),
-        ({"messages": [{"role": "user", "content": [{"type": "image", "source": "x"}]}]}, 400, "messages.0.content.0.source: "),
+        (
+            {"messages": [USER, {"role": "user", "content": [{"type": "text", "text": ""}]}]},
+            400,
+            "messages.1.content.0.text: ",
+        ),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]},
+            400,
+            "messages.0.content.0.type: ",
+        ),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "image", "source": "x"}]}]},
+            400,
+            "messages.0.content.0.source: ",
+        ),
         ({"messages": [{"role": "user", "content": [1]}]}, 400, "messages.0.content.0.type: "),
         ({"system": 1}, 400, "system: "),
         ({"system": [IMAGE]}, 400, "system: "),
@@ -258,7 +303,13 @@ def test_the_events_of_a_stream(anthropic: Anthropic, limit: int) -> None:
         "message_stop",
     ]
     start = events[0]["message"]
-    assert {**start, "id": ""} == {**whole, "id": "", "content": [], "stop_reason": None, "usage": {**whole["usage"], "output_tokens": 1}}
+    assert {**start, "id": ""} == {
+        **whole,
+        "id": "",
+        "content": [],
+        "stop_reason": None,
+        "usage": {**whole["usage"], "output_tokens": 1},
+    }
     assert events[1] == {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}
     assert {event["delta"]["type"] for event in deltas} == {"text_delta"}
     assert "".join(event["delta"]["text"] for event in deltas) == whole["content"][0]["text"]
@@ -305,10 +356,15 @@ def test_pages_of_models(anthropic: Anthropic) -> None:
 def test_errors_of_anthropic(anthropic: Anthropic, status: int, kind: str) -> None:
     document = anthropic.error(ApiError(status, "No"), "req_1")
     assert document == {"type": "error", "error": {"type": kind, "message": "No"}, "request_id": "req_1"}
-    assert anthropic.event(document) == b"event: error\ndata: " + json.dumps(document, separators=(",", ":")).encode() + b"\n\n"
+    assert (
+        anthropic.event(document)
+        == b"event: error\ndata: " + json.dumps(document, separators=(",", ":")).encode() + b"\n\n"
+    )
 
 
-@pytest.mark.parametrize(("version", "taken"), [("2023-06-01", True), ("2026-10-21", True), ("v1", False), ("", False), (None, False)])
+@pytest.mark.parametrize(
+    ("version", "taken"), [("2023-06-01", True), ("2026-10-21", True), ("v1", False), ("", False), (None, False)]
+)
 def test_the_version_of_anthropic(anthropic: Anthropic, version: str | None, taken: bool) -> None:
     headers = {} if version is None else {"anthropic-version": version}
     if taken:

@@ -128,7 +128,13 @@ def test_an_error_within_a_stream_of_anthropic(anthropic_simulator: Simulator) -
     status, _headers, text = anthropic_simulator.message(MESSAGE_STREAM, **controls)
     events = named_events_of(text)
     assert status == 200
-    assert [event["type"] for event in events] == ["message_start", "content_block_start", "ping", "content_block_delta", "error"]
+    assert [event["type"] for event in events] == [
+        "message_start",
+        "content_block_start",
+        "ping",
+        "content_block_delta",
+        "error",
+    ]
     assert events[-1]["error"]["type"] == "overloaded_error"
     # Without a stream the error is the answer.
     assert anthropic_simulator.message(**controls)[0] == 529
@@ -166,9 +172,15 @@ def test_a_slow_stream(start: Callable[..., Simulator], asked: bool) -> None:
         ({"x-api-key": KEY}, 200, None),
     ],
 )
-def test_the_key_of_anthropic(anthropic_simulator: Simulator, headers: dict[str, str], status: int, kind: str | None) -> None:
+def test_the_key_of_anthropic(
+    anthropic_simulator: Simulator, headers: dict[str, str], status: int, kind: str | None
+) -> None:
     version = {"anthropic-version": "2023-06-01"}
-    for method, path, body in (("GET", "/v1/models", None), ("POST", "/v1/messages", MESSAGES), ("POST", "/v1/messages/count_tokens", MESSAGES)):
+    for method, path, body in (
+        ("GET", "/v1/models", None),
+        ("POST", "/v1/messages", MESSAGES),
+        ("POST", "/v1/messages/count_tokens", MESSAGES),
+    ):
         found, _headers, document = anthropic_simulator.ask(method, path, body, **headers, **version)
         assert (found, document.get("error", {}).get("type")) == (status, kind)
 
@@ -190,7 +202,11 @@ def test_anthropic_over_http(anthropic_simulator: Simulator) -> None:
 
 @pytest.mark.parametrize(
     ("body", "status", "kind"),
-    [(b"{", 400, "invalid_request_error"), ({**MESSAGES, "model": "x"}, 404, "not_found_error"), ({"model": "gpt-4"}, 400, "invalid_request_error")],
+    [
+        (b"{", 400, "invalid_request_error"),
+        ({**MESSAGES, "model": "x"}, 404, "not_found_error"),
+        ({"model": "gpt-4"}, 400, "invalid_request_error"),
+    ],
 )
 def test_bad_requests_to_anthropic(anthropic_simulator: Simulator, body: t.Any, status: int, kind: str) -> None:
     found, _headers, document = anthropic_simulator.message(body)
@@ -225,7 +241,9 @@ def test_a_body_that_is_nested_too_deeply(simulator: Simulator) -> None:
         (("--key-header=Authorization", "--key-scheme="), {"Authorization": KEY}, {"Authorization": f"Bearer {KEY}"}),
     ],
 )
-def test_the_key_in_a_header_of_choice(start: Callable[..., Simulator], arguments: tuple[str, ...], good: dict[str, str], bad: dict[str, str]) -> None:
+def test_the_key_in_a_header_of_choice(
+    start: Callable[..., Simulator], arguments: tuple[str, ...], good: dict[str, str], bad: dict[str, str]
+) -> None:
     simulator = start(*arguments)
     version = {"anthropic-version": "2023-06-01", "x-simulator-echo": "headers"}
     assert simulator.ask("GET", "/v1/models", **bad, **version)[0] == 401
@@ -242,7 +260,10 @@ def test_the_key_in_a_header_of_choice(start: Callable[..., Simulator], argument
         (("--tls-key=/nowhere",), "need each other"),
         (("--client-ca=/nowhere",), "--client-ca needs"),
         (("--schema=cohere",), "--schema"),
-        (("--tls-certificate=/nowhere", "--tls-key=/nowhere"), "/nowhere: FileNotFoundError: the certificate cannot be used"),
+        (
+            ("--tls-certificate=/nowhere", "--tls-key=/nowhere"),
+            "/nowhere: FileNotFoundError: the certificate cannot be used",
+        ),
     ],
 )
 def test_arguments_that_do_not_fit(start: Callable[..., Simulator], arguments: tuple[str, ...], words: str) -> None:

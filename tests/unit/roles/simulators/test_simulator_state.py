@@ -52,7 +52,9 @@ def test_changed_key_files_are_read_again(tmp_path: Path, capsys: pytest.Capture
     assert keys.texts() == ["last"]
 
 
-@pytest.mark.parametrize(("content", "words"), [(None, "FileNotFoundError"), (b"\xff key", "UnicodeDecodeError"), (b" \n", "holds no key")])
+@pytest.mark.parametrize(
+    ("content", "words"), [(None, "FileNotFoundError"), (b"\xff key", "UnicodeDecodeError"), (b" \n", "holds no key")]
+)
 def test_files_without_keys(tmp_path: Path, content: bytes | None, words: str) -> None:
     file = tmp_path / "key"
     if content is not None:
@@ -71,7 +73,10 @@ def test_a_file_that_did_not_change_is_not_read(tmp_path: Path) -> None:
 
 
 def test_fields() -> None:
-    fields = Fields({"x-a-b": "3", "x-c": 1.5, "x-d": True, "x-e": None, "x-f": 2, "x-g": [1]}, lambda name: "x-" + name.replace("_", "-"))
+    fields = Fields(
+        {"x-a-b": "3", "x-c": 1.5, "x-d": True, "x-e": None, "x-f": 2, "x-g": [1]},
+        lambda name: "x-" + name.replace("_", "-"),
+    )
     assert (fields.integer("a_b", 0, 3), fields.decimal("c", 0, 2), fields.integer("e", 0, 1)) == (3, 1.5, None)
     assert fields.decimal("f", 0, 2) == 2
     for name in ("c", "d", "g"):
@@ -101,7 +106,15 @@ def test_failures_that_are_set_and_cleared() -> None:
     assert failures.next() == Failure()
     failures.set(Failure(break_at="body"), 1)
     assert failures.next() == Failure(break_at="body")
-    assert failures.as_dict() == {"rate": 1, "status": None, "break": "body", "break_after": None, "retry_after": None, "delay": None, "event_delay": None}
+    assert failures.as_dict() == {
+        "rate": 1,
+        "status": None,
+        "break": "body",
+        "break_after": None,
+        "retry_after": None,
+        "delay": None,
+        "event_delay": None,
+    }
     failures.clear()
     # The count of requests begins anew with what is set.
     assert [failures.next().status for _number in range(4)] == [None, 500, None, 500]
@@ -111,16 +124,40 @@ def test_counters(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr(time, "time", lambda: now[0])
     counters = Counters()
-    for arguments in (("/b", "m", 200, "k", Usage(3, 4)), ("/a", "", 401, "unknown", None), ("/b", "m", 200, "k", Usage(1, 1))):
+    for arguments in (
+        ("/b", "m", 200, "k", Usage(3, 4)),
+        ("/a", "", 401, "unknown", None),
+        ("/b", "m", 200, "k", Usage(1, 1)),
+    ):
         counters.add(*t.cast("tuple[t.Any, ...]", arguments))
     assert counters.as_dict() == {
         "since": 100.0,
         "counts": [
-            {"path": "/a", "model": "", "status": 401, "key": "unknown", "requests": 1, "input_tokens": 0, "output_tokens": 0},
-            {"path": "/b", "model": "m", "status": 200, "key": "k", "requests": 2, "input_tokens": 4, "output_tokens": 5},
+            {
+                "path": "/a",
+                "model": "",
+                "status": 401,
+                "key": "unknown",
+                "requests": 1,
+                "input_tokens": 0,
+                "output_tokens": 0,
+            },
+            {
+                "path": "/b",
+                "model": "m",
+                "status": 200,
+                "key": "k",
+                "requests": 2,
+                "input_tokens": 4,
+                "output_tokens": 5,
+            },
         ],
         "totals": {"requests": 3, "input_tokens": 4, "output_tokens": 5},
     }
     now[0] = 200.0
     counters.reset()
-    assert counters.as_dict() == {"since": 200.0, "counts": [], "totals": {"requests": 0, "input_tokens": 0, "output_tokens": 0}}
+    assert counters.as_dict() == {
+        "since": 200.0,
+        "counts": [],
+        "totals": {"requests": 0, "input_tokens": 0, "output_tokens": 0},
+    }

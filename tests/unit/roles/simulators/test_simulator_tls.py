@@ -32,7 +32,9 @@ class Authority:
         self.name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         self.file = directory / f"{name}.crt"
         usage = x509.BasicConstraints(ca=True, path_length=None)
-        certificate = self._builder(self.name, self.key).add_extension(usage, critical=True).sign(self.key, hashes.SHA256())
+        certificate = (
+            self._builder(self.name, self.key).add_extension(usage, critical=True).sign(self.key, hashes.SHA256())
+        )
         self.file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
     def issue(self, name: str) -> tuple[Path, Path]:
@@ -50,7 +52,9 @@ class Authority:
         now = datetime.datetime.now(datetime.UTC)
         builder = x509.CertificateBuilder(subject_name=subject, issuer_name=self.name, public_key=key.public_key())
         builder = builder.serial_number(x509.random_serial_number())
-        return builder.not_valid_before(now - datetime.timedelta(hours=1)).not_valid_after(now + datetime.timedelta(hours=1))
+        return builder.not_valid_before(now - datetime.timedelta(hours=1)).not_valid_after(
+            now + datetime.timedelta(hours=1)
+        )
 
 
 @pytest.fixture
@@ -67,7 +71,10 @@ def client(authority: Authority, certificate: tuple[Path, Path] | None = None) -
 
 
 def served_name(simulator: Simulator, context: ssl.SSLContext) -> str:
-    with socket.create_connection(("127.0.0.1", simulator.port), timeout=10) as plain, context.wrap_socket(plain) as connection:
+    with (
+        socket.create_connection(("127.0.0.1", simulator.port), timeout=10) as plain,
+        context.wrap_socket(plain) as connection,
+    ):
         subject: t.Any = t.cast("dict[str, t.Any]", connection.getpeercert())["subject"]
     return subject[0][0][1]
 
@@ -109,7 +116,9 @@ def test_tls_1_2_is_the_oldest(authority: Authority) -> None:
     assert provider_simulator.tls_context(certificate, key, authority.file).verify_mode is ssl.CERT_REQUIRED
 
 
-def test_what_is_no_tls_is_refused_and_keeps_nobody_waiting(start: Callable[..., Simulator], authority: Authority) -> None:
+def test_what_is_no_tls_is_refused_and_keeps_nobody_waiting(
+    start: Callable[..., Simulator], authority: Authority
+) -> None:
     certificate, key = authority.issue("server")
     simulator = start(f"--tls-certificate={certificate}", f"--tls-key={key}", tls=client(authority))
     with socket.create_connection(("127.0.0.1", simulator.port)) as plain:
@@ -138,7 +147,9 @@ def test_client_certificates(start: Callable[..., Simulator], authority: Authori
     simulator.logged("CERTIFICATE_VERIFY_FAILED")
 
 
-def test_a_renewed_certificate_is_taken_without_a_restart(start: Callable[..., Simulator], authority: Authority) -> None:
+def test_a_renewed_certificate_is_taken_without_a_restart(
+    start: Callable[..., Simulator], authority: Authority
+) -> None:
     certificate, key = authority.issue("server")
     simulator = start(f"--tls-certificate={certificate}", f"--tls-key={key}", f"--client-ca={authority.file}")
     context = client(authority, authority.issue("client"))
@@ -153,7 +164,9 @@ def test_a_renewed_certificate_is_taken_without_a_restart(start: Callable[..., S
     assert served_name(simulator, context) == "renewed"
 
 
-def test_a_renewed_authority_of_clients_takes_the_place_of_the_former(start: Callable[..., Simulator], authority: Authority, tmp_path: Path) -> None:
+def test_a_renewed_authority_of_clients_takes_the_place_of_the_former(
+    start: Callable[..., Simulator], authority: Authority, tmp_path: Path
+) -> None:
     certificate, key = authority.issue("server")
     own = tmp_path / "clients.crt"
     own.write_bytes(authority.file.read_bytes())

@@ -50,14 +50,28 @@ SUBMITTED: dict[str, t.Any] = {
 }
 
 
-def live(fields: dict[str, t.Any] | None = None, manager: str = "egress.ai_gateway", **entry: t.Any) -> dict[str, t.Any]:
+def live(
+    fields: dict[str, t.Any] | None = None, manager: str = "egress.ai_gateway", **entry: t.Any
+) -> dict[str, t.Any]:
     """SUBMITTED as the API server stores it: defaults, a sidecar of somebody else's, status."""
     body = copy.deepcopy(SUBMITTED)
     body["metadata"].update(uid="u", resourceVersion="7", generation=1)
     body["metadata"]["managedFields"] = [
         {"manager": "kubelet", "operation": "Update", "apiVersion": "apps/v1", "fieldsV1": {"f:spec": {}}},
-        {"manager": manager, "operation": "Update", "apiVersion": "apps/v1", "subresource": "status", "fieldsV1": {"f:status": {}}},
-        {"manager": manager, "operation": "Apply", "apiVersion": "apps/v1", "fieldsV1": FIELDS if fields is None else fields, **entry},
+        {
+            "manager": manager,
+            "operation": "Update",
+            "apiVersion": "apps/v1",
+            "subresource": "status",
+            "fieldsV1": {"f:status": {}},
+        },
+        {
+            "manager": manager,
+            "operation": "Apply",
+            "apiVersion": "apps/v1",
+            "fieldsV1": FIELDS if fields is None else fields,
+            **entry,
+        },
     ]
     body["metadata"]["labels"]["added"] = "by somebody else"
     body["spec"]["strategy"] = {"type": "RollingUpdate"}
@@ -107,7 +121,10 @@ def test_projection_of_each_kind_of_path(value: t.Any, fields: dict[str, t.Any],
 
 
 def test_field_sets_merge_and_a_whole_field_includes_its_parts() -> None:
-    assert merge_fields({"f:a": {"f:b": {}}}, {"f:a": {"f:c": {}}, "f:d": {}}) == {"f:a": {"f:b": {}, "f:c": {}}, "f:d": {}}
+    assert merge_fields({"f:a": {"f:b": {}}}, {"f:a": {"f:c": {}}, "f:d": {}}) == {
+        "f:a": {"f:b": {}, "f:c": {}},
+        "f:d": {},
+    }
     assert merge_fields({"f:a": {}}, {"f:a": {"f:b": {}}}) == {"f:a": {}}
 
 
@@ -142,10 +159,24 @@ def test_what_the_api_server_may_write_in_its_own_way_is_for_it_to_tell() -> Non
     body["spec"]["replicas"] = "1Gi"
     for quantity, verdict in (("1024Mi", None), ("1.5e3", None), ("much", False)):
         assert is_applied(body, {**SUBMITTED, "spec": {**SUBMITTED["spec"], "replicas": quantity}}) is verdict
-    rules = {"apiVersion": "v1", "kind": "Policy", "metadata": {"name": "a"}, "spec": {"rules": [{"verbs": ["get"]}], "none": None}}
-    entry = {"manager": "egress.ai_gateway", "operation": "Apply", "apiVersion": "v1", "fieldsV1": {"f:spec": {"f:rules": {}}}}
+    rules = {
+        "apiVersion": "v1",
+        "kind": "Policy",
+        "metadata": {"name": "a"},
+        "spec": {"rules": [{"verbs": ["get"]}], "none": None},
+    }
+    entry = {
+        "manager": "egress.ai_gateway",
+        "operation": "Apply",
+        "apiVersion": "v1",
+        "fieldsV1": {"f:spec": {"f:rules": {}}},
+    }
     policy = {**rules, "metadata": {"name": "a", "managedFields": [entry]}}
-    for found, verdict in (([{"verbs": ["get"], "scope": "*"}], None), ([{"verbs": ["put"], "scope": "*"}], False), ([{"verbs": ["get"]}, {}], False)):
+    for found, verdict in (
+        ([{"verbs": ["get"], "scope": "*"}], None),
+        ([{"verbs": ["put"], "scope": "*"}], False),
+        ([{"verbs": ["get"]}, {}], False),
+    ):
         assert is_applied({**policy, "spec": {"rules": found}}, rules) is verdict
 
 
@@ -198,13 +229,22 @@ def secret(**data: str) -> dict[str, t.Any]:
     return {
         "apiVersion": "v1",
         "kind": "Secret",
-        "metadata": {"name": "s", "managedFields": [{"manager": "egress.ai_gateway", "operation": "Apply", "apiVersion": "v1", "fieldsV1": fields}]},
+        "metadata": {
+            "name": "s",
+            "managedFields": [
+                {"manager": "egress.ai_gateway", "operation": "Apply", "apiVersion": "v1", "fieldsV1": fields}
+            ],
+        },
         "data": data,
     }
 
 
 def test_secret_data_shows_which_keys_differ_and_nothing_else() -> None:
-    diff = submitted_diff("Secret s", secret(same="c2FtZQ==", other="b2xk", gone="Z29uZQ=="), secret(same="c2FtZQ==", other="bmV3", new="bmV3"))
+    diff = submitted_diff(
+        "Secret s",
+        secret(same="c2FtZQ==", other="b2xk", gone="Z29uZQ=="),
+        secret(same="c2FtZQ==", other="bmV3", new="bmV3"),
+    )
     assert diff["before"] == {"data": {"same": MASK, "other": MASK, "gone": MASK}}
     assert diff["after"] == {"data": {"same": MASK, "other": CHANGED_MASK, "new": MASK}}
 

@@ -15,7 +15,9 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.ident
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.kinds import GroupKind
 
 IDENTITY = SetIdentity("live", "apply-live")
-CONTENTS = Contents(frozenset((GroupKind("apps", "Deployment"), GroupKind("", "ConfigMap"))), frozenset(("b", "apply-live", "a")))
+CONTENTS = Contents(
+    frozenset((GroupKind("apps", "Deployment"), GroupKind("", "ConfigMap"))), frozenset(("b", "apply-live", "a"))
+)
 
 
 def test_the_id_is_the_one_kubectl_computes() -> None:
@@ -36,7 +38,9 @@ def test_the_parent_records_kinds_and_other_namespaces_in_order() -> None:
 
 
 def test_what_is_recorded_is_read_back() -> None:
-    assert read_parent(IDENTITY, parent_manifest(IDENTITY, CONTENTS)) == Contents(CONTENTS.group_kinds, frozenset(("a", "b")))
+    assert read_parent(IDENTITY, parent_manifest(IDENTITY, CONTENTS)) == Contents(
+        CONTENTS.group_kinds, frozenset(("a", "b"))
+    )
     assert read_parent(IDENTITY, parent_manifest(IDENTITY, Contents())) == Contents()
 
 
@@ -46,12 +50,16 @@ def test_contents_add_up() -> None:
 
 
 def test_another_config_map_is_no_parent() -> None:
-    with pytest.raises(ForeignParentError, match="ConfigMap apply-live/live exists and is no parent of a set; choose another name"):
+    with pytest.raises(
+        ForeignParentError, match="ConfigMap apply-live/live exists and is no parent of a set; choose another name"
+    ):
         read_parent(IDENTITY, {"metadata": {"name": "live", "namespace": "apply-live"}})
 
 
 def test_another_tools_set_is_left_alone() -> None:
     parent = parent_manifest(IDENTITY, CONTENTS)
     parent["metadata"]["annotations"]["applyset.kubernetes.io/tooling"] = "kubectl/v1.34.4"
-    with pytest.raises(ForeignParentError, match=r"set apply-live/live is managed by kubectl, not by egress\.ai_gateway"):
+    with pytest.raises(
+        ForeignParentError, match=r"set apply-live/live is managed by kubectl, not by egress\.ai_gateway"
+    ):
         read_parent(IDENTITY, parent)

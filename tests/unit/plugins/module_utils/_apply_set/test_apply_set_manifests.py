@@ -11,7 +11,14 @@ import typing as t
 
 import pytest
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.identity import PART_OF_LABEL, SetIdentity
-from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.manifests import Desired, Manifest, ManifestError, check, complete, unfold
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.manifests import (
+    Desired,
+    Manifest,
+    ManifestError,
+    check,
+    complete,
+    unfold,
+)
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.kinds import ResourceType
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.objects import Reference, reference_of
 
@@ -57,7 +64,10 @@ def test_texts_of_yaml_are_parsed() -> None:
     text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n---\n---\n- {apiVersion: v1, kind: ConfigMap, metadata: {name: b}}\n"
     well_formed, faults = read_manifests([text, ""])
     assert faults == []
-    assert [(manifest.position, manifest.body["metadata"]["name"]) for manifest in well_formed] == [("manifests[0][0]", "a"), ("manifests[0][2][0]", "b")]
+    assert [(manifest.position, manifest.body["metadata"]["name"]) for manifest in well_formed] == [
+        ("manifests[0][0]", "a"),
+        ("manifests[0][2][0]", "b"),
+    ]
 
 
 def test_broken_yaml_is_named_by_line_and_not_quoted() -> None:
@@ -92,7 +102,9 @@ def test_whatever_the_parser_raises_is_a_fault_without_a_part_of_the_text(text: 
 
 @pytest.mark.parametrize("date", ["2024-10-21", "2024-13-45", "2024-10-21T01:02:03Z"])
 def test_dates_in_texts_are_strings(date: str) -> None:
-    well_formed, faults = read_manifests([f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: a}}\ndata: {{version: {date}, size: 5}}\n"])
+    well_formed, faults = read_manifests(
+        [f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: a}}\ndata: {{version: {date}, size: 5}}\n"]
+    )
     assert faults == []
     assert well_formed[0].body["data"] == {"version": date, "size": 5}
 
@@ -148,7 +160,9 @@ def test_the_check_for_json_is_fast() -> None:
     assert time.process_time() - start < 2
 
 
-@pytest.mark.parametrize("fields", [{"data": "hunter2"}, {"data": ["hunter2"], "stringData": {"a": "b"}}, {"stringData": "hunter2"}])
+@pytest.mark.parametrize(
+    "fields", [{"data": "hunter2"}, {"data": ["hunter2"], "stringData": {"a": "b"}}, {"stringData": "hunter2"}]
+)
 def test_data_of_a_secret_that_is_no_mapping_is_a_fault_that_does_not_show_it(fields: dict[str, t.Any]) -> None:
     well_formed, faults = read_manifests([{"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, **fields}])
     assert well_formed == []
@@ -184,12 +198,18 @@ def test_an_empty_namespace_is_none() -> None:
         (config_map(7), "metadata.name is 7"),  # type: ignore[arg-type]
         (config_map("a/b"), "metadata.name 'a/b' cannot be part of a path"),
         (config_map(".."), "metadata.name '..' cannot be part of a path"),
-        ({"apiVersion": "v1", "kind": "Job", "metadata": {"generateName": "x-"}}, "metadata.generateName cannot be applied twice"),
+        (
+            {"apiVersion": "v1", "kind": "Job", "metadata": {"generateName": "x-"}},
+            "metadata.generateName cannot be applied twice",
+        ),
         (config_map(namespace="Not_A_Label"), "metadata.namespace is 'Not_A_Label'"),
         (config_map(namespace=5), "metadata.namespace is 5"),
         (config_map(labels=["a"]), "metadata.labels is a list; write a mapping of strings"),
         (config_map(annotations={"on": True}), "metadata.annotations['on'] is a bool, not a string; quote it"),
-        (config_map(labels={PART_OF_LABEL: "x"}), f"metadata.labels has {PART_OF_LABEL}, which this module sets; remove it"),
+        (
+            config_map(labels={PART_OF_LABEL: "x"}),
+            f"metadata.labels has {PART_OF_LABEL}, which this module sets; remove it",
+        ),
     ],
 )
 def test_a_fault_names_position_field_and_remedy(manifest: t.Any, fault: str) -> None:
@@ -211,8 +231,13 @@ def test_the_error_counts_and_lists_the_faults() -> None:
 
 
 def test_duplicates_are_found_across_versions_and_defaulted_namespaces() -> None:
-    widgets = [{"apiVersion": f"example.com/{version}", "kind": "Widget", "metadata": {"name": "w"}} for version in ("v1", "v2")]
-    well_formed, faults = read_manifests([config_map(), config_map(namespace="ai-gateway"), config_map(namespace="other"), *widgets])
+    widgets = [
+        {"apiVersion": f"example.com/{version}", "kind": "Widget", "metadata": {"name": "w"}}
+        for version in ("v1", "v2")
+    ]
+    well_formed, faults = read_manifests(
+        [config_map(), config_map(namespace="ai-gateway"), config_map(namespace="other"), *widgets]
+    )
     desired, more = complete(well_formed, TYPES, IDENTITY)
     assert faults == []
     assert more == [
@@ -268,14 +293,22 @@ def test_a_cluster_scoped_object_has_no_namespace() -> None:
 
 
 def test_string_data_of_a_secret_becomes_data_and_wins() -> None:
-    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "data": {"a": "b2xk", "b": "b2xk"}, "stringData": {"a": "n\u00e9w", "c": 5}}
+    secret = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "s"},
+        "data": {"a": "b2xk", "b": "b2xk"},
+        "stringData": {"a": "n\u00e9w", "c": 5},
+    }
     (item,) = submitted(secret)
     assert "stringData" not in item.body
     assert item.body["data"] == {"a": base64.b64encode("n\u00e9w".encode()).decode(), "b": "b2xk", "c": 5}
 
 
 def test_string_data_of_another_kind_stays() -> None:
-    (item,) = submitted({"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "w"}, "stringData": {"a": "b"}})
+    (item,) = submitted(
+        {"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "w"}, "stringData": {"a": "b"}}
+    )
     assert item.body["stringData"] == {"a": "b"}
 
 

@@ -6,7 +6,12 @@ from __future__ import annotations
 
 import itertools
 
-from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.order import PHASES, in_phases, phase_of, phase_title
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.order import (
+    PHASES,
+    in_phases,
+    phase_of,
+    phase_title,
+)
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.kinds import GroupKind
 
 IN_ORDER = [
@@ -43,8 +48,20 @@ def test_kinds_that_share_a_name_are_told_apart_by_group() -> None:
 
 
 def test_items_are_grouped_in_the_order_of_writing_and_of_removal() -> None:
-    items = ["Widget.example.com", "Secret", "Namespace", "ConfigMap", "ServiceAccount", "Role.rbac.authorization.k8s.io"]
+    items = [
+        "Widget.example.com",
+        "Secret",
+        "Namespace",
+        "ConfigMap",
+        "ServiceAccount",
+        "Role.rbac.authorization.k8s.io",
+    ]
     written = [found for number, found in in_phases(items, GroupKind.parse)]
-    assert written == [["Namespace"], ["ServiceAccount", "Role.rbac.authorization.k8s.io"], ["Secret", "ConfigMap"], ["Widget.example.com"]]
+    assert written == [
+        ["Namespace"],
+        ["ServiceAccount", "Role.rbac.authorization.k8s.io"],
+        ["Secret", "ConfigMap"],
+        ["Widget.example.com"],
+    ]
     assert [found for number, found in in_phases(items, GroupKind.parse, removal=True)] == written[::-1]
     assert in_phases([], GroupKind.parse) == []

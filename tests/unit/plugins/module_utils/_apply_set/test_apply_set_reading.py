@@ -13,7 +13,9 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.kind
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.objects import some
 
 IDENTITY = SetIdentity("crds", "home")
-DEFINITIONS = ResourceType("apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions", False, frozenset())
+DEFINITIONS = ResourceType(
+    "apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions", False, frozenset()
+)
 WIDGETS = ResourceType("example.com/v1", "Widget", "widgets", True, frozenset())
 
 
@@ -21,7 +23,10 @@ class Api:
     """Serves one custom kind with ``widgets``."""
 
     def __init__(self, *widgets: dict[str, t.Any]) -> None:
-        self.widgets = [{"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "a", "namespace": "shop", **widget}} for widget in widgets]
+        self.widgets = [
+            {"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "a", "namespace": "shop", **widget}}
+            for widget in widgets
+        ]
 
     def each(self, function: t.Callable[[t.Any], t.Any], items: t.Sequence[t.Any]) -> list[t.Any]:
         return [function(item) for item in items]
@@ -39,7 +44,11 @@ class Api:
 
 
 def lines(*widgets: dict[str, t.Any], name: str = "widgets.example.com") -> list[str]:
-    body = {"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": name, "uid": "u"}}
+    body = {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": name, "uid": "u"},
+    }
     reader = Reader(Api(*widgets), IDENTITY, lambda resource_type, body: seen(resource_type, body, False, "", None))  # type: ignore[arg-type]
     return reader.resources_of_others([seen(DEFINITIONS, body, False, "", None)])
 
@@ -53,7 +62,11 @@ def test_a_definition_that_would_take_objects_of_others_with_it_is_told() -> Non
 
 @pytest.mark.parametrize(
     "widget",
-    [{"labels": {PART_OF_LABEL: IDENTITY.id}}, {"ownerReferences": [{"kind": "Widget", "name": "b"}]}, {"deletionTimestamp": "2026-01-01T00:00:00Z"}],
+    [
+        {"labels": {PART_OF_LABEL: IDENTITY.id}},
+        {"ownerReferences": [{"kind": "Widget", "name": "b"}]},
+        {"deletionTimestamp": "2026-01-01T00:00:00Z"},
+    ],
 )
 def test_members_dependents_and_what_goes_anyway_hold_no_definition(widget: dict[str, t.Any]) -> None:
     assert lines(widget) == []

@@ -26,7 +26,15 @@ PARENT = "/api/v1/namespaces/home/configmaps/shop"
 
 
 def config_maps(*names: str, namespace: str = "home", value: str = "a") -> list[dict[str, t.Any]]:
-    return [{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": namespace}, "data": {"key": value}} for name in names]
+    return [
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": name, "namespace": namespace},
+            "data": {"key": value},
+        }
+        for name in names
+    ]
 
 
 def namespace(name: str) -> dict[str, t.Any]:
@@ -129,7 +137,12 @@ def test_check_mode_tells_the_same_and_writes_nothing(cluster: Cluster) -> None:
     real = apply(cluster, wanted, diff_mode=True)
     for part in ("created", "updated", "unchanged", "deleted", "diff"):
         assert getattr(rehearsal, part) == getattr(real, part), part
-    assert (names(real.created), names(real.updated), names(real.unchanged), names(real.deleted)) == (["d"], ["b"], ["a"], ["c"])
+    assert (names(real.created), names(real.updated), names(real.unchanged), names(real.deleted)) == (
+        ["d"],
+        ["b"],
+        ["a"],
+        ["c"],
+    )
 
 
 def test_an_empty_set_is_refused_unless_nothing_is_to_go(cluster: Cluster) -> None:
@@ -167,15 +180,22 @@ def state(cluster: Cluster) -> dict[t.Any, t.Any]:
     """All objects without what differs from one history to another."""
     volatile = ("uid", "resourceVersion")
     return {
-        key: {**body, "metadata": {name: value for name, value in body["metadata"].items() if name not in volatile}} for key, body in cluster.objects.items()
+        key: {**body, "metadata": {name: value for name, value in body["metadata"].items() if name not in volatile}}
+        for key, body in cluster.objects.items()
     }
 
 
 def test_a_namespace_that_wanted_objects_are_in_is_not_pruned(cluster: Cluster) -> None:
     apply(cluster, [namespace("home"), namespace("far"), *config_maps("a"), *config_maps("b", namespace="far")])
     for kept, message in (
-        ([namespace("home"), *config_maps("a"), *config_maps("b", namespace="far")], "Namespace far is not among .* ConfigMap far/b would go with it"),
-        ([namespace("far"), *config_maps("b", namespace="far")], "Namespace home is not among .* the set's parent object would go with it"),
+        (
+            [namespace("home"), *config_maps("a"), *config_maps("b", namespace="far")],
+            "Namespace far is not among .* ConfigMap far/b would go with it",
+        ),
+        (
+            [namespace("far"), *config_maps("b", namespace="far")],
+            "Namespace home is not among .* the set's parent object would go with it",
+        ),
     ):
         cluster.writes.clear()
         for check_mode in (True, False):
@@ -196,7 +216,12 @@ def test_a_namespace_with_members_of_another_set_is_deleted_only_when_told(clust
 
 def test_what_a_controller_labelled_is_no_member_and_survives(cluster: Cluster) -> None:
     apply(cluster, config_maps("a", "b", "c"))
-    copied = dict(cluster.objects["configmaps", "home", "a"]["metadata"], name="copied", uid="copied", managedFields=[{"manager": "controller"}])
+    copied = dict(
+        cluster.objects["configmaps", "home", "a"]["metadata"],
+        name="copied",
+        uid="copied",
+        managedFields=[{"manager": "controller"}],
+    )
     cluster.put("configmaps", "home", "copied")
     cluster.objects["configmaps", "home", "copied"]["metadata"] = copied
     assert not apply(cluster, config_maps("a", "b", "c")).changed
@@ -244,7 +269,14 @@ def test_a_namespace_on_its_way_out_is_waited_for_and_made_anew_with_the_parent(
 @pytest.mark.parametrize("ending", ["present", "absent"])
 def test_a_run_cut_off_before_any_write_is_completed_by_the_next(ending: str) -> None:
     before = [namespace("home"), *config_maps("a", "b", "c"), namespace("old"), *config_maps("d", "e", namespace="old")]
-    after = [namespace("home"), *config_maps("a"), *config_maps("b", value="new"), *config_maps("f"), namespace("new"), *config_maps("g", namespace="new")]
+    after = [
+        namespace("home"),
+        *config_maps("a"),
+        *config_maps("b", value="new"),
+        *config_maps("f"),
+        namespace("new"),
+        *config_maps("g", namespace="new"),
+    ]
 
     def run(cluster: Cluster) -> None:
         apply(cluster, after) if ending == "present" else remove(cluster)
@@ -287,7 +319,9 @@ def test_a_run_cut_off_before_any_write_is_removed_by_the_next() -> None:
 
 
 class Routes(Cluster):
-    """Has AIGatewayRoutes, which their controller accepts only once ``accepting``, and HTTPRoutes of the same names, which Envoy Gateway has seen."""
+    """Has AIGatewayRoutes, which their controller accepts only once ``accepting``, and HTTPRoutes of the same names,
+    which Envoy Gateway has seen.
+    """
 
     def __init__(self) -> None:
         kinds = {
@@ -302,37 +336,64 @@ class Routes(Cluster):
     def stored(self, body: dict[str, t.Any]) -> dict[str, t.Any]:
         found = super().stored(body)
         if body["kind"] == "AIGatewayRoute":
-            created = self.created.setdefault(body["metadata"]["name"], time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
+            created = self.created.setdefault(
+                body["metadata"]["name"], time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+            )
             found["metadata"]["creationTimestamp"] = created
             found["status"] = {"conditions": [{"type": "Accepted", "status": str(self.accepting)}]}
         return found
 
     def behold(self, generation: int = 2) -> None:
-        """Have each HTTPRoute be what its AIGatewayRoute is, of generation 2, and Envoy Gateway have seen this generation of it."""
+        """Have each HTTPRoute be what its AIGatewayRoute is, of generation 2, and Envoy Gateway have seen this
+        generation of it.
+        """
         for key, body in list(self.objects.items()):
             if key[0] == "aigatewayroutes":
                 parents = [{"conditions": [{"type": "Accepted", "status": "True", "observedGeneration": generation}]}]
-                self.put("httproutes", key[1], key[2], metadata={"generation": 2}, spec=body["spec"], status={"parents": parents})
+                self.put(
+                    "httproutes",
+                    key[1],
+                    key[2],
+                    metadata={"generation": 2},
+                    spec=body["spec"],
+                    status={"parents": parents},
+                )
 
 
 def routes(*names: str, weight: int = 1) -> list[dict[str, t.Any]]:
     kind = {"apiVersion": "aigateway.envoyproxy.io/v1beta1", "kind": "AIGatewayRoute"}
-    return [{**kind, "metadata": {"name": name, "namespace": "home"}, "spec": {"rules": [{"weight": weight, "matches": [{}]}]}} for name in names]
+    return [
+        {
+            **kind,
+            "metadata": {"name": name, "namespace": "home"},
+            "spec": {"rules": [{"weight": weight, "matches": [{}]}]},
+        }
+        for name in names
+    ]
 
 
 def retired(body: dict[str, t.Any]) -> bool:
     """Whether a route matches no request."""
     (rule,) = body["spec"]["rules"]
-    return [header["value"] for match in rule["matches"] for header in match.get("headers", ())] == [body["metadata"]["uid"]]
+    return [header["value"] for match in rule["matches"] for header in match.get("headers", ())] == [
+        body["metadata"]["uid"]
+    ]
 
 
 def watch_sleeps(monkeypatch: pytest.MonkeyPatch, cluster: Routes) -> list[tuple[int, dict[str, bool]]]:
-    """Do not sleep; collect the seconds of each longer sleep, and the routes that there are then, by whether they match no request."""
+    """Do not sleep; collect the seconds of each longer sleep, and the routes that there are then, by whether they match
+    no request.
+    """
     slept: list[tuple[int, dict[str, bool]]] = []
 
     def sleep(seconds: float) -> None:
         if seconds >= 1:
-            slept.append((round(seconds), {key[2]: retired(body) for key, body in cluster.objects.items() if key[0] == "aigatewayroutes"}))
+            slept.append(
+                (
+                    round(seconds),
+                    {key[2]: retired(body) for key, body in cluster.objects.items() if key[0] == "aigatewayroutes"},
+                )
+            )
         cluster.behold()
 
     monkeypatch.setattr(time, "sleep", sleep)
@@ -399,24 +460,36 @@ def test_a_route_stays_until_the_gateway_knows_that_it_matches_nothing(monkeypat
 def test_a_route_is_deleted_where_it_may_not_be_changed(monkeypatch: pytest.MonkeyPatch) -> None:
     cluster = Routes()
     apply(cluster, routes("a", "b"))
-    monkeypatch.setattr(cluster, "_json_patched", lambda *arguments: Answer(403, {"kind": "Status", "reason": "Forbidden", "message": "you may not"}))
+    monkeypatch.setattr(
+        cluster,
+        "_json_patched",
+        lambda *arguments: Answer(403, {"kind": "Status", "reason": "Forbidden", "message": "you may not"}),
+    )
     (warning,) = apply(cluster, routes("b")).warnings
     assert warning.startswith("AIGatewayRoute home/a: cannot be taken out of use before the deletion")
     assert warning.endswith("you may not")
     assert cluster.names("aigatewayroutes") == ["b"]
 
 
-@pytest.mark.parametrize(("owners", "taken"), [(["egress.ai_gateway"], True), (["somebody-else"], False), (["egress.ai_gateway", "somebody-else"], False)])
+@pytest.mark.parametrize(
+    ("owners", "taken"),
+    [(["egress.ai_gateway"], True), (["somebody-else"], False), (["egress.ai_gateway", "somebody-else"], False)],
+)
 def test_a_field_that_an_earlier_run_changed_on_the_way_to_a_deletion_is_taken_back(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch, owners: list[str], taken: bool
 ) -> None:
     """As where it had a route match no request, and was cut off."""
-    causes = [{"reason": "FieldManagerConflict", "message": f'conflict with "{owner}" using v1', "field": ".data.key"} for owner in owners]
+    causes = [
+        {"reason": "FieldManagerConflict", "message": f'conflict with "{owner}" using v1', "field": ".data.key"}
+        for owner in owners
+    ]
     request = cluster.request
 
     def conflicting(method: str, url: str, body: bytes | None, **options: t.Any) -> t.Any:
         if method == "PATCH" and "/configmaps/a?" in url and "force=false" in url:
-            return Answer(409, {"kind": "Status", "reason": "Conflict", "message": "conflict", "details": {"causes": causes}})
+            return Answer(
+                409, {"kind": "Status", "reason": "Conflict", "message": "conflict", "details": {"causes": causes}}
+            )
         return request(method, url, body, **options)
 
     monkeypatch.setattr(cluster, "request", conflicting)

@@ -39,8 +39,20 @@ INVENTORY: dict[str, t.Any] = {
         },
     ],
     "tiers": [
-        {"name": "free", "level": 0, "groups": ["system:authenticated"], "token_limit": {"tokens": 100, "window": "1m"}, "models": ["*"]},
-        {"name": "paid", "level": 1, "groups": ["payers"], "token_limit": {"tokens": 5, "window": "24h"}, "models": ["claude-3-sonnet"]},
+        {
+            "name": "free",
+            "level": 0,
+            "groups": ["system:authenticated"],
+            "token_limit": {"tokens": 100, "window": "1m"},
+            "models": ["*"],
+        },
+        {
+            "name": "paid",
+            "level": 1,
+            "groups": ["payers"],
+            "token_limit": {"tokens": 5, "window": "24h"},
+            "models": ["claude-3-sonnet"],
+        },
     ],
 }
 
@@ -76,7 +88,10 @@ def paths(inventory: t.Any) -> list[str]:
     return [fault.path for fault in faults(inventory)]
 
 
-EGRESS = [*catalog_network_policy.to_outside([("api.anthropic.com", 443)], [], []), catalog_network_policy.to_simulators("external-models", 8000)]
+EGRESS = [
+    *catalog_network_policy.to_outside([("api.anthropic.com", 443)], [], []),
+    catalog_network_policy.to_simulators("external-models", 8000),
+]
 
 
 def test_whole_catalogue() -> None:
@@ -87,7 +102,12 @@ def test_whole_catalogue() -> None:
         "namespace": "ai-gateway",
         "instance": "ai-gateway",
         "audience": "ai-gateway-sa",
-        "identity_key": {"namespace": "envoy-gateway-system", "secret": "ai-gateway.ai-gateway.identity-key", "key": "key", "file": "/run/ai-gateway/key"},
+        "identity_key": {
+            "namespace": "envoy-gateway-system",
+            "secret": "ai-gateway.ai-gateway.identity-key",
+            "key": "key",
+            "file": "/run/ai-gateway/key",
+        },
         "gateway_namespace": "ai-gateway",
         "egress_gateway": None,
         "maas_api": {"enabled": False, "namespace": "opendatahub"},
@@ -105,7 +125,13 @@ def test_whole_catalogue() -> None:
                     "address": False,
                     "prefix": "/v1",
                 },
-                "credential": {"header": "Authorization", "scheme": "Bearer", "secret": OPENAI.replace(".", "-credential."), "key": "apiKey", "managed": True},
+                "credential": {
+                    "header": "Authorization",
+                    "scheme": "Bearer",
+                    "secret": OPENAI.replace(".", "-credential."),
+                    "key": "apiKey",
+                    "managed": True,
+                },
                 "headers": {},
                 "models": [{"name": "gpt-4", "upstream_name": "gpt-4-0613"}],
                 "backend": OPENAI,
@@ -117,11 +143,23 @@ def test_whole_catalogue() -> None:
                 "endpoint": {
                     "hostname": "api.anthropic.com",
                     "port": 443,
-                    "tls": {"mode": "simple", "sni": "api.anthropic.com", "ca_bundle": "", "ca_certificates": "", "client_certificate": ""},
+                    "tls": {
+                        "mode": "simple",
+                        "sni": "api.anthropic.com",
+                        "ca_bundle": "",
+                        "ca_certificates": "",
+                        "client_certificate": "",
+                    },
                     "address": False,
                     "prefix": "/v1",
                 },
-                "credential": {"header": "x-api-key", "scheme": "", "secret": "anthropic-key", "key": "apiKey", "managed": False},
+                "credential": {
+                    "header": "x-api-key",
+                    "scheme": "",
+                    "secret": "anthropic-key",
+                    "key": "apiKey",
+                    "managed": False,
+                },
                 "headers": {},
                 "models": [{"name": "claude-3-sonnet", "upstream_name": "claude-3-sonnet"}],
                 "backend": ANTHROPIC,
@@ -130,7 +168,9 @@ def test_whole_catalogue() -> None:
         "models": [
             {
                 "name": "gpt-4",
-                "backends": [{"name": "openai", "provider": "openai", "upstream_name": "gpt-4-0613", "weight": 1, "priority": 0}],
+                "backends": [
+                    {"name": "openai", "provider": "openai", "upstream_name": "gpt-4-0613", "weight": 1, "priority": 0}
+                ],
                 "routes": [
                     {
                         "name": "gpt-4-e731ba19",
@@ -141,12 +181,22 @@ def test_whole_catalogue() -> None:
             },
             {
                 "name": "claude-3-sonnet",
-                "backends": [{"name": "anthropic", "provider": "anthropic", "upstream_name": "claude-3-sonnet", "weight": 1, "priority": 0}],
+                "backends": [
+                    {
+                        "name": "anthropic",
+                        "provider": "anthropic",
+                        "upstream_name": "claude-3-sonnet",
+                        "weight": 1,
+                        "priority": 0,
+                    }
+                ],
                 "routes": [
                     {
                         "name": "claude-3-sonnet-efc31ef3",
                         "ends": ["*", "anthropic"],
-                        "backends": [{"name": ANTHROPIC, "upstream_name": "claude-3-sonnet", "weight": 1, "priority": 0}],
+                        "backends": [
+                            {"name": ANTHROPIC, "upstream_name": "claude-3-sonnet", "weight": 1, "priority": 0}
+                        ],
                     }
                 ],
             },
@@ -171,14 +221,24 @@ def test_whole_catalogue() -> None:
                 "restricted": True,
             },
         ],
-        "secrets": [{"name": "anthropic-key", "namespace": "ai-gateway", "keys": ["apiKey"], "users": ["provider anthropic"]}],
-        "egress": [{"name": destination.name, "port": destination.port, "peers": list(destination.peers)} for destination in EGRESS],
+        "secrets": [
+            {"name": "anthropic-key", "namespace": "ai-gateway", "keys": ["apiKey"], "users": ["provider anthropic"]}
+        ],
+        "egress": [
+            {"name": destination.name, "port": destination.port, "peers": list(destination.peers)}
+            for destination in EGRESS
+        ],
     }
 
 
 def test_an_empty_inventory_is_a_catalogue() -> None:
     catalog = build({}).as_dict()
-    assert (catalog["platform"], catalog["providers"], catalog["models"], catalog["tiers"]) == ("kubernetes", [], [], [])
+    assert (catalog["platform"], catalog["providers"], catalog["models"], catalog["tiers"]) == (
+        "kubernetes",
+        [],
+        [],
+        [],
+    )
 
 
 def test_no_value_of_a_credential_in_the_catalogue() -> None:
@@ -198,7 +258,16 @@ def test_names_of_models(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["@cf/meta/llama-3.1-8b-instruct", "claude-sonnet-4@20250514", "/mnt/models", "~vendor/latest", "gpt-4?api-version=1", "My Model", "x"]
+    "name",
+    [
+        "@cf/meta/llama-3.1-8b-instruct",
+        "claude-sonnet-4@20250514",
+        "/mnt/models",
+        "~vendor/latest",
+        "gpt-4?api-version=1",
+        "My Model",
+        "x",
+    ],
 )
 def test_names_of_models_at_their_providers(name: str) -> None:
     assert build(changed("providers.0.models.0.upstream_name", name)).models[0].backends[0].upstream_name == name
@@ -219,7 +288,9 @@ def test_a_name_of_a_provider_for_a_public_one_gets_a_suggestion() -> None:
     assert fault.remedy.endswith('for example "cf/meta/llama"')
 
 
-@pytest.mark.parametrize("group", ["Domain Users", "Équipe IA", "cn=ai,ou=Gruppen, dc=example", "研究", "🚀 Team", "a\\b", "'\"", "- x: #y"])
+@pytest.mark.parametrize(
+    "group", ["Domain Users", "Équipe IA", "cn=ai,ou=Gruppen, dc=example", "研究", "🚀 Team", "a\\b", "'\"", "- x: #y"]
+)
 def test_groups(group: str) -> None:
     assert build(changed("tiers.0.groups", [group])).tiers[0].groups == (group,)
 
@@ -232,7 +303,9 @@ def test_a_fault_shows_letters_as_they_are_and_what_cannot_be_seen_as_an_escape(
     )
 
 
-@pytest.mark.parametrize(("value", "tokens"), [("estimated", 0), (None, 0), (1, 1), ("500", 500), (10_000_000, 10_000_000)])
+@pytest.mark.parametrize(
+    ("value", "tokens"), [("estimated", 0), (None, 0), (1, 1), ("500", 500), (10_000_000, 10_000_000)]
+)
 def test_what_an_uncounted_answer_costs(value: t.Any, tokens: int) -> None:
     assert build({"uncounted_tokens": value}).as_dict()["uncounted_tokens"] == tokens
 
@@ -254,12 +327,21 @@ def test_truth_values_may_come_as_texts(text: str, enabled: bool) -> None:
 
 def test_plain_text_takes_port_80() -> None:
     endpoint = build(changed("providers.1.endpoint.tls", {"mode": "none"})).as_dict()["providers"][1]["endpoint"]
-    assert endpoint == {"hostname": "api.anthropic.com", "port": 80, "tls": {"mode": "none"}, "address": False, "prefix": "/v1"}
+    assert endpoint == {
+        "hostname": "api.anthropic.com",
+        "port": 80,
+        "tls": {"mode": "none"},
+        "address": False,
+        "prefix": "/v1",
+    }
 
 
 def test_mutual_tls() -> None:
     tls = {"mode": "mutual", "sni": "other.example.com", "ca_bundle": "ca", "client_certificate": "client"}
-    assert build(changed("providers.1.endpoint.tls", tls)).as_dict()["providers"][1]["endpoint"]["tls"] == {**tls, "ca_certificates": ""}
+    assert build(changed("providers.1.endpoint.tls", tls)).as_dict()["providers"][1]["endpoint"]["tls"] == {
+        **tls,
+        "ca_certificates": "",
+    }
 
 
 CERTIFICATE = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
@@ -272,7 +354,10 @@ def test_certificates_may_be_written_where_the_name_of_a_secret_may() -> None:
 
 def test_what_stands_between_certificates_is_left_out() -> None:
     text = f"# Issuer: CN=Example\n{CERTIFICATE}subject=/CN=Another - one\n\n  {CERTIFICATE}# the end"
-    assert build(changed("providers.1.endpoint.tls", {"ca_bundle": text})).providers[1].endpoint.tls.ca_certificates == CERTIFICATE * 2
+    assert (
+        build(changed("providers.1.endpoint.tls", {"ca_bundle": text})).providers[1].endpoint.tls.ca_certificates
+        == CERTIFICATE * 2
+    )
 
 
 def test_the_end_of_a_simulator() -> None:
@@ -301,7 +386,9 @@ def test_endpoints_that_lead_into_the_cluster_are_allowed_by_name() -> None:
     assert build({**inventory, "allowed_endpoints": ["vllm.llm.svc.cluster.local"]})
     inventory = changed("providers.1.endpoint", {"hostname": "34.118.224.1", "tls": {"mode": "none"}})
     assert build(inventory)
-    assert paths({**inventory, "cluster_networks": ["34.118.224.0/20"]}) == ["ai_gateway_providers[1].endpoint.hostname"]
+    assert paths({**inventory, "cluster_networks": ["34.118.224.0/20"]}) == [
+        "ai_gateway_providers[1].endpoint.hostname"
+    ]
     assert build({**inventory, "cluster_networks": ["34.118.224.0/20"], "allowed_endpoints": ["34.118.224.0/24"]})
     assert paths({**INVENTORY, "cluster_networks": ["10.0.0.1/8"], "allowed_endpoints": ["A b"]}) == [
         "ai_gateway_allowed_endpoints[0]",
@@ -312,19 +399,28 @@ def test_endpoints_that_lead_into_the_cluster_are_allowed_by_name() -> None:
 def test_an_external_secret() -> None:
     inventory = changed("providers.1.credential", {"external_secret": {"store": "vault", "key": "team/anthropic"}})
     credential = build(inventory).as_dict()["providers"][1]["credential"]
-    assert credential["external_secret"] == {"store": "vault", "kind": "SecretStore", "key": "team/anthropic", "property": ""}
+    assert credential["external_secret"] == {
+        "store": "vault",
+        "kind": "SecretStore",
+        "key": "team/anthropic",
+        "property": "",
+    }
     assert (credential["secret"], credential["managed"]) == (ANTHROPIC.replace(".", "-credential."), False)
 
 
 def test_names_inside_of_a_secret_store_may_have_spaces() -> None:
-    inventory = changed("providers.1.credential", {"external_secret": {"store": "vault", "key": "Clé OpenAI", "property": "api key"}})
+    inventory = changed(
+        "providers.1.credential", {"external_secret": {"store": "vault", "key": "Clé OpenAI", "property": "api key"}}
+    )
     external = build(inventory).providers[1].credential.external_secret
     assert external is not None
     assert (external.key, external.property) == ("Clé OpenAI", "api key")
 
 
 def test_headers() -> None:
-    assert build(changed("providers.1.headers", {"OpenAI-Organization": "org-1"})).providers[1].headers == {"openai-organization": "org-1"}
+    assert build(changed("providers.1.headers", {"OpenAI-Organization": "org-1"})).providers[1].headers == {
+        "openai-organization": "org-1"
+    }
 
 
 def test_limits_of_every_measure_and_of_single_models() -> None:
@@ -412,8 +508,16 @@ ONE_FAULT = [
     ("providers.1.headers", {"a": "b\nc"}, "ai_gateway_providers[1].headers.a"),
     ("providers.1.headers", {"a": " b"}, "ai_gateway_providers[1].headers.a"),
     ("providers.1.headers", {"a": "é"}, "ai_gateway_providers[1].headers.a"),
-    ("providers.1.credential", {"external_secret": {"key": "k"}}, "ai_gateway_providers[1].credential.external_secret.store"),
-    ("providers.1.credential", {"external_secret": {"store": "s", "key": "k "}}, "ai_gateway_providers[1].credential.external_secret.key"),
+    (
+        "providers.1.credential",
+        {"external_secret": {"key": "k"}},
+        "ai_gateway_providers[1].credential.external_secret.store",
+    ),
+    (
+        "providers.1.credential",
+        {"external_secret": {"store": "s", "key": "k "}},
+        "ai_gateway_providers[1].credential.external_secret.key",
+    ),
     ("providers.1.credential.external_secret", {"store": "s", "key": "k"}, "ai_gateway_providers[1].credential"),
     ("providers.1.models.1", {"name": "gpt-4", "weight": 1}, "ai_gateway_providers[0].models[0]"),
     ("providers.1.endpoint.port", 0, "ai_gateway_providers[1].endpoint.port"),
@@ -422,10 +526,18 @@ ONE_FAULT = [
     ("providers.1.endpoint.port", True, "ai_gateway_providers[1].endpoint.port"),
     ("providers.1.endpoint.tls.mode", "Simple", "ai_gateway_providers[1].endpoint.tls.mode"),
     ("providers.1.endpoint.tls.mode", "mutual", "ai_gateway_providers[1].endpoint.tls.client_certificate"),
-    ("providers.1.endpoint.tls", {"client_certificate": "client"}, "ai_gateway_providers[1].endpoint.tls.client_certificate"),
+    (
+        "providers.1.endpoint.tls",
+        {"client_certificate": "client"},
+        "ai_gateway_providers[1].endpoint.tls.client_certificate",
+    ),
     ("providers.1.endpoint.tls", {"mode": "none", "sni": "a.example"}, "ai_gateway_providers[1].endpoint.tls.sni"),
     ("providers.1.endpoint.tls", {"mode": "none", "ca_bundle": "ca"}, "ai_gateway_providers[1].endpoint.tls.ca_bundle"),
-    ("providers.1.endpoint.tls.ca_bundle", "-----BEGIN CERTIFICATE-----", "ai_gateway_providers[1].endpoint.tls.ca_bundle"),
+    (
+        "providers.1.endpoint.tls.ca_bundle",
+        "-----BEGIN CERTIFICATE-----",
+        "ai_gateway_providers[1].endpoint.tls.ca_bundle",
+    ),
     (
         "providers.1.endpoint.tls.ca_bundle",
         "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n-----BEGIN PRIVATE KEY-----\nMIIB\n-----END PRIVATE KEY-----\n",
@@ -483,7 +595,11 @@ ONE_FAULT = [
     ("tiers.0.token_limit.window", 60, "ai_gateway_tiers[0].token_limit.window"),
     ("tiers.0.request_limit", {"requests": 0, "window": "1m"}, "ai_gateway_tiers[0].request_limit.requests"),
     ("tiers.0.model_limits", [{"models": ["gpt-4"]}], "ai_gateway_tiers[0].model_limits[0]"),
-    ("tiers.0.model_limits", [{"request_limit": {"requests": 1, "window": "1m"}}], "ai_gateway_tiers[0].model_limits[0].models"),
+    (
+        "tiers.0.model_limits",
+        [{"request_limit": {"requests": 1, "window": "1m"}}],
+        "ai_gateway_tiers[0].model_limits[0].models",
+    ),
     ("tiers.0.models", [], "ai_gateway_tiers[0].models"),
     ("tiers.0.models", ["*", "gpt-4"], "ai_gateway_tiers[0].models"),
     ("tiers.0.models", ["gpt-5"], "ai_gateway_tiers[0].models[0]"),
@@ -498,7 +614,9 @@ ONE_FAULT = [
 ]
 
 
-@pytest.mark.parametrize(("path", "value", "fault"), ONE_FAULT, ids=[f"{path}={value!r}"[:60] for path, value, _fault in ONE_FAULT])
+@pytest.mark.parametrize(
+    ("path", "value", "fault"), ONE_FAULT, ids=[f"{path}={value!r}"[:60] for path, value, _fault in ONE_FAULT]
+)
 def test_one_mistake_is_one_fault_at_its_path(path: str, value: t.Any, fault: str) -> None:
     assert paths(changed(path, value)) == [fault]
 
@@ -510,10 +628,16 @@ def test_providers_that_are_no_list(value: t.Any) -> None:
 
 def test_all_faults_at_once_in_the_order_of_their_paths() -> None:
     inventory = changed("providers.1.credential", {})
-    inventory["providers"] += [{"name": f"p{index}", "schema": "openai", "credential": {"secret": "s"}, "models": []} for index in range(2, 12)]
+    inventory["providers"] += [
+        {"name": f"p{index}", "schema": "openai", "credential": {"secret": "s"}, "models": []} for index in range(2, 12)
+    ]
     inventory["platform"] = "cloud"
     found = paths(inventory)
-    assert found[:3] == ["ai_gateway_platform", "ai_gateway_providers[1].credential", "ai_gateway_providers[2].endpoint"]
+    assert found[:3] == [
+        "ai_gateway_platform",
+        "ai_gateway_providers[1].credential",
+        "ai_gateway_providers[2].endpoint",
+    ]
     assert found[-2:] == ["ai_gateway_providers[11].endpoint", "ai_gateway_providers[11].models"]
     assert len(found) == 2 + 10 * 2
 
@@ -546,13 +670,30 @@ def test_an_unknown_key_names_the_nearest(path: str, remedy: str) -> None:
 
 
 def test_a_misspelt_key_is_not_missing_too() -> None:
-    provider = {"nam": "x", "shema": "openai", "simulate": True, "credentials": {"value": KEY}, "model": [{"name": "gpt-4"}]}
+    provider = {
+        "nam": "x",
+        "shema": "openai",
+        "simulate": True,
+        "credentials": {"value": KEY},
+        "model": [{"name": "gpt-4"}],
+    }
     assert paths({"providers": [provider]}) == [f"ai_gateway_providers[0].{key}" for key in sorted(provider)]
 
 
 def test_a_misspelt_variable() -> None:
-    found = faults({}, defined=["ai_gateway_provider", "ai_gateway_tiers", "ai_gateway_catalog", "ai_gateway_mine", "inventory_hostname"])
-    assert [(fault.path, fault.remedy) for fault in found] == [("ai_gateway_provider", "did you mean `ai_gateway_providers`?")]
+    found = faults(
+        {},
+        defined=[
+            "ai_gateway_provider",
+            "ai_gateway_tiers",
+            "ai_gateway_catalog",
+            "ai_gateway_mine",
+            "inventory_hostname",
+        ],
+    )
+    assert [(fault.path, fault.remedy) for fault in found] == [
+        ("ai_gateway_provider", "did you mean `ai_gateway_providers`?")
+    ]
 
 
 @pytest.mark.parametrize(
@@ -578,7 +719,10 @@ def test_a_fault_of_a_credential_shows_no_key(credential: t.Any) -> None:
 def shared(first: dict[str, int], second: dict[str, int]) -> dict[str, t.Any]:
     inventory = changed("providers.0.models.0", {"name": "gpt-4", **first})
     inventory["providers"][1]["schema"] = "openai"
-    inventory["providers"][1]["models"] = [{"name": "claude-3-sonnet"}, {"name": "gpt-4", "upstream_name": "azure-gpt-4", **second}]
+    inventory["providers"][1]["models"] = [
+        {"name": "claude-3-sonnet"},
+        {"name": "gpt-4", "upstream_name": "azure-gpt-4", **second},
+    ]
     return inventory
 
 
@@ -592,13 +736,25 @@ def test_a_model_of_two_providers_without_a_rule_names_both() -> None:
 
 
 @pytest.mark.parametrize(
-    ("first", "second"), [({"weight": 3}, {"weight": 1}), ({"priority": 0}, {"priority": 1}), ({"weight": 1, "priority": 1}, {"priority": 0})]
+    ("first", "second"),
+    [
+        ({"weight": 3}, {"weight": 1}),
+        ({"priority": 0}, {"priority": 1}),
+        ({"weight": 1, "priority": 1}, {"priority": 0}),
+    ],
 )
 def test_a_model_of_two_providers_with_a_rule(first: dict[str, int], second: dict[str, int]) -> None:
     (model,) = [model for model in build(shared(first, second)).as_dict()["models"] if model["name"] == "gpt-4"]
     assert model["backends"] == [
         {"name": "openai", "provider": "openai", "upstream_name": "gpt-4", "weight": 1, "priority": 0, **first},
-        {"name": "anthropic", "provider": "anthropic", "upstream_name": "azure-gpt-4", "weight": 1, "priority": 0, **second},
+        {
+            "name": "anthropic",
+            "provider": "anthropic",
+            "upstream_name": "azure-gpt-4",
+            "weight": 1,
+            "priority": 0,
+            **second,
+        },
     ]
 
 
@@ -616,7 +772,10 @@ def routes(inventory: t.Any) -> dict[str, str]:
 
 def test_a_route_depends_on_no_other_model() -> None:
     before = routes(INVENTORY)
-    for models in ([{"name": "a"}, *INVENTORY["providers"][0]["models"]], [*INVENTORY["providers"][0]["models"], {"name": "z"}]):
+    for models in (
+        [{"name": "a"}, *INVENTORY["providers"][0]["models"]],
+        [*INVENTORY["providers"][0]["models"], {"name": "z"}],
+    ):
         after = routes(changed("providers.0.models", models))
         assert {name: after[name] for name in before} == before
     assert routes({**INVENTORY, "providers": INVENTORY["providers"][::-1]}) == before
@@ -625,10 +784,14 @@ def test_a_route_depends_on_no_other_model() -> None:
 
 
 def test_the_ends_of_a_route_never_change() -> None:
-    """Where they did, the key of one end went to another for a while, and Envoy AI Gateway's controller ended at one end more."""
+    """Where they did, the key of one end went to another for a while, and Envoy AI Gateway's controller ended at one
+    end more.
+    """
     two, one = shared({"priority": 0}, {"priority": 1}), INVENTORY
     turned = {**two, "providers": two["providers"][::-1]}
-    found = [model.routes for inventory in (one, two, turned) for model in build(inventory).models if model.name == "gpt-4"]
+    found = [
+        model.routes for inventory in (one, two, turned) for model in build(inventory).models if model.name == "gpt-4"
+    ]
     by_name: dict[str, set[tuple[str, ...]]] = {}
     for route in (route for routes_of_model in found for route in routes_of_model):
         by_name.setdefault(route.name, set()).add(tuple(backend.name for backend in route.backends))
@@ -641,23 +804,36 @@ def test_the_ends_of_a_route_never_change() -> None:
 
 def test_the_path_of_each_end_of_a_model_has_a_route() -> None:
     (model,) = [model for model in build(shared({"priority": 0}, {"priority": 1})).models if model.name == "gpt-4"]
-    assert [(route.ends, [(backend.name, backend.priority) for backend in route.backends]) for route in model.routes] == [
+    assert [
+        (route.ends, [(backend.name, backend.priority) for backend in route.backends]) for route in model.routes
+    ] == [
         (("*",), [(OPENAI, 0), (ANTHROPIC, 1)]),
         (("openai",), [(OPENAI, 0)]),
         (("anthropic",), [(ANTHROPIC, 0)]),
     ]
 
 
-@pytest.mark.parametrize(("field", "value", "another"), [("hostname", "api.example.com", True), ("port", 8443, True), ("prefix", "/api", False)])
+@pytest.mark.parametrize(
+    ("field", "value", "another"),
+    [("hostname", "api.example.com", True), ("port", 8443, True), ("prefix", "/api", False)],
+)
 def test_what_has_a_key_never_gets_another_place(field: str, value: t.Any, another: bool) -> None:
     """The key of the old place went to the new one, or the other way round, while all learnt of both."""
     managed = {"value": KEY}
     before, after = (
-        build({**inventory, "providers": [inventory["providers"][0], {**inventory["providers"][1], "credential": managed}]})
+        build(
+            {
+                **inventory,
+                "providers": [inventory["providers"][0], {**inventory["providers"][1], "credential": managed}],
+            }
+        )
         for inventory in (INVENTORY, changed("providers.1.endpoint", {"hostname": "api.anthropic.com", field: value}))
     )
     assert (before.providers[0], before.models[0]) == (after.providers[0], after.models[0])
-    old, new = ((found.providers[1].backend, found.providers[1].credential.secret, found.models[1].routes[0].name) for found in (before, after))
+    old, new = (
+        (found.providers[1].backend, found.providers[1].credential.secret, found.models[1].routes[0].name)
+        for found in (before, after)
+    )
     assert [one != other for one, other in zip(old, new)] == [another] * 3
     # The path of the provider stays.
     assert before.models[1].routes[0].ends == after.models[1].routes[0].ends == ("*", "anthropic")
@@ -667,7 +843,9 @@ def test_names_that_read_alike_have_routes_of_their_own() -> None:
     names = ["A/B", "a/b", "a.b", "a-b", "a+b", "a@b", "x" * 39 + "-y", "x" * 39 + "-z", "x" * 39 + ":y"]
     found = routes(changed("providers.0.models", [{"name": name} for name in [*names, "gpt-4"]]))
     assert len(set(found.values())) == len(names) + 2
-    assert all(re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", route) and "--" not in route for route in found.values())
+    assert all(
+        re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", route) and "--" not in route for route in found.values()
+    )
     assert {found[name].rpartition("-")[0] for name in names[:6]} == {"a-b"}
     assert {found[name].rpartition("-")[0] for name in names[6:]} == {"x" * 39}
 
@@ -681,12 +859,18 @@ ON_PREMISES = {"name": "facebook/opt-125m", "backend_ref": {"name": "opt", "name
 
 
 def test_on_premises_models_are_refused_until_they_are_rendered() -> None:
-    assert paths({"models": [{"name": "gemma2", "backend_ref": {"kind": "InferencePool", "name": "gemma2"}}]}) == ["ai_gateway_models[0].backend_ref"]
+    assert paths({"models": [{"name": "gemma2", "backend_ref": {"kind": "InferencePool", "name": "gemma2"}}]}) == [
+        "ai_gateway_models[0].backend_ref"
+    ]
 
 
 def test_an_on_premises_model(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(catalog_build, "RENDERED_BACKEND_KINDS", catalog_build.BACKEND_KINDS)
-    pool = {"name": "gemma2", "upstream_name": "google/gemma-2-2b-it", "backend_ref": {"kind": "InferencePool", "name": "gemma2"}}
+    pool = {
+        "name": "gemma2",
+        "upstream_name": "google/gemma-2-2b-it",
+        "backend_ref": {"kind": "InferencePool", "name": "gemma2"},
+    }
     assert build({**INVENTORY, "models": [ON_PREMISES, pool]}).as_dict()["models"][2:] == [
         {
             "name": "facebook/opt-125m",
@@ -711,7 +895,14 @@ def test_an_on_premises_model(monkeypatch: pytest.MonkeyPatch) -> None:
                 {
                     "name": "facebook-opt-125m-31509eb9",
                     "ends": ["*", "service.llm.opt.8000"],
-                    "backends": [{"name": "service.llm.opt.8000", "upstream_name": "facebook/opt-125m", "weight": 1, "priority": 0}],
+                    "backends": [
+                        {
+                            "name": "service.llm.opt.8000",
+                            "upstream_name": "facebook/opt-125m",
+                            "weight": 1,
+                            "priority": 0,
+                        }
+                    ],
                 }
             ],
         },
@@ -738,7 +929,14 @@ def test_an_on_premises_model(monkeypatch: pytest.MonkeyPatch) -> None:
                 {
                     "name": "gemma2-d1b29b06",
                     "ends": ["*", "inferencepool.ai-gateway.gemma2"],
-                    "backends": [{"name": "inferencepool.ai-gateway.gemma2", "upstream_name": "google/gemma-2-2b-it", "weight": 1, "priority": 0}],
+                    "backends": [
+                        {
+                            "name": "inferencepool.ai-gateway.gemma2",
+                            "upstream_name": "google/gemma-2-2b-it",
+                            "weight": 1,
+                            "priority": 0,
+                        }
+                    ],
                 }
             ],
         },
@@ -769,18 +967,27 @@ def test_a_simulated_model_needs_no_object() -> None:
 
 
 def test_a_simulator_in_the_place_of_an_object_keeps_its_name() -> None:
-    model = {"name": "m", "simulated": True, "backend_ref": {**KSERVE, "tls": {"ca_bundle": "ca"}, "spec": {"model": {"uri": "hf://a/b", "name": "a/b"}}}}
+    model = {
+        "name": "m",
+        "simulated": True,
+        "backend_ref": {**KSERVE, "tls": {"ca_bundle": "ca"}, "spec": {"model": {"uri": "hf://a/b", "name": "a/b"}}},
+    }
     backend = reference_of(model)
     reference = backend["backend_ref"]
     assert (reference["kind"], reference["namespace"], reference["name"]) == ("LLMInferenceService", "llm", "opt")
-    assert (reference["simulator"], reference["hostname"]) == ("opt-simulator", "opt-simulator.external-models.svc.cluster.local")
+    assert (reference["simulator"], reference["hostname"]) == (
+        "opt-simulator",
+        "opt-simulator.external-models.svc.cluster.local",
+    )
     assert (reference["port"], reference["tls"]) == (8000, {"mode": "none"})
     assert backend["upstream_name"] == "a/b"
     # Two models may share one server, and so its simulator; others need another.
     shared = [model, {**model, "name": "n", "upstream_name": "c"}]
     assert len({model.backends[0].name for model in build({"models": shared}).models}) == 1
     assert paths({"models": [*shared, {"name": "opt", "simulated": True}]}) == ["ai_gateway_models[2]"]
-    assert paths({"models": [{"name": "a/b", "simulated": True}, {"name": "a-b", "simulated": True}]}) == ["ai_gateway_models[1]"]
+    assert paths({"models": [{"name": "a/b", "simulated": True}, {"name": "a-b", "simulated": True}]}) == [
+        "ai_gateway_models[1]"
+    ]
 
 
 def test_an_inference_service() -> None:
@@ -788,9 +995,17 @@ def test_an_inference_service() -> None:
     assert (reference["hostname"], reference["port"]) == ("opt-kserve-workload-svc.llm.svc.cluster.local", 8000)
     assert reference["tls"] == {"mode": "none"}
     assert "spec" not in reference
-    secured = reference_of({"name": "m", "backend_ref": {**KSERVE, "tls": {"ca_bundle": "kserve-ca"}}})["backend_ref"]["tls"]
-    assert (secured["mode"], secured["sni"], secured["ca_bundle"]) == ("simple", "opt-kserve-workload-svc.llm.svc.cluster.local", "kserve-ca")
-    pem = reference_of({"name": "m", "backend_ref": {**KSERVE, "tls": {"ca_bundle": CERTIFICATE}}})["backend_ref"]["tls"]
+    secured = reference_of({"name": "m", "backend_ref": {**KSERVE, "tls": {"ca_bundle": "kserve-ca"}}})["backend_ref"][
+        "tls"
+    ]
+    assert (secured["mode"], secured["sni"], secured["ca_bundle"]) == (
+        "simple",
+        "opt-kserve-workload-svc.llm.svc.cluster.local",
+        "kserve-ca",
+    )
+    pem = reference_of({"name": "m", "backend_ref": {**KSERVE, "tls": {"ca_bundle": CERTIFICATE}}})["backend_ref"][
+        "tls"
+    ]
     assert (pem["ca_bundle"], pem["ca_certificates"]) == ("llminferenceservice.llm.opt.8000-ca-bundle", CERTIFICATE)
 
 
@@ -811,10 +1026,16 @@ def test_the_name_of_a_model_at_its_inference_service(spec: t.Any, given: str | 
 
 def test_one_object_is_described_once() -> None:
     first = {"name": "a", "backend_ref": KSERVE}
-    assert {model.backends[0].name for model in build({"models": [first, {"name": "b", "backend_ref": KSERVE}]}).models} == {"llminferenceservice.llm.opt.8000"}
+    assert {
+        model.backends[0].name for model in build({"models": [first, {"name": "b", "backend_ref": KSERVE}]}).models
+    } == {"llminferenceservice.llm.opt.8000"}
     for other in ({"spec": {}}, {"tls": {"ca_bundle": "ca"}}):
-        assert paths({"models": [first, {"name": "b", "backend_ref": {**KSERVE, **other}}]}) == ["ai_gateway_models[1].backend_ref"]
-    assert paths({"models": [first, {"name": "b", "simulated": True, "backend_ref": KSERVE}]}) == ["ai_gateway_models[1].backend_ref"]
+        assert paths({"models": [first, {"name": "b", "backend_ref": {**KSERVE, **other}}]}) == [
+            "ai_gateway_models[1].backend_ref"
+        ]
+    assert paths({"models": [first, {"name": "b", "simulated": True, "backend_ref": KSERVE}]}) == [
+        "ai_gateway_models[1].backend_ref"
+    ]
 
 
 def test_where_models_on_the_premises_are_called() -> None:
@@ -824,7 +1045,10 @@ def test_where_models_on_the_premises_are_called() -> None:
         {"name": "c", "backend_ref": KSERVE},
     ]
     catalog = build({"models": models})
-    assert [(destination.name, destination.port) for destination in catalog.egress] == [("namespace.llm", None), ("llminferenceservice.llm.opt", 8000)]
+    assert [(destination.name, destination.port) for destination in catalog.egress] == [
+        ("namespace.llm", None),
+        ("llminferenceservice.llm.opt", 8000),
+    ]
     catalog = build({"models": [{**model, "simulated": True} for model in models]})
     assert [(destination.name, destination.port) for destination in catalog.egress] == [("simulators", 8000)]
 
@@ -848,12 +1072,27 @@ def test_where_models_on_the_premises_are_called() -> None:
         # That of the provider openai.
         ({"name": "openai", "simulated": True}, "[0]"),
         ({"name": "m", "backend_ref": {"name": "m", "port": 80, "spec": {}}}, "[0].backend_ref.spec"),
-        ({"name": "m", "backend_ref": {"name": "m", "port": 80, "tls": {"ca_bundle": "ca"}}}, "[0].backend_ref.tls.ca_bundle"),
-        ({"name": "m", "backend_ref": {"kind": "InferencePool", "name": "m", "tls": {"mode": "none"}}}, "[0].backend_ref.tls"),
+        (
+            {"name": "m", "backend_ref": {"name": "m", "port": 80, "tls": {"ca_bundle": "ca"}}},
+            "[0].backend_ref.tls.ca_bundle",
+        ),
+        (
+            {"name": "m", "backend_ref": {"kind": "InferencePool", "name": "m", "tls": {"mode": "none"}}},
+            "[0].backend_ref.tls",
+        ),
         ({"name": "m", "backend_ref": {"kind": "LLMInferenceService", "name": "m"}}, "[0].backend_ref.tls"),
-        ({"name": "m", "backend_ref": {"kind": "LLMInferenceService", "name": "m", "tls": {}}}, "[0].backend_ref.tls.ca_bundle"),
-        ({"name": "m", "backend_ref": {"kind": "LLMInferenceService", "name": "m", "tls": {"sni": "m.example.com"}}}, "[0].backend_ref.tls.ca_bundle"),
-        ({"name": "m", "backend_ref": {**KSERVE, "tls": {"mode": "mutual", "ca_bundle": "ca"}}}, "[0].backend_ref.tls.client_certificate"),
+        (
+            {"name": "m", "backend_ref": {"kind": "LLMInferenceService", "name": "m", "tls": {}}},
+            "[0].backend_ref.tls.ca_bundle",
+        ),
+        (
+            {"name": "m", "backend_ref": {"kind": "LLMInferenceService", "name": "m", "tls": {"sni": "m.example.com"}}},
+            "[0].backend_ref.tls.ca_bundle",
+        ),
+        (
+            {"name": "m", "backend_ref": {**KSERVE, "tls": {"mode": "mutual", "ca_bundle": "ca"}}},
+            "[0].backend_ref.tls.client_certificate",
+        ),
         ({"name": "m", "backend_ref": {**KSERVE, "port": 8000}}, "[0].backend_ref.port"),
         ({"name": "m", "backend_ref": {**KSERVE, "spec": "uri"}}, "[0].backend_ref.spec"),
         # KServe would cut the name of the Service, and 7b-kserve-workload-svc is none.

@@ -62,7 +62,16 @@ def test_ends_that_lead_inside(hostname: str) -> None:
     assert not danger(hostname, ["authorino"], NETWORKS, [hostname])
 
 
-@pytest.mark.parametrize("hostname", ["api.openai.com", "openai.com", "ec2-34-202-9-189.compute-1.amazonaws.com", "34.202.9.189", "2606:4700::6810:84e5"])
+@pytest.mark.parametrize(
+    "hostname",
+    [
+        "api.openai.com",
+        "openai.com",
+        "ec2-34-202-9-189.compute-1.amazonaws.com",
+        "34.202.9.189",
+        "2606:4700::6810:84e5",
+    ],
+)
 def test_ends_outside(hostname: str) -> None:
     assert not danger(hostname, ["authorino"], NETWORKS, [])
 

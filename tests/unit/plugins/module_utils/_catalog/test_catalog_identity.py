@@ -25,7 +25,12 @@ def identity(key_file: Path) -> t.Any:
 
 
 def test_a_value_names_nobody_and_differs_by_installation() -> None:
-    values = {digest(key, tier, user) for key in ("one", "other") for tier in ("free", "premium") for user in ("", "alice", "bob")}
+    values = {
+        digest(key, tier, user)
+        for key in ("one", "other")
+        for tier in ("free", "premium")
+        for user in ("", "alice", "bob")
+    }
     assert len(values) == 12
     assert all(re.fullmatch("[0-9a-f]{32}", value) for value in values)
     # No user of a tier can be mistaken for a tier, whose names have no colon.

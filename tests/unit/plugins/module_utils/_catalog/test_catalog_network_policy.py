@@ -7,8 +7,17 @@ import ipaddress
 import typing as t
 
 import pytest
-from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.endpoints import METADATA_ADDRESSES, PRIVATE_NETWORKS, danger
-from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.network_policy import to_inference_service, to_namespaces, to_outside, to_simulators
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.endpoints import (
+    METADATA_ADDRESSES,
+    PRIVATE_NETWORKS,
+    danger,
+)
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.network_policy import (
+    to_inference_service,
+    to_namespaces,
+    to_outside,
+    to_simulators,
+)
 
 CLUSTER = [ipaddress.ip_network("34.118.224.0/20")]
 
@@ -37,7 +46,20 @@ def test_names_may_be_anywhere_in_the_internet(text: str) -> None:
     assert reached(destination.peers, text)
 
 
-@pytest.mark.parametrize("text", [*METADATA_ADDRESSES, "10.1.2.3", "127.0.0.1", "172.16.0.1", "192.168.1.1", "34.118.224.1", "::1", "fe80::1", "fd00::1"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *METADATA_ADDRESSES,
+        "10.1.2.3",
+        "127.0.0.1",
+        "172.16.0.1",
+        "192.168.1.1",
+        "34.118.224.1",
+        "::1",
+        "fe80::1",
+        "fd00::1",
+    ],
+)
 def test_names_may_not_lead_inside(text: str) -> None:
     (destination,) = to_outside([("api.openai.com", 443)], CLUSTER, [])
     assert not reached(destination.peers, text)
@@ -49,7 +71,9 @@ def test_what_is_private_here_is_refused_as_an_endpoint_too() -> None:
 
 
 def test_exceptions_are_smaller_than_their_blocks_and_none_is_in_another() -> None:
-    (destination,) = to_outside([("api.openai.com", 443)], [*CLUSTER, ipaddress.ip_network("10.96.0.0/12"), ipaddress.ip_network("::/0")], [])
+    (destination,) = to_outside(
+        [("api.openai.com", 443)], [*CLUSTER, ipaddress.ip_network("10.96.0.0/12"), ipaddress.ip_network("::/0")], []
+    )
     (block,) = [peer["ipBlock"] for peer in destination.peers]
     assert block["cidr"] == "0.0.0.0/0"
     networks = [ipaddress.IPv4Network(cidr) for cidr in block["except"]]
@@ -57,8 +81,16 @@ def test_exceptions_are_smaller_than_their_blocks_and_none_is_in_another() -> No
 
 
 def test_an_address_that_is_named_is_all_that_is_reached() -> None:
-    (destination,) = to_outside([("10.20.0.7", 8000), ("34.202.9.189", 8000), ("2606:4700::1", 8000), ("10.20.0.7", 8000)], CLUSTER, ["10.20.0.7"])
-    assert destination.peers == ({"ipBlock": {"cidr": "10.20.0.7/32"}}, {"ipBlock": {"cidr": "34.202.9.189/32"}}, {"ipBlock": {"cidr": "2606:4700::1/128"}})
+    (destination,) = to_outside(
+        [("10.20.0.7", 8000), ("34.202.9.189", 8000), ("2606:4700::1", 8000), ("10.20.0.7", 8000)],
+        CLUSTER,
+        ["10.20.0.7"],
+    )
+    assert destination.peers == (
+        {"ipBlock": {"cidr": "10.20.0.7/32"}},
+        {"ipBlock": {"cidr": "34.202.9.189/32"}},
+        {"ipBlock": {"cidr": "2606:4700::1/128"}},
+    )
 
 
 def test_a_range_that_is_allowed_is_where_names_may_lead() -> None:
@@ -77,7 +109,10 @@ def test_services_are_reached_in_their_namespaces_on_any_port() -> None:
 
 
 def test_pods_are_told_by_labels_in_one_peer() -> None:
-    for destination, namespace in ((to_simulators("external-models", 8000), "external-models"), (to_inference_service("llm", "opt", 8000), "llm")):
+    for destination, namespace in (
+        (to_simulators("external-models", 8000), "external-models"),
+        (to_inference_service("llm", "opt", 8000), "llm"),
+    ):
         (peer,) = destination.peers
         assert peer["namespaceSelector"] == {"matchLabels": {"kubernetes.io/metadata.name": namespace}}
         assert peer["podSelector"]["matchLabels"]

@@ -28,7 +28,13 @@ def provider(name: str, *models: str, **more: t.Any) -> dict[str, t.Any]:
 
 
 def two_gateways(engine: str = "authorino", **more: t.Any) -> dict[str, t.Any]:
-    return {"stack": "wg_ai_gateway", "policy_engine": engine, "providers": [provider("openai", "gpt-4", "gpt-5")], "tiers": [TIER], **more}
+    return {
+        "stack": "wg_ai_gateway",
+        "policy_engine": engine,
+        "providers": [provider("openai", "gpt-4", "gpt-5")],
+        "tiers": [TIER],
+        **more,
+    }
 
 
 def paths(inventory: dict[str, t.Any]) -> list[str]:
@@ -38,7 +44,10 @@ def paths(inventory: dict[str, t.Any]) -> list[str]:
 
 
 def test_platform_and_stack_choose_the_engine() -> None:
-    engines = {(platform, stack): build({"platform": platform, "stack": stack}).policy_engine for platform, stack in itertools.product(PLATFORMS, STACKS)}
+    engines = {
+        (platform, stack): build({"platform": platform, "stack": stack}).policy_engine
+        for platform, stack in itertools.product(PLATFORMS, STACKS)
+    }
     assert {cell for cell, engine in engines.items() if engine == "kuadrant"} == {("openshift", "wg_ai_gateway")}
 
 
@@ -53,23 +62,39 @@ def test_cells(platform: str, stack: str, engine: str) -> None:
 
 def test_one_gateway_has_no_second() -> None:
     catalog = build({**two_gateways(), "stack": "envoy_ai_gateway"}).as_dict()
-    assert (catalog["egress_gateway"], catalog["gateway_namespace"], catalog["instance"]) == (None, "ai-gateway", "ai-gateway")
+    assert (catalog["egress_gateway"], catalog["gateway_namespace"], catalog["instance"]) == (
+        None,
+        "ai-gateway",
+        "ai-gateway",
+    )
     assert catalog["maas_api"] == {"enabled": False, "namespace": "opendatahub"}
     assert "bridge" not in catalog["providers"][0]
 
 
 def test_the_second_gateway_stands_between() -> None:
     catalog = build(two_gateways()).as_dict()
-    assert (catalog["gateway_namespace"], catalog["instance"], catalog["audience"]) == ("ai-gateway", "maas-default-gateway", "maas-default-gateway-sa")
+    assert (catalog["gateway_namespace"], catalog["instance"], catalog["audience"]) == (
+        "ai-gateway",
+        "maas-default-gateway",
+        "maas-default-gateway-sa",
+    )
     assert catalog["maas_api"]["enabled"] is True
     egress = catalog["egress_gateway"]
     hostname = "envoy-ai-gateway-egress-egress-gateway.ai-gateway-egress.svc.cluster.local"
     assert (egress["name"], egress["class_name"], egress["hostname"]) == ("egress-gateway", "wg-ai-gateway", hostname)
     (openai,) = catalog["providers"]
     assert openai["endpoint"]["hostname"] == "openai.example.com"
-    assert openai["bridge"] == {"hostname": hostname, "port": 8080, "tls": {"mode": "none"}, "address": False, "prefix": "/openai/v1"}
+    assert openai["bridge"] == {
+        "hostname": hostname,
+        "port": 8080,
+        "tls": {"mode": "none"},
+        "address": False,
+        "prefix": "/openai/v1",
+    }
     assert [destination["name"] for destination in catalog["egress"]] == ["egress-gateway", "maas-api"]
-    assert catalog["egress"][0]["peers"][0]["podSelector"] == {"matchLabels": {"app": "envoy-ai-gateway-egress-egress-gateway"}}
+    assert catalog["egress"][0]["peers"][0]["podSelector"] == {
+        "matchLabels": {"app": "envoy-ai-gateway-egress-egress-gateway"}
+    }
     assert [destination["name"] for destination in egress["egress"]] == ["port-443"]
 
 
@@ -125,12 +150,32 @@ def test_what_two_gateways_cannot_do(more: dict[str, t.Any], path: str) -> None:
             {"providers": [provider("a", models=[{"name": "m", "upstream_name": "n"}])]},
             "ai_gateway_providers[0].models[0].upstream_name",
         ),
-        ({"tiers": [{**TIER, "input_token_limit": {"tokens": 1, "window": "1m"}}]}, "ai_gateway_tiers[0].input_token_limit"),
-        ({"tiers": [{**TIER, "models": ["gpt-4"]}]}, "ai_gateway_tiers[0].models"),
-        ({"models": [{"name": name, "backend_ref": SERVED} for name in ("a", "b")], "tiers": [{**TIER, "models": ["a"]}]}, "ai_gateway_tiers[0].models"),
-        ({"models": [{"name": "local", "backend_ref": {"name": "local", "port": 80}}]}, "ai_gateway_models[0].backend_ref.kind"),
         (
-            {"models": [{"name": "local", "simulated": True, "backend_ref": {"kind": "LLMInferenceService", "name": "local"}}]},
+            {"tiers": [{**TIER, "input_token_limit": {"tokens": 1, "window": "1m"}}]},
+            "ai_gateway_tiers[0].input_token_limit",
+        ),
+        ({"tiers": [{**TIER, "models": ["gpt-4"]}]}, "ai_gateway_tiers[0].models"),
+        (
+            {
+                "models": [{"name": name, "backend_ref": SERVED} for name in ("a", "b")],
+                "tiers": [{**TIER, "models": ["a"]}],
+            },
+            "ai_gateway_tiers[0].models",
+        ),
+        (
+            {"models": [{"name": "local", "backend_ref": {"name": "local", "port": 80}}]},
+            "ai_gateway_models[0].backend_ref.kind",
+        ),
+        (
+            {
+                "models": [
+                    {
+                        "name": "local",
+                        "simulated": True,
+                        "backend_ref": {"kind": "LLMInferenceService", "name": "local"},
+                    }
+                ]
+            },
             "ai_gateway_models[0].simulated",
         ),
     ],
@@ -141,7 +186,10 @@ def test_what_kuadrant_cannot_do(more: dict[str, t.Any], path: str) -> None:
 
 def test_kuadrant_takes_any_header_and_the_models_of_kserve() -> None:
     keyed = provider("openai", "gpt-4", credential={"header": "X-Provider-Api-Key", "value": "sk"})
-    local = {"name": "facebook/opt-125m", "backend_ref": {"kind": "LLMInferenceService", "name": "facebook-opt-125m-simulated", "namespace": "llm"}}
+    local = {
+        "name": "facebook/opt-125m",
+        "backend_ref": {"kind": "LLMInferenceService", "name": "facebook-opt-125m-simulated", "namespace": "llm"},
+    }
     tiers = [{**TIER, "models": ["gpt-4"]}]
     catalog = build(two_gateways("kuadrant", providers=[keyed], models=[local], tiers=tiers)).as_dict()
     assert catalog["providers"][0]["credential"]["header"] == "X-Provider-Api-Key"

@@ -9,7 +9,9 @@ import stat
 import sys
 
 import pytest
-from ansible_collections.egress.ai_gateway.plugins.module_utils._embedded_cluster import go_tools as embedded_cluster_go_tools
+from ansible_collections.egress.ai_gateway.plugins.module_utils._embedded_cluster import (
+    go_tools as embedded_cluster_go_tools,
+)
 from ansible_collections.egress.ai_gateway.plugins.module_utils._embedded_cluster.go_tools import (
     Copy,
     GoToolsError,
@@ -78,7 +80,11 @@ def test_go_mod_is_read_in_blocks_and_single_lines():
     found = parse_go_mod(GO_MOD)
     assert found.module == "example"
     assert found.packages == ("example.com/server/v3/cmd/serve",)
-    assert found.requires == {"example.com/server/v3": "v3.6.5", "example.com/server": "v0.1.0", "example.com/other": "v1.0.0"}
+    assert found.requires == {
+        "example.com/server/v3": "v3.6.5",
+        "example.com/server": "v0.1.0",
+        "example.com/other": "v1.0.0",
+    }
     assert found.version == "v3.6.5", "the longest path that holds the tool counts"
 
 
@@ -89,7 +95,8 @@ def test_program_of_our_own_is_built_from_its_directory():
 
 
 @pytest.mark.parametrize(
-    ("package", "name"), [("go.etcd.io/etcd/server/v3", "server"), ("example.com/cmd/kubelet", "kubelet"), ("example.com/vortex", "vortex")]
+    ("package", "name"),
+    [("go.etcd.io/etcd/server/v3", "server"), ("example.com/cmd/kubelet", "kubelet"), ("example.com/vortex", "vortex")],
 )
 def test_program_name(package, name):
     assert program_name(package, "example") == name
@@ -111,7 +118,10 @@ def test_missing_go_mod_names_the_upstream(tmp_path):
 
 
 def test_build_puts_programs_and_copies_in_place(source, go, tmp_path):
-    planned = plan(Upstream("example", str(source), copies=(Copy("example.com/other", "charts/one", "charts/one"),)), str(tmp_path / "cache"))
+    planned = plan(
+        Upstream("example", str(source), copies=(Copy("example.com/other", "charts/one", "charts/one"),)),
+        str(tmp_path / "cache"),
+    )
     said = []
     build_all([planned], go, 2, said.append)
     assert planned.built

@@ -47,7 +47,10 @@ def test_sufficient_host_has_no_faults():
         ({"filesystems": ("ext4",)}, "no overlay file system: run 'modprobe overlay'"),
         ({"controllers": ("memory",)}, "no control groups for cpu, pids"),
         ({"memory_available": GIB}, "1.0 GiB of memory are available and 3.0 GiB are needed"),
-        ({"disk_free": {"/var/lib/x": 2 * GIB}}, "/var/lib/x (the cluster's state) has 2.0 GiB free and 5.0 GiB are needed"),
+        (
+            {"disk_free": {"/var/lib/x": 2 * GIB}},
+            "/var/lib/x (the cluster's state) has 2.0 GiB free and 5.0 GiB are needed",
+        ),
     ],
 )
 def test_each_lack_is_named(change, message):
@@ -61,7 +64,12 @@ def test_all_lacks_are_named_at_once():
 
 
 def test_free_network_has_no_faults():
-    assert network_faults(NETWORK, [("lo", "127.0.0.1/8"), ("eth0", "192.0.2.2/24"), ("eth0", "fe80::1/64")], running=False) == []
+    assert (
+        network_faults(
+            NETWORK, [("lo", "127.0.0.1/8"), ("eth0", "192.0.2.2/24"), ("eth0", "fe80::1/64")], running=False
+        )
+        == []
+    )
     assert network_faults(NETWORK, [("egress0", "10.245.0.1/30")], running=True) == []
 
 
@@ -73,10 +81,18 @@ def test_free_network_has_no_faults():
         ({"node_address": "10.245.9.9"}, [], "10.245.9.9 is not another host of 10.245.0.0/30"),
         ({"node_address": "10.245.0.1"}, [], "10.245.0.1 is not another host of 10.245.0.0/30"),
         ({"node_address": "10.245.0.3"}, [], "10.245.0.3 is not another host of 10.245.0.0/30"),
-        ({"service_subnet": "10.244.8.0/24"}, [], "embedded_cluster_service_subnet: 10.244.8.0/24 overlaps 10.244.0.0/16"),
+        (
+            {"service_subnet": "10.244.8.0/24"},
+            [],
+            "embedded_cluster_service_subnet: 10.244.8.0/24 overlaps 10.244.0.0/16",
+        ),
         ({"pod_subnet": "10.244.0.1/16"}, [], "embedded_cluster_pod_subnet: 10.244.0.1/16 has host bits set"),
         ({}, [("tun0", "10.245.0.77/16")], "10.245.0.0/30 collides with 10.245.0.77/16 of interface tun0"),
-        ({}, [("egress0", "10.1.0.1/24")], "embedded_cluster_interface: egress0 exists and has the address 10.1.0.1/24"),
+        (
+            {},
+            [("egress0", "10.1.0.1/24")],
+            "embedded_cluster_interface: egress0 exists and has the address 10.1.0.1/24",
+        ),
     ],
 )
 def test_each_collision_is_named(change, addresses, message):

@@ -61,11 +61,19 @@ def read(path):
 
 def layer(members, name):
     with tarfile.open(fileobj=io.BytesIO(members[name])) as archive:
-        return {entry.name: (entry.mode, archive.extractfile(entry).read() if entry.isfile() else None) for entry in archive}
+        return {
+            entry.name: (entry.mode, archive.extractfile(entry).read() if entry.isfile() else None) for entry in archive
+        }
 
 
 def test_image_on_nothing_has_its_files_and_how_it_runs(tmp_path, program):
-    image = Image("localhost/x/etcd:1", files=(File(program, "/usr/bin/etcd"),), directories=("/tmp",), entrypoint=("/usr/bin/etcd",), user="65532:65532")
+    image = Image(
+        "localhost/x/etcd:1",
+        files=(File(program, "/usr/bin/etcd"),),
+        directories=("/tmp",),
+        entrypoint=("/usr/bin/etcd",),
+        user="65532:65532",
+    )
     target = tmp_path / "images" / "one.tar"
     write_archive(Archive("one", (image,)), str(target), {}, {})
     manifest, members = read(target)
@@ -115,7 +123,10 @@ def test_name_in_the_cache_follows_the_inputs(tmp_path, program):
     ("image", "message"),
     [
         (Image("x/y:1", base="alpine"), "image x/y:1: base 'alpine' is not one of the bases \\(debian\\)"),
-        (Image("x/y:1", files=(File("a", "/a", wheel="nginx"),)), "image x/y:1: wheel 'nginx' is not one of the wheels \\(envoy\\)"),
+        (
+            Image("x/y:1", files=(File("a", "/a", wheel="nginx"),)),
+            "image x/y:1: wheel 'nginx' is not one of the wheels \\(envoy\\)",
+        ),
     ],
 )
 def test_unknown_references_are_named(tmp_path, image, message):

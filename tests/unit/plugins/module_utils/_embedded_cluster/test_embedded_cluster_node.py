@@ -59,7 +59,9 @@ def test_node_is_the_first_process_of_its_namespace(node, tmp_path):
 
 
 def test_mounts_are_found_by_whole_path_elements():
-    lines = "\n".join(f"1 2 0:1 / {point} rw - ext4 /dev/x rw" for point in ("/", "/var/lib/x", "/var/lib/x/a\\040b", "/var/lib/xy"))
+    lines = "\n".join(
+        f"1 2 0:1 / {point} rw - ext4 /dev/x rw" for point in ("/", "/var/lib/x", "/var/lib/x/a\\040b", "/var/lib/xy")
+    )
     assert mounts_below(["/var/lib/x"], lines) == ["/var/lib/x", "/var/lib/x/a b"]
 
 
@@ -140,7 +142,11 @@ def test_second_run_waits_and_says_so(node):
 
 
 def listed_node(status, message="ready"):
-    return {"kind": "Node", "metadata": {"name": "n"}, "status": {"conditions": [{"type": "Ready", "status": status, "message": message}]}}
+    return {
+        "kind": "Node",
+        "metadata": {"name": "n"},
+        "status": {"conditions": [{"type": "Ready", "status": status, "message": message}]},
+    }
 
 
 def listed_deployment(available, generation=1, observed=1):
@@ -168,11 +174,15 @@ def test_what_is_waited_for_is_named(objects, pending):
 
 def test_containers_that_cannot_start_are_named():
     waiting = {"reason": "CreateContainerError", "message": "failed to mkdir"}
-    statuses = [{"state": {"waiting": waiting}}, {"state": {"waiting": {"reason": "ContainerCreating"}}}, {"state": {"running": {}}}]
-    pod = {"kind": "Pod", "metadata": {"name": "kube-proxy-1"}, "status": {"containerStatuses": statuses}}
-    assert failing([pod, {"kind": "Pod", "metadata": {"name": "new"}}, {"kind": "Node", "metadata": {"name": "n"}}]) == [
-        "Pod kube-proxy-1: CreateContainerError: failed to mkdir"
+    statuses = [
+        {"state": {"waiting": waiting}},
+        {"state": {"waiting": {"reason": "ContainerCreating"}}},
+        {"state": {"running": {}}},
     ]
+    pod = {"kind": "Pod", "metadata": {"name": "kube-proxy-1"}, "status": {"containerStatuses": statuses}}
+    assert failing(
+        [pod, {"kind": "Pod", "metadata": {"name": "new"}}, {"kind": "Node", "metadata": {"name": "n"}}]
+    ) == ["Pod kube-proxy-1: CreateContainerError: failed to mkdir"]
 
 
 def test_fingerprint_tells_texts_apart():

@@ -34,7 +34,11 @@ OTHER = path_of(["metadata", "annotations", "other"])
 
 def deployment(**metadata: t.Any) -> Body:
     containers = [{"name": "proxy", "image": "proxy:1"}, {"name": "maas-api", "image": "maas-api:1"}]
-    return {"kind": "Deployment", "metadata": {"name": "maas-api", **metadata}, "spec": {"template": {"spec": {"containers": containers}}}}
+    return {
+        "kind": "Deployment",
+        "metadata": {"name": "maas-api", **metadata},
+        "spec": {"template": {"spec": {"containers": containers}}},
+    }
 
 
 def carried_out(body: Body, plan: Plan) -> Body:
@@ -64,7 +68,11 @@ def test_fields_are_written_in_their_order_and_restored_in_the_reverse() -> None
         {"op": "add", "path": "/metadata/annotations", "value": {"opendatahub.io/managed": "false"}},
         {"op": "replace", "path": "/spec/template/spec/containers/1/image", "value": "maas-api:2"},
     ]
-    assert plan.recorded == plan.remaining == (Entry(MANAGED, ABSENT, 1, ("false",)), Entry(IMAGE, "maas-api:1", 5, ("maas-api:2",)))
+    assert (
+        plan.recorded
+        == plan.remaining
+        == (Entry(MANAGED, ABSENT, 1, ("false",)), Entry(IMAGE, "maas-api:1", 5, ("maas-api:2",)))
+    )
     written = carried_out(before, plan)
     back = plan_absent(written, plan.recorded)
     assert actions(back) == [("image", "restored"), ("opendatahub.io/managed", "restored")]
@@ -130,7 +138,9 @@ def test_another_value_is_recorded_beside_the_one_that_stands() -> None:
 def test_what_the_owner_wrote_meanwhile_is_what_is_restored() -> None:
     plan = plan_present(deployment(), [Field(IMAGE, "maas-api:3")], [Entry(IMAGE, "maas-api:0", 5, ("maas-api:2",))])
     assert plan.recorded == (Entry(IMAGE, "maas-api:1", 5, ("maas-api:3",)),)
-    assert plan.warnings[0].startswith("spec.template.spec.containers[name=maas-api].image was changed by somebody since it was recorded")
+    assert plan.warnings[0].startswith(
+        "spec.template.spec.containers[name=maas-api].image was changed by somebody since it was recorded"
+    )
 
 
 def test_what_was_recorded_and_not_written_yet_is_no_change_of_somebody() -> None:
@@ -160,10 +170,19 @@ def test_what_has_no_place_any_more_is_left() -> None:
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        (["spec", "template", "spec", "containers", {"name": "web"}, "image"], r"has no item whose name is web; there are proxy, maas-api; correct"),
-        (["spec", "template", "spec", "containers", "image"], r"spec\.template\.spec\.containers is a list; select one of its items"),
+        (
+            ["spec", "template", "spec", "containers", {"name": "web"}, "image"],
+            r"has no item whose name is web; there are proxy, maas-api; correct",
+        ),
+        (
+            ["spec", "template", "spec", "containers", "image"],
+            r"spec\.template\.spec\.containers is a list; select one of its items",
+        ),
         (["metadata", "name", "x"], r'metadata\.name is "maas-api", which has no x; correct'),
-        (["spec", "others", {"name": "web"}, "image"], r"spec\.others does not exist, and so no item whose name is web"),
+        (
+            ["spec", "others", {"name": "web"}, "image"],
+            r"spec\.others does not exist, and so no item whose name is web",
+        ),
         (["spec", {"name": "web"}, "image"], r"spec has no item whose name is web; correct"),
     ],
 )
@@ -176,14 +195,29 @@ def test_a_field_without_a_place_is_told(path: list[t.Any], message: str) -> Non
     ("options", "message"),
     [
         ([{"path": [], "value": "x"}], r"fields\[0\]\.path is empty is no field to write"),
-        ([{"path": ["spec", 1], "value": "x"}], r"fields\[0\]\.path has 1; write the key of a mapping as a text, or select"),
+        (
+            [{"path": ["spec", 1], "value": "x"}],
+            r"fields\[0\]\.path has 1; write the key of a mapping as a text, or select",
+        ),
         ([{"path": ["spec", {"name": 1}, "a"], "value": "x"}], r"fields\[0\]\.path has \{'name': 1\}"),
-        ([{"path": ["spec", "a"], "value": "x"}, {"path": ["status", "a"], "value": "x"}], r"fields\[1\]\.path status\.a is no field to write"),
-        ([{"path": ["metadata", "name"], "value": "x"}], r"metadata\.name is no field to write; name one below spec or data, or a label or an annotation"),
+        (
+            [{"path": ["spec", "a"], "value": "x"}, {"path": ["status", "a"], "value": "x"}],
+            r"fields\[1\]\.path status\.a is no field to write",
+        ),
+        (
+            [{"path": ["metadata", "name"], "value": "x"}],
+            r"metadata\.name is no field to write; name one below spec or data, or a label or an annotation",
+        ),
         ([{"path": ["kind"], "value": "x"}], "kind is no field"),
         ([{"path": ["spec", {"name": "a"}], "value": "x"}], r"spec\[name=a\] ends with the item of a list"),
-        ([{"path": ["data", "a"], "value": None}], r"fields\[0\]\.value is missing; write the value that data\.a shall have"),
-        ([{"path": ["spec", "a"], "value": 1}, {"path": ["spec", "a", "b"], "value": 1}], r"fields\[1\]\.path spec\.a\.b and fields\[0\]\.path spec\.a name"),
+        (
+            [{"path": ["data", "a"], "value": None}],
+            r"fields\[0\]\.value is missing; write the value that data\.a shall have",
+        ),
+        (
+            [{"path": ["spec", "a"], "value": 1}, {"path": ["spec", "a", "b"], "value": 1}],
+            r"fields\[1\]\.path spec\.a\.b and fields\[0\]\.path spec\.a name",
+        ),
     ],
 )
 def test_fields_that_cannot_be(options: list[Body], message: str) -> None:
@@ -205,7 +239,10 @@ def test_pointers_escape() -> None:
     assert pointer(["a/b", "c~d", 0]) == "/a~1b/c~0d/0"
 
 
-@pytest.mark.parametrize("entry", [Entry(MANAGED, ABSENT, 1, ("false",)), Entry(IMAGE, {"a": [1]}, 5, ("x", "y")), Entry(OTHER, None, 2, ("x",))])
+@pytest.mark.parametrize(
+    "entry",
+    [Entry(MANAGED, ABSENT, 1, ("false",)), Entry(IMAGE, {"a": [1]}, 5, ("x", "y")), Entry(OTHER, None, 2, ("x",))],
+)
 def test_an_entry_is_read_as_it_was_written(entry: Entry) -> None:
     assert Entry.from_dict(entry.as_dict()) == entry
     assert same_entries([Entry.from_dict(entry.as_dict())], [entry])
@@ -220,8 +257,15 @@ def test_sameness() -> None:
 
 
 def test_managers_of_a_field() -> None:
-    containers = {"f:spec": {"f:template": {"f:spec": {"f:containers": {'k:{"name":"maas-api"}': {".": {}, "f:image": {}}}}}}}
-    live = deployment(managedFields=[{"manager": "operator", "fieldsV1": containers}, {"manager": "kubectl", "fieldsV1": {"f:metadata": {}}}])
+    containers = {
+        "f:spec": {"f:template": {"f:spec": {"f:containers": {'k:{"name":"maas-api"}': {".": {}, "f:image": {}}}}}}
+    }
+    live = deployment(
+        managedFields=[
+            {"manager": "operator", "fieldsV1": containers},
+            {"manager": "kubectl", "fieldsV1": {"f:metadata": {}}},
+        ]
+    )
     assert managers_of(live, IMAGE) == ["operator"]
     assert managers_of(live, path_of(["spec", "template", "spec", "containers", {"name": "web"}, "image"])) == []
     assert managers_of(deployment(), IMAGE) == []

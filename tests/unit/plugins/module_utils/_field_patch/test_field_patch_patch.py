@@ -39,7 +39,9 @@ FIELDS = [MANAGED, IMAGE]
 
 
 class Faulty(Cluster):
-    """A cluster whose client dies before (or, if ``late``, after) request ``dies_at``, and where ``others`` act before a request."""
+    """A cluster whose client dies before (or, if ``late``, after) request ``dies_at``, and where ``others`` act before
+    a request.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -49,7 +51,9 @@ class Faulty(Cluster):
         self.others: Callable[[str], None] = lambda request: None
         containers = [{"name": "proxy", "image": "proxy:1"}, {"name": "maas-api", "image": "maas-api:1"}]
         status = {"updatedReplicas": 1, "replicas": 1, "availableReplicas": 1}
-        self.put("deployments", "default", "maas-api", spec={"template": {"spec": {"containers": containers}}}, status=status)
+        self.put(
+            "deployments", "default", "maas-api", spec={"template": {"spec": {"containers": containers}}}, status=status
+        )
 
     def request(self, method: str, url: str, body: bytes | None, **options: t.Any) -> Answer:
         line = f"{method} {url.removeprefix('https://cluster')}"
@@ -108,7 +112,10 @@ def test_writes_once_and_restores_exactly(cluster: Faulty) -> None:
         "before_header": "Deployment default/maas-api",
         "after_header": "Deployment default/maas-api",
         "before": {"spec.template.spec.containers[name=maas-api].image": "maas-api:1"},
-        "after": {"metadata.annotations['opendatahub.io/managed']": "false", "spec.template.spec.containers[name=maas-api].image": "maas-api:2"},
+        "after": {
+            "metadata.annotations['opendatahub.io/managed']": "false",
+            "spec.template.spec.containers[name=maas-api].image": "maas-api:2",
+        },
     }
     assert cluster.image == "maas-api:2"
     assert cluster.objects[KEY]["metadata"]["annotations"] == {"opendatahub.io/managed": "false"}
@@ -119,7 +126,12 @@ def test_writes_once_and_restores_exactly(cluster: Faulty) -> None:
     assert cluster.writes == []
     back = absent(cluster)
     assert back.changed
-    assert outcome_as_dict(back)["fields"][0] == {"path": IMAGE["path"], "action": "restored", "before": "maas-api:2", "after": "maas-api:1"}
+    assert outcome_as_dict(back)["fields"][0] == {
+        "path": IMAGE["path"],
+        "action": "restored",
+        "before": "maas-api:2",
+        "after": "maas-api:1",
+    }
     assert cluster.target == before
     assert RECORD not in cluster.objects
     assert not absent(cluster).changed
@@ -127,9 +139,17 @@ def test_writes_once_and_restores_exactly(cluster: Faulty) -> None:
 
 def test_the_record_is_written_before_the_object(cluster: Faulty) -> None:
     present(cluster)
-    assert cluster.writes == ["PATCH /api/v1/namespaces/default/configmaps/record", "PATCH /apis/apps/v1/namespaces/default/deployments/maas-api"]
+    assert cluster.writes == [
+        "PATCH /api/v1/namespaces/default/configmaps/record",
+        "PATCH /apis/apps/v1/namespaces/default/deployments/maas-api",
+    ]
     data = cluster.objects[RECORD]["data"]
-    assert json.loads(data["target"]) == {"api_version": "apps/v1", "kind": "Deployment", "name": "maas-api", "namespace": "default"}
+    assert json.loads(data["target"]) == {
+        "api_version": "apps/v1",
+        "kind": "Deployment",
+        "name": "maas-api",
+        "namespace": "default",
+    }
     assert json.loads(data["fields"])[0] == {"path": MANAGED["path"], "parents": 1, "written": ["false"]}
 
 
@@ -255,7 +275,10 @@ def test_nobody_elses_write_is_lost(cluster: Faulty, moment: int) -> None:
     def act(request: str) -> None:
         if len(cluster.requests) == moment:
             cluster.write_image("maas-api:1.1")
-            cluster.objects[KEY]["metadata"]["annotations"] = {**cluster.objects[KEY]["metadata"].get("annotations", {}), "theirs": "x"}
+            cluster.objects[KEY]["metadata"]["annotations"] = {
+                **cluster.objects[KEY]["metadata"].get("annotations", {}),
+                "theirs": "x",
+            }
 
     cluster.others = act
     if moment < 6:
@@ -279,7 +302,9 @@ def test_an_object_that_never_rests(cluster: Faulty, monkeypatch: pytest.MonkeyP
             cluster.objects[KEY]["metadata"]["resourceVersion"] = f"theirs-{next(versions)}"
 
     cluster.others = act
-    with pytest.raises(PatchError, match="was changed by others whenever it was to be written, 20 times; run again once that has ended"):
+    with pytest.raises(
+        PatchError, match="was changed by others whenever it was to be written, 20 times; run again once that has ended"
+    ):
         present(cluster)
 
 
@@ -319,7 +344,9 @@ def test_an_operator_that_reverts_is_named_with_what_to_do(cluster: Faulty, monk
         present(cluster, settle_seconds=10)
     assert 9 < slept[0] <= 10
     message = str(error.value)
-    assert message.startswith("Deployment default/maas-api: spec.template.spec.containers[name=maas-api].image was written, and within ")
+    assert message.startswith(
+        "Deployment default/maas-api: spec.template.spec.containers[name=maas-api].image was written, and within "
+    )
     assert 'field manager odh-operator changed it to "maas-api:1"' in message
     assert "kubectl get Deployment maas-api --namespace default --output yaml --show-managed-fields" in message
     slept.clear()
@@ -358,7 +385,10 @@ def test_a_value_that_is_stored_in_another_form_is_refused(cluster: Faulty) -> N
             return super().request(method, url, body and body.replace(b"maas-api:2", b"mirror/maas-api:2"), **options)
 
     converting = Converting()
-    with pytest.raises(PatchError, match='image "maas-api:2" the API server makes "mirror/maas-api:2", and nothing was written; give the value in that form'):
+    with pytest.raises(
+        PatchError,
+        match='image "maas-api:2" the API server makes "mirror/maas-api:2", and nothing was written; give the value in that form',
+    ):
         present(converting)
     assert converting.writes == []
 
@@ -367,12 +397,28 @@ def test_a_value_that_is_stored_in_another_form_is_refused(cluster: Faulty) -> N
     ("target", "fields", "message"),
     [
         (Target("v1", "Secret", "key", "default"), [], "target is a Secret; what was in it would be recorded"),
-        (Target("apps/v1", "Deployment", "other", "default"), FIELDS, "there is no Deployment default/other; create it first"),
+        (
+            Target("apps/v1", "Deployment", "other", "default"),
+            FIELDS,
+            "there is no Deployment default/other; create it first",
+        ),
         (Target("v1", "Gadget", "x", "default"), FIELDS, "the cluster serves no Gadget in v1"),
         (Target("gadgets/v1", "Gadget", "x"), FIELDS, "the cluster serves no Gadget in gadgets/v1"),
-        (Target("v1", "ConfigMap", "x"), FIELDS, "a ConfigMap is in a namespace; name its namespace in target.namespace"),
-        (Target("v1", "Namespace", "x", "default"), FIELDS, "a Namespace is in no namespace; leave target.namespace out"),
-        (TARGET, [{"path": ["spec", "template", "spec", "containers", "x"], "value": 1}], "Deployment default/maas-api: spec.* is a list"),
+        (
+            Target("v1", "ConfigMap", "x"),
+            FIELDS,
+            "a ConfigMap is in a namespace; name its namespace in target.namespace",
+        ),
+        (
+            Target("v1", "Namespace", "x", "default"),
+            FIELDS,
+            "a Namespace is in no namespace; leave target.namespace out",
+        ),
+        (
+            TARGET,
+            [{"path": ["spec", "template", "spec", "containers", "x"], "value": 1}],
+            "Deployment default/maas-api: spec.* is a list",
+        ),
     ],
 )
 def test_targets_that_cannot_be(cluster: Faulty, target: Target, fields: list[Body], message: str) -> None:
@@ -383,27 +429,40 @@ def test_targets_that_cannot_be(cluster: Faulty, target: Target, fields: list[Bo
 
 def test_a_record_of_another_object(cluster: Faulty) -> None:
     present(cluster)
-    with pytest.raises(PatchError, match="record default/record is of Deployment default/maas-api, not of ConfigMap default/x; restore that first"):
+    with pytest.raises(
+        PatchError,
+        match="record default/record is of Deployment default/maas-api, not of ConfigMap default/x; restore that first",
+    ):
         present(cluster, FIELDS, Target("v1", "ConfigMap", "x", "default"))
 
 
 def test_a_config_map_that_is_no_record(cluster: Faulty) -> None:
     cluster.put("configmaps", "default", "record")
     for run in (present, absent):
-        with pytest.raises(PatchError, match="ConfigMap default/record exists and is no record of changed fields; choose another name"):
+        with pytest.raises(
+            PatchError, match="ConfigMap default/record exists and is no record of changed fields; choose another name"
+        ):
             run(cluster)
 
 
-@pytest.mark.parametrize("data", [{}, {"target": "{}", "fields": "[]"}, {"target": "no", "fields": "[]"}, {"target": '{"a": 1}', "fields": "[{}]"}])
+@pytest.mark.parametrize(
+    "data",
+    [{}, {"target": "{}", "fields": "[]"}, {"target": "no", "fields": "[]"}, {"target": '{"a": 1}', "fields": "[{}]"}],
+)
 def test_a_record_that_cannot_be_read(cluster: Faulty, data: Body) -> None:
     cluster.put("configmaps", "default", "record", data=data, metadata={"labels": {RECORD_LABEL: "true"}})
-    with pytest.raises(PatchError, match=r"holds a record that cannot be read: .*; restore the fields it names by hand, and then delete it"):
+    with pytest.raises(
+        PatchError,
+        match=r"holds a record that cannot be read: .*; restore the fields it names by hand, and then delete it",
+    ):
         absent(cluster)
 
 
 def test_a_namespace_that_is_missing(cluster: Faulty) -> None:
     patch = RecordedPatch(cluster.api(), "record", "nowhere", Options(), lambda line: None)
-    with pytest.raises(PatchError, match='record nowhere/record: namespaces "nowhere" not found; create the namespace first'):
+    with pytest.raises(
+        PatchError, match='record nowhere/record: namespaces "nowhere" not found; create the namespace first'
+    ):
         patch.present(TARGET, fields_of(FIELDS))
     assert cluster.image == "maas-api:1"
     # In check mode it need not be there yet.
@@ -426,4 +485,6 @@ def test_what_the_api_server_refuses_leaves_no_record(cluster: Faulty) -> None:
 
 
 def test_target_of_an_option() -> None:
-    assert target_of({"api_version": "v1", "kind": "Namespace", "name": "x", "namespace": None}) == Target("v1", "Namespace", "x")
+    assert target_of({"api_version": "v1", "kind": "Namespace", "name": "x", "namespace": None}) == Target(
+        "v1", "Namespace", "x"
+    )

@@ -11,14 +11,22 @@ import typing as t
 import pytest
 import urllib3
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes import api as kubernetes_api
-from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.api import Api, ApiError, error_of, is_transient, pause_before
+from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.api import (
+    Api,
+    ApiError,
+    error_of,
+    is_transient,
+    pause_before,
+)
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.kinds import ResourceType
 
 CONFIG_MAPS = ResourceType("v1", "ConfigMap", "configmaps", True, frozenset())
 
 
 class Answer:
-    def __init__(self, status: int, body: t.Any, headers: dict[str, str] | None = None, chunks: t.Sequence[bytes] = ()) -> None:
+    def __init__(
+        self, status: int, body: t.Any, headers: dict[str, str] | None = None, chunks: t.Sequence[bytes] = ()
+    ) -> None:
         self.status = status
         self.data = body if isinstance(body, bytes) else json.dumps(body).encode()
         self.headers = {"Content-Type": "application/json", **(headers or {})}
@@ -64,7 +72,10 @@ def api(pool: Pool) -> Api:
 
 
 def refusal(code: int, reason: str, message: str = "no", causes: t.Sequence[dict[str, str]] = ()) -> Answer:
-    return Answer(code, {"kind": "Status", "code": code, "reason": reason, "message": message, "details": {"causes": list(causes)}})
+    return Answer(
+        code,
+        {"kind": "Status", "code": code, "reason": reason, "message": message, "details": {"causes": list(causes)}},
+    )
 
 
 LOST = urllib3.exceptions.ProtocolError("connection broken")
@@ -72,13 +83,19 @@ LOST = urllib3.exceptions.ProtocolError("connection broken")
 
 def test_a_request_carries_credentials_query_and_compact_json() -> None:
     pool = Pool(Answer(201, {"kind": "ConfigMap"}))
-    answer = api(pool).request("PATCH", "/api/v1/x", {"fieldManager": "a b", "force": "true"}, {"k": [1]}, kubernetes_api.APPLY)
+    answer = api(pool).request(
+        "PATCH", "/api/v1/x", {"fieldManager": "a b", "force": "true"}, {"k": [1]}, kubernetes_api.APPLY
+    )
     assert (answer.status, answer.body) == (201, {"kind": "ConfigMap"})
     (request,) = pool.requests
     assert request["method"] == "PATCH"
     assert request["url"] == "https://127.0.0.1:6443/api/v1/x?fieldManager=a+b&force=true"
     assert request["body"] == b'{"k":[1]}'
-    assert request["headers"] == {"authorization": "Bearer x", "Accept": "application/json", "Content-Type": "application/apply-patch+yaml"}
+    assert request["headers"] == {
+        "authorization": "Bearer x",
+        "Accept": "application/json",
+        "Content-Type": "application/apply-patch+yaml",
+    }
 
 
 @pytest.mark.parametrize(
@@ -120,7 +137,13 @@ def test_a_manifest_that_does_not_fit_its_schema_is_not_tried_again(message: str
 
 
 def test_lost_connections_and_overload_are_survived(pauses: list[float]) -> None:
-    pool = Pool(Answer(200, {}), LOST, Answer(429, b"", {"Retry-After": "2"}), refusal(500, "InternalError"), Answer(200, {"ok": True}))
+    pool = Pool(
+        Answer(200, {}),
+        LOST,
+        Answer(429, b"", {"Retry-After": "2"}),
+        refusal(500, "InternalError"),
+        Answer(200, {"ok": True}),
+    )
     client = api(pool)
     client.request("GET", "/first")
     assert client.request("GET", "/second").body == {"ok": True}
@@ -129,7 +152,9 @@ def test_lost_connections_and_overload_are_survived(pauses: list[float]) -> None
 
 
 def test_what_an_api_server_refuses_while_it_comes_back_is_asked_again(pauses: list[float]) -> None:
-    pool = Pool(Answer(200, {}), LOST, refusal(403, "Forbidden"), refusal(401, "Unauthorized"), Answer(200, {"kind": "Widget"}))
+    pool = Pool(
+        Answer(200, {}), LOST, refusal(403, "Forbidden"), refusal(401, "Unauthorized"), Answer(200, {"kind": "Widget"})
+    )
     server = api(pool)
     server.request("GET", "/a")
     assert server.request("GET", "/a").body == {"kind": "Widget"}
@@ -143,7 +168,12 @@ def test_a_refusal_without_a_restart_is_final(pauses: list[float]) -> None:
 
 
 def test_a_handshake_that_ends_early_is_tried_again(pauses: list[float]) -> None:
-    server = api(Pool(urllib3.exceptions.SSLError(ssl.SSLEOFError("UNEXPECTED_EOF_WHILE_READING")), Answer(200, {"kind": "Widget"})))
+    server = api(
+        Pool(
+            urllib3.exceptions.SSLError(ssl.SSLEOFError("UNEXPECTED_EOF_WHILE_READING")),
+            Answer(200, {"kind": "Widget"}),
+        )
+    )
     assert server.request("GET", "/a").body == {"kind": "Widget"}
     assert len(pauses) == 1
 
@@ -162,12 +192,16 @@ def test_what_was_tried_in_vain_is_not_tried_as_long_again(pauses: list[float]) 
     assert not pauses
     server._pool.answers[:] = [Answer(200, {}), refusal(500, "InternalError"), Answer(200, {"kind": "Widget"})]
     server.request("PATCH", "/widgets/a")
-    assert server.request("PATCH", "/widgets/b").body == {"kind": "Widget"}, "one that succeeds gives the others hope again"
+    assert server.request("PATCH", "/widgets/b").body == {"kind": "Widget"}, (
+        "one that succeeds gives the others hope again"
+    )
 
 
 def test_an_object_that_was_replaced_is_not_waited_for(pauses: list[float]) -> None:
     with pytest.raises(ApiError):
-        api(Pool(refusal(409, "Conflict", "the UID in the precondition (a) does not match the UID in record (b)"))).request("DELETE", "/a")
+        api(
+            Pool(refusal(409, "Conflict", "the UID in the precondition (a) does not match the UID in record (b)"))
+        ).request("DELETE", "/a")
     assert not pauses
 
 
@@ -183,7 +217,10 @@ def test_trying_ends_and_is_said_aloud(pauses: list[float]) -> None:
     said: list[str] = []
     client.say = said.append
     client.request("GET", "/first")
-    with pytest.raises(ApiError, match=r"no answer from the API server https://127\.0\.0\.1:6443: connection broken; is the cluster running"):
+    with pytest.raises(
+        ApiError,
+        match=r"no answer from the API server https://127\.0\.0\.1:6443: connection broken; is the cluster running",
+    ):
         client.request("GET", "/second")
     assert 80 < sum(pauses) <= kubernetes_api.RETRY_SECONDS
     assert said[0].startswith("trying again (")
@@ -198,7 +235,9 @@ def test_a_wrong_address_is_told_soon(pauses: list[float]) -> None:
 
 def test_a_certificate_that_does_not_verify_is_told_at_once(pauses: list[float]) -> None:
     with pytest.raises(ApiError, match=r"cannot verify the API server .* check ca_cert"):
-        api(Pool(urllib3.exceptions.SSLError(ssl.SSLCertVerificationError("self-signed certificate")))).request("GET", "/first")
+        api(Pool(urllib3.exceptions.SSLError(ssl.SSLCertVerificationError("self-signed certificate")))).request(
+            "GET", "/first"
+        )
     assert pauses == []
 
 
@@ -218,10 +257,14 @@ def test_an_error_that_is_no_status_keeps_its_text() -> None:
 
 def test_pages_are_followed_and_items_completed() -> None:
     first = {"metadata": {"continue": "next", "resourceVersion": "5"}, "items": [{"metadata": {"name": "a"}}]}
-    pool = Pool(Answer(200, first), Answer(200, {"metadata": {"resourceVersion": "5"}, "items": [{"metadata": {"name": "b"}}]}))
+    pool = Pool(
+        Answer(200, first), Answer(200, {"metadata": {"resourceVersion": "5"}, "items": [{"metadata": {"name": "b"}}]})
+    )
     pages = list(api(pool).pages(CONFIG_MAPS, "shop", {"labelSelector": "a=b"}))
     assert [version for version, items in pages] == ["5", "5"]
-    assert [item for version, items in pages for item in items] == [{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}} for name in "ab"]
+    assert [item for version, items in pages for item in items] == [
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}} for name in "ab"
+    ]
     assert pool.requests[0]["url"].endswith("/api/v1/namespaces/shop/configmaps?labelSelector=a%3Db&limit=500")
     assert pool.requests[1]["url"].endswith("&continue=next")
 
@@ -239,7 +282,10 @@ def test_an_expired_continue_token_starts_over() -> None:
 
 
 def test_versions_of_a_group_come_preferred_first() -> None:
-    group = {"preferredVersion": {"groupVersion": "apps/v1"}, "versions": [{"groupVersion": "apps/v2"}, {"groupVersion": "apps/v1"}]}
+    group = {
+        "preferredVersion": {"groupVersion": "apps/v1"},
+        "versions": [{"groupVersion": "apps/v2"}, {"groupVersion": "apps/v1"}],
+    }
     assert api(Pool(Answer(200, group))).versions("apps") == ["apps/v1", "apps/v2"]
     assert api(Pool(Answer(404, b""))).versions("gone.example.com") == []
     assert api(Pool()).versions("") == ["v1"]

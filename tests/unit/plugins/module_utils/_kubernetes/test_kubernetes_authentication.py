@@ -9,7 +9,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.authentication import configuration_of, impersonation_of, settings_of
+from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.authentication import (
+    configuration_of,
+    impersonation_of,
+    settings_of,
+)
 from ansible_collections.kubernetes.core.plugins.module_utils.k8s import client as core
 from kubernetes.config import ConfigException
 
@@ -41,8 +45,14 @@ def nothing_around(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     [
         ({"host": "https://a/", "api_key": "k", "validate_certs": False}, {}),
         ({"host": "https://a"}, {"K8S_AUTH_API_KEY": "k", "K8S_AUTH_HOST": "https://b", "K8S_AUTH_VERIFY_SSL": "no"}),
-        ({"client_cert": "/c", "client_key": "/k"}, {"K8S_AUTH_HOST": "https://b", "K8S_AUTH_SSL_CA_CERT": "/ca", "K8S_AUTH_PROXY": "http://p:1"}),
-        ({"host": "https://a", "username": "u", "password": "p", "no_proxy": "x"}, {"K8S_AUTH_PROXY_HEADERS_USER_AGENT": "agent"}),
+        (
+            {"client_cert": "/c", "client_key": "/k"},
+            {"K8S_AUTH_HOST": "https://b", "K8S_AUTH_SSL_CA_CERT": "/ca", "K8S_AUTH_PROXY": "http://p:1"},
+        ),
+        (
+            {"host": "https://a", "username": "u", "password": "p", "no_proxy": "x"},
+            {"K8S_AUTH_PROXY_HEADERS_USER_AGENT": "agent"},
+        ),
         ({"kubeconfig": KUBECONFIG, "context": "two"}, {"K8S_AUTH_VALIDATE_CERTS": "false"}),
         ({"kubeconfig": KUBECONFIG, "host": "https://c", "proxy_headers": {"basic_auth": "u:p"}}, {}),
     ],
@@ -54,7 +64,18 @@ def test_options_and_environment_mean_what_kubernetes_core_makes_of_them(
         monkeypatch.setenv(name, value)
     theirs = core._create_configuration(core._create_auth_spec(Module(**params)))
     ours = configuration_of(settings_of(params, environment))
-    for field in ("host", "username", "password", "verify_ssl", "ssl_ca_cert", "cert_file", "key_file", "proxy", "no_proxy", "proxy_headers"):
+    for field in (
+        "host",
+        "username",
+        "password",
+        "verify_ssl",
+        "ssl_ca_cert",
+        "cert_file",
+        "key_file",
+        "proxy",
+        "no_proxy",
+        "proxy_headers",
+    ):
         assert (getattr(ours, field) or "") == (getattr(theirs, field) or ""), field
     assert ours.auth_settings() == theirs.auth_settings()
 
@@ -77,5 +98,9 @@ def test_a_kubeconfig_is_read_from_where_kubectl_looks(monkeypatch: pytest.Monke
     ],
 )
 def test_impersonation_goes_into_headers(params: dict[str, t.Any], environment: dict[str, str]) -> None:
-    assert impersonation_of(params, environment) == [("Impersonate-User", "jane"), ("Impersonate-Group", "a"), ("Impersonate-Group", "b")]
+    assert impersonation_of(params, environment) == [
+        ("Impersonate-User", "jane"),
+        ("Impersonate-Group", "a"),
+        ("Impersonate-Group", "b"),
+    ]
     assert impersonation_of({}, {}) == []

@@ -7,7 +7,11 @@ from __future__ import annotations
 import typing as t
 
 import pytest
-from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.expectations import Expectation, expectations_of, verdict_of
+from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.expectations import (
+    Expectation,
+    expectations_of,
+    verdict_of,
+)
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.objects import Reference
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.status import READY, State, Verdict
 
@@ -15,7 +19,12 @@ DATABASE = Reference("example.com/v1", "Database", "shop", "orders")
 
 
 def database(**status: t.Any) -> dict[str, t.Any]:
-    return {"apiVersion": "example.com/v1", "kind": "Database", "metadata": {"name": "orders", "namespace": "shop"}, "status": status}
+    return {
+        "apiVersion": "example.com/v1",
+        "kind": "Database",
+        "metadata": {"name": "orders", "namespace": "shop"},
+        "status": status,
+    }
 
 
 @pytest.mark.parametrize(
@@ -26,11 +35,18 @@ def database(**status: t.Any) -> dict[str, t.Any]:
         ({"phase": "Broken"}, Verdict(State.FAILED, "wait_for failed status.phase == 'Broken' is true")),
     ],
 )
-def test_an_object_is_ready_once_the_query_holds_and_failed_once_failed_does(status: dict[str, t.Any], verdict: Verdict) -> None:
-    assert Expectation("Database", "status.phase == 'Running'", "status.phase == 'Broken'").verdict(database(**status)) == verdict
+def test_an_object_is_ready_once_the_query_holds_and_failed_once_failed_does(
+    status: dict[str, t.Any], verdict: Verdict
+) -> None:
+    assert (
+        Expectation("Database", "status.phase == 'Running'", "status.phase == 'Broken'").verdict(database(**status))
+        == verdict
+    )
 
 
-@pytest.mark.parametrize(("value", "holds"), [(0, True), ("x", True), (None, False), (False, False), ("", False), ([], False), ({}, False)])
+@pytest.mark.parametrize(
+    ("value", "holds"), [(0, True), ("x", True), (None, False), (False, False), ("", False), ([], False), ({}, False)]
+)
 def test_truth_is_as_jmespath_has_it(value: t.Any, holds: bool) -> None:
     assert (Expectation("Database", "status.value").verdict(database(value=value)) is READY) == holds
 
@@ -69,7 +85,10 @@ def test_faults_name_the_entry_and_the_remedy() -> None:
     assert len(faults) == 3
     assert faults[0].startswith("wait_for[0].query: 'status.' is no JMESPath: ")
     assert faults[1].startswith("wait_for[0].failed: 'a ||' is no JMESPath: ")
-    assert faults[2] == "wait_for[1]: no manifest is a Table in example.com/v1 shop/rows; correct the entry, or leave it out"
+    assert (
+        faults[2]
+        == "wait_for[1]: no manifest is a Table in example.com/v1 shop/rows; correct the entry, or leave it out"
+    )
 
 
 def test_a_status_of_an_older_generation_is_not_asked() -> None:

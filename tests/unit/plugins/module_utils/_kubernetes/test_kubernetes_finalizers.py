@@ -12,7 +12,11 @@ import pytest
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.identity import SetIdentity
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.run import Options, Outcome, Run
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes import finalizers as kubernetes_finalizers
-from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.finalizers import Reminders, change_of, held_kind
+from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.finalizers import (
+    Reminders,
+    change_of,
+    held_kind,
+)
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.wait import WaitError
 from cluster import RESOURCES, Answer, Body, Cluster, Key
 
@@ -54,7 +58,9 @@ def manifest(kind: str, name: str = "a") -> Body:
 
 
 class Forgetful(Cluster):
-    """Objects with finalizers stay when they are deleted, until a change of their ``spec`` has woken their controller ``sleeps`` times."""
+    """Objects with finalizers stay when they are deleted, until a change of their ``spec`` has woken their controller
+    ``sleeps`` times.
+    """
 
     def __init__(self, sleeps: int = 1) -> None:
         super().__init__(resources())
@@ -86,12 +92,20 @@ class Forgetful(Cluster):
         if self.refuses:
             return Answer(403, {"kind": "Status", "reason": "Forbidden", "message": "you may not"})
         patch = json.loads(body or b"")
-        (key,) = [key for key, found in self.objects.items() if found["metadata"]["uid"] == patch["metadata"]["uid"] and f"/{key[2]}?" in url]
+        (key,) = [
+            key
+            for key, found in self.objects.items()
+            if found["metadata"]["uid"] == patch["metadata"]["uid"] and f"/{key[2]}?" in url
+        ]
         assert "fieldValidation=Strict" in url
         live = self.objects[key]
         assert live["metadata"]["deletionTimestamp"]
         self._version += 1
-        after = {**live, "spec": {**live["spec"], **patch["spec"]}, "metadata": {**live["metadata"], "resourceVersion": str(self._version)}}
+        after = {
+            **live,
+            "spec": {**live["spec"], **patch["spec"]},
+            "metadata": {**live["metadata"], "resourceVersion": str(self._version)},
+        }
         assert after["spec"] != live["spec"], "no new generation"
         self.objects[key] = after
         self.reminders.append(patch)
@@ -105,9 +119,13 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kubernetes_finalizers, "PATIENCE", 0.05)
 
 
-def run(cluster: Cluster, manifests: t.Sequence[Body] | None, said: list[str] | None = None, **options: t.Any) -> Outcome:
+def run(
+    cluster: Cluster, manifests: t.Sequence[Body] | None, said: list[str] | None = None, **options: t.Any
+) -> Outcome:
     """Apply manifests, or remove the set where they are None."""
-    found = Run(cluster.api(), IDENTITY, Options(**{"wait_timeout": 10, **options}), (said if said is not None else []).append)
+    found = Run(
+        cluster.api(), IDENTITY, Options(**{"wait_timeout": 10, **options}), (said if said is not None else []).append
+    )
     if manifests is None:
         found.absent()
     else:
@@ -129,7 +147,12 @@ def test_whoever_forgot_a_finalizer_is_reminded(kind: str, way: str) -> None:
         for key in list(cluster.objects):
             if key[0] == KINDS[kind][1]:
                 cluster.leave(key)
-    outcome = run(cluster, {"prune": [CONFIG], "absent": None, "again": [manifest(kind), CONFIG]}[way], said, **({"wait": False} if way == "again" else {}))
+    outcome = run(
+        cluster,
+        {"prune": [CONFIG], "absent": None, "again": [manifest(kind), CONFIG]}[way],
+        said,
+        **({"wait": False} if way == "again" else {}),
+    )
     assert [reference.kind for reference in (outcome.created if way == "again" else outcome.deleted)][:1] == [kind]
     (patch,) = cluster.reminders
     assert set(patch) == {"metadata", "spec"}
@@ -141,7 +164,13 @@ def test_whoever_forgot_a_finalizer_is_reminded(kind: str, way: str) -> None:
 
 def test_the_change_matters_to_nobody_and_is_another_each_time() -> None:
     for kind, (_version, _plural, finalizer, spec, expected) in KINDS.items():
-        metadata = {"name": "a", "uid": "u", "resourceVersion": "7", "deletionTimestamp": "now", "finalizers": [FOREIGN, finalizer]}
+        metadata = {
+            "name": "a",
+            "uid": "u",
+            "resourceVersion": "7",
+            "deletionTimestamp": "now",
+            "finalizers": [FOREIGN, finalizer],
+        }
         body = {**manifest(kind), "metadata": metadata}
         assert str(held_kind(body)).startswith(kind)
         assert change_of(body) == {"metadata": {"uid": "u"}, "spec": expected("egress-ai-gateway-removal-7")}
@@ -154,14 +183,25 @@ def test_who_does_not_keep_an_object_is_not_reminded(change: Body) -> None:
     body = manifest("AIServiceBackend")
     body["metadata"] = {"name": "a", "uid": "u", "deletionTimestamp": "now", "finalizers": [AI], **change}
     assert held_kind(body) is None
-    assert held_kind({**body, "kind": "Backend", "metadata": {**body["metadata"], "finalizers": [AI], "deletionTimestamp": "now"}}) is None
+    assert (
+        held_kind(
+            {
+                **body,
+                "kind": "Backend",
+                "metadata": {**body["metadata"], "finalizers": [AI], "deletionTimestamp": "now"},
+            }
+        )
+        is None
+    )
 
 
 def test_a_finalizer_of_somebody_else_is_waited_for_and_named() -> None:
     cluster = Forgetful()
     run(cluster, [manifest("AIServiceBackend")], wait=False)
     cluster.hold(FOREIGN)
-    with pytest.raises(WaitError, match=rf"AIServiceBackend home/a still exists after 0 s \(held by finalizer {FOREIGN}\)$"):
+    with pytest.raises(
+        WaitError, match=rf"AIServiceBackend home/a still exists after 0 s \(held by finalizer {FOREIGN}\)$"
+    ):
         run(cluster, None, wait_timeout=0.3)
     assert cluster.reminders == []
 
@@ -170,7 +210,10 @@ def test_a_controller_that_does_not_answer_is_reminded_less_and_less_and_told() 
     cluster = Forgetful(sleeps=10**6)
     run(cluster, [manifest("AIServiceBackend")], wait=False)
     cluster.hold()
-    with pytest.raises(WaitError, match=r"held by finalizer aigateway.envoyproxy.io/finalizer\); its controller was reminded [234] times, does it run\?"):
+    with pytest.raises(
+        WaitError,
+        match=r"held by finalizer aigateway.envoyproxy.io/finalizer\); its controller was reminded [234] times, does it run\?",
+    ):
         run(cluster, None, wait_timeout=0.8)
     assert len({json.dumps(patch) for patch in cluster.reminders}) == len(cluster.reminders)
 
@@ -199,7 +242,11 @@ def test_what_is_held_in_a_namespace_that_goes_is_reminded_of() -> None:
     def emptied(method: str, url: str, body: bytes | None, **options: t.Any) -> Answer:
         """The namespace goes when nothing is held in it."""
         home = cluster.objects.get(("namespaces", "", "home"))
-        if home and "deletionTimestamp" in home["metadata"] and not any(found["metadata"].get("finalizers") for found in cluster.objects.values()):
+        if (
+            home
+            and "deletionTimestamp" in home["metadata"]
+            and not any(found["metadata"].get("finalizers") for found in cluster.objects.values())
+        ):
             Cluster._remove(cluster, ("namespaces", "", "home"))
         return request(method, url, body, **options)
 

@@ -20,7 +20,11 @@ NAMESPACE = ResourceType("v1", "Namespace", "namespaces", False, frozenset())
 
 
 @pytest.mark.parametrize(
-    ("text", "parsed"), [("ConfigMap", GroupKind("", "ConfigMap")), ("Role.rbac.authorization.k8s.io", GroupKind("rbac.authorization.k8s.io", "Role"))]
+    ("text", "parsed"),
+    [
+        ("ConfigMap", GroupKind("", "ConfigMap")),
+        ("Role.rbac.authorization.k8s.io", GroupKind("rbac.authorization.k8s.io", "Role")),
+    ],
 )
 def test_group_kinds_are_written_as_kubectl_writes_them(text: str, parsed: GroupKind) -> None:
     assert GroupKind.parse(text) == parsed
@@ -43,10 +47,18 @@ def test_discovery_lists_resources_without_their_subresources() -> None:
         "groupVersion": "apps/v1",
         "resources": [
             {"name": "deployments", "kind": "Deployment", "namespaced": True, "verbs": ["get", "list"]},
-            {"name": "deployments/scale", "group": "autoscaling", "kind": "Scale", "namespaced": True, "verbs": ["get"]},
+            {
+                "name": "deployments/scale",
+                "group": "autoscaling",
+                "kind": "Scale",
+                "namespaced": True,
+                "verbs": ["get"],
+            },
         ],
     }
-    assert types_of_discovery(document) == [ResourceType("apps/v1", "Deployment", "deployments", True, frozenset(("get", "list")))]
+    assert types_of_discovery(document) == [
+        ResourceType("apps/v1", "Deployment", "deployments", True, frozenset(("get", "list")))
+    ]
     assert types_of_discovery({"groupVersion": "v1"}) == []
     # Such as an APIGroup, which has no resources of its own.
     assert types_of_discovery({"kind": "APIGroup", "name": "apps"}) == []
@@ -60,7 +72,12 @@ def definition(**spec: t.Any) -> dict[str, t.Any]:
 
 def test_a_definition_serves_its_served_versions() -> None:
     (found,) = types_of_definition(definition())
-    assert (found.api_version, found.kind, found.plural, found.namespaced) == ("example.com/v1", "Widget", "widgets", True)
+    assert (found.api_version, found.kind, found.plural, found.namespaced) == (
+        "example.com/v1",
+        "Widget",
+        "widgets",
+        True,
+    )
     assert "deletecollection" in found.verbs
     assert not types_of_definition(definition(scope="Cluster"))[0].namespaced
 

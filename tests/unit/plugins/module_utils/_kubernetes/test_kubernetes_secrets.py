@@ -44,11 +44,18 @@ def test_what_is_no_path(text: str) -> None:
 
 
 def marked(fields: str, **content: t.Any) -> dict[str, t.Any]:
-    return {"apiVersion": "v1", "kind": "Database", "metadata": {"name": "a", "annotations": {SECRET_FIELDS_ANNOTATION: fields}}, **content}
+    return {
+        "apiVersion": "v1",
+        "kind": "Database",
+        "metadata": {"name": "a", "annotations": {SECRET_FIELDS_ANNOTATION: fields}},
+        **content,
+    }
 
 
 def test_marked_fields_are_found_and_those_that_are_not_there_are_faults() -> None:
-    body = marked("spec.users[*].token, spec['pass,word'], spec.gone, spec[1]", spec={"users": [{"token": "a"}], "pass,word": "b"})
+    body = marked(
+        "spec.users[*].token, spec['pass,word'], spec.gone, spec[1]", spec={"users": [{"token": "a"}], "pass,word": "b"}
+    )
     assert secret_paths(body)[:3] == [("spec", "users", None, "token"), ("spec", "pass,word"), ("spec", "gone")]
     faults = secret_field_faults(body)
     assert len(faults) == 2
@@ -83,7 +90,10 @@ def test_marked_fields_are_masked_with_everything_below_them() -> None:
     assert old["spec"] == {"users": [{"name": MASK, "token": MASK}], "size": 1}
     assert new["spec"] == {"users": [{"name": MASK, "token": CHANGED_MASK}, {"name": MASK}], "size": 2}
     assert before["spec"]["users"][0]["token"] == "old", "the objects themselves stay as they are"
-    assert mask_fields({}, after, [("spec", "users", None, "token")])[1]["spec"]["users"][0] == {"name": "a", "token": MASK}
+    assert mask_fields({}, after, [("spec", "users", None, "token")])[1]["spec"]["users"][0] == {
+        "name": "a",
+        "token": MASK,
+    }
 
 
 def test_marked_values_are_hidden_in_text_too() -> None:
@@ -109,7 +119,9 @@ def test_known_values_are_hidden_in_text_in_every_form() -> None:
 
 def test_string_data_is_hidden_as_it_is_submitted() -> None:
     value = "plain-secret, day 2024-10-21"
-    mask = SecretMask([{"kind": "Secret", "stringData": {"a": value, "b": datetime.date(2030, 1, 2), "c": ("in-a-tuple",)}}])
+    mask = SecretMask(
+        [{"kind": "Secret", "stringData": {"a": value, "b": datetime.date(2030, 1, 2), "c": ("in-a-tuple",)}}]
+    )
     for hidden in (value, "2030-01-02"):
         encoded = base64.b64encode(hidden.encode()).decode()
         assert mask.text(f"{hidden}, {encoded}") == f"{MASK}, {MASK}"
@@ -140,7 +152,10 @@ def test_short_values_do_not_spoil_ordinary_text() -> None:
 
 def test_a_value_quoted_in_a_message_about_a_secret_is_hidden() -> None:
     message = 'Secret "s" is invalid: data[a b]: Invalid value: "x \\"y": must be short'
-    assert SecretMask().text(message, secret=True) == f'Secret "s" is invalid: data[a b]: Invalid value: {MASK}: must be short'
+    assert (
+        SecretMask().text(message, secret=True)
+        == f'Secret "s" is invalid: data[a b]: Invalid value: {MASK}: must be short'
+    )
     assert SecretMask().text(message) == message
 
 
@@ -152,7 +167,10 @@ def test_a_value_quoted_in_a_message_about_a_secret_is_hidden() -> None:
         ('a: Invalid value: "hunter" two: must be short', f"a: Invalid value: {MASK}: must be short"),
         ('a: Invalid value: hunter "two: must be short', f"a: Invalid value: {MASK}: must be short"),
         ("a: Invalid value: hunter two\nb: must be short", f"a: Invalid value: {MASK}\nb: must be short"),
-        ("[a: Invalid value: 5 x: bad, b: Invalid value: 6 y: bad]", f"[a: Invalid value: {MASK}: bad, b: Invalid value: {MASK}: bad]"),
+        (
+            "[a: Invalid value: 5 x: bad, b: Invalid value: 6 y: bad]",
+            f"[a: Invalid value: {MASK}: bad, b: Invalid value: {MASK}: bad]",
+        ),
     ],
 )
 def test_a_value_shown_in_a_message_about_a_secret_is_hidden_to_its_end(message: str, masked: str) -> None:
@@ -161,5 +179,10 @@ def test_a_value_shown_in_a_message_about_a_secret_is_hidden_to_its_end(message:
 
 def test_an_expression_that_is_a_text_is_hidden_without_its_quotes_too() -> None:
     annotations = {"egress.ai-gateway/secret-fields": "spec.expression"}
-    body = {"apiVersion": "a/v1", "kind": "B", "metadata": {"name": "c", "annotations": annotations}, "spec": {"expression": '"Bearer \\"sk-key\\""'}}
+    body = {
+        "apiVersion": "a/v1",
+        "kind": "B",
+        "metadata": {"name": "c", "annotations": annotations},
+        "spec": {"expression": '"Bearer \\"sk-key\\""'},
+    }
     assert "sk-key" not in SecretMask([body]).text('the provider refused Bearer "sk-key"')

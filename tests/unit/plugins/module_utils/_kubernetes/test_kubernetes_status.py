@@ -24,7 +24,13 @@ ENVOY = "gateway.envoyproxy.io/v1alpha1"
 AI = "aigateway.envoyproxy.io/v1beta1"
 
 
-def body(api_version: str, kind: str, spec: dict[str, t.Any] | None = None, status: dict[str, t.Any] | None = None, generation: int = 2) -> dict[str, t.Any]:
+def body(
+    api_version: str,
+    kind: str,
+    spec: dict[str, t.Any] | None = None,
+    status: dict[str, t.Any] | None = None,
+    generation: int = 2,
+) -> dict[str, t.Any]:
     return {
         "apiVersion": api_version,
         "kind": kind,
@@ -34,7 +40,9 @@ def body(api_version: str, kind: str, spec: dict[str, t.Any] | None = None, stat
     }
 
 
-def condition(condition_type: str, status: str = "True", observed: int | None = 2, reason: str = "", message: str = "") -> dict[str, t.Any]:
+def condition(
+    condition_type: str, status: str = "True", observed: int | None = 2, reason: str = "", message: str = ""
+) -> dict[str, t.Any]:
     found: dict[str, t.Any] = {"type": condition_type, "status": status}
     if observed is not None:
         found["observedGeneration"] = observed
@@ -74,17 +82,31 @@ SETTLED = {"observedGeneration": 2, "replicas": 2, "updatedReplicas": 2, "availa
         (2, {**SETTLED, "availableReplicas": 0}, waiting("0 of 2 ready")),
         (
             2,
-            {**SETTLED, "availableReplicas": 0, "conditions": [condition("Progressing", "False", None, "ProgressDeadlineExceeded", "timed out")]},
+            {
+                **SETTLED,
+                "availableReplicas": 0,
+                "conditions": [condition("Progressing", "False", None, "ProgressDeadlineExceeded", "timed out")],
+            },
             Verdict(State.FAILED, "condition Progressing is False: ProgressDeadlineExceeded: timed out"),
         ),
         (
             2,
-            {"observedGeneration": 2, "conditions": [condition("Available", "False"), condition("ReplicaFailure", "True", None, "FailedCreate", "quota")]},
+            {
+                "observedGeneration": 2,
+                "conditions": [
+                    condition("Available", "False"),
+                    condition("ReplicaFailure", "True", None, "FailedCreate", "quota"),
+                ],
+            },
             waiting("0 of 2 updated; condition ReplicaFailure is True: FailedCreate: quota"),
         ),
         (
             2,
-            {**SETTLED, "availableReplicas": 0, "conditions": [condition("Available", "False", None, "MinimumReplicasUnavailable", "too few")]},
+            {
+                **SETTLED,
+                "availableReplicas": 0,
+                "conditions": [condition("Available", "False", None, "MinimumReplicasUnavailable", "too few")],
+            },
             waiting("0 of 2 ready; condition Available is False: MinimumReplicasUnavailable: too few"),
         ),
     ],
@@ -104,13 +126,29 @@ def test_a_paused_deployment_is_not_waited_for() -> None:
         ({"replicas": 3}, {"observedGeneration": 1}, waiting("its controller has seen generation 1, not yet 2")),
         (
             {"replicas": 3},
-            {"observedGeneration": 2, "updatedReplicas": 1, "currentRevision": "a", "updateRevision": "b", "readyReplicas": 3},
+            {
+                "observedGeneration": 2,
+                "updatedReplicas": 1,
+                "currentRevision": "a",
+                "updateRevision": "b",
+                "readyReplicas": 3,
+            },
             waiting("1 of 3 updated"),
         ),
-        ({"replicas": 3}, {"observedGeneration": 2, "currentRevision": "a", "updateRevision": "a", "readyReplicas": 2}, waiting("2 of 3 ready")),
+        (
+            {"replicas": 3},
+            {"observedGeneration": 2, "currentRevision": "a", "updateRevision": "a", "readyReplicas": 2},
+            waiting("2 of 3 ready"),
+        ),
         (
             {"replicas": 3, "updateStrategy": {"rollingUpdate": {"partition": 2}}},
-            {"observedGeneration": 2, "updatedReplicas": 1, "currentRevision": "a", "updateRevision": "b", "readyReplicas": 3},
+            {
+                "observedGeneration": 2,
+                "updatedReplicas": 1,
+                "currentRevision": "a",
+                "updateRevision": "b",
+                "readyReplicas": 3,
+            },
             READY,
         ),
         (
@@ -127,9 +165,18 @@ def test_stateful_set(spec: dict[str, t.Any], status: dict[str, t.Any], verdict:
 @pytest.mark.parametrize(
     ("status", "verdict"),
     [
-        ({"observedGeneration": 2, "desiredNumberScheduled": 3, "updatedNumberScheduled": 3, "numberAvailable": 3}, READY),
-        ({"observedGeneration": 2, "desiredNumberScheduled": 3, "updatedNumberScheduled": 1, "numberAvailable": 3}, waiting("1 of 3 updated")),
-        ({"observedGeneration": 2, "desiredNumberScheduled": 3, "updatedNumberScheduled": 3, "numberAvailable": 2}, waiting("2 of 3 ready")),
+        (
+            {"observedGeneration": 2, "desiredNumberScheduled": 3, "updatedNumberScheduled": 3, "numberAvailable": 3},
+            READY,
+        ),
+        (
+            {"observedGeneration": 2, "desiredNumberScheduled": 3, "updatedNumberScheduled": 1, "numberAvailable": 3},
+            waiting("1 of 3 updated"),
+        ),
+        (
+            {"observedGeneration": 2, "desiredNumberScheduled": 3, "updatedNumberScheduled": 3, "numberAvailable": 2},
+            waiting("2 of 3 ready"),
+        ),
         ({"observedGeneration": 1}, waiting("its controller has seen generation 1, not yet 2")),
     ],
 )
@@ -156,7 +203,9 @@ def test_a_job_completes_or_fails_at_once(spec: dict[str, t.Any], status: dict[s
 
 def test_pod() -> None:
     assert readiness(body("v1", "Pod", status={"phase": "Succeeded"})) is READY
-    assert readiness(body("v1", "Pod", status={"phase": "Failed", "reason": "Evicted"})) == Verdict(State.FAILED, "phase Failed: Evicted")
+    assert readiness(body("v1", "Pod", status={"phase": "Failed", "reason": "Evicted"})) == Verdict(
+        State.FAILED, "phase Failed: Evicted"
+    )
     assert readiness(body("v1", "Pod", status={"conditions": [condition("Ready", observed=None)]})) is READY
     assert readiness(body("v1", "Pod")) == waiting("no condition Ready yet")
 
@@ -164,11 +213,22 @@ def test_pod() -> None:
 def test_definition() -> None:
     api_version, kind = "apiextensions.k8s.io/v1", "CustomResourceDefinition"
     assert (
-        readiness(body(api_version, kind, status={"conditions": [condition("NamesAccepted", observed=None), condition("Established", observed=None)]})) is READY
+        readiness(
+            body(
+                api_version,
+                kind,
+                status={
+                    "conditions": [condition("NamesAccepted", observed=None), condition("Established", observed=None)]
+                },
+            )
+        )
+        is READY
     )
     assert readiness(body(api_version, kind)) == waiting("no condition Established yet")
     clash = condition("NamesAccepted", "False", None, "PluralConflict", "taken")
-    assert readiness(body(api_version, kind, status={"conditions": [clash]})) == waiting("condition NamesAccepted is False: PluralConflict: taken")
+    assert readiness(body(api_version, kind, status={"conditions": [clash]})) == waiting(
+        "condition NamesAccepted is False: PluralConflict: taken"
+    )
 
 
 ACCEPTED = [condition("Accepted")]
@@ -182,19 +242,31 @@ LISTENER = {"name": "http", "conditions": [condition("Accepted"), condition("Res
         # The controller of wg-ai-gateway says nothing of listeners.
         ({"conditions": [condition("Accepted"), condition("Programmed")]}, READY),
         ({}, waiting("no condition Accepted yet")),
-        ({"conditions": [condition("Accepted", observed=1)]}, waiting("condition Accepted is about generation 1, not yet 2")),
+        (
+            {"conditions": [condition("Accepted", observed=1)]},
+            waiting("condition Accepted is about generation 1, not yet 2"),
+        ),
         ({"conditions": ACCEPTED}, waiting("listener http: no condition Accepted yet")),
         (
             {
                 "conditions": ACCEPTED,
                 "listeners": [
-                    {"name": "http", "conditions": [condition("Accepted"), condition("ResolvedRefs", "False", 2, "InvalidCertificateRef", "no Secret tls")]}
+                    {
+                        "name": "http",
+                        "conditions": [
+                            condition("Accepted"),
+                            condition("ResolvedRefs", "False", 2, "InvalidCertificateRef", "no Secret tls"),
+                        ],
+                    }
                 ],
             },
             waiting("listener http: condition ResolvedRefs is False: InvalidCertificateRef: no Secret tls"),
         ),
         (
-            {"conditions": [*ACCEPTED, condition("Programmed", "False", 2, "AddressNotAssigned")], "listeners": [LISTENER]},
+            {
+                "conditions": [*ACCEPTED, condition("Programmed", "False", 2, "AddressNotAssigned")],
+                "listeners": [LISTENER],
+            },
             waiting("condition Programmed is False: AddressNotAssigned"),
         ),
     ],
@@ -203,7 +275,9 @@ def test_gateway(status: dict[str, t.Any], verdict: Verdict) -> None:
     assert readiness(body(GATEWAY_API, "Gateway", {"listeners": [{"name": "http"}]}, status)) == verdict
 
 
-def parent(name: str, accepted: str = "True", resolved: str = "True", controller: str = "a", **reference: t.Any) -> dict[str, t.Any]:
+def parent(
+    name: str, accepted: str = "True", resolved: str = "True", controller: str = "a", **reference: t.Any
+) -> dict[str, t.Any]:
     return {
         "parentRef": {"name": name, **reference},
         "controllerName": controller,
@@ -216,9 +290,17 @@ def parent(name: str, accepted: str = "True", resolved: str = "True", controller
     [
         ([{"name": "one"}], [parent("one")], READY),
         # Controllers write the reference out in full.
-        ([{"name": "one"}], [parent("one", namespace="shop", group="gateway.networking.k8s.io", kind="Gateway")], READY),
+        (
+            [{"name": "one"}],
+            [parent("one", namespace="shop", group="gateway.networking.k8s.io", kind="Gateway")],
+            READY,
+        ),
         ([{"name": "one"}], [parent("one", resolved="False"), parent("one", controller="b")], READY),
-        ([{"name": "one"}], [parent("one", resolved="False")], waiting("parent Gateway shop/one: condition ResolvedRefs is False: BackendNotFound")),
+        (
+            [{"name": "one"}],
+            [parent("one", resolved="False")],
+            waiting("parent Gateway shop/one: condition ResolvedRefs is False: BackendNotFound"),
+        ),
         (
             [{"name": "one"}, {"name": "two"}],
             [parent("one")],
@@ -227,18 +309,26 @@ def parent(name: str, accepted: str = "True", resolved: str = "True", controller
         (
             [{"name": "one", "namespace": "infra", "sectionName": "https"}],
             [parent("one", namespace="infra")],
-            waiting("parent Gateway infra/one listener https: no controller has answered yet; does it exist, and is its class served?"),
+            waiting(
+                "parent Gateway infra/one listener https: no controller has answered yet; does it exist, and is its class served?"
+            ),
         ),
         ([], [], READY),
     ],
 )
-def test_every_parent_of_a_route_must_accept_it(references: list[dict[str, t.Any]], parents: list[dict[str, t.Any]], verdict: Verdict) -> None:
+def test_every_parent_of_a_route_must_accept_it(
+    references: list[dict[str, t.Any]], parents: list[dict[str, t.Any]], verdict: Verdict
+) -> None:
     assert readiness(body(GATEWAY_API, "HTTPRoute", {"parentRefs": references}, {"parents": parents})) == verdict
 
 
 def test_only_the_controller_that_serves_the_gateway_is_believed() -> None:
     parent = {"name": "door"}
-    foreign = {"parentRef": parent, "controllerName": "example.com/foreign", "conditions": [condition("Accepted"), condition("ResolvedRefs")]}
+    foreign = {
+        "parentRef": parent,
+        "controllerName": "example.com/foreign",
+        "conditions": [condition("Accepted"), condition("ResolvedRefs")],
+    }
     route = body(GATEWAY_API, "HTTPRoute", {"parentRefs": [parent]}, {"parents": [foreign]})
     (gateway,) = parent_gateways(route)
     assert gateway[1] == "door"
@@ -251,7 +341,11 @@ def test_only_the_controller_that_serves_the_gateway_is_believed() -> None:
 
 
 def ancestor(name: str, accepted: str = "True", controller: str = "a", **reference: t.Any) -> dict[str, t.Any]:
-    return {"ancestorRef": {"name": name, **reference}, "controllerName": controller, "conditions": [condition("Accepted", accepted, 2, "", "conflicts")]}
+    return {
+        "ancestorRef": {"name": name, **reference},
+        "controllerName": controller,
+        "conditions": [condition("Accepted", accepted, 2, "", "conflicts")],
+    }
 
 
 def gateway(name: str, **reference: t.Any) -> dict[str, t.Any]:
@@ -264,19 +358,37 @@ UNANSWERED = "no controller has answered yet; does it exist, and is its class se
 @pytest.mark.parametrize(
     ("spec", "ancestors", "verdict"),
     [
-        ({"targetRefs": [gateway("one"), gateway("two")]}, [ancestor("one")], waiting(f"target Gateway shop/two: {UNANSWERED}")),
+        (
+            {"targetRefs": [gateway("one"), gateway("two")]},
+            [ancestor("one")],
+            waiting(f"target Gateway shop/two: {UNANSWERED}"),
+        ),
         ({"targetRefs": [gateway("one"), gateway("two")]}, [ancestor("two"), ancestor("one", namespace="shop")], READY),
-        ({"targetRef": gateway("one")}, [ancestor("one", namespace="infra")], waiting(f"target Gateway shop/one: {UNANSWERED}")),
-        ({"targetRef": gateway("one", sectionName="https")}, [ancestor("one")], waiting(f"target Gateway shop/one listener https: {UNANSWERED}")),
+        (
+            {"targetRef": gateway("one")},
+            [ancestor("one", namespace="infra")],
+            waiting(f"target Gateway shop/one: {UNANSWERED}"),
+        ),
+        (
+            {"targetRef": gateway("one", sectionName="https")},
+            [ancestor("one")],
+            waiting(f"target Gateway shop/one listener https: {UNANSWERED}"),
+        ),
         ({"targetRef": gateway("one", sectionName="https")}, [ancestor("one", sectionName="https")], READY),
         ({"targetRef": gateway("one")}, [ancestor("one", sectionName="https")], READY),
         # A route is told of by the Gateways it is attached to.
         ({"targetRefs": [{**gateway("orders"), "kind": "HTTPRoute"}]}, [ancestor("one")], READY),
         # A status has room for 16.
-        ({"targetRefs": [gateway(str(number)) for number in range(17)]}, [ancestor(str(number)) for number in range(16)], READY),
+        (
+            {"targetRefs": [gateway(str(number)) for number in range(17)]},
+            [ancestor(str(number)) for number in range(16)],
+            READY,
+        ),
     ],
 )
-def test_a_policy_must_be_accepted_for_every_gateway_that_is_its_target(spec: dict[str, t.Any], ancestors: list[dict[str, t.Any]], verdict: Verdict) -> None:
+def test_a_policy_must_be_accepted_for_every_gateway_that_is_its_target(
+    spec: dict[str, t.Any], ancestors: list[dict[str, t.Any]], verdict: Verdict
+) -> None:
     assert readiness(body(ENVOY, "SecurityPolicy", spec, {"ancestors": ancestors})) == verdict
 
 
@@ -306,7 +418,9 @@ def test_a_policy_must_be_accepted_for_every_ancestor() -> None:
     assert readiness(body(ENVOY, "SecurityPolicy", spec, {"ancestors": ancestors})) == waiting(
         "ancestor Gateway shop/two: condition Accepted is False: conflicts"
     )
-    assert readiness(body(ENVOY, "SecurityPolicy", spec)) == waiting("no controller has answered yet; does its target exist (Gateway one)?")
+    assert readiness(body(ENVOY, "SecurityPolicy", spec)) == waiting(
+        "no controller has answered yet; does its target exist (Gateway one)?"
+    )
 
 
 def test_the_listener_whose_policy_was_merged_with_needs_no_word_of_its_own() -> None:
@@ -319,11 +433,18 @@ def test_the_listener_whose_policy_was_merged_with_needs_no_word_of_its_own() ->
 
 @pytest.mark.parametrize("kind", ["AuthPolicy", "RateLimitPolicy", "DNSPolicy", "TLSPolicy"])
 def test_kuadrant_policies_must_be_enforced_too(kind: str) -> None:
-    assert readiness(body("kuadrant.io/v1", kind, status={"conditions": [condition("Accepted"), condition("Enforced")]})) is READY
-    assert readiness(body("kuadrant.io/v1", kind, status={"conditions": [condition("Accepted")]})) == waiting("no condition Enforced yet")
+    assert (
+        readiness(body("kuadrant.io/v1", kind, status={"conditions": [condition("Accepted"), condition("Enforced")]}))
+        is READY
+    )
+    assert readiness(body("kuadrant.io/v1", kind, status={"conditions": [condition("Accepted")]})) == waiting(
+        "no condition Enforced yet"
+    )
 
 
-@pytest.mark.parametrize(("api_version", "kind"), [("kuadrant.io/v1", "AuthPolicy"), ("serving.kserve.io/v1alpha1", "LLMInferenceService")])
+@pytest.mark.parametrize(
+    ("api_version", "kind"), [("kuadrant.io/v1", "AuthPolicy"), ("serving.kserve.io/v1alpha1", "LLMInferenceService")]
+)
 def test_conditions_that_name_no_generation_are_of_the_one_that_the_status_names(api_version: str, kind: str) -> None:
     conditions = [condition(name, observed=None) for name in ("Accepted", "Enforced", "Ready")]
     assert readiness(body(api_version, kind, status={"conditions": conditions, "observedGeneration": 2})) is READY
@@ -331,7 +452,9 @@ def test_conditions_that_name_no_generation_are_of_the_one_that_the_status_names
     assert readiness(body(api_version, kind, status={"conditions": conditions, "observedGeneration": 1})) == verdict
 
 
-@pytest.mark.parametrize("status", [{}, {"observedGeneration": 2}, {"observedGeneration": "6c5b"}, {"observedGeneration": None}, "Ready"])
+@pytest.mark.parametrize(
+    "status", [{}, {"observedGeneration": 2}, {"observedGeneration": "6c5b"}, {"observedGeneration": None}, "Ready"]
+)
 def test_a_status_that_names_no_older_generation_is_not_outdated(status: t.Any) -> None:
     assert outdated({**body("example.com/v1", "Database"), "status": status}) is None
 
@@ -373,6 +496,6 @@ def test_envoy_ai_gateway_says_not_accepted_by_another_condition() -> None:
 
 def test_a_backend_nothing_refers_to_is_ready_without_a_word() -> None:
     assert readiness(body(ENVOY, "Backend")) is READY
-    assert readiness(body(ENVOY, "Backend", status={"conditions": [condition("Accepted", "False", 2, "Invalid")]})) == waiting(
-        "condition Accepted is False: Invalid"
-    )
+    assert readiness(
+        body(ENVOY, "Backend", status={"conditions": [condition("Accepted", "False", 2, "Invalid")]})
+    ) == waiting("condition Accepted is False: Invalid")

@@ -23,7 +23,9 @@ from cluster import Cluster
 
 PACKAGE = "ansible_collections.egress.ai_gateway.plugins.module_utils"
 PLACE = Path(kubernetes_unexpected.__file__).parents[1]
-MODULES = sorted(f"{name}.{path.stem}" for name in ("_apply_set", "_kubernetes") for path in (PLACE / name).glob("*.py"))
+MODULES = sorted(
+    f"{name}.{path.stem}" for name in ("_apply_set", "_kubernetes") for path in (PLACE / name).glob("*.py")
+)
 KEY = "correct-horse-battery"
 PARAMS: dict[str, t.Any] = {
     "name": "shop", "namespace": "home", "state": "present", "template": [], "prune": True, "wait": True, "wait_timeout": 5, "prune_delay": 0, "parallel": 1,
@@ -32,15 +34,33 @@ PARAMS: dict[str, t.Any] = {
 
 
 def secret(value: str) -> dict[str, t.Any]:
-    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "key", "namespace": "home"}, "stringData": {"key": value}}
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "key", "namespace": "home"},
+        "stringData": {"key": value},
+    }
 
 
 def deployment(image: str = "web:1") -> dict[str, t.Any]:
-    return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web", "namespace": "home"}, "spec": {"image": image}}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "web", "namespace": "home"},
+        "spec": {"image": image},
+    }
 
 
-def perform(cluster: Cluster, *manifests: dict[str, t.Any], check_mode: bool = False, **params: t.Any) -> dict[str, t.Any]:
-    return apply_set_task._run(cluster.api(), {**PARAMS, "wait": False, "manifests": list(manifests), **params}, check_mode, True, lambda line: None)
+def perform(
+    cluster: Cluster, *manifests: dict[str, t.Any], check_mode: bool = False, **params: t.Any
+) -> dict[str, t.Any]:
+    return apply_set_task._run(
+        cluster.api(),
+        {**PARAMS, "wait": False, "manifests": list(manifests), **params},
+        check_mode,
+        True,
+        lambda line: None,
+    )
 
 
 def broken(*_arguments: t.Any, **_options: t.Any) -> t.NoReturn:
@@ -81,7 +101,9 @@ def test_an_unexpected_error_of_a_watch_is_told_at_once(monkeypatch: pytest.Monk
     cluster = Cluster()
     monkeypatch.setattr(kubernetes_wait, "reference_of", broken)
     result = perform(cluster, deployment(), wait=True, wait_timeout=600)
-    assert result["msg"].startswith("set home/shop: apps/v1 Deployment home/web: unexpected TypeError at _kubernetes/test_kubernetes_unexpected.py:")
+    assert result["msg"].startswith(
+        "set home/shop: apps/v1 Deployment home/web: unexpected TypeError at _kubernetes/test_kubernetes_unexpected.py:"
+    )
 
 
 def test_a_refusal_that_nobody_put_into_words_names_its_request(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,11 +118,15 @@ def test_a_refusal_that_nobody_put_into_words_names_its_request(monkeypatch: pyt
 
     monkeypatch.setattr(cluster, "request", refused)
     result = perform(cluster, secret(KEY))
-    assert result["msg"] == "set home/shop: GET /api/v1/namespaces/home/secrets/key: failed to create typed patch object"
+    assert (
+        result["msg"] == "set home/shop: GET /api/v1/namespaces/home/secrets/key: failed to create typed patch object"
+    )
 
 
 def test_nothing_that_holds_a_mapping_is_hashed_by_it() -> None:
-    """A tuple or a frozen dataclass is hashed by its fields as soon as it is put into a set, which fails only where one of them holds something."""
+    """A tuple or a frozen dataclass is hashed by its fields as soon as it is put into a set, which fails only where one
+    of them holds something.
+    """
     seen = 0
     for name in MODULES:
         module = importlib.import_module(f"{PACKAGE}.{name}")
@@ -111,7 +137,9 @@ def test_nothing_that_holds_a_mapping_is_hashed_by_it() -> None:
             if by_fields or (issubclass(kind, tuple) and hasattr(kind, "_fields")):
                 seen += 1
                 for field, annotation in inspect.get_annotations(kind).items():
-                    assert not re.search(r"\b(Body|Fields|Any|dict|list|set|Mapping|Sequence|Iterable|Collection)\b", str(annotation)), f"{kind}.{field}"
+                    assert not re.search(
+                        r"\b(Body|Fields|Any|dict|list|set|Mapping|Sequence|Iterable|Collection)\b", str(annotation)
+                    ), f"{kind}.{field}"
     assert seen > 5
 
 

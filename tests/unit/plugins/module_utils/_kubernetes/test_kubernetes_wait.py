@@ -15,7 +15,13 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.expe
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.kinds import ResourceType
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.objects import reference_of
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.status import State, Verdict
-from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.wait import Awaited, Waiter, WaitError, pod_selector, pod_troubles
+from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.wait import (
+    Awaited,
+    Waiter,
+    WaitError,
+    pod_selector,
+    pod_troubles,
+)
 
 DEPLOYMENTS = ResourceType("apps/v1", "Deployment", "deployments", True, frozenset())
 JOBS = ResourceType("batch/v1", "Job", "jobs", True, frozenset())
@@ -34,14 +40,29 @@ def deployment(ready: int, name: str = "web") -> dict[str, t.Any]:
 
 CRASHING = {
     "metadata": {"name": "web-1"},
-    "status": {"containerStatuses": [{"name": "web", "restartCount": 3, "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 40s"}}}]},
+    "status": {
+        "containerStatuses": [
+            {
+                "name": "web",
+                "restartCount": 3,
+                "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 40s"}},
+            }
+        ]
+    },
 }
 
 
 class Cluster:
-    """Collections by plural; ``changes`` and ``deletions`` are what a watch of any of them tells, ``objects`` exist by path."""
+    """Collections by plural; ``changes`` and ``deletions`` are what a watch of any of them tells, ``objects`` exist by
+    path.
+    """
 
-    def __init__(self, changes: t.Sequence[dict[str, t.Any]] = (), deletions: t.Sequence[dict[str, t.Any]] = (), **collections: list[dict[str, t.Any]]) -> None:
+    def __init__(
+        self,
+        changes: t.Sequence[dict[str, t.Any]] = (),
+        deletions: t.Sequence[dict[str, t.Any]] = (),
+        **collections: list[dict[str, t.Any]],
+    ) -> None:
         self.collections = collections
         self.changes = changes
         self.deletions = deletions
@@ -121,14 +142,22 @@ def test_readiness_told_by_the_list_or_by_the_watch_ends_the_wait() -> None:
 
 def test_members_are_watched_together_and_others_alone() -> None:
     cluster = Cluster(deployments=[deployment(1, "a"), deployment(1, "b"), deployment(1, "c")])
-    waiter(cluster)[0].ready([awaited(deployment(0, "a")), awaited(deployment(0, "b")), awaited(deployment(0, "c"), labelled=False)])
+    waiter(cluster)[0].ready(
+        [awaited(deployment(0, "a")), awaited(deployment(0, "b")), awaited(deployment(0, "c"), labelled=False)]
+    )
     watched = {tuple(query.items()) for query in cluster.queries if "app=" not in query.get("labelSelector", "")}
     assert watched == {(("labelSelector", "part-of=x"),), (("fieldSelector", "metadata.name=c"),)}
 
 
 def test_a_time_out_names_object_pods_log_and_event() -> None:
     events = [
-        {"involvedObject": {"kind": "Pod", "name": "web-1"}, "reason": "Old", "message": "old", "lastTimestamp": "2026-01-01T00:00:00Z", "metadata": {}},
+        {
+            "involvedObject": {"kind": "Pod", "name": "web-1"},
+            "reason": "Old",
+            "message": "old",
+            "lastTimestamp": "2026-01-01T00:00:00Z",
+            "metadata": {},
+        },
         {
             "involvedObject": {"kind": "Pod", "name": "web-1"},
             "reason": "BackOff",
@@ -136,7 +165,13 @@ def test_a_time_out_names_object_pods_log_and_event() -> None:
             "lastTimestamp": "2026-01-02T00:00:00Z",
             "metadata": {},
         },
-        {"involvedObject": {"kind": "Pod", "name": "other"}, "reason": "Other", "message": "no", "lastTimestamp": "2026-01-03T00:00:00Z", "metadata": {}},
+        {
+            "involvedObject": {"kind": "Pod", "name": "other"},
+            "reason": "Other",
+            "message": "no",
+            "lastTimestamp": "2026-01-03T00:00:00Z",
+            "metadata": {},
+        },
     ]
     wait, said = waiter(Cluster(deployments=[deployment(0)], pods=[CRASHING], events=events), timeout=0.2)
     with pytest.raises(WaitError) as error:
@@ -148,11 +183,19 @@ def test_a_time_out_names_object_pods_log_and_event() -> None:
         "    no such table\n"
         "  newest warning event: BackOff: restarting"
     )
-    assert said == ["waiting for Deployment shop/web: 0 of 1 ready; pod web-1 container web: CrashLoopBackOff: back-off 40s (0 s)"]
+    assert said == [
+        "waiting for Deployment shop/web: 0 of 1 ready; pod web-1 container web: CrashLoopBackOff: back-off 40s (0 s)"
+    ]
 
 
 def test_a_failed_job_ends_the_wait_at_once() -> None:
-    job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "migrate", "namespace": "shop", "generation": 1}, "spec": {}, "status": {}}
+    job = {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": "migrate", "namespace": "shop", "generation": 1},
+        "spec": {},
+        "status": {},
+    }
     failed = {**job, "status": {"conditions": [{"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded"}]}}
     started = time.monotonic()
     with pytest.raises(WaitError, match="Job shop/migrate failed: condition Failed is True: BackoffLimitExceeded"):
@@ -174,13 +217,26 @@ def test_what_troubles_pods() -> None:
             "metadata": {"name": "web-2"},
             "status": {
                 "initContainerStatuses": [
-                    {"name": "init", "restartCount": 2, "state": {"running": {}}, "lastState": {"terminated": {"exitCode": 1, "reason": "Error"}}}
+                    {
+                        "name": "init",
+                        "restartCount": 2,
+                        "state": {"running": {}},
+                        "lastState": {"terminated": {"exitCode": 1, "reason": "Error"}},
+                    }
                 ],
                 "containerStatuses": [{"name": "web", "state": {"running": {}}}],
             },
         },
-        {"metadata": {"name": "web-3"}, "status": {"conditions": [{"type": "PodScheduled", "status": "False", "message": "0/1 nodes are available"}]}},
-        {"metadata": {"name": "web-4"}, "status": {"containerStatuses": [{"name": "web", "state": {"terminated": {"exitCode": 0}}}]}},
+        {
+            "metadata": {"name": "web-3"},
+            "status": {
+                "conditions": [{"type": "PodScheduled", "status": "False", "message": "0/1 nodes are available"}]
+            },
+        },
+        {
+            "metadata": {"name": "web-4"},
+            "status": {"containerStatuses": [{"name": "web", "state": {"terminated": {"exitCode": 0}}}]},
+        },
     ]
     assert pod_troubles(pods) == [
         ("web-1", "web", "CrashLoopBackOff: back-off 40s"),
@@ -208,7 +264,11 @@ def test_what_holds_an_object_is_named() -> None:
         "kind": "Namespace",
         "metadata": {"name": "shop"},
         "spec": {"finalizers": ["kubernetes"]},
-        "status": {"conditions": [{"type": "NamespaceContentRemaining", "status": "True", "message": "pods. has 1 resource instances"}]},
+        "status": {
+            "conditions": [
+                {"type": "NamespaceContentRemaining", "status": "True", "message": "pods. has 1 resource instances"}
+            ]
+        },
     }
     with pytest.raises(WaitError) as error:
         waiter(Cluster())[0].gone(lambda: [body, namespace], time.monotonic())
@@ -240,7 +300,9 @@ def test_what_a_user_expects_is_waited_for_too() -> None:
     waits = waiter(Cluster(deployments=[deployment(2)]), timeout=0.1)[0]
     waits.expectations = [Expectation("Deployment", "status.color == 'green'")]
     assert waits.observes(reference_of(deployment(2)))
-    with pytest.raises(WaitError, match=r"Deployment shop/web not ready after 0 s: wait_for query status.color == 'green' is false"):
+    with pytest.raises(
+        WaitError, match=r"Deployment shop/web not ready after 0 s: wait_for query status.color == 'green' is false"
+    ):
         waits.ready([awaited(deployment(2))])
 
 
@@ -254,7 +316,13 @@ def test_an_object_that_is_gone_ends_the_wait_at_once() -> None:
 
 
 def test_a_job_may_be_gone_once_it_is_complete() -> None:
-    job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "migrate", "namespace": "shop"}, "spec": {}, "status": {}}
+    job = {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": "migrate", "namespace": "shop"},
+        "spec": {},
+        "status": {},
+    }
     complete = {**job, "status": {"conditions": [{"type": "Complete", "status": "True"}]}}
     waiter(Cluster(deletions=[complete], jobs=[job]))[0].ready([awaited(job, JOBS)])
     waiter(Cluster())[0].ready([awaited({**job, "spec": {"ttlSecondsAfterFinished": 0}}, JOBS)])
@@ -308,13 +376,20 @@ def test_each_reading_is_judged_alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
     bodies = [deployment(0, f"web-{number}") for number in range(200)]
     waits = waiter(Cluster([deployment(1, f"web-{number}") for number in range(200)], deployments=bodies))[0]
-    monkeypatch.setattr(waits, "verdict", lambda body: Counted(State.READY if body["status"]["availableReplicas"] else State.WAITING))
+    monkeypatch.setattr(
+        waits, "verdict", lambda body: Counted(State.READY if body["status"]["availableReplicas"] else State.WAITING)
+    )
     waits.ready([awaited(body) for body in bodies])
     assert judged < 200 * 8
 
 
 def warning(kind: str, name: str, message: str) -> dict[str, t.Any]:
-    return {"involvedObject": {"kind": kind, "name": name}, "reason": "FailedCreate", "message": message, "metadata": {"creationTimestamp": message}}
+    return {
+        "involvedObject": {"kind": kind, "name": name},
+        "reason": "FailedCreate",
+        "message": message,
+        "metadata": {"creationTimestamp": message},
+    }
 
 
 def failure(cluster: Cluster, *items: Awaited) -> str:
@@ -324,7 +399,11 @@ def failure(cluster: Cluster, *items: Awaited) -> str:
 
 
 def test_warnings_about_replica_sets_are_told_of_their_deployment() -> None:
-    events = [warning("ReplicaSet", "web-5d4f", "1 quota"), warning("ReplicaSet", "web-api-77c9", "2 other"), warning("Job", "web-1", "3 other")]
+    events = [
+        warning("ReplicaSet", "web-5d4f", "1 quota"),
+        warning("ReplicaSet", "web-api-77c9", "2 other"),
+        warning("Job", "web-1", "3 other"),
+    ]
     told = failure(Cluster(deployments=[deployment(0)], events=events), awaited(deployment(0)))
     assert told.splitlines()[-1] == "  newest warning event: FailedCreate: 1 quota"
 
@@ -332,7 +411,11 @@ def test_warnings_about_replica_sets_are_told_of_their_deployment() -> None:
 def test_a_bare_pod_tells_its_troubles_and_log() -> None:
     pod = {"apiVersion": "v1", "kind": "Pod", **CRASHING, "metadata": {"name": "web-1", "namespace": "shop"}}
     lines = failure(Cluster(pods=[pod]), awaited(pod, PODS)).splitlines()
-    assert lines[1:] == ["  pod web-1 container web: CrashLoopBackOff: back-off 40s", "    starting", "    no such table"]
+    assert lines[1:] == [
+        "  pod web-1 container web: CrashLoopBackOff: back-off 40s",
+        "    starting",
+        "    no such table",
+    ]
 
 
 def test_logs_of_three_containers_are_quoted() -> None:
@@ -365,5 +448,8 @@ def test_the_gateways_that_only_a_policys_status_names_are_looked_up_when_they_a
     policies = ResourceType("gateway.networking.k8s.io/v1", "BackendTLSPolicy", "backendtlspolicies", True, frozenset())
     foreign = {**policy, "status": {"ancestors": [entry]}}
     assert "no controller has answered yet" in failure(Cluster(backendtlspolicies=[foreign]), awaited(policy, policies))
-    ours = {**policy, "status": {"ancestors": [{**entry, "conditions": []}, {**entry, "controllerName": "example.com/ours"}]}}
+    ours = {
+        **policy,
+        "status": {"ancestors": [{**entry, "conditions": []}, {**entry, "controllerName": "example.com/ours"}]},
+    }
     waiter(Cluster(backendtlspolicies=[ours]))[0].ready([awaited(policy, policies)])

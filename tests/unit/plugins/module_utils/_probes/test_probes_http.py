@@ -14,7 +14,12 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.http import Gateway, GatewayError, base_url, events_of
+from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.http import (
+    Gateway,
+    GatewayError,
+    base_url,
+    events_of,
+)
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -38,7 +43,18 @@ def test_base_url(url: str, expected: str) -> None:
     assert base_url(url) == expected
 
 
-@pytest.mark.parametrize("url", ["", "gateway", "10.0.0.1:30080", "ftp://example.com", "http://", "http://user:secret@example.com", "http://example.com/?a=b"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "gateway",
+        "10.0.0.1:30080",
+        "ftp://example.com",
+        "http://",
+        "http://user:secret@example.com",
+        "http://example.com/?a=b",
+    ],
+)
 def test_base_url_refuses(url: str) -> None:
     with pytest.raises(ValueError, match=r"^url: ") as caught:
         base_url(url)
@@ -46,10 +62,23 @@ def test_base_url_refuses(url: str) -> None:
 
 
 def test_events() -> None:
-    lines = [b": a comment\n", b"event: message\n", b"data: one\r\n", b"\r\n", b"data:two\n", b"data: lines\n", b"\n", b"\n", b"data: cut off\n"]
+    lines = [
+        b": a comment\n",
+        b"event: message\n",
+        b"data: one\r\n",
+        b"\r\n",
+        b"data:two\n",
+        b"data: lines\n",
+        b"\n",
+        b"\n",
+        b"data: cut off\n",
+    ]
     ticks = itertools.count(1)
     events = list(events_of(lines, lambda: next(ticks)))
-    assert [(event.data, event.seconds, event.name) for event in events] == [("one", 1, "message"), ("two\nlines", 2, "")]
+    assert [(event.data, event.seconds, event.name) for event in events] == [
+        ("one", 1, "message"),
+        ("two\nlines", 2, ""),
+    ]
 
 
 def test_a_name_without_data_is_no_event() -> None:
@@ -58,13 +87,20 @@ def test_a_name_without_data_is_no_event() -> None:
 
 def test_request_and_answer(loopback: Loopback) -> None:
     loopback.answer = lambda request: Reply(418, {"a": 1}, {"X-One": "1"})
-    answer = Gateway(f"{loopback.url}/v1").send("POST", "/v1/chat/completions", token=TOKEN, headers={"X-Two": "2"}, body={"model": "gpt-4"})
+    answer = Gateway(f"{loopback.url}/v1").send(
+        "POST", "/v1/chat/completions", token=TOKEN, headers={"X-Two": "2"}, body={"model": "gpt-4"}
+    )
     request = loopback.requests[0]
     assert (request.method, request.path, request.body) == ("POST", "/v1/chat/completions", {"model": "gpt-4"})
     assert request.headers["authorization"] == f"Bearer {TOKEN}"
     assert request.headers["content-type"] == "application/json"
     assert request.headers["x-two"] == "2"
-    assert (answer.status, answer.json(), answer.headers["x-one"], answer.is_event_stream) == (418, {"a": 1}, "1", False)
+    assert (answer.status, answer.json(), answer.headers["x-one"], answer.is_event_stream) == (
+        418,
+        {"a": 1},
+        "1",
+        False,
+    )
     assert 0 < answer.seconds < 5
 
 
@@ -96,7 +132,9 @@ def test_redirects_are_not_followed(loopback: Loopback) -> None:
 
 def test_a_cut_stream_is_an_error(loopback: Loopback) -> None:
     loopback.answer = lambda request: Reply(200, parts=stream(done=False), cut=True)
-    with pytest.raises(GatewayError, match="closed the connection before a whole answer came, only 3 events of a stream"):
+    with pytest.raises(
+        GatewayError, match="closed the connection before a whole answer came, only 3 events of a stream"
+    ):
         Gateway(loopback.url).send("POST", "/v1/chat/completions", body={})
 
 
@@ -151,12 +189,18 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "gateway")])
     now = datetime.datetime.now(datetime.UTC)
-    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + datetime.timedelta(days=1))
-    builder = builder.add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+    builder = x509.CertificateBuilder(
+        name, name, key.public_key(), x509.random_serial_number(), now, now + datetime.timedelta(days=1)
+    )
+    builder = builder.add_extension(
+        x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False
+    )
     builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
     directory = tmp_path_factory.mktemp("certificate")
     (directory / "tls.crt").write_bytes(builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
-    (directory / "tls.key").write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
+    (directory / "tls.key").write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
     return directory / "tls.crt", directory / "tls.key"
 
 

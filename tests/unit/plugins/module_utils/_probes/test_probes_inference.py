@@ -8,9 +8,22 @@ import json
 import typing as t
 
 import pytest
-from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.checks import Check, Finding, failures, shortened
+from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.checks import (
+    Check,
+    Finding,
+    failures,
+    shortened,
+)
 from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.http import Answer, Event
-from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.inference import OPERATIONS, ApiError, Observation, Probe, describe, judge, observe
+from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.inference import (
+    OPERATIONS,
+    ApiError,
+    Observation,
+    Probe,
+    describe,
+    judge,
+    observe,
+)
 from loopback import completion, message, message_events
 
 CHAT = OPERATIONS["chat_completions"]
@@ -28,12 +41,23 @@ def answer(body: t.Any = None, status: int = 200, headers: dict[str, str] | None
 
 
 def streamed(*documents: t.Any, done: bool = True) -> Answer:
-    data = [document if isinstance(document, str) else json.dumps(document) for document in documents] + (["[DONE]"] if done else [])
-    return Answer(200, {"content-type": "text/event-stream; charset=utf-8"}, b"", 1.0, tuple(Event(text, 0.1 * index) for index, text in enumerate(data, 1)))
+    data = [document if isinstance(document, str) else json.dumps(document) for document in documents] + (
+        ["[DONE]"] if done else []
+    )
+    return Answer(
+        200,
+        {"content-type": "text/event-stream; charset=utf-8"},
+        b"",
+        1.0,
+        tuple(Event(text, 0.1 * index) for index, text in enumerate(data, 1)),
+    )
 
 
 def streamed_messages(*documents: dict[str, t.Any], named: bool = True) -> Answer:
-    events = tuple(Event(json.dumps(document), 0.1 * index, document["type"] if named else "") for index, document in enumerate(documents, 1))
+    events = tuple(
+        Event(json.dumps(document), 0.1 * index, document["type"] if named else "")
+        for index, document in enumerate(documents, 1)
+    )
     return Answer(200, {"content-type": "text/event-stream"}, b"", 1.0, events)
 
 
@@ -54,8 +78,18 @@ def outcome(expect: dict[str, t.Any], seen: Answer, **probe: t.Any) -> list[dict
         ({"prompt": "Hi", "max_tokens": 5}, {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 5}),
         ({"messages": [{"role": "system", "content": "x"}]}, {"messages": [{"role": "system", "content": "x"}]}),
         ({"operation": "completions", "prompt": "Hi"}, {"prompt": "Hi"}),
-        ({"extra_body": {"temperature": 0, "model": "other"}}, {"model": "other", "temperature": 0, "messages": [{"role": "user", "content": "Hello"}]}),
-        ({"stream": True}, {"messages": [{"role": "user", "content": "Hello"}], "stream": True, "stream_options": {"include_usage": True}}),
+        (
+            {"extra_body": {"temperature": 0, "model": "other"}},
+            {"model": "other", "temperature": 0, "messages": [{"role": "user", "content": "Hello"}]},
+        ),
+        (
+            {"stream": True},
+            {
+                "messages": [{"role": "user", "content": "Hello"}],
+                "stream": True,
+                "stream_options": {"include_usage": True},
+            },
+        ),
     ],
 )
 def test_request(params: dict[str, t.Any], body: dict[str, t.Any]) -> None:
@@ -69,7 +103,10 @@ def test_request(params: dict[str, t.Any], body: dict[str, t.Any]) -> None:
     [
         ({"operation": "embeddings", "prompt": "Hi", "max_tokens": 5}, {"input": "Hi"}),
         ({"operation": "messages"}, {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1024}),
-        ({"operation": "messages", "max_tokens": 5, "stream": True}, {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 5, "stream": True}),
+        (
+            {"operation": "messages", "max_tokens": 5, "stream": True},
+            {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 5, "stream": True},
+        ),
     ],
 )
 def test_request_of_other_operations(params: dict[str, t.Any], body: dict[str, t.Any]) -> None:
@@ -91,8 +128,12 @@ def test_base_path(params: dict[str, t.Any], path: str) -> None:
 
 
 def test_headers_of_messages() -> None:
-    assert Probe.from_params({"model": "m", "operation": "messages", "token": TOKEN}).headers == {"anthropic-version": "2023-06-01"}
-    made = Probe.from_params({"model": "m", "operation": "messages", "extra_headers": {"anthropic-version": "2024-01-01"}})
+    assert Probe.from_params({"model": "m", "operation": "messages", "token": TOKEN}).headers == {
+        "anthropic-version": "2023-06-01"
+    }
+    made = Probe.from_params(
+        {"model": "m", "operation": "messages", "extra_headers": {"anthropic-version": "2024-01-01"}}
+    )
     assert made.headers == {"anthropic-version": "2024-01-01"}
 
 
@@ -111,7 +152,9 @@ def test_the_header_of_the_token(params: dict[str, t.Any], bearer: str, headers:
 
 
 def test_request_for_models() -> None:
-    made = Probe.from_params({"operation": "models", "path": "/openai/v1/models", "echo": True, "extra_headers": {"x-a": 1}})
+    made = Probe.from_params(
+        {"operation": "models", "path": "/openai/v1/models", "echo": True, "extra_headers": {"x-a": 1}}
+    )
     assert (made.operation.method, made.path, made.body) == ("GET", "/openai/v1/models", None)
     assert made.headers == {"x-simulator-echo": "headers", "x-a": "1"}
 
@@ -121,13 +164,19 @@ def test_request_for_models() -> None:
     [
         ({}, "model: name the model"),
         ({"model": "gpt-4", "path": "v1"}, "path: 'v1' does not begin with a slash"),
-        ({"model": "gpt-4", "base_path": "x"}, "base_path: 'x' does not begin with a slash; write one such as /external/openai"),
+        (
+            {"model": "gpt-4", "base_path": "x"},
+            "base_path: 'x' does not begin with a slash; write one such as /external/openai",
+        ),
         ({"model": "gpt-4", "base_path": "/external/openai/v1/"}, "base_path: '/external/openai/v1/' ends in /v1"),
         ({"operation": "models", "stream": True}, "stream: the list of models cannot be streamed"),
         ({"operation": "embeddings", "model": "m", "stream": True}, "stream: an embedding cannot be streamed"),
         ({"model": "gpt-4", "max_tokens": -1}, "max_tokens: -1 is negative"),
         ({"model": "gpt-4", "expect": {"matches": "("}}, r"expect.matches: '\(' is not a regular expression"),
-        ({"model": "gpt-4", "expect": {"headers": {"x-a": "["}}}, r"expect.headers.x-a: '\[' is not a regular expression"),
+        (
+            {"model": "gpt-4", "expect": {"headers": {"x-a": "["}}},
+            r"expect.headers.x-a: '\[' is not a regular expression",
+        ),
         ({"model": "gpt-4", "expect": {"query": {"usage.": 1}}}, "expect.query: 'usage.' is not a JMESPath expression"),
     ],
 )
@@ -142,11 +191,20 @@ def test_the_token_is_not_in_the_representation() -> None:
 
 def test_observed_chat() -> None:
     seen = observe(CHAT, answer(completion()))
-    assert (seen.text, seen.model, seen.usage["total_tokens"], seen.streamed, seen.time_to_first_token) == ("Hello there", "gpt-4", 30, False, None)
+    assert (seen.text, seen.model, seen.usage["total_tokens"], seen.streamed, seen.time_to_first_token) == (
+        "Hello there",
+        "gpt-4",
+        30,
+        False,
+        None,
+    )
 
 
 def test_observed_completion() -> None:
-    seen = observe(OPERATIONS["completions"], answer({"model": "m", "choices": [{"text": "Hi"}], "usage": {"total_tokens": 1, "details": {}}}))
+    seen = observe(
+        OPERATIONS["completions"],
+        answer({"model": "m", "choices": [{"text": "Hi"}], "usage": {"total_tokens": 1, "details": {}}}),
+    )
     assert (seen.text, seen.usage) == ("Hi", {"total_tokens": 1})
 
 
@@ -154,7 +212,18 @@ def test_observed_models() -> None:
     assert observe(OPERATIONS["models"], answer({"data": [{"id": "a"}, {"id": "b"}, "c"]})).models == ("a", "b")
 
 
-@pytest.mark.parametrize("body", [None, [], "text", {"choices": None}, {"choices": ["x"]}, {"choices": [{"message": "x"}]}, {"usage": "x", "data": 1}])
+@pytest.mark.parametrize(
+    "body",
+    [
+        None,
+        [],
+        "text",
+        {"choices": None},
+        {"choices": ["x"]},
+        {"choices": [{"message": "x"}]},
+        {"usage": "x", "data": 1},
+    ],
+)
 def test_odd_bodies_are_observed(body: t.Any) -> None:
     seen = observe(CHAT, answer(body))
     assert (seen.text, seen.model, dict(seen.usage), seen.models) == ("", "", {}, ())
@@ -176,7 +245,12 @@ def test_usage_before_the_last_chunk_is_not_seen() -> None:
 
 
 def test_observed_embedding() -> None:
-    body = {"object": "list", "model": "m", "data": [{"embedding": [0.1, 0.2]}], "usage": {"prompt_tokens": 3, "total_tokens": 3}}
+    body = {
+        "object": "list",
+        "model": "m",
+        "data": [{"embedding": [0.1, 0.2]}],
+        "usage": {"prompt_tokens": 3, "total_tokens": 3},
+    }
     seen = observe(OPERATIONS["embeddings"], answer(body))
     assert (seen.text, seen.model, seen.usage) == ("", "m", {"prompt_tokens": 3, "total_tokens": 3})
 
@@ -190,8 +264,18 @@ def test_observed_message() -> None:
 
 
 def test_tokens_of_a_cache_are_of_the_prompt() -> None:
-    usage = {"input_tokens": 1, "cache_creation_input_tokens": 20, "cache_read_input_tokens": 300, "output_tokens": 4, "service_tier": "standard"}
-    assert observe(MESSAGES, answer({**message(), "usage": usage})).usage == {"prompt_tokens": 321, "completion_tokens": 4, "total_tokens": 325}
+    usage = {
+        "input_tokens": 1,
+        "cache_creation_input_tokens": 20,
+        "cache_read_input_tokens": 300,
+        "output_tokens": 4,
+        "service_tier": "standard",
+    }
+    assert observe(MESSAGES, answer({**message(), "usage": usage})).usage == {
+        "prompt_tokens": 321,
+        "completion_tokens": 4,
+        "total_tokens": 325,
+    }
 
 
 def test_usage_of_the_other_dialect_is_none() -> None:
@@ -199,7 +283,10 @@ def test_usage_of_the_other_dialect_is_none() -> None:
     assert "total_tokens" not in observe(CHAT, answer(message())).usage
 
 
-@pytest.mark.parametrize("body", [None, [], {"content": "x"}, {"content": ["x", {"type": "text"}]}, {"message": "x", "usage": "x"}, {"delta": "x"}])
+@pytest.mark.parametrize(
+    "body",
+    [None, [], {"content": "x"}, {"content": ["x", {"type": "text"}]}, {"message": "x", "usage": "x"}, {"delta": "x"}],
+)
 def test_odd_messages_are_observed(body: t.Any) -> None:
     seen = observe(MESSAGES, answer(body))
     assert (seen.text, seen.model, dict(seen.usage)) == ("", "", {})
@@ -231,8 +318,14 @@ def test_events_that_clients_overlook_say_nothing() -> None:
     assert (seen.text, seen.model, dict(seen.usage), seen.done) == ("", "", {}, False)
 
 
-OPENAI_ERROR = {"error": {"message": "No key", "type": "authentication_error", "param": None, "code": "missing_api_key"}}
-ANTHROPIC_ERROR = {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}, "request_id": "req_1"}
+OPENAI_ERROR = {
+    "error": {"message": "No key", "type": "authentication_error", "param": None, "code": "missing_api_key"}
+}
+ANTHROPIC_ERROR = {
+    "type": "error",
+    "error": {"type": "overloaded_error", "message": "Overloaded"},
+    "request_id": "req_1",
+}
 GATEWAY_ERROR = {"type": "error", "error": {"type": "BadRequest", "code": "400", "message": "malformed"}}
 
 
@@ -240,7 +333,10 @@ GATEWAY_ERROR = {"type": "error", "error": {"type": "BadRequest", "code": "400",
     ("body", "expected"),
     [
         (OPENAI_ERROR, ApiError(("openai",), "authentication_error", "missing_api_key", "No key")),
-        ({"error": {"message": "Not found", "type": "NotFoundError", "code": 404}}, ApiError(("openai",), "NotFoundError", "404", "Not found")),
+        (
+            {"error": {"message": "Not found", "type": "NotFoundError", "code": 404}},
+            ApiError(("openai",), "NotFoundError", "404", "Not found"),
+        ),
         (ANTHROPIC_ERROR, ApiError(("anthropic",), "overloaded_error", None, "Overloaded")),
         (GATEWAY_ERROR, ApiError(("openai", "anthropic"), "BadRequest", "400", "malformed")),
         ({"type": "error", "error": {"type": "api_error"}}, ApiError((), "api_error", None, "")),
@@ -281,11 +377,15 @@ def test_the_error_as_returned() -> None:
 def test_expected_errors(operation: str, seen: Answer, observed: list[str]) -> None:
     # A stream that is refused at once is answered by a body too.
     for stream in (False, True):
-        assert [failure["observed"] for failure in outcome({"api_error": True}, seen, operation=operation, stream=stream)] == observed
+        assert [
+            failure["observed"] for failure in outcome({"api_error": True}, seen, operation=operation, stream=stream)
+        ] == observed
 
 
 def test_what_is_expected_of_an_error_in_words() -> None:
-    made = Probe.from_params({"model": "m", "operation": "messages", "stream": True, "expect": {"status": [429], "api_error": True}})
+    made = Probe.from_params(
+        {"model": "m", "operation": "messages", "stream": True, "expect": {"status": [429], "api_error": True}}
+    )
     assert describe(made) == "status 429; an error of dialect anthropic"
 
 
@@ -304,7 +404,10 @@ MET: list[tuple[dict[str, t.Any], Answer]] = [
     ({"headers": {"X-A": "^v", "x-b": None}}, answer(completion(), headers={"x-a": "v1"})),
     ({"usage": True}, answer(completion())),
     ({"maximum_seconds": 0.5}, answer(completion())),
-    ({"upstream_headers": {"X-User": "jane", "x-none": None}}, answer(headers={"x-simulator-received-headers": '{"x-user": "jane"}'})),
+    (
+        {"upstream_headers": {"X-User": "jane", "x-none": None}},
+        answer(headers={"x-simulator-received-headers": '{"x-user": "jane"}'}),
+    ),
 ]
 UNMET: list[tuple[dict[str, t.Any], Answer, str]] = [
     ({}, answer({"error": {"message": "No key"}}, 401), "status 401 (No key)"),
@@ -324,9 +427,21 @@ UNMET: list[tuple[dict[str, t.Any], Answer, str]] = [
     ({"usage": True}, answer({"usage": {"total_tokens": 0}}), "no usage"),
     ({"maximum_seconds": 0.4}, answer(completion()), "0.5 s"),
     ({"minimum_chunks": 1}, answer(completion()), "0 chunks"),
-    ({"upstream_headers": {"x-user": "jane"}}, answer(headers={"x-simulator-received-headers": '{"x-user": "joe"}'}), "upstream x-user: joe"),
-    ({"upstream_headers": {"x-user": None}}, answer(headers={"x-simulator-received-headers": '{"x-user": "joe"}'}), "upstream x-user: joe"),
-    ({"upstream_headers": {"x-user": None}}, answer(), "no header x-simulator-received-headers: is it a simulator that serves the model?"),
+    (
+        {"upstream_headers": {"x-user": "jane"}},
+        answer(headers={"x-simulator-received-headers": '{"x-user": "joe"}'}),
+        "upstream x-user: joe",
+    ),
+    (
+        {"upstream_headers": {"x-user": None}},
+        answer(headers={"x-simulator-received-headers": '{"x-user": "joe"}'}),
+        "upstream x-user: joe",
+    ),
+    (
+        {"upstream_headers": {"x-user": None}},
+        answer(),
+        "no header x-simulator-received-headers: is it a simulator that serves the model?",
+    ),
 ]
 
 
@@ -364,12 +479,20 @@ ERROR_EVENT = {"error": {"message": "Overloaded", "type": "server_error", "code"
 @pytest.mark.parametrize(
     ("operation", "seen", "observed"),
     [
-        ("chat_completions", streamed(delta("Hi"), ERROR_EVENT, done=False), ["a stream of 2 chunks with an error (Overloaded) without [DONE]"]),
+        (
+            "chat_completions",
+            streamed(delta("Hi"), ERROR_EVENT, done=False),
+            ["a stream of 2 chunks with an error (Overloaded) without [DONE]"],
+        ),
         ("chat_completions", streamed(delta("Hi"), ERROR_EVENT), ["a stream of 2 chunks with an error (Overloaded)"]),
         ("messages", streamed_messages(*message_events()), []),
         ("messages", streamed_messages(*message_events()[:3]), ["a stream of 2 chunks without message_stop"]),
         ("messages", streamed_messages(*message_events()[:-1]), ["a stream of 6 chunks without message_stop"]),
-        ("messages", streamed_messages(*message_events()[:4], ANTHROPIC_ERROR), ["a stream of 4 chunks with an error (Overloaded) without message_stop"]),
+        (
+            "messages",
+            streamed_messages(*message_events()[:4], ANTHROPIC_ERROR),
+            ["a stream of 4 chunks with an error (Overloaded) without message_stop"],
+        ),
         ("messages", streamed_messages(*message_events(), named=False), ["a stream of 8 chunks without message_stop"]),
         ("messages", streamed(delta("Hi")), ["a stream of 2 chunks without message_stop"]),
         ("chat_completions", streamed_messages(*message_events()), ["a stream of 7 chunks without [DONE]"]),
@@ -385,14 +508,23 @@ def test_how_a_stream_ends(operation: str, seen: Answer, observed: list[str]) ->
         ("chat_completions", streamed(delta("Hi"), ERROR_EVENT, done=False), []),
         ("messages", streamed_messages(*message_events()[:4], ANTHROPIC_ERROR), []),
         ("messages", streamed(delta("Hi"), ERROR_EVENT), ["an error of dialect openai (server_error: Overloaded)"]),
-        ("chat_completions", streamed(delta("Hi")), ['no error but {"model": "gpt-4", "choices": [{"delta": {"content": "Hi"}}]} [DONE]']),
+        (
+            "chat_completions",
+            streamed(delta("Hi")),
+            ['no error but {"model": "gpt-4", "choices": [{"delta": {"content": "Hi"}}]} [DONE]'],
+        ),
     ],
 )
 def test_expected_errors_in_a_stream(operation: str, seen: Answer, observed: list[str]) -> None:
-    assert [failure["observed"] for failure in outcome({"api_error": True}, seen, operation=operation, stream=True)] == observed
+    assert [
+        failure["observed"] for failure in outcome({"api_error": True}, seen, operation=operation, stream=True)
+    ] == observed
 
 
-@pytest.mark.parametrize(("events", "observed"), [(message_events(), []), (message_events()[:-2], ["a stream of 5 chunks without message_stop", "no usage"])])
+@pytest.mark.parametrize(
+    ("events", "observed"),
+    [(message_events(), []), (message_events()[:-2], ["a stream of 5 chunks without message_stop", "no usage"])],
+)
 def test_usage_of_a_streamed_message(events: list[dict[str, t.Any]], observed: list[str]) -> None:
     failed = outcome({"usage": True}, streamed_messages(*events), operation="messages", stream=True)
     assert [failure["observed"] for failure in failed] == observed
@@ -415,9 +547,15 @@ def credential(text: str) -> dict[str, str]:
         ({"authorization": credential("other")}, [f"key upstream: {digest('other')[:8]} in authorization"]),
         (
             {"authorization": credential(TOKEN), "x-api-key": credential(KEY)},
-            [f"key upstream: {digest(TOKEN)[:8]} in authorization, {digest(KEY)[:8]} in x-api-key", "token in header authorization"],
+            [
+                f"key upstream: {digest(TOKEN)[:8]} in authorization, {digest(KEY)[:8]} in x-api-key",
+                "token in header authorization",
+            ],
         ),
-        ({"authorization": credential(KEY), "x-forwarded-authorization": f"Bearer {TOKEN}"}, ["token in header x-forwarded-authorization"]),
+        (
+            {"authorization": credential(KEY), "x-forwarded-authorization": f"Bearer {TOKEN}"},
+            ["token in header x-forwarded-authorization"],
+        ),
     ],
 )
 def test_credentials_upstream(headers: dict[str, t.Any], observed: list[str]) -> None:

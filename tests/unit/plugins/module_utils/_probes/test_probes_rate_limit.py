@@ -38,7 +38,17 @@ class Clock:
 class Gateway:
     """A gateway that refuses once the counter of the clock's window has reached the limit."""
 
-    def __init__(self, clock: Clock, limit: int, usage: int, *, seconds: float = 0.1, exclusive: bool = False, skew: float = 0, headers: bool = False) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        limit: int,
+        usage: int,
+        *,
+        seconds: float = 0.1,
+        exclusive: bool = False,
+        skew: float = 0,
+        headers: bool = False,
+    ) -> None:
         self.clock, self.limit, self.usage, self.seconds = clock, limit, usage, seconds
         self.exclusive, self.skew, self.headers = exclusive, skew, headers
         self.counters: dict[int, int] = {}
@@ -51,14 +61,26 @@ class Gateway:
         spent = self.counters.get(window, 0)
         self.clock.time += self.seconds
         if spent > self.limit or (spent == self.limit and not self.exclusive):
-            return Observation(status=429, headers={"x-ratelimit-reset": str(60 - int(moment % 60))} if self.headers else {})
+            return Observation(
+                status=429, headers={"x-ratelimit-reset": str(60 - int(moment % 60))} if self.headers else {}
+            )
         self.counters[window] = spent + self.usage
         return Observation(status=200, usage={"total_tokens": self.usage})
 
 
-def spend(gateway: Gateway, *, recovery: float | None = 75, calls: int = 5, most: int = 30, aligned: bool = True) -> tuple[Limit, Outcome]:
+def spend(
+    gateway: Gateway, *, recovery: float | None = 75, calls: int = 5, most: int = 30, aligned: bool = True
+) -> tuple[Limit, Outcome]:
     limit = Limit(gateway.limit, 60, aligned)
-    spender = Spender(limit, gateway.ask, max_requests=most, pause=0.2, now=gateway.clock.now, sleep=gateway.clock.sleep, say=lambda message: None)
+    spender = Spender(
+        limit,
+        gateway.ask,
+        max_requests=most,
+        pause=0.2,
+        now=gateway.clock.now,
+        sleep=gateway.clock.sleep,
+        say=lambda message: None,
+    )
     return limit, spender.run(recovery, calls)
 
 
@@ -103,7 +125,9 @@ def test_a_limit_that_holds(usage: int, exclusive: bool) -> None:
     assert [finding.met for finding in judge_recovery(outcome, 75)] == [True]
     result = result_of(limit, outcome)
     assert result["statuses"][-2:] == [429, 429]
-    assert result["expected_requests"]["minimum"] <= result["allowed_requests"] <= result["expected_requests"]["maximum"]
+    assert (
+        result["expected_requests"]["minimum"] <= result["allowed_requests"] <= result["expected_requests"]["maximum"]
+    )
     assert 50 < result["recovered_after"] < 60
     assert not result["straddled"]
 
@@ -147,7 +171,9 @@ def test_without_a_limit_the_calls_are_bounded() -> None:
     gateway = Gateway(Clock(1200), 10**9, 30)
     limit, outcome = spend(gateway, most=7)
     assert gateway.calls == 7
-    assert [finding.observed for finding in judge_limit(Limit(100, 60), outcome)] == ["7 calls with 210 tokens passed, none refused"]
+    assert [finding.observed for finding in judge_limit(Limit(100, 60), outcome)] == [
+        "7 calls with 210 tokens passed, none refused"
+    ]
     assert outcome.limited_after is None
     assert limit.tokens == 10**9
 
@@ -171,7 +197,9 @@ def test_a_limit_that_was_spent_before() -> None:
 def test_another_failure_ends_it(seen: Observation) -> None:
     clock = Clock(1200)
     limit = Limit(100, 60)
-    outcome = Spender(limit, lambda: seen, max_requests=9, pause=0.1, now=clock.now, sleep=clock.sleep, say=lambda message: None).run(75, 5)
+    outcome = Spender(
+        limit, lambda: seen, max_requests=9, pause=0.1, now=clock.now, sleep=clock.sleep, say=lambda message: None
+    ).run(75, 5)
     assert len(outcome.calls) == 1
     (finding,) = judge_limit(limit, outcome)
     assert finding.observed == f"0 calls with 0 tokens passed, then {seen.error or 'status 503'}"
@@ -181,7 +209,15 @@ def test_another_failure_ends_it(seen: Observation) -> None:
 def test_answers_without_usage() -> None:
     clock = Clock(1200)
     answers = iter([Observation(status=200), Observation(status=429), Observation(status=429)])
-    outcome = Spender(Limit(100, 60), lambda: next(answers), max_requests=9, pause=0.1, now=clock.now, sleep=clock.sleep, say=lambda message: None).run(None, 5)
+    outcome = Spender(
+        Limit(100, 60),
+        lambda: next(answers),
+        max_requests=9,
+        pause=0.1,
+        now=clock.now,
+        sleep=clock.sleep,
+        say=lambda message: None,
+    ).run(None, 5)
     (finding,) = judge_limit(Limit(100, 60), outcome)
     assert finding.observed == "1 calls passed, whose answers tell no usage, then 429"
     assert result_of(Limit(100, 60), outcome)["expected_requests"] == {}
@@ -191,7 +227,15 @@ def test_a_limit_that_does_not_hold() -> None:
     clock = Clock(1200)
     usage = {"total_tokens": 100}
     answers = iter([Observation(status=status, usage=usage) for status in (200, 429, 200, 200)])
-    spender = Spender(Limit(100, 60), lambda: next(answers), max_requests=4, pause=0.1, now=clock.now, sleep=clock.sleep, say=lambda message: None)
+    spender = Spender(
+        Limit(100, 60),
+        lambda: next(answers),
+        max_requests=4,
+        pause=0.1,
+        now=clock.now,
+        sleep=clock.sleep,
+        say=lambda message: None,
+    )
     (finding,) = judge_limit(Limit(100, 60), spender.run(None, 2))
     assert (finding.met, finding.observed) == (False, "3 calls with 300 tokens passed, 429 once and then 200 again")
 
@@ -228,7 +272,9 @@ def test_progress_says_what_it_waits_for() -> None:
     clock = Clock(1200)
     said: list[str] = []
     gateway = Gateway(clock, 100, 30)
-    spender = Spender(Limit(100, 60), gateway.ask, max_requests=9, pause=0.2, now=clock.now, sleep=clock.sleep, say=said.append)
+    spender = Spender(
+        Limit(100, 60), gateway.ask, max_requests=9, pause=0.2, now=clock.now, sleep=clock.sleep, say=said.append
+    )
     spender.run(75, 5)
     assert said[:2] == ["call 1: status 200, 30 of 100 tokens spent", "call 2: status 200, 60 of 100 tokens spent"]
     waits = [line for line in said if line.startswith("waiting")]
@@ -256,9 +302,21 @@ def test_expected_calls_of_request_limits(limit: Limit, usages: list[int], expec
     ("limit", "expected", "spent"),
     [
         (Limit(100, 60), "calls pass until 100 tokens are spent in 60 s, then 429", "30 of 100 tokens spent"),
-        (Limit(100, 60, counted="output"), "calls pass until 100 output tokens are spent in 60 s, then 429", "30 of 100 output tokens spent"),
-        (Limit(None, 60, requests=5), "calls pass until 5 requests are spent in 60 s, then 429", "2 of 5 requests spent"),
-        (Limit(9, 60, requests=5), "calls pass until 5 requests or 9 tokens are spent in 60 s, then 429", "2 of 5 requests and 30 of 9 tokens spent"),
+        (
+            Limit(100, 60, counted="output"),
+            "calls pass until 100 output tokens are spent in 60 s, then 429",
+            "30 of 100 output tokens spent",
+        ),
+        (
+            Limit(None, 60, requests=5),
+            "calls pass until 5 requests are spent in 60 s, then 429",
+            "2 of 5 requests spent",
+        ),
+        (
+            Limit(9, 60, requests=5),
+            "calls pass until 5 requests or 9 tokens are spent in 60 s, then 429",
+            "2 of 5 requests and 30 of 9 tokens spent",
+        ),
     ],
 )
 def test_limits_in_words(limit: Limit, expected: str, spent: str) -> None:
@@ -273,11 +331,17 @@ def test_limits_in_words(limit: Limit, expected: str, spent: str) -> None:
             {"x-ratelimit-limit": "100, 100;w=60", "x-ratelimit-remaining": "0", "x-ratelimit-reset": "37"},
             Refusal(limit=100, window=60, remaining=0, reset=37),
         ),
-        ({"x-ratelimit-limit": "5, 100;w=3600, 5;w=60", "retry-after": "12"}, Refusal(limit=5, window=60, retry_after=12)),
+        (
+            {"x-ratelimit-limit": "5, 100;w=3600, 5;w=60", "retry-after": "12"},
+            Refusal(limit=5, window=60, retry_after=12),
+        ),
         ({"x-ratelimit-limit": '5, 5;name="a user";w=60;burst=1'}, Refusal(limit=5, window=60)),
         ({"x-ratelimit-limit": '5, 5;w=60;name="a user"'}, Refusal(limit=5, window=60)),
         ({"x-ratelimit-limit": "5"}, Refusal(limit=5)),
-        ({"x-ratelimit-limit": "many", "x-ratelimit-reset": "1.5s", "retry-after": "Fri, 31 Dec 1999 23:59:59 GMT"}, Refusal()),
+        (
+            {"x-ratelimit-limit": "many", "x-ratelimit-reset": "1.5s", "retry-after": "Fri, 31 Dec 1999 23:59:59 GMT"},
+            Refusal(),
+        ),
     ],
 )
 def test_what_a_refusal_tells(headers: dict[str, str], expected: Refusal) -> None:
@@ -304,7 +368,9 @@ def test_what_ran_out(told: Refusal, limit: Limit, exhausted: str | None, is_of:
 class Counter:
     """A gateway that lets so many calls pass and tells of its refusals what it is told to."""
 
-    def __init__(self, passes: int, usage: dict[str, int], headers: dict[str, str] | None = None, error: ApiError | None = None) -> None:
+    def __init__(
+        self, passes: int, usage: dict[str, int], headers: dict[str, str] | None = None, error: ApiError | None = None
+    ) -> None:
         self.passes, self.usage, self.headers, self.error = passes, usage, headers or {}, error
         self.calls = 0
 
@@ -317,16 +383,25 @@ class Counter:
 
 def count(limit: Limit, counter: Counter) -> tuple[list[t.Any], dict[str, t.Any]]:
     clock = Clock(1200)
-    spender = Spender(limit, counter.ask, max_requests=30, pause=0.1, now=clock.now, sleep=clock.sleep, say=lambda message: None)
+    spender = Spender(
+        limit, counter.ask, max_requests=30, pause=0.1, now=clock.now, sleep=clock.sleep, say=lambda message: None
+    )
     outcome = spender.run(None, 5)
-    return [(finding.met, finding.expected, finding.observed) for finding in judge_limit(limit, outcome)], result_of(limit, outcome)
+    return [(finding.met, finding.expected, finding.observed) for finding in judge_limit(limit, outcome)], result_of(
+        limit, outcome
+    )
 
 
 USAGE = {"prompt_tokens": 20, "completion_tokens": 10, "total_tokens": 30}
 
 
 def test_a_request_limit() -> None:
-    headers = {"x-ratelimit-limit": "5, 5;w=60, 1000;w=60", "x-ratelimit-remaining": "0", "x-ratelimit-reset": "37", "retry-after": "38"}
+    headers = {
+        "x-ratelimit-limit": "5, 5;w=60, 1000;w=60",
+        "x-ratelimit-remaining": "0",
+        "x-ratelimit-reset": "37",
+        "retry-after": "38",
+    }
     error = ApiError(("openai",), "rate_limit_error", None, "5 requests a minute are allowed")
     findings, result = count(Limit(None, 60, requests=5), Counter(5, USAGE, headers, error))
     assert findings == [(True, "5 calls pass a limit of 5 requests in 60 s, then 429", "5 calls passed, then 429")]
@@ -348,18 +423,30 @@ def test_a_request_limit_needs_no_usage() -> None:
 @pytest.mark.parametrize("passes", [0, 4, 6])
 def test_another_number_of_requests_than_expected(passes: int) -> None:
     findings, _result = count(Limit(None, 60, requests=5), Counter(passes, USAGE))
-    assert findings == [(False, "5 calls pass a limit of 5 requests in 60 s, then 429", f"{passes} calls passed, then 429")]
+    assert findings == [
+        (False, "5 calls pass a limit of 5 requests in 60 s, then 429", f"{passes} calls passed, then 429")
+    ]
 
 
 def test_the_limit_that_is_spent_first() -> None:
     limit = Limit(1000, 60, requests=5)
     findings, _result = count(limit, Counter(5, USAGE))
-    assert findings == [(True, "5 calls of 30 tokens pass a limit of 5 requests or 1000 tokens in 60 s, then 429", "5 calls with 150 tokens passed, then 429")]
+    assert findings == [
+        (
+            True,
+            "5 calls of 30 tokens pass a limit of 5 requests or 1000 tokens in 60 s, then 429",
+            "5 calls with 150 tokens passed, then 429",
+        )
+    ]
 
 
 def test_a_refusal_of_another_limit() -> None:
-    findings, result = count(Limit(None, 60, requests=5), Counter(5, USAGE, {"x-ratelimit-limit": "150, 5;w=60, 150;w=3600"}))
-    assert [(met, observed) for met, _expected, observed in findings] == [(False, "5 calls passed, then 429 of another limit, 150 in 3600 s")]
+    findings, result = count(
+        Limit(None, 60, requests=5), Counter(5, USAGE, {"x-ratelimit-limit": "150, 5;w=60, 150;w=3600"})
+    )
+    assert [(met, observed) for met, _expected, observed in findings] == [
+        (False, "5 calls passed, then 429 of another limit, 150 in 3600 s")
+    ]
     assert (result["refusal"]["exhausted"], result["refusal"]["limit"]) == (None, 150)
 
 
@@ -387,6 +474,8 @@ def test_recovery_follows_retry_after() -> None:
             counter.calls = 0
         return counter.ask()
 
-    outcome = Spender(limit, ask, max_requests=9, pause=0.1, now=clock.now, sleep=clock.sleep, say=lambda message: None).run(75, 3)
+    outcome = Spender(
+        limit, ask, max_requests=9, pause=0.1, now=clock.now, sleep=clock.sleep, say=lambda message: None
+    ).run(75, 3)
     assert outcome.recovered_after is not None
     assert 6.9 < outcome.recovered_after < 7.1

@@ -10,10 +10,22 @@ import pytest
 from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.checks import Check
 from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.report import Report, report_faults
 
-PASSED = Check("gateway", "The Gateway is programmed", "passed", "Programmed=True", "Programmed=True", 0.5, "See the Gateway.")
-FAILED = Check("chat:gpt-4", "gpt-4 answers", "failed", "status 200", "status 500 <script>alert(1)</script> \x1b[2J & more", 1.25, 'See the "routes".')
+PASSED = Check(
+    "gateway", "The Gateway is programmed", "passed", "Programmed=True", "Programmed=True", 0.5, "See the Gateway."
+)
+FAILED = Check(
+    "chat:gpt-4",
+    "gpt-4 answers",
+    "failed",
+    "status 200",
+    "status 500 <script>alert(1)</script> \x1b[2J & more",
+    1.25,
+    'See the "routes".',
+)
 SKIPPED = Check("key:llama", "llama gets its key", "skipped", "the key", "it is no simulator", 0.0, "")
-REPORT = Report("Validation", "production", "https://maas.example.com", "2026-01-01T12:00:00Z", (PASSED, FAILED, SKIPPED))
+REPORT = Report(
+    "Validation", "production", "https://maas.example.com", "2026-01-01T12:00:00Z", (PASSED, FAILED, SKIPPED)
+)
 
 
 def test_json() -> None:
@@ -33,7 +45,11 @@ def test_junit() -> None:
         "tests": "3", "failures": "1", "skipped": "1", "errors": "0", "time": "1.75",
     }  # fmt: skip
     passed, failed, skipped = suite.findall("testcase")
-    assert (failed.attrib["classname"], failed.attrib["name"], failed.attrib["time"]) == ("validation.chat", "gpt-4 answers", "1.250000")
+    assert (failed.attrib["classname"], failed.attrib["name"], failed.attrib["time"]) == (
+        "validation.chat",
+        "gpt-4 answers",
+        "1.250000",
+    )
     failure = failed.find("failure")
     assert failure is not None
     assert failure.attrib["message"] == "status 500 <script>alert(1)</script> ?[2J & more"
@@ -68,17 +84,43 @@ def test_table() -> None:
         "skipped llama gets its key                   it is no simulator",
         "3 checks: 1 passed, 1 failed, 1 skipped",
     ]
-    assert [status for _line, status in lines] == ["", "passed", "failed", "failed", "failed", "failed", "skipped", "failed"]
+    assert [status for _line, status in lines] == [
+        "",
+        "passed",
+        "failed",
+        "failed",
+        "failed",
+        "failed",
+        "skipped",
+        "failed",
+    ]
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_table_keeps_to_its_width(width: int) -> None:
-    long = Check("a", "A name that is as long as it can be and then some more " * 3, "failed", "word " * 60, "word " * 60, 1234.5, "word " * 40)
-    report = Report("Validation", "production", "", "2026-01-01T12:00:00Z", (long, Check("b", "b", "passed", "", "word " * 60, 1, "")))
+    long = Check(
+        "a",
+        "A name that is as long as it can be and then some more " * 3,
+        "failed",
+        "word " * 60,
+        "word " * 60,
+        1234.5,
+        "word " * 40,
+    )
+    report = Report(
+        "Validation",
+        "production",
+        "",
+        "2026-01-01T12:00:00Z",
+        (long, Check("b", "b", "passed", "", "word " * 60, 1, "")),
+    )
     assert all(len(line) <= width for line, _status in report.to_table(width))
 
 
-@pytest.mark.parametrize(("checks", "status"), [((), "skipped"), ((PASSED,), "passed"), ((SKIPPED,), "skipped"), ((PASSED, FAILED), "failed")])
+@pytest.mark.parametrize(
+    ("checks", "status"),
+    [((), "skipped"), ((PASSED,), "passed"), ((SKIPPED,), "skipped"), ((PASSED, FAILED), "failed")],
+)
 def test_summary_has_the_worst_status(checks: tuple[Check, ...], status: str) -> None:
     report = Report("Validation", "production", "", "", checks)
     assert report.to_table()[-1] == (report.summary, status)
@@ -90,7 +132,14 @@ def test_faults() -> None:
 
 
 def test_references_stand_with_their_checks() -> None:
-    report = Report("Validation", "production", "", "2026-01-01T12:00:00Z", (PASSED, FAILED, SKIPPED), {"gateway": "step 1", "chat": "step <4>"})
+    report = Report(
+        "Validation",
+        "production",
+        "",
+        "2026-01-01T12:00:00Z",
+        (PASSED, FAILED, SKIPPED),
+        {"gateway": "step 1", "chat": "step <4>"},
+    )
     assert [check.get("reference") for check in json.loads(report.to_json())["checks"]] == ["step 1", "step <4>", None]
     page = report.to_html()
     assert "step 1</span>" in page
