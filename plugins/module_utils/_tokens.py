@@ -87,14 +87,14 @@ class TokenError(Exception):
 class Identity:
     """Whom a token is for: a ServiceAccount in a namespace. ``tier`` is empty where the namespace was named instead."""
 
-    instance: str
+    gateway: str
     tier: str
     namespace: str
     service_account: str
 
     @property
     def labels(self) -> dict[str, str]:
-        return {INSTANCE_LABEL: self.instance, **({TIER_LABEL: self.tier} if self.tier else {})}
+        return {INSTANCE_LABEL: self.gateway, **({TIER_LABEL: self.tier} if self.tier else {})}
 
 
 @dataclass(frozen=True)
@@ -146,8 +146,8 @@ def service_account_name(user: str) -> str:
     return f"{name[: LABEL_LIMIT - 1 - len(digits)].strip('-')}-{digits}"
 
 
-def tier_namespace(instance: str, tier: str) -> str:
-    return f"{instance}-tier-{tier}"
+def tier_namespace(gateway: str, tier: str) -> str:
+    return f"{gateway}-tier-{tier}"
 
 
 def parse_expiration(text: str, shortest: int | None = SHORTEST_EXPIRATION) -> int:
@@ -255,7 +255,7 @@ class ServiceAccountSource:
 
     def audiences(self) -> list[str]:
         """Whom the token will be for."""
-        return list(self.params["audiences"] or [f"{self.identity.instance}-sa"])
+        return list(self.params["audiences"] or [f"{self.identity.gateway}-sa"])
 
     def account(self) -> dict[str, str]:
         """The namespace and the name of the ServiceAccount that the token will be of."""

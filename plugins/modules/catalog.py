@@ -14,7 +14,7 @@ version_added: 1.0.0
 description:
   - Checks the description of an AI gateway as a whole and returns it completed, as the roles of this collection render from it.
   - Reports all faults at once, each with the path of the variable and what to write instead. Paths begin with C(ai_gateway_), as the
-    options are the variables of the role P(egress.ai_gateway.ai_gateway#role) without that prefix. That role documents their keys.
+    options are the variables of the role P(egress.ai_gateway.catalog#role) without that prefix. That role documents their keys.
   - Returns, shows and logs no value of a credential.
 author: Contributors to the egress.ai_gateway project (!UNKNOWN)
 extends_documentation_fragment:
@@ -42,7 +42,7 @@ options:
     description: Namespace of the Gateway, its routes, backends, policies and Secrets.
     type: str
     default: ai-gateway
-  instance:
+  name:
     description:
       - Name of the clients' Gateway, and first part of the names of the tiers' namespaces and of the tokens' audience.
       - By default V(ai-gateway), and V(maas-default-gateway) with O(stack=wg_ai_gateway).
@@ -122,7 +122,7 @@ EXAMPLES = r"""
         endpoint: {hostname: api.openai.com}
         credential: {secret: openai-key}
         models:
-          - {name: gpt-4, upstream_name: gpt-4-0613}
+          - {name: gpt-4, provider_model: gpt-4-0613}
     tiers:
       - name: free
         level: 0
@@ -153,7 +153,7 @@ catalog:
     namespace:
       description: As given.
       type: str
-    instance:
+    name:
       description: As given.
       type: str
     audience:
@@ -206,7 +206,7 @@ catalog:
           headers: {}
           credential: {header: Authorization, scheme: Bearer, secret: openai-key, key: apiKey, managed: false}
           models:
-            - {name: gpt-4, upstream_name: gpt-4-0613}
+            - {name: gpt-4, provider_model: gpt-4-0613}
           backend: openai.bdbe5bc1
     models:
       description:
@@ -220,12 +220,12 @@ catalog:
       sample:
         - name: gpt-4
           backends:
-            - {name: openai, provider: openai, upstream_name: gpt-4-0613, weight: 1, priority: 0}
+            - {name: openai, provider: openai, provider_model: gpt-4-0613, weight: 1, priority: 0}
           routes:
             - name: gpt-4-b990f043
               ends: ["*", openai]
               backends:
-                - {name: openai.bdbe5bc1, upstream_name: gpt-4-0613, weight: 1, priority: 0}
+                - {name: openai.bdbe5bc1, provider_model: gpt-4-0613, weight: 1, priority: 0}
     tiers:
       description:
         - The tiers, with their namespaces, all their limits and the names of all their models. C(restricted) tells whether the models were named.

@@ -133,10 +133,10 @@ options:
       maximum_seconds:
         description: The answer is complete after so many seconds.
         type: float
-      upstream_headers:
+      received_headers:
         description: Headers that reached the model's server, each with its exact value, or null where it must be absent. Needs O(echo).
         type: dict
-      upstream_credentials:
+      received_credentials:
         description: The model's server received a key with one of these SHA-256 digests, in hexadecimal, and no other. Needs O(echo).
         type: list
         elements: str
@@ -360,7 +360,7 @@ chunks:
   description: How many events the stream had, without pings and the one that ends it.
   returned: without O(probes), not in check mode
   type: int
-upstream_headers:
+received_headers:
   description: The headers that reached the model's server, as a simulator tells them. None where it did not.
   returned: without O(probes), not in check mode
   type: dict

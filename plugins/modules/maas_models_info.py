@@ -20,7 +20,7 @@ attributes:
   check_mode:
     support: full
 seealso:
-  - module: egress.ai_gateway.maas_token
+  - module: egress.ai_gateway.gateway_token
 """
 
 EXAMPLES = r"""
@@ -89,8 +89,8 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.http imp
 from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.inference import OPERATIONS
 
 REMEDIES = {
-    401: "the gateway does not accept the token; issue a new one with egress.ai_gateway.maas_token for its audience",
-    403: "the token belongs to no tier of this gateway; issue one with egress.ai_gateway.maas_token",
+    401: "the gateway does not accept the token; issue a new one with egress.ai_gateway.gateway_token for its audience",
+    403: "the token belongs to no tier of this gateway; issue one with egress.ai_gateway.gateway_token",
     404: "nothing serves the list of models there; check the url, and that the gateway has a route",
     429: "the limit of the user's tier is reached; try again in its next window",
 }

@@ -136,7 +136,7 @@ seealso:
 
 EXAMPLES = r"""
 - name: Issue a token of the free tier for this test alone
-  egress.ai_gateway.maas_token:
+  egress.ai_gateway.gateway_token:
     tier: free
     user: limit-test
   register: tester

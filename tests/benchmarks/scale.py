@@ -83,7 +83,7 @@ class Figures:
 
 
 #: What the embedded inventory, or else the collection's defaults, say of names and tiers.
-SETTINGS = ("ai_gateway_namespace", "ai_gateway_instance", "ai_gateway_simulators_namespace", "ai_gateway_tiers")
+SETTINGS = ("ai_gateway_namespace", "ai_gateway_name", "ai_gateway_simulators_namespace", "ai_gateway_tiers")
 
 
 def settings(directory: pathlib.Path, limit: float) -> dict[str, t.Any]:
@@ -102,7 +102,7 @@ def settings(directory: pathlib.Path, limit: float) -> dict[str, t.Any]:
     play = directory / "settings.yml"
     play.write_text(
         yaml.safe_dump(
-            [{"hosts": "all", "gather_facts": False, "roles": ["egress.ai_gateway.ai_gateway"], "tasks": tasks}]
+            [{"hosts": "all", "gather_facts": False, "roles": ["egress.ai_gateway.catalog"], "tasks": tasks}]
         ),
         encoding="utf-8",
     )
@@ -265,7 +265,7 @@ class Benchmark:
         return path
 
     def _url(self) -> str:
-        return scale_cluster.gateway_url(self._settings["ai_gateway_namespace"], self._settings["ai_gateway_instance"])
+        return scale_cluster.gateway_url(self._settings["ai_gateway_namespace"], self._settings["ai_gateway_name"])
 
     def _token(self) -> str:
         path = self._directory / "token"

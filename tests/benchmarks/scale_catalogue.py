@@ -58,7 +58,7 @@ def catalogue(
             "schema": "openai",
             "endpoint": {"hostname": hostname, "port": SIMULATOR_PORT, "tls": {"mode": "none"}},
             "credential": {"value": key},
-            "models": [{"name": model_name(number), "upstream_name": UPSTREAM_MODEL}],
+            "models": [{"name": model_name(number), "provider_model": UPSTREAM_MODEL}],
         }
         for number in range(1, count + 1)
     ]

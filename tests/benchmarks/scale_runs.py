@@ -59,7 +59,7 @@ def _part(line: str, current: str) -> str:
     if task := TASK.match(line):
         if task["title"].rpartition(" | ")[2].startswith("Wait"):
             return "waiting"
-        if task["role"] == "egress.ai_gateway.ai_gateway":
+        if task["role"] == "egress.ai_gateway.catalog":
             return "catalogue"
         return "preparing" if task["role"] and task["title"].startswith("Apply") else "other"
     if progress := PROGRESS.match(line):

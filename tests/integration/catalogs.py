@@ -32,7 +32,10 @@ PROVIDERS: list[dict[str, t.Any]] = [
         "name": "anthropic",
         "schema": "openai",
         "key": "sk-ant-claude-key-for-demo",
-        "models": [{"name": "claude-3-sonnet"}, {"name": "shared", "upstream_name": "shared-elsewhere", "priority": 1}],
+        "models": [
+            {"name": "claude-3-sonnet"},
+            {"name": "shared", "provider_model": "shared-elsewhere", "priority": 1},
+        ],
     },
     {"name": "vllm", "schema": "openai", "key": "change-me-super-secret", "models": [{"name": "Qwen/Qwen3-0.6B"}]},
     {

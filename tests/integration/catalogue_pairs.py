@@ -98,7 +98,7 @@ def _provider(chance: random.Random, name: str) -> Variables:
     }
     for model in provider["models"]:
         if chance.random() < 0.3:
-            model["upstream_name"] = f"{model['name']}-{chance.randint(1, 9)}"
+            model["provider_model"] = f"{model['name']}-{chance.randint(1, 9)}"
     if chance.random() < 0.3:
         provider["headers"] = {
             f"x-{name}-{number}": str(chance.randint(1, 9)) for number in range(chance.randint(1, 3))

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A provider outside of what the collection deploys:
 
-the odd provider of tests/doubles in a namespace of its own, and the inventory's entry for it.
+the odd provider of tests/fakes in a namespace of its own, and the inventory's entry for it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import urllib.parse
 import simulators
 from objects import kubectl
 
-PROGRAM = pathlib.Path(__file__).resolve().parents[1] / "doubles/odd_provider"
+PROGRAM = pathlib.Path(__file__).resolve().parents[1] / "fakes/odd_provider"
 sys.path.append(str(PROGRAM))
 
 from odd_answers import KINDS, OF_ANSWERS, OF_STREAMS, PREFIX, STATUSES  # noqa: E402
@@ -195,7 +195,7 @@ def provider(
         "simulated": False,
         "endpoint": {"hostname": HOSTNAME, "port": TLS_PORT if ca_bundle else PORT, "tls": tls},
         "credential": {"value": key},
-        "models": [{"name": public.format(model), "upstream_name": model} for model in models],
+        "models": [{"name": public.format(model), "provider_model": model} for model in models],
     }
 
 

@@ -45,7 +45,7 @@ def variables(path: pathlib.Path) -> pathlib.Path:
         "models": [{"name": "model-of-twin"}],
     }
     endpoint = {"hostname": hostname, "port": 8000, "tls": {"mode": "none"}}
-    model = {"name": MODEL, "upstream_name": "model-of-twin"}
+    model = {"name": MODEL, "provider_model": "model-of-twin"}
     outside = {
         "name": "outside",
         "schema": "openai",

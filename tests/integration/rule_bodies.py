@@ -39,7 +39,7 @@ USER = "alice"
 TIERS = ("free", "premium")
 VARIABLES: dict[str, t.Any] = {
     "ai_gateway_stack": "wg_ai_gateway",
-    "ai_gateway_instance": INSTANCE,
+    "ai_gateway_name": INSTANCE,
     "ai_gateway_providers": [
         {
             "name": "openai",

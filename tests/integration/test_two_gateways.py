@@ -1,6 +1,6 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The journey of two gateways in a row on the embedded cluster, with the stand-ins of tests/doubles where no registry
+"""The journey of two gateways in a row on the embedded cluster, with the stand-ins of tests/fakes where no registry
 has a component.
 
 As in the first journey, the tests are stations that run in the order in which they stand here and end at the first that

@@ -17,7 +17,7 @@ import objects
 import yaml
 from runs import ROOT, playbook, run, start
 
-DOUBLES = ROOT / "tests/doubles"
+FAKES = ROOT / "tests/fakes"
 #: Third-party definitions that no package registry has.
 CRDS = pathlib.Path(os.environ.get("THIRD_PARTY_CRDS") or "/nonexistent")
 #: The namespace of what stands in for a cluster's own MaaS gateway.
@@ -72,7 +72,7 @@ def variables(path: pathlib.Path, engine: str) -> pathlib.Path:
 
 def images(path: pathlib.Path) -> pathlib.Path:
     """Make the images of the stand-ins, and write the extra variables that load them into the cluster."""
-    run("ansible-playbook", DOUBLES / "images.yml", "--extra-vars", json.dumps({"doubles_variables_file": str(path)}))
+    run("ansible-playbook", FAKES / "images.yml", "--extra-vars", json.dumps({"doubles_variables_file": str(path)}))
     return path
 
 
@@ -86,17 +86,17 @@ def platform(engine: str) -> None:
     maas: dict[str, t.Any] = {"maas_platform_crds": str(CRDS), "maas_platform_model": True, "maas_platform_wait": False}
     if engine == "authorino":
         playbook(
-            DOUBLES / "maas_platform.yml",
+            FAKES / "maas_platform.yml",
             "--extra-vars",
             json.dumps({**maas, "maas_platform_gateway_namespace": "ai-gateway"}),
         )
         return
     maas |= {"maas_platform_gateway_namespace": MAAS_NAMESPACE, "maas_platform_kuadrant": True}
-    playbook(DOUBLES / "maas_platform.yml", "--extra-vars", json.dumps(maas))
-    playbook(DOUBLES / "kuadrant.yml", K8S_AUTH_KUBECONFIG=f"{objects.STATE}/kubeconfig")
+    playbook(FAKES / "maas_platform.yml", "--extra-vars", json.dumps(maas))
+    playbook(FAKES / "kuadrant.yml", K8S_AUTH_KUBECONFIG=f"{objects.STATE}/kubeconfig")
     base = {
         "ai_gateway_namespace": MAAS_NAMESPACE,
-        "ai_gateway_instance": "maas-default-gateway",
+        "ai_gateway_name": "maas-default-gateway",
         "gateway_route_namespaces": ROUTES,
     }
     playbook("egress.ai_gateway.site", "--tags", "crds,controllers,gateway", "--extra-vars", json.dumps(base))

@@ -14,6 +14,8 @@ import yaml
 ROOT = pathlib.Path(__file__).parents[2]
 MODULES = sorted(path.stem for path in (ROOT / "plugins/modules").glob("*.py"))
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir())
+#: What the variables of a role start with, where that is not its name: those of the catalogue are read by every role.
+PREFIXES = {"catalog": "ai_gateway_"}
 #: Files that cannot carry a comment, or that tools write.
 WITHOUT_HEADER = {
     "LICENSE",
@@ -48,7 +50,8 @@ def test_a_role_specifies_exactly_its_defaults(role: str) -> None:
     defaults = (load(str(path)) or {}) if path.exists() else {}
     assert sorted(options) == sorted(defaults)
     for name, option in options.items():
-        assert name == role or name.startswith(f"{role}_"), f"{name} lacks the role's name"
+        prefix = PREFIXES.get(role, f"{role}_")
+        assert name.startswith(prefix), f"{name} does not start with {prefix}"
         if "default" in option:
             assert option["default"] == defaults[name], f"{name} has another default than it says"
 

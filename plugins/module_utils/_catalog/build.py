@@ -114,6 +114,9 @@ RENDERED_BACKEND_KINDS = ("Service", "LLMInferenceService")
 # A rate limit service counts in whole units; Gateway API writes a day as 24h.
 WINDOWS = {"1s": "Second", "1m": "Minute", "1h": "Hour", "24h": "Day"}
 
+# Still accepted in place of provider_model.
+FORMER_PROVIDER_MODEL = "upstream_name"
+
 PROVIDER_KEYS = ("name", "schema", "simulated", "endpoint", "credential", "headers", "models")
 
 INPUTS = (
@@ -121,7 +124,7 @@ INPUTS = (
     "stack",
     "policy_engine",
     "namespace",
-    "instance",
+    "name",
     "maas_gateway_namespace",
     "egress_gateway",
     "egress_namespace",
@@ -143,7 +146,7 @@ OTHER_VARIABLES = (
     "kubeconfig",
     "context",
     "helm_binary",
-    "upstream_directory",
+    "offline_directory",
     "controller_name",
     "controller_replicas",
     "request_body_limit",
@@ -215,7 +218,7 @@ def build(inputs: Mapping[str, t.Any], defined: Iterable[str] = ()) -> Catalog:
     check_cell(stack, engine, root)
     two_gateways = stack == WG_AI_GATEWAY
     namespace = root.text("namespace", LABEL, "ai-gateway")
-    instance = root.text("instance", LABEL, "maas-default-gateway" if two_gateways else "ai-gateway")
+    gateway = root.text("name", LABEL, "maas-default-gateway" if two_gateways else "ai-gateway")
     maas_gateway_namespace = root.text("maas_gateway_namespace", LABEL, "openshift-ingress")
     gateway_namespace = maas_gateway_namespace if engine == KUADRANT else namespace
     egress_gateway = root.text("egress_gateway", LABEL, "egress-gateway")
@@ -282,7 +285,7 @@ def build(inputs: Mapping[str, t.Any], defined: Iterable[str] = ()) -> Catalog:
     if two_gateways:
         check_second_gateway(provider_entries)
     models = _models(root, provider_entries, namespace, simulators_namespace, stack, engine)
-    tiers = _tiers(root, instance, [model.name for model in models])
+    tiers = _tiers(root, gateway, [model.name for model in models])
     if two_gateways and engine == KUADRANT:
         check_kuadrant(provider_entries, models, tiers, faults)
     rules = sum(len(tier.limits) for _path, tier in tiers)
@@ -324,9 +327,9 @@ def build(inputs: Mapping[str, t.Any], defined: Iterable[str] = ()) -> Catalog:
         stack=stack,
         policy_engine=engine,
         namespace=namespace,
-        instance=instance,
-        audience=f"{instance}-sa",
-        identity_key=IdentityKey(controllers[0], f"{namespace}.{instance}.identity-key"),
+        name=gateway,
+        audience=f"{gateway}-sa",
+        identity_key=IdentityKey(controllers[0], f"{namespace}.{gateway}.identity-key"),
         gateway_namespace=gateway_namespace,
         egress_gateway=behind,
         maas_api=maas_api,
@@ -368,7 +371,7 @@ def _routes(model: str, ends: Sequence[ModelBackend], backends: Mapping[str, str
     :param backends: the names of the providers' backends.
     """
     found = tuple(
-        RouteBackend(backends.get(end.name, end.name), end.upstream_name, end.weight, end.priority) for end in ends
+        RouteBackend(backends.get(end.name, end.name), end.provider_model, end.weight, end.priority) for end in ends
     )
     shared = route_name(model, [backend.name for backend in found])
     if len(ends) == 1:
@@ -637,19 +640,29 @@ def _external_secret(entry: Entry) -> ExternalSecret:
     )
 
 
+def _provider_model(entry: Entry, default: str) -> str:
+    """The name that the provider has for a model, under its key or the former one."""
+    if entry.has(FORMER_PROVIDER_MODEL) and entry.has("provider_model"):
+        entry.fault(
+            FORMER_PROVIDER_MODEL, "is the former name of `provider_model`, which is written too", "leave it out"
+        )
+    key = FORMER_PROVIDER_MODEL if entry.has(FORMER_PROVIDER_MODEL) else "provider_model"
+    return entry.text(key, UPSTREAM, default)
+
+
 def _provider_models(provider: Entry) -> Iterator[tuple[Entry, ProviderModel]]:
     provider.missing("models", "a list of the models that the provider serves")
     if provider.value.get("models") == []:
         provider.fault("models", "is empty", "list at least one model that the provider serves")
     names: list[tuple[str, str]] = []
-    for entry in provider.entries("models", ("name", "upstream_name", "weight", "priority")):
+    for entry in provider.entries("models", ("name", "provider_model", FORMER_PROVIDER_MODEL, "weight", "priority")):
         name = entry.text("name", MODEL)
         names.append((entry.at("name"), name))
         yield (
             entry,
             ProviderModel(
                 name,
-                entry.text("upstream_name", UPSTREAM, name),
+                _provider_model(entry, name),
                 entry.integer("weight", 1, WEIGHT_LIMIT, required=False),
                 entry.integer("priority", 0, PRIORITY_LIMIT, required=False),
             ),
@@ -676,7 +689,7 @@ def _models(
                 continue
             listed.add(model.name)
             backend = ModelBackend(
-                provider.name, provider.name, None, model.upstream_name, model.weight or 1, model.priority or 0
+                provider.name, provider.name, None, model.provider_model, model.weight or 1, model.priority or 0
             )
             served.setdefault(model.name, []).append((entry.path, model, backend))
     # Where one provider alone may serve a model, that is a fault already.
@@ -716,7 +729,7 @@ def _models(
         for entry, provider, _served in provider_entries
         if provider.simulated
     }
-    for entry in root.entries("models", ("name", "upstream_name", "simulated", "backend_ref")):
+    for entry in root.entries("models", ("name", "provider_model", FORMER_PROVIDER_MODEL, "simulated", "backend_ref")):
         name = entry.text("name", MODEL)
         names.append((entry.at("name"), name))
         reference = _backend_ref(entry, name, namespace, simulators_namespace, engine)
@@ -724,7 +737,7 @@ def _models(
             _backend_name(reference),
             None,
             reference,
-            entry.text("upstream_name", UPSTREAM, _served_name(reference) or name),
+            _provider_model(entry, _served_name(reference) or name),
         )
         if name in served:
             entry.fault(
@@ -918,18 +931,18 @@ def _backend_name(reference: BackendRef) -> str:
     return ".".join(filter(None, parts))
 
 
-def _tiers(root: Entry, instance: str, models: Sequence[str]) -> list[tuple[str, Tier]]:
+def _tiers(root: Entry, gateway: str, models: Sequence[str]) -> list[tuple[str, Tier]]:
     tiers: list[tuple[str, Tier]] = []
     levels: list[tuple[str, int | None]] = []
     for entry in root.entries("tiers", ("name", "level", "groups", *LIMITS, "model_limits", "models")):
         name = entry.text("name", LABEL)
-        namespace = f"{instance}-tier-{name}"
-        if name and instance and len(namespace) > LABEL_LIMIT:
+        namespace = f"{gateway}-tier-{name}"
+        if name and gateway and len(namespace) > LABEL_LIMIT:
             excess = len(namespace) - LABEL_LIMIT
             entry.fault(
                 "name",
                 f"its namespace {namespace} has {len(namespace)} characters",
-                f"shorten it or {PREFIX}instance by {excess}",
+                f"shorten it or {PREFIX}name by {excess}",
             )
         level = entry.integer("level", 0, 2**31 - 1)
         levels.append((entry.at("level"), level))

@@ -72,7 +72,7 @@ class Credential:
 @dataclass(frozen=True)
 class ProviderModel:
     name: str
-    upstream_name: str
+    provider_model: str
     weight: int | None = None
     priority: int | None = None
 
@@ -121,7 +121,7 @@ class ModelBackend:
     name: str
     provider: str | None
     backend_ref: BackendRef | None
-    upstream_name: str
+    provider_model: str
     weight: int = 1
     priority: int = 0
 
@@ -131,7 +131,7 @@ class RouteBackend:
     """A backend of a route, by the name of the object."""
 
     name: str
-    upstream_name: str
+    provider_model: str
     weight: int = 1
     priority: int = 0
 
@@ -239,7 +239,7 @@ class Catalog:
     stack: str
     policy_engine: str
     namespace: str
-    instance: str
+    name: str
     audience: str
     identity_key: IdentityKey
     gateway_namespace: str
@@ -268,7 +268,7 @@ class Catalog:
                 del provider["credential"]["external_secret"]
             # The rule of a model stands with the model, once.
             provider["models"] = [
-                {"name": model["name"], "upstream_name": model["upstream_name"]} for model in provider["models"]
+                {"name": model["name"], "provider_model": model["provider_model"]} for model in provider["models"]
             ]
         for model in result["models"]:
             for backend in model["backends"]:

@@ -85,9 +85,9 @@ def check_kuadrant(
                 "write `secret` or `value`",
             )
         for model_entry, model in served:
-            if model.upstream_name != model.name:
+            if model.provider_model != model.name:
                 problem = f"is another name than the public one, and engine {KUADRANT} does not change bodies"
-                model_entry.fault("upstream_name", problem, "leave it out, and name the model as the provider does")
+                model_entry.fault("provider_model", problem, "leave it out, and name the model as the provider does")
     # What is behind one path, and its models.
     ends: dict[str, list[str]] = {}
     for found in models:

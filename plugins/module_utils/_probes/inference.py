@@ -183,8 +183,8 @@ EXPECT_ARGUMENT_SPEC: dict[str, dict[str, t.Any]] = {
     "usage": {"type": "bool", "default": False},
     "minimum_chunks": {"type": "int"},
     "maximum_seconds": {"type": "float"},
-    "upstream_headers": {"type": "dict"},
-    "upstream_credentials": {"type": "list", "elements": "str", "no_log": False},
+    "received_headers": {"type": "dict"},
+    "received_credentials": {"type": "list", "elements": "str", "no_log": False},
 }
 
 #: What one probe takes; documented once, for the module's own options and for the entries of ``probes``.
@@ -225,8 +225,8 @@ class Expectation:
     usage: bool = False
     minimum_chunks: int | None = None
     maximum_seconds: float | None = None
-    upstream_headers: Mapping[str, str | None] = field(default_factory=dict)
-    upstream_credentials: tuple[str, ...] = ()
+    received_headers: Mapping[str, str | None] = field(default_factory=dict)
+    received_credentials: tuple[str, ...] = ()
 
     @classmethod
     def from_params(cls, params: Mapping[str, t.Any] | None) -> Expectation:
@@ -377,7 +377,7 @@ class Observation:
     streamed: bool = False
     chunks: int = 0
     done: bool = False
-    upstream_headers: Mapping[str, t.Any] | None = None
+    received_headers: Mapping[str, t.Any] | None = None
 
     def as_dict(self) -> dict[str, t.Any]:
         """As the module returns it."""
@@ -392,7 +392,7 @@ class Observation:
             "seconds",
             "time_to_first_token",
             "chunks",
-            "upstream_headers",
+            "received_headers",
         )
         return {
             **{name: getattr(self, name) for name in names},
@@ -418,7 +418,7 @@ def observe(operation: Operation, answer: Answer) -> Observation:
         "status": answer.status,
         "headers": dict(answer.headers),
         "seconds": round(answer.seconds, 3),
-        "upstream_headers": upstream if isinstance(upstream, dict) else None,
+        "received_headers": upstream if isinstance(upstream, dict) else None,
     }
     if answer.is_event_stream:
         return _observe_stream(operation, answer, common)
@@ -520,9 +520,9 @@ def _findings(probe: Probe, seen: Observation) -> t.Iterator[Finding]:
 
 def _upstream_findings(probe: Probe, seen: Observation) -> t.Iterator[Finding]:
     expect = probe.expect
-    if not (probe.echo or expect.upstream_headers or expect.upstream_credentials):
+    if not (probe.echo or expect.received_headers or expect.received_credentials):
         return
-    upstream = seen.upstream_headers
+    upstream = seen.received_headers
     if upstream is None:
         yield Finding(
             "the headers that reached the model's server",
@@ -530,7 +530,7 @@ def _upstream_findings(probe: Probe, seen: Observation) -> t.Iterator[Finding]:
             False,
         )
         upstream = {}
-    for name, value in expect.upstream_headers.items():
+    for name, value in expect.received_headers.items():
         found = upstream.get(name.lower())
         wanted = f"upstream {name}: {value}" if value is not None else f"no {name} upstream"
         yield Finding(
@@ -541,9 +541,9 @@ def _upstream_findings(probe: Probe, seen: Observation) -> t.Iterator[Finding]:
     digests = {
         name: str(value["sha256"]) for name, value in upstream.items() if isinstance(value, dict) and "sha256" in value
     }
-    if expect.upstream_credentials:
-        wanted = " or ".join(digest[:8] for digest in expect.upstream_credentials)
-        met = bool(digests) and set(digests.values()) <= set(expect.upstream_credentials)
+    if expect.received_credentials:
+        wanted = " or ".join(digest[:8] for digest in expect.received_credentials)
+        met = bool(digests) and set(digests.values()) <= set(expect.received_credentials)
         shown = ", ".join(f"{digest[:8]} in {name}" for name, digest in sorted(digests.items()))
         yield Finding(f"the provider's key upstream (SHA-256 {wanted}…)", f"key upstream: {shown or 'none'}", met)
     if probe.token:

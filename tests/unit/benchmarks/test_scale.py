@@ -28,7 +28,7 @@ TIERS = [
 ]
 OUTPUT = """\
 PLAY [Cluster] *****
-TASK [egress.ai_gateway.ai_gateway : Check the providers, models and tiers] ****
+TASK [egress.ai_gateway.catalog : Check the providers, models and tiers] ****
 ok: [embedded]
 TASK [egress.ai_gateway.providers : Apply the providers] ****
   [embedded] applying 3 of 4 backends
@@ -80,8 +80,8 @@ def test_the_collection_accepts_the_catalogue(tmp_path: pathlib.Path) -> None:
     assert {(provider.endpoint.hostname, provider.endpoint.port) for provider in others} == {
         (simulated.endpoint.hostname, simulated.endpoint.port)
     }
-    assert {model.upstream_name for provider in built.providers for model in provider.models} == {
-        simulated.models[0].upstream_name
+    assert {model.provider_model for provider in built.providers for model in provider.models} == {
+        simulated.models[0].provider_model
     }
     assert [model.name for model in built.models] == [scale_catalogue.model_name(number) for number in range(32)]
     assert [tier.name for tier in built.tiers] == ["free", "premium", "scale"]

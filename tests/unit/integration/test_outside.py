@@ -40,7 +40,7 @@ def test_the_catalogue_takes_both_providers() -> None:
         False,
     )
     assert (secure.endpoint.port, secure.endpoint.tls.mode) == (8443, "simple")
-    assert [model.upstream_name for model in secure.models] == outside.MODELS
+    assert [model.provider_model for model in secure.models] == outside.MODELS
     assert len(outside.MODELS) == len(set(outside.MODELS))
 
 

@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "roles"))
 from api_server import Server
 
 # Not resolved: a checkout may be linked into the tree of collections.
-COLLECTIONS = Path(catalog_build.__file__).parents[5]
+COLLECTIONS = Path(catalog_build.__file__).parents[6]
 PROVIDER = {
     "name": "openai",
     "schema": "openai",

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""An API server in memory, as far as apply_set and recorded_patch need one: discovery, server-side apply, JSON Patch,
+"""An API server in memory, as far as apply_set and reversible_patch need one: discovery, server-side apply, JSON Patch,
 lists by label, deletion.
 
 It does not validate, default or convert anything, ends each watch without an event, and gives each object one field

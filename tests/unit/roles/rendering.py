@@ -16,8 +16,8 @@ import yaml
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog import build as catalog_build
 
 # Not resolved: a checkout may be linked into the tree of collections.
-COLLECTIONS = Path(catalog_build.__file__).parents[5]
-ROLES = Path(catalog_build.__file__).parents[2] / "roles"
+COLLECTIONS = Path(catalog_build.__file__).parents[6]
+ROLES = Path(catalog_build.__file__).parents[3] / "roles"
 
 
 def rendered(directory: Path, role: str, template: str, variables: dict[str, t.Any]) -> str:
@@ -30,7 +30,7 @@ def rendered(directory: Path, role: str, template: str, variables: dict[str, t.A
     play = {
         "hosts": "localhost",
         "gather_facts": False,
-        "roles": ["egress.ai_gateway.ai_gateway"],
+        "roles": ["egress.ai_gateway.catalog"],
         "vars_files": defaults,
         "tasks": tasks,
     }

@@ -33,7 +33,7 @@ def run(arguments: dict[str, t.Any], variables: dict[str, t.Any] | None = None) 
 
 
 def test_returns_the_catalogue() -> None:
-    result = run({"platform": "kind", "instance": "east"})
+    result = run({"platform": "kind", "name": "east"})
     assert result["changed"] is False
     assert "failed" not in result
     assert (result["catalog"]["audience"], result["catalog"]["policy_engine"]) == ("east-sa", "authorino")

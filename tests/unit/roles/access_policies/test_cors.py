@@ -58,7 +58,7 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     takes a second.
     """
     directory = tmp_path_factory.mktemp("checks")
-    checks = yaml.safe_load((ROLES / "access_policies/tasks/check.yml").read_text())
+    checks = yaml.safe_load((ROLES / "access_policies/tasks/validate_variables.yml").read_text())
     lists = {**GOOD, **{name: origins for name, (origins, _said) in BAD.items()}, "kuadrant": KUADRANT}
     tasks: list[dict[str, t.Any]] = []
     for name, origins in lists.items():

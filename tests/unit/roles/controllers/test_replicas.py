@@ -57,7 +57,7 @@ def played(
     play = {
         "hosts": "localhost",
         "gather_facts": False,
-        "roles": ["egress.ai_gateway.ai_gateway"],
+        "roles": ["egress.ai_gateway.catalog"],
         "vars_files": files,
         "tasks": tasks,
     }
@@ -229,7 +229,7 @@ def test_a_cluster_of_redis_is_asked_for_several_keys_at_once(tmp_path: Path) ->
 def test_what_cannot_work_is_refused(tmp_path: Path, variables: dict[str, t.Any], expected: str) -> None:
     ended = played(
         tmp_path,
-        [{"ansible.builtin.import_tasks": str(ROLES / "controllers/tasks/check.yml")}],
+        [{"ansible.builtin.import_tasks": str(ROLES / "controllers/tasks/validate_variables.yml")}],
         {**SINGLE, **variables},
     )
     assert ended.returncode == 2, ended.stdout + ended.stderr
@@ -248,7 +248,7 @@ def test_what_cannot_work_is_refused(tmp_path: Path, variables: dict[str, t.Any]
 def test_what_works_is_taken(tmp_path: Path, redis: dict[str, t.Any]) -> None:
     ended = played(
         tmp_path,
-        [{"ansible.builtin.import_tasks": str(ROLES / "controllers/tasks/check.yml")}],
+        [{"ansible.builtin.import_tasks": str(ROLES / "controllers/tasks/validate_variables.yml")}],
         {**SEVERAL, "controllers_redis": redis},
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr

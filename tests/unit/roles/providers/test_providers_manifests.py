@@ -23,7 +23,7 @@ PROVIDERS = [
         "schema": "openai",
         "simulated": True,
         "credential": {"value": KEY},
-        "models": [{"name": "gpt-4", "upstream_name": "gpt-4-0613"}],
+        "models": [{"name": "gpt-4", "provider_model": "gpt-4-0613"}],
     },
     {
         "name": "claude",
@@ -48,7 +48,7 @@ PROVIDERS = [
             "tls": {"sni": "vllm.example.com", "ca_bundle": "first-ca"},
         },
         "credential": {"secret": "first-key"},
-        "models": [{"name": "shared", "priority": 0, "upstream_name": "a"}],
+        "models": [{"name": "shared", "priority": 0, "provider_model": "a"}],
     },
     {
         "name": "fixed",
@@ -72,7 +72,7 @@ SPEC = {
 }
 MODELS = [
     {"name": "opt", "backend_ref": {"name": "opt", "namespace": "llm", "port": 8000}},
-    {"name": "opt-again", "upstream_name": "opt", "backend_ref": {"name": "opt", "namespace": "llm", "port": 8000}},
+    {"name": "opt-again", "provider_model": "opt", "backend_ref": {"name": "opt", "namespace": "llm", "port": 8000}},
     {"name": "simulated", "simulated": True},
     {
         "name": "made",

@@ -18,8 +18,8 @@ import yaml
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog import build as catalog_build
 
 GIVEN_BY_AI_GATEWAY = {"ai_gateway_platform": "embedded", "ai_gateway_envoy_gateway_namespace": "envoy-gateway-system"}
-COLLECTIONS = Path(catalog_build.__file__).parents[5]
-ROLE = Path(catalog_build.__file__).parents[2] / "roles/simulators"
+COLLECTIONS = Path(catalog_build.__file__).parents[6]
+ROLE = Path(catalog_build.__file__).parents[3] / "roles/simulators"
 KEYS = {"openai": "sk-openai-key-for-demo", "vllm": "change-me-super-secret"}
 PROVIDERS = [
     {
@@ -35,8 +35,8 @@ PROVIDERS = [
         "simulated": True,
         "credential": {"value": KEYS["vllm"]},
         "models": [
-            {"name": "qwen", "upstream_name": "Qwen/Qwen3-0.6B"},
-            {"name": "qwen-small", "upstream_name": "Qwen/Qwen3-0.6B"},
+            {"name": "qwen", "provider_model": "Qwen/Qwen3-0.6B"},
+            {"name": "qwen-small", "provider_model": "Qwen/Qwen3-0.6B"},
         ],
     },
     {
@@ -65,14 +65,14 @@ def catalogue(*providers: dict[str, t.Any]) -> dict[str, t.Any]:
                     "key": "apiKey",
                     "managed": True,
                 },
-                "models": [{"name": "model", "upstream_name": "model"}],
+                "models": [{"name": "model", "provider_model": "model"}],
                 **{key: value for key, value in provider.items() if key != "tls"},
             }
         )
     names = {
         "platform": "embedded",
         "namespace": "ai-gateway",
-        "instance": "ai-gateway",
+        "name": "ai-gateway",
         "simulators_namespace": "external-models",
     }
     return {**names, "egress_gateway": None, "providers": filled, "models": []}
@@ -129,7 +129,7 @@ def render(directory: Path, **variables: t.Any) -> list[dict[str, t.Any]]:
         }
     ]
     ended = play(
-        directory, [] if "ai_gateway_catalog" in variables else ["egress.ai_gateway.ai_gateway"], tasks, **variables
+        directory, [] if "ai_gateway_catalog" in variables else ["egress.ai_gateway.catalog"], tasks, **variables
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
     return [manifest for manifest in yaml.safe_load_all((directory / "out").read_text()) if manifest]
@@ -285,7 +285,7 @@ MODELS = [
     {"name": "gemma", "simulated": True, "backend_ref": {"name": "gemma", "namespace": "llm", "port": 80}},
     {
         "name": "gemma-lora",
-        "upstream_name": "lora",
+        "provider_model": "lora",
         "simulated": True,
         "backend_ref": {"name": "gemma", "namespace": "llm", "port": 80},
     },
@@ -362,7 +362,7 @@ def test_names_and_prefixes_reach_the_program_as_they_are(tmp_path: Path) -> Non
     provider = {
         **PROVIDERS[0],
         "endpoint": {"prefix": "/"},
-        "models": [{"name": f"m{index}", "upstream_name": name} for index, name in enumerate(names)],
+        "models": [{"name": f"m{index}", "provider_model": name} for index, name in enumerate(names)],
     }
     arguments = pod_of(render(tmp_path, ai_gateway_providers=[provider]), "openai-simulator")["containers"][0]["args"]
     assert [argument for argument in arguments if argument.startswith("--model")] == [
@@ -465,7 +465,9 @@ def checked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """
     directory = tmp_path_factory.mktemp("checks")
     checks = [
-        task for task in yaml.safe_load((ROLE / "tasks/check.yml").read_text()) if "ansible.builtin.assert" in task
+        task
+        for task in yaml.safe_load((ROLE / "tasks/validate_variables.yml").read_text())
+        if "ansible.builtin.assert" in task
     ]
     assert len(checks) == 2
     tasks: list[dict[str, t.Any]] = []

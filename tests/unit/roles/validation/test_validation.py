@@ -18,8 +18,8 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._probes import c
 from rendering import rendered
 
 # Not resolved: a checkout may be linked into the tree of collections.
-COLLECTIONS = Path(probes_checks.__file__).parents[5]
-ROLE = Path(probes_checks.__file__).parents[2] / "roles/validation"
+COLLECTIONS = Path(probes_checks.__file__).parents[6]
+ROLE = Path(probes_checks.__file__).parents[3] / "roles/validation"
 KEY = "sk-a-key-that-must-not-show"
 SIMULATED = {
     "name": "openai",
@@ -33,7 +33,7 @@ REAL = {
     "schema": "openai",
     "endpoint": {"hostname": "api.example.com"},
     "credential": {"secret": "more-key"},
-    "models": [{"name": "org/more:1", "upstream_name": "more-1"}],
+    "models": [{"name": "org/more:1", "provider_model": "more-1"}],
 }
 ANTHROPIC = {
     "name": "claude",

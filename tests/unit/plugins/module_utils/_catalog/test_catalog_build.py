@@ -28,7 +28,7 @@ INVENTORY: dict[str, t.Any] = {
             "schema": "openai",
             "simulated": True,
             "credential": {"header": "Authorization", "scheme": "Bearer", "value": KEY},
-            "models": [{"name": "gpt-4", "upstream_name": "gpt-4-0613"}],
+            "models": [{"name": "gpt-4", "provider_model": "gpt-4-0613"}],
         },
         {
             "name": "anthropic",
@@ -100,7 +100,7 @@ def test_whole_catalogue() -> None:
         "stack": "envoy_ai_gateway",
         "policy_engine": "authorino",
         "namespace": "ai-gateway",
-        "instance": "ai-gateway",
+        "name": "ai-gateway",
         "audience": "ai-gateway-sa",
         "identity_key": {
             "namespace": "envoy-gateway-system",
@@ -133,7 +133,7 @@ def test_whole_catalogue() -> None:
                     "managed": True,
                 },
                 "headers": {},
-                "models": [{"name": "gpt-4", "upstream_name": "gpt-4-0613"}],
+                "models": [{"name": "gpt-4", "provider_model": "gpt-4-0613"}],
                 "backend": OPENAI,
             },
             {
@@ -161,7 +161,7 @@ def test_whole_catalogue() -> None:
                     "managed": False,
                 },
                 "headers": {},
-                "models": [{"name": "claude-3-sonnet", "upstream_name": "claude-3-sonnet"}],
+                "models": [{"name": "claude-3-sonnet", "provider_model": "claude-3-sonnet"}],
                 "backend": ANTHROPIC,
             },
         ],
@@ -169,13 +169,13 @@ def test_whole_catalogue() -> None:
             {
                 "name": "gpt-4",
                 "backends": [
-                    {"name": "openai", "provider": "openai", "upstream_name": "gpt-4-0613", "weight": 1, "priority": 0}
+                    {"name": "openai", "provider": "openai", "provider_model": "gpt-4-0613", "weight": 1, "priority": 0}
                 ],
                 "routes": [
                     {
                         "name": "gpt-4-e731ba19",
                         "ends": ["*", "openai"],
-                        "backends": [{"name": OPENAI, "upstream_name": "gpt-4-0613", "weight": 1, "priority": 0}],
+                        "backends": [{"name": OPENAI, "provider_model": "gpt-4-0613", "weight": 1, "priority": 0}],
                     }
                 ],
             },
@@ -185,7 +185,7 @@ def test_whole_catalogue() -> None:
                     {
                         "name": "anthropic",
                         "provider": "anthropic",
-                        "upstream_name": "claude-3-sonnet",
+                        "provider_model": "claude-3-sonnet",
                         "weight": 1,
                         "priority": 0,
                     }
@@ -195,7 +195,7 @@ def test_whole_catalogue() -> None:
                         "name": "claude-3-sonnet-efc31ef3",
                         "ends": ["*", "anthropic"],
                         "backends": [
-                            {"name": ANTHROPIC, "upstream_name": "claude-3-sonnet", "weight": 1, "priority": 0}
+                            {"name": ANTHROPIC, "provider_model": "claude-3-sonnet", "weight": 1, "priority": 0}
                         ],
                     }
                 ],
@@ -254,7 +254,7 @@ def test_a_simulator_stands_in_for_the_endpoint() -> None:
 @pytest.mark.parametrize("name", ["claude-sonnet-4@20250514", "c4ai/command-r+08", "ft:gpt-4o:org::id"])
 def test_names_of_models(name: str) -> None:
     model = build(changed("providers.0.models.0", {"name": name})).models[0]
-    assert (model.name, model.backends[0].upstream_name) == (name, name)
+    assert (model.name, model.backends[0].provider_model) == (name, name)
 
 
 @pytest.mark.parametrize(
@@ -270,7 +270,7 @@ def test_names_of_models(name: str) -> None:
     ],
 )
 def test_names_of_models_at_their_providers(name: str) -> None:
-    assert build(changed("providers.0.models.0.upstream_name", name)).models[0].backends[0].upstream_name == name
+    assert build(changed("providers.0.models.0.provider_model", name)).models[0].backends[0].provider_model == name
 
 
 @pytest.mark.parametrize("prefix", ["/", "/v1", "/openai/v1", "/v1beta/projects/p:1/@me/a+b"])
@@ -474,7 +474,7 @@ ONE_FAULT = [
     ("namespace", "external-models", "ai_gateway_simulators_namespace"),
     ("namespace", "envoy-gateway-system", "ai_gateway_namespace"),
     ("simulators_namespace", "authorino", "ai_gateway_simulators_namespace"),
-    ("instance", "my.gateway", "ai_gateway_instance"),
+    ("name", "my.gateway", "ai_gateway_name"),
     ("simulators_namespace", "ai-gateway-tier-free", "ai_gateway_tiers[0]"),
     ("providers.2", "anthropic", "ai_gateway_providers[2]"),
     ("providers.2", None, "ai_gateway_providers[2]"),
@@ -561,9 +561,9 @@ ONE_FAULT = [
     ("providers.0.models.0.name", "", "ai_gateway_providers[0].models[0].name"),
     ("providers.0.models.0.name", "@cf/meta/llama-3.1-8b-instruct", "ai_gateway_providers[0].models[0].name"),
     ("providers.0.models.0.name", "gpt-4+", "ai_gateway_providers[0].models[0].name"),
-    ("providers.0.models.0.upstream_name", " gpt-4", "ai_gateway_providers[0].models[0].upstream_name"),
-    ("providers.0.models.0.upstream_name", "gpt-4\n", "ai_gateway_providers[0].models[0].upstream_name"),
-    ("providers.0.models.0.upstream_name", "modèle", "ai_gateway_providers[0].models[0].upstream_name"),
+    ("providers.0.models.0.provider_model", " gpt-4", "ai_gateway_providers[0].models[0].provider_model"),
+    ("providers.0.models.0.provider_model", "gpt-4\n", "ai_gateway_providers[0].models[0].provider_model"),
+    ("providers.0.models.0.provider_model", "modèle", "ai_gateway_providers[0].models[0].provider_model"),
     ("providers.0.models.0.wieght", 1, "ai_gateway_providers[0].models[0].wieght"),
     ("providers.0.models.0.weight", 0, "ai_gateway_providers[0].models[0].weight"),
     ("providers.0.models.0.priority", -1, "ai_gateway_providers[0].models[0].priority"),
@@ -721,7 +721,7 @@ def shared(first: dict[str, int], second: dict[str, int]) -> dict[str, t.Any]:
     inventory["providers"][1]["schema"] = "openai"
     inventory["providers"][1]["models"] = [
         {"name": "claude-3-sonnet"},
-        {"name": "gpt-4", "upstream_name": "azure-gpt-4", **second},
+        {"name": "gpt-4", "provider_model": "azure-gpt-4", **second},
     ]
     return inventory
 
@@ -746,11 +746,11 @@ def test_a_model_of_two_providers_without_a_rule_names_both() -> None:
 def test_a_model_of_two_providers_with_a_rule(first: dict[str, int], second: dict[str, int]) -> None:
     (model,) = [model for model in build(shared(first, second)).as_dict()["models"] if model["name"] == "gpt-4"]
     assert model["backends"] == [
-        {"name": "openai", "provider": "openai", "upstream_name": "gpt-4", "weight": 1, "priority": 0, **first},
+        {"name": "openai", "provider": "openai", "provider_model": "gpt-4", "weight": 1, "priority": 0, **first},
         {
             "name": "anthropic",
             "provider": "anthropic",
-            "upstream_name": "azure-gpt-4",
+            "provider_model": "azure-gpt-4",
             "weight": 1,
             "priority": 0,
             **second,
@@ -868,7 +868,7 @@ def test_an_on_premises_model(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(catalog_build, "RENDERED_BACKEND_KINDS", catalog_build.BACKEND_KINDS)
     pool = {
         "name": "gemma2",
-        "upstream_name": "google/gemma-2-2b-it",
+        "provider_model": "google/gemma-2-2b-it",
         "backend_ref": {"kind": "InferencePool", "name": "gemma2"},
     }
     assert build({**INVENTORY, "models": [ON_PREMISES, pool]}).as_dict()["models"][2:] == [
@@ -886,7 +886,7 @@ def test_an_on_premises_model(monkeypatch: pytest.MonkeyPatch) -> None:
                         "tls": {"mode": "none"},
                         "simulator": "",
                     },
-                    "upstream_name": "facebook/opt-125m",
+                    "provider_model": "facebook/opt-125m",
                     "weight": 1,
                     "priority": 0,
                 }
@@ -898,7 +898,7 @@ def test_an_on_premises_model(monkeypatch: pytest.MonkeyPatch) -> None:
                     "backends": [
                         {
                             "name": "service.llm.opt.8000",
-                            "upstream_name": "facebook/opt-125m",
+                            "provider_model": "facebook/opt-125m",
                             "weight": 1,
                             "priority": 0,
                         }
@@ -920,7 +920,7 @@ def test_an_on_premises_model(monkeypatch: pytest.MonkeyPatch) -> None:
                         "tls": {"mode": "none"},
                         "simulator": "",
                     },
-                    "upstream_name": "google/gemma-2-2b-it",
+                    "provider_model": "google/gemma-2-2b-it",
                     "weight": 1,
                     "priority": 0,
                 }
@@ -932,7 +932,7 @@ def test_an_on_premises_model(monkeypatch: pytest.MonkeyPatch) -> None:
                     "backends": [
                         {
                             "name": "inferencepool.ai-gateway.gemma2",
-                            "upstream_name": "google/gemma-2-2b-it",
+                            "provider_model": "google/gemma-2-2b-it",
                             "weight": 1,
                             "priority": 0,
                         }
@@ -954,7 +954,7 @@ def reference_of(*models: dict[str, t.Any]) -> dict[str, t.Any]:
 def test_a_simulated_model_needs_no_object() -> None:
     backend = reference_of({"name": "facebook/OPT-125m", "simulated": True})
     assert backend["name"] == "service.external-models.facebook-opt-125m-simulator.8000"
-    assert backend["upstream_name"] == "facebook/OPT-125m"
+    assert backend["provider_model"] == "facebook/OPT-125m"
     assert backend["backend_ref"] == {
         "kind": "Service",
         "name": "facebook-opt-125m-simulator",
@@ -980,9 +980,9 @@ def test_a_simulator_in_the_place_of_an_object_keeps_its_name() -> None:
         "opt-simulator.external-models.svc.cluster.local",
     )
     assert (reference["port"], reference["tls"]) == (8000, {"mode": "none"})
-    assert backend["upstream_name"] == "a/b"
+    assert backend["provider_model"] == "a/b"
     # Two models may share one server, and so its simulator; others need another.
-    shared = [model, {**model, "name": "n", "upstream_name": "c"}]
+    shared = [model, {**model, "name": "n", "provider_model": "c"}]
     assert len({model.backends[0].name for model in build({"models": shared}).models}) == 1
     assert paths({"models": [*shared, {"name": "opt", "simulated": True}]}) == ["ai_gateway_models[2]"]
     assert paths({"models": [{"name": "a/b", "simulated": True}, {"name": "a-b", "simulated": True}]}) == [
@@ -1019,8 +1019,8 @@ def test_an_inference_service() -> None:
     ],
 )
 def test_the_name_of_a_model_at_its_inference_service(spec: t.Any, given: str | None, name: str) -> None:
-    backend = reference_of({"name": "m", "upstream_name": given, "backend_ref": {**KSERVE, "spec": spec}})
-    assert backend["upstream_name"] == name
+    backend = reference_of({"name": "m", "provider_model": given, "backend_ref": {**KSERVE, "spec": spec}})
+    assert backend["provider_model"] == name
     assert backend["backend_ref"].get("spec") == spec
 
 
@@ -1120,3 +1120,13 @@ def test_a_thousand_providers_take_less_than_a_second() -> None:
     catalog = build({"providers": providers, "tiers": INVENTORY["tiers"][:1]}).as_dict()
     assert time.perf_counter() - start < 1
     assert len(catalog["tiers"][0]["models"]) == len(catalog["models"]) == 1000
+
+
+def test_the_former_name_of_a_provider_model() -> None:
+    written = {"name": "claude", "upstream_name": "claude-3"}
+    provider = {"name": "p", "schema": "openai", "simulated": True, "credential": {"value": "k"}, "models": [written]}
+    local = {"name": "local", "upstream_name": "served", "simulated": True}
+    built = catalog_build.build({"providers": [provider], "models": [local]})
+    assert [model.backends[0].provider_model for model in built.models] == ["claude-3", "served"]
+    with pytest.raises(catalog_build.CatalogError, match="models.0..upstream_name: is the former name"):
+        catalog_build.build({"providers": [{**provider, "models": [{**written, "provider_model": "claude-3"}]}]})

@@ -62,7 +62,7 @@ def test_cells(platform: str, stack: str, engine: str) -> None:
 
 def test_one_gateway_has_no_second() -> None:
     catalog = build({**two_gateways(), "stack": "envoy_ai_gateway"}).as_dict()
-    assert (catalog["egress_gateway"], catalog["gateway_namespace"], catalog["instance"]) == (
+    assert (catalog["egress_gateway"], catalog["gateway_namespace"], catalog["name"]) == (
         None,
         "ai-gateway",
         "ai-gateway",
@@ -73,7 +73,7 @@ def test_one_gateway_has_no_second() -> None:
 
 def test_the_second_gateway_stands_between() -> None:
     catalog = build(two_gateways()).as_dict()
-    assert (catalog["gateway_namespace"], catalog["instance"], catalog["audience"]) == (
+    assert (catalog["gateway_namespace"], catalog["name"], catalog["audience"]) == (
         "ai-gateway",
         "maas-default-gateway",
         "maas-default-gateway-sa",
@@ -147,8 +147,8 @@ def test_what_two_gateways_cannot_do(more: dict[str, t.Any], path: str) -> None:
             "ai_gateway_providers[0].credential.external_secret",
         ),
         (
-            {"providers": [provider("a", models=[{"name": "m", "upstream_name": "n"}])]},
-            "ai_gateway_providers[0].models[0].upstream_name",
+            {"providers": [provider("a", models=[{"name": "m", "provider_model": "n"}])]},
+            "ai_gateway_providers[0].models[0].provider_model",
         ),
         (
             {"tiers": [{**TIER, "input_token_limit": {"tokens": 1, "window": "1m"}}]},

@@ -405,7 +405,7 @@ MET: list[tuple[dict[str, t.Any], Answer]] = [
     ({"usage": True}, answer(completion())),
     ({"maximum_seconds": 0.5}, answer(completion())),
     (
-        {"upstream_headers": {"X-User": "jane", "x-none": None}},
+        {"received_headers": {"X-User": "jane", "x-none": None}},
         answer(headers={"x-simulator-received-headers": '{"x-user": "jane"}'}),
     ),
 ]
@@ -428,17 +428,17 @@ UNMET: list[tuple[dict[str, t.Any], Answer, str]] = [
     ({"maximum_seconds": 0.4}, answer(completion()), "0.5 s"),
     ({"minimum_chunks": 1}, answer(completion()), "0 chunks"),
     (
-        {"upstream_headers": {"x-user": "jane"}},
+        {"received_headers": {"x-user": "jane"}},
         answer(headers={"x-simulator-received-headers": '{"x-user": "joe"}'}),
         "upstream x-user: joe",
     ),
     (
-        {"upstream_headers": {"x-user": None}},
+        {"received_headers": {"x-user": None}},
         answer(headers={"x-simulator-received-headers": '{"x-user": "joe"}'}),
         "upstream x-user: joe",
     ),
     (
-        {"upstream_headers": {"x-user": None}},
+        {"received_headers": {"x-user": None}},
         answer(),
         "no header x-simulator-received-headers: is it a simulator that serves the model?",
     ),
@@ -559,7 +559,7 @@ def credential(text: str) -> dict[str, str]:
     ],
 )
 def test_credentials_upstream(headers: dict[str, t.Any], observed: list[str]) -> None:
-    failed = outcome({"upstream_credentials": [digest(KEY)]}, echoed(headers), echo=True, token=TOKEN)
+    failed = outcome({"received_credentials": [digest(KEY)]}, echoed(headers), echo=True, token=TOKEN)
     assert [failure["observed"] for failure in failed] == observed
 
 

@@ -1,0 +1,412 @@
+#!/usr/bin/python
+# Copyright: Contributors to the egress.ai_gateway project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: gateway_token
+short_description: Issue and revoke tokens for the users of an AI gateway
+version_added: 1.0.0
+description:
+  - Issues a token that opens an AI gateway for a user of a tier, as Models-as-a-Service does, and revokes all tokens of a user.
+  - The user becomes a ServiceAccount in the namespace of the tier, C(<name>-tier-<tier>), and the token is a token of it for the audience
+    C(<name>-sa). The ServiceAccount's name is the user's, reduced to what a DNS label may hold, with eight digits of its SHA-1.
+  - With O(source=maas_api), maas-api itself does so for whoever calls it, by the caller's token for the cluster.
+  - The result holds the token. Set C(no_log=true) on the task.
+author: Contributors to the egress.ai_gateway project (!UNKNOWN)
+extends_documentation_fragment:
+  - egress.ai_gateway.attributes
+  - kubernetes.core.k8s_auth_options
+attributes:
+  check_mode:
+    support: full
+    details:
+      - Issues no token in check mode, as there need be no ServiceAccount to issue it for, and sends nothing to maas-api.
+  diff_mode:
+    support: none
+  idempotent:
+    support: full
+    details:
+      - Each run issues a new token, which changes no state of the cluster. The change it reports is the ServiceAccount's.
+      - What maas-api makes for the first token of a user, a ServiceAccount and the namespace of the tier, is not among what is reported.
+      - maas-api does not tell whether there was anything to revoke. Without O(user), O(state=absent) with O(source=maas_api) always reports a change.
+options:
+  state:
+    description:
+      - With V(present), the ServiceAccount exists and a token is returned.
+      - With V(absent), the ServiceAccount is gone, and all its tokens with it. A gateway that caches reviews of tokens accepts them until its cache forgets.
+      - With V(absent) and O(source=maas_api), maas-api revokes all tokens of the caller. With O(user), the ServiceAccount that called is gone afterwards,
+        and the one in the same namespace that its tokens were of. Remove a user by the source that it was made with; the others leave those tokens valid.
+    type: str
+    choices: [present, absent]
+    default: present
+  source:
+    description:
+      - Where the token comes from.
+      - V(service_account) is the API server's TokenRequest.
+      - V(signing_key) is for tests. The token is the API server's too, but signed again with the cluster's own O(signing_key) for any O(expiration), one in
+        the past included, to see that expired tokens are refused.
+      - V(maas_api) is maas-api of the generation that mints tokens (v0.0.2). From v0.1.0 on it has API keys instead, which this module does not make.
+        The token is of the user who calls, and of the highest tier among the user's groups.
+      - Who calls maas-api is, with O(maas_api_token), its user; with O(user), that user's ServiceAccount in the namespace of the tier, which is made where
+        there is none and which maas-api counts to the tier, so that no person has to log in; otherwise the user of the token that
+        the cluster's own options and the kubeconfig use.
+    type: str
+    choices: [service_account, signing_key, maas_api]
+    default: service_account
+  gateway:
+    description: Name of the gateway. That of Models-as-a-Service is C(maas-default-gateway) unless its maas-api was given another.
+    type: str
+    default: ai-gateway
+  tier:
+    description: Name of the user's tier. Required where there is a O(user), unless O(namespace) is given.
+    type: str
+  namespace:
+    description: Namespace of the ServiceAccount. By default that of the tier.
+    type: str
+  user:
+    description: Name of the user, in any form. Required unless O(source=maas_api).
+    type: str
+  expiration:
+    description:
+      - How long the token is valid, such as V(10m), V(4h), V(1h30m) or a number of seconds. At least 10 minutes, but from O(source=signing_key).
+      - The API server may cap it; a warning says so.
+    type: str
+    default: 4h
+  audiences:
+    description: Whom the token is for. By default C(<name>-sa), the audience of the gateway, and always that from O(source=maas_api).
+    type: list
+    elements: str
+  signing_key:
+    description:
+      - File on the managed host with the private key that the cluster signs ServiceAccount tokens with, in PEM.
+      - Required with O(source=signing_key), which needs the Python library cryptography.
+    type: path
+  maas_api_url:
+    description:
+      - Address of the MaaS gateway, for example C(https://maas.apps.example.com). Required with O(source=maas_api).
+      - C(/maas-api/v1/tokens) is added to it, unless it ends in C(/v1/tokens) and so says where tokens are minted by itself.
+    type: str
+  maas_api_token:
+    description:
+      - The caller's own token for the cluster, such as C(oc whoami -t) prints, or that of a ServiceAccount. Never returned, shown or logged.
+      - By default, and without O(user), the token that O(api_key), the kubeconfig or the pod's own account holds. It goes to O(maas_api_url), nowhere else.
+      - Excludes O(user), whose ServiceAccount gets a token of its own.
+    type: str
+  maas_api_audience:
+    description:
+      - Whom the token of the O(user)'s ServiceAccount is for by which it calls maas-api; one of those that the policy C(maas-api-auth-policy) accepts.
+      - HyperShift and ROSA have another. It is the C(aud) of the tokens that the cluster issues without being asked for an audience.
+    type: str
+    default: https://kubernetes.default.svc
+  maas_api_validate_certs:
+    description: Whether the certificate of O(maas_api_url) must be valid.
+    type: bool
+    default: true
+  maas_api_ca_path:
+    description: File with the certification authorities to trust at O(maas_api_url), in PEM. By default those of the system.
+    type: path
+  maas_api_client_cert:
+    description: File with the client's certificate for TLS to O(maas_api_url), in PEM.
+    type: path
+  maas_api_client_key:
+    description: File with the key of O(maas_api_client_cert), in PEM, where it is not in the same file.
+    type: path
+  maas_api_use_proxy:
+    description: Whether to go to O(maas_api_url) through the HTTP proxy that the environment names.
+    type: bool
+    default: true
+  maas_api_timeout:
+    description: How long one request to maas-api may take, from its start to the end of the answer, in seconds.
+    type: int
+    default: 30
+requirements:
+  - kubernetes >= 24.2.0, unless O(maas_api_token) is given
+seealso:
+  - module: egress.ai_gateway.maas_models_info
+"""
+
+EXAMPLES = r"""
+- name: Issue a token for a user of the free tier
+  egress.ai_gateway.gateway_token:
+    tier: free
+    user: jane@example.com
+    expiration: 1h
+  register: jane
+  no_log: true
+
+- name: List the models it can use
+  egress.ai_gateway.maas_models_info:
+    url: http://10.245.0.2:30080
+    token: "{{ jane.token }}"
+
+- name: Revoke all tokens of the user
+  egress.ai_gateway.gateway_token:
+    tier: free
+    user: jane@example.com
+    state: absent
+
+- name: Look up the domain of an OpenShift cluster
+  kubernetes.core.k8s_info:
+    api_version: config.openshift.io/v1
+    kind: Ingress
+    name: cluster
+  register: ingress
+
+- name: Have maas-api mint a token for whoever is logged in
+  egress.ai_gateway.gateway_token:
+    source: maas_api
+    maas_api_url: "https://maas.{{ ingress.resources[0].spec.domain }}"
+    maas_api_ca_path: /etc/pki/ingress.pem
+    expiration: 10m
+  register: mine
+  no_log: true
+
+- name: Have maas-api mint a token of the premium tier, without a person's login
+  egress.ai_gateway.gateway_token:
+    source: maas_api
+    maas_api_url: "https://maas.{{ ingress.resources[0].spec.domain }}"
+    gateway: maas-default-gateway
+    tier: premium
+    user: nightly-build
+    expiration: 10m
+  register: nightly
+  no_log: true
+
+- name: Revoke all tokens that maas-api minted for it
+  egress.ai_gateway.gateway_token:
+    source: maas_api
+    maas_api_url: "https://maas.{{ ingress.resources[0].spec.domain }}"
+    gateway: maas-default-gateway
+    tier: premium
+    user: nightly-build
+    state: absent
+"""
+
+RETURN = r"""
+token:
+  description: The token. Whoever holds it is the user.
+  returned: when O(state=present), not in check mode
+  type: str
+expiration:
+  description: How long the token is valid from its issue, in seconds.
+  returned: when O(state=present), not in check mode
+  type: int
+  sample: 3600
+issued_at:
+  description: When it was issued, RFC 3339.
+  returned: when O(state=present), not in check mode
+  type: str
+  sample: "2026-01-01T12:00:00Z"
+expires_at:
+  description: When it expires, RFC 3339.
+  returned: when O(state=present), not in check mode
+  type: str
+  sample: "2026-01-01T13:00:00Z"
+jti:
+  description: The token's id, which the audit log of the cluster shows. Empty where the API server sets none.
+  returned: when O(state=present), not in check mode
+  type: str
+  sample: 2edabfe4-643d-474c-b154-b107c3b8ba93
+audiences:
+  description: Whom the token is for.
+  returned: when O(state=present), with O(source=maas_api) not in check mode
+  type: list
+  elements: str
+  sample: [ai-gateway-sa]
+namespace:
+  description: Namespace of the ServiceAccount that the token is of.
+  returned: success, with O(source=maas_api) when there is a token
+  type: str
+  sample: ai-gateway-tier-free
+service_account:
+  description: Name of the ServiceAccount that the token is of, which is the user's name for the gateway.
+  returned: success, with O(source=maas_api) when there is a token
+  type: str
+  sample: jane-example-com-0850a4cf
+status:
+  description: The status of the answer that says no.
+  returned: when the API server or maas-api refuses
+  type: int
+  sample: 403
+"""
+
+import os
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.api import (
+    ApiError,
+    ConnectionSettingsError,
+    connect,
+)
+from ansible_collections.egress.ai_gateway.plugins.module_utils._tokens import (
+    CLUSTER_AUDIENCE,
+    MAAS_API_ARGUMENT_SPEC,
+    SOURCES,
+    CallerSource,
+    Identity,
+    MaasApiSource,
+    ServiceAccountSource,
+    Token,
+    TokenError,
+    rfc3339,
+    service_account_name,
+    tier_namespace,
+    token_in_use,
+)
+from ansible_collections.kubernetes.core.plugins.module_utils.args_common import AUTH_ARG_SPEC
+
+#: Sources whose tokens are of a ServiceAccount that the options name.
+OF_NAMED_ACCOUNT = [name for name, source in SOURCES.items() if source is not MaasApiSource]
+
+
+def present(module: AnsibleModule, source: ServiceAccountSource) -> dict[str, t.Any]:
+    identity = source.identity
+    audiences = source.audiences()
+    result: dict[str, t.Any] = {"changed": False, **source.account(), **({"audiences": audiences} if audiences else {})}
+    if not source.namespace_exists():
+        where = (
+            f"tier {identity.tier!r} has no namespace {identity.namespace}"
+            if identity.tier
+            else f"there is no namespace {identity.namespace}"
+        )
+        remedy = (
+            "define it in ai_gateway_tiers and run role access_policies, or name another tier"
+            if identity.tier
+            else "create it, or name another"
+        )
+        if not module.check_mode:
+            raise TokenError(f"{where}; {remedy}")
+        module.warn(f"{where}; outside check mode this fails unless it exists by then")
+        return {**result, "changed": True}
+    if not source.service_account_exists():
+        result["changed"] = module.check_mode or source.create_service_account()
+    return (
+        result
+        if module.check_mode
+        else {**result, **issued(module, source.issue(audiences), source.expiration(module.params))}
+    )
+
+
+def absent(module: AnsibleModule, source: ServiceAccountSource) -> dict[str, t.Any]:
+    return {"changed": source.has_tokens() and (module.check_mode or source.revoke()), **source.account()}
+
+
+def of_caller(module: AnsibleModule, source: CallerSource) -> dict[str, t.Any]:
+    """The same by the caller's own token, of whose user nothing can be seen before."""
+    if module.params["state"] == "absent":
+        if not module.check_mode:
+            source.revoke()
+        return {"changed": True}
+    return {
+        "changed": False,
+        **({} if module.check_mode else issued(module, source.issue(), MaasApiSource.expiration(module.params))),
+    }
+
+
+def issued(module: AnsibleModule, token: Token, wanted: int) -> dict[str, t.Any]:
+    """What is returned of a token that was to live ``wanted`` seconds."""
+    lifetime = token.expires_at - token.issued_at
+    if token.expires_at < token.issued_at + wanted:
+        module.warn(f"The API server issued the token for {lifetime} s instead of {wanted} s")
+    account = {"namespace": token.namespace, "service_account": token.service_account} if token.service_account else {}
+    return {
+        **account,
+        "token": token.token,
+        "expiration": wanted if wanted < 0 else lifetime,
+        "issued_at": rfc3339(token.issued_at),
+        "expires_at": rfc3339(token.expires_at),
+        "jti": token.jti,
+        "audiences": list(token.audiences),
+    }
+
+
+def identity_of(params: dict[str, t.Any]) -> Identity:
+    """The ServiceAccount of the user. Raises ValueError where the options name none."""
+    gateway, tier = params["gateway"], params["tier"] or ""
+    namespace = params["namespace"] or (tier and tier_namespace(gateway, tier))
+    if not namespace:
+        raise ValueError("user: give tier or namespace too, which says where the user's ServiceAccount is")
+    return Identity(gateway, tier, namespace, service_account_name(params["user"] or ""))
+
+
+def source_of(module: AnsibleModule) -> ServiceAccountSource | CallerSource:
+    """Where the options say that the token comes from.
+
+    Afterwards an inline kubeconfig is no longer among the parameters, which Ansible returns.
+    """
+    params = module.params
+    kind = SOURCES[params["source"]]
+    try:
+        kind.expiration(params)
+        if kind is MaasApiSource and params["audiences"]:
+            raise ValueError("audiences: maas-api itself says whom its tokens are for; leave the option out")
+        if kind is MaasApiSource and params["user"] is None:
+            return CallerSource(
+                params["maas_api_token"] if params["maas_api_token"] is not None else token_in_use(params, os.environ),
+                params,
+            )
+        identity = identity_of(params)
+        return kind(connect(params, parallel=1), identity, params)
+    finally:
+        if isinstance(params["kubeconfig"], dict):
+            # Ansible would hide each of its texts wherever it occurs; with one such as v1, the token would be
+            # destroyed.
+            module.no_log_values = {
+                value for value in (params["api_key"], params["password"], params["maas_api_token"]) if value
+            }
+            params["kubeconfig"] = "not shown"
+
+
+def main() -> None:
+    argument_spec = {
+        **AUTH_ARG_SPEC,
+        **MAAS_API_ARGUMENT_SPEC,
+        "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+        "source": {"type": "str", "choices": list(SOURCES), "default": "service_account"},
+        "gateway": {"type": "str", "default": "ai-gateway"},
+        "tier": {"type": "str"},
+        "namespace": {"type": "str"},
+        "user": {"type": "str"},
+        "expiration": {"type": "str", "default": "4h"},
+        "audiences": {"type": "list", "elements": "str"},
+        "signing_key": {"type": "path", "no_log": False},
+        "maas_api_audience": {"type": "str", "default": CLUSTER_AUDIENCE},
+    }
+    module = AnsibleModule(
+        argument_spec=argument_spec,
+        mutually_exclusive=[("maas_api_token", "user")],
+        required_by={"tier": ["user"], "namespace": ["user"]},
+        required_if=[
+            *(("source", source.NAME, source.OPTIONS) for source in SOURCES.values()),
+            *(("source", name, ("tier", "namespace"), True) for name in OF_NAMED_ACCOUNT),
+        ],
+        supports_check_mode=True,
+    )
+    where = ""
+    try:
+        source = source_of(module)
+        if isinstance(source, CallerSource):
+            result = of_caller(module, source)
+        else:
+            where = f"ServiceAccount {source.identity.namespace}/{source.identity.service_account}: "
+            result = (present if module.params["state"] == "present" else absent)(module, source)
+    except ImportError as error:
+        library = "cryptography" if str(error.name).startswith("cryptography") else "kubernetes"
+        module.fail_json(msg=f"{missing_required_lib(library)} ({error})")
+    except TokenError as error:
+        status: dict[str, t.Any] = {} if error.status is None else {"status": error.status}
+        module.fail_json(msg=str(error), **status)
+    except (ValueError, ConnectionSettingsError) as error:
+        module.fail_json(msg=str(error))
+    except ApiError as error:
+        remedy = "; check the rights of the credentials in use" if error.status in (401, 403) else ""
+        module.fail_json(msg=f"{where}{error.message}{remedy}", status=error.status)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
