@@ -1128,5 +1128,5 @@ def test_the_former_name_of_a_provider_model() -> None:
     local = {"name": "local", "upstream_name": "served", "simulated": True}
     built = catalog_build.build({"providers": [provider], "models": [local]})
     assert [model.backends[0].provider_model for model in built.models] == ["claude-3", "served"]
-    with pytest.raises(catalog_build.CatalogError, match="models.0..upstream_name: is the former name"):
+    with pytest.raises(catalog_build.CatalogError, match=r"models\[0\]\.upstream_name: is the former name"):
         catalog_build.build({"providers": [{**provider, "models": [{**written, "provider_model": "claude-3"}]}]})
