@@ -10,7 +10,7 @@ module: apply_set_info
 short_description: List the members of a set of manifests
 version_added: 1.0.0
 description:
-  - Returns the objects of a set that M(egress.ai_gateway.apply_set) keeps on a cluster, so that they can be told from those of others.
+  - Returns the objects of a set that M(egress.ai_gateway.apply_set) keeps on a cluster, so that they can be distinguished from those of others.
 options:
   name:
     description: Name of the set.

@@ -84,7 +84,7 @@ def test_the_keys_in_secrets() -> None:
 @pytest.mark.parametrize(
     ("present", "record", "expected"),
     [
-        # Nothing is there, or what is there stays.
+        # There is no key, or the existing one stays.
         (None, None, {}),
         (KEY, None, {}),
         (KEY, {}, {}),
