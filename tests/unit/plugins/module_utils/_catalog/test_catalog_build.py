@@ -10,10 +10,12 @@ import time
 import typing as t
 
 import pytest
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog import backend_refs as catalog_backend_refs
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog import build as catalog_build
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog import network_policy as catalog_network_policy
-from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.build import build, named_after
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.build import build
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.faults import CatalogError, Fault
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.names import named_after
 
 KEY = "sk-a-key-that-must-not-show"
 #: The names of the backends of the two providers below.
@@ -112,6 +114,13 @@ def test_whole_catalogue() -> None:
         "egress_gateway": None,
         "maas_api": {"enabled": False, "namespace": "opendatahub"},
         "simulators_namespace": "external-models",
+        "controller_namespaces": {
+            "envoy_gateway": "envoy-gateway-system",
+            "envoy_ai_gateway": "envoy-ai-gateway-system",
+            "authorino": "authorino",
+            "kuadrant": "kuadrant-system",
+            "wg_ai_gateway": "ai-gateway-system",
+        },
         "uncounted_tokens": 0,
         "providers": [
             {
@@ -174,7 +183,7 @@ def test_whole_catalogue() -> None:
                 "routes": [
                     {
                         "name": "gpt-4-e731ba19",
-                        "ends": ["*", "openai"],
+                        "providers": ["*", "openai"],
                         "backends": [{"name": OPENAI, "provider_model": "gpt-4-0613", "weight": 1, "priority": 0}],
                     }
                 ],
@@ -193,7 +202,7 @@ def test_whole_catalogue() -> None:
                 "routes": [
                     {
                         "name": "claude-3-sonnet-efc31ef3",
-                        "ends": ["*", "anthropic"],
+                        "providers": ["*", "anthropic"],
                         "backends": [
                             {"name": ANTHROPIC, "provider_model": "claude-3-sonnet", "weight": 1, "priority": 0}
                         ],
@@ -805,7 +814,7 @@ def test_the_ends_of_a_route_never_change() -> None:
 def test_the_path_of_each_end_of_a_model_has_a_route() -> None:
     (model,) = [model for model in build(shared({"priority": 0}, {"priority": 1})).models if model.name == "gpt-4"]
     assert [
-        (route.ends, [(backend.name, backend.priority) for backend in route.backends]) for route in model.routes
+        (route.providers, [(backend.name, backend.priority) for backend in route.backends]) for route in model.routes
     ] == [
         (("*",), [(OPENAI, 0), (ANTHROPIC, 1)]),
         (("openai",), [(OPENAI, 0)]),
@@ -836,7 +845,7 @@ def test_what_has_a_key_never_gets_another_place(field: str, value: t.Any, anoth
     )
     assert [one != other for one, other in zip(old, new)] == [another] * 3
     # The path of the provider stays.
-    assert before.models[1].routes[0].ends == after.models[1].routes[0].ends == ("*", "anthropic")
+    assert before.models[1].routes[0].providers == after.models[1].routes[0].providers == ("*", "anthropic")
 
 
 def test_names_that_read_alike_have_routes_of_their_own() -> None:
@@ -865,7 +874,7 @@ def test_on_premises_models_are_refused_until_they_are_rendered() -> None:
 
 
 def test_an_on_premises_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(catalog_build, "RENDERED_BACKEND_KINDS", catalog_build.BACKEND_KINDS)
+    monkeypatch.setattr(catalog_backend_refs, "RENDERED_BACKEND_KINDS", catalog_backend_refs.BACKEND_KINDS)
     pool = {
         "name": "gemma2",
         "provider_model": "google/gemma-2-2b-it",
@@ -894,7 +903,7 @@ def test_an_on_premises_model(monkeypatch: pytest.MonkeyPatch) -> None:
             "routes": [
                 {
                     "name": "facebook-opt-125m-31509eb9",
-                    "ends": ["*", "service.llm.opt.8000"],
+                    "providers": ["*", "service.llm.opt.8000"],
                     "backends": [
                         {
                             "name": "service.llm.opt.8000",
@@ -928,7 +937,7 @@ def test_an_on_premises_model(monkeypatch: pytest.MonkeyPatch) -> None:
             "routes": [
                 {
                     "name": "gemma2-d1b29b06",
-                    "ends": ["*", "inferencepool.ai-gateway.gemma2"],
+                    "providers": ["*", "inferencepool.ai-gateway.gemma2"],
                     "backends": [
                         {
                             "name": "inferencepool.ai-gateway.gemma2",
@@ -1101,7 +1110,7 @@ def test_where_models_on_the_premises_are_called() -> None:
     ],
 )
 def test_faults_of_on_premises_models(model: dict[str, t.Any], fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(catalog_build, "RENDERED_BACKEND_KINDS", catalog_build.BACKEND_KINDS)
+    monkeypatch.setattr(catalog_backend_refs, "RENDERED_BACKEND_KINDS", catalog_backend_refs.BACKEND_KINDS)
     assert paths({**INVENTORY, "models": [model]}) == [f"ai_gateway_models{fault}"]
 
 
@@ -1128,5 +1137,5 @@ def test_the_former_name_of_a_provider_model() -> None:
     local = {"name": "local", "upstream_name": "served", "simulated": True}
     built = catalog_build.build({"providers": [provider], "models": [local]})
     assert [model.backends[0].provider_model for model in built.models] == ["claude-3", "served"]
-    with pytest.raises(catalog_build.CatalogError, match=r"models\[0\]\.upstream_name: is the former name"):
+    with pytest.raises(CatalogError, match=r"models\[0\]\.upstream_name: is the former name"):
         catalog_build.build({"providers": [{**provider, "models": [{**written, "provider_model": "claude-3"}]}]})

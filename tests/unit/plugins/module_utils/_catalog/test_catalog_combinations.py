@@ -9,7 +9,7 @@ import typing as t
 import pytest
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.build import build
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.faults import CatalogError
-from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.stacks import PLATFORMS, POLICY_ENGINES, STACKS
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.inputs import PLATFORMS, POLICY_ENGINES, STACKS
 
 KEY = {"secret": "key"}
 SERVED = {"kind": "LLMInferenceService", "name": "served", "namespace": "llm"}
@@ -68,7 +68,7 @@ def test_one_gateway_has_no_second() -> None:
         "ai-gateway",
     )
     assert catalog["maas_api"] == {"enabled": False, "namespace": "opendatahub"}
-    assert "bridge" not in catalog["providers"][0]
+    assert "egress_endpoint" not in catalog["providers"][0]
 
 
 def test_the_second_gateway_stands_between() -> None:
@@ -84,7 +84,7 @@ def test_the_second_gateway_stands_between() -> None:
     assert (egress["name"], egress["class_name"], egress["hostname"]) == ("egress-gateway", "wg-ai-gateway", hostname)
     (openai,) = catalog["providers"]
     assert openai["endpoint"]["hostname"] == "openai.example.com"
-    assert openai["bridge"] == {
+    assert openai["egress_endpoint"] == {
         "hostname": hostname,
         "port": 8080,
         "tls": {"mode": "none"},
