@@ -48,11 +48,13 @@ def test_platform_and_stack_choose_the_engine() -> None:
         (platform, stack): build({"platform": platform, "stack": stack}).policy_engine
         for platform, stack in itertools.product(PLATFORMS, STACKS)
     }
-    assert {cell for cell, engine in engines.items() if engine == "kuadrant"} == {("openshift", "wg_ai_gateway")}
+    assert {combination for combination, engine in engines.items() if engine == "kuadrant"} == {
+        ("openshift", "wg_ai_gateway")
+    }
 
 
 @pytest.mark.parametrize(("platform", "stack", "engine"), list(itertools.product(PLATFORMS, STACKS, POLICY_ENGINES)))
-def test_cells(platform: str, stack: str, engine: str) -> None:
+def test_combinations(platform: str, stack: str, engine: str) -> None:
     inventory = {"platform": platform, "stack": stack, "policy_engine": engine}
     if (stack, engine) == ("envoy_ai_gateway", "kuadrant"):
         assert paths(inventory) == ["ai_gateway_policy_engine"]
