@@ -87,7 +87,8 @@ def perform(params: Params, check_mode: bool, diff_mode: bool, say: t.Callable[[
             return _failure(f"{option} is {params[option]}; give a number of at least {least}")
     if params["template"]:
         return _failure(
-            "template is rendered by the action plugin of this module, which did not run; name the module egress.ai_gateway.apply_set in the task"
+            "template is rendered by the action plugin of this module, which "
+            "did not run; name the module egress.ai_gateway.apply_set in the task"
         )
     if params["wait_for"] and not HAS_JMESPATH:
         return _failure(missing_required_lib("jmespath"))

@@ -1,11 +1,9 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How to reach a cluster: kubernetes.core's authentication options and ``K8S_AUTH_*`` variables, made a configuration
-of the kubernetes client.
+"""The kubernetes client's configuration, from kubernetes.core's authentication options and ``K8S_AUTH_*`` variables.
 
-kubernetes.core has this in functions of its own, which import its dynamic client: a quarter of a second that a run of a
-few would spend on it.
+The functions of kubernetes.core that do this import its dynamic client, which takes a quarter of a second.
 """
 
 from __future__ import annotations

@@ -46,9 +46,9 @@ _ENVOY_REASON = "Envoy Gateway only logs most errors as it takes its finalizer o
 
 @dataclass(frozen=True, eq=False)
 class _Reminder:
-    """The field below ``spec`` that is changed for a kind:
+    """The field below ``spec`` that is changed for a kind.
 
-    a list gets the item that ``item`` makes of a new name, a text becomes it.
+    A list gets the item that ``item`` makes of a new name; a string becomes that item.
     """
 
     plural: str
@@ -211,7 +211,10 @@ class Reminders:
             references = [reference_of(body) for body in found]
             first = [reference for reference in references if reference.identity not in self._times]
             field = ".".join(("spec", *reminder.field))
-            line = f"finalizer {reminder.finalizer} has not moved for {waited:.0f} s; {field} is changed to have its controller look again"
+            line = (
+                f"finalizer {reminder.finalizer} has not moved for {waited:.0f} "
+                f"s; {field} is changed to have its controller look again"
+            )
             self._say(f"{some(references)}: {line}")
             failures = [failure for failure in self._api.each(self._change, found) if failure]
             for reference in references:

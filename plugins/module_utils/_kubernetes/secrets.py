@@ -85,7 +85,8 @@ def _marked(body: t.Any) -> tuple[list[Path], list[str]]:
             paths.append(parse_path(part))
         except ValueError:
             faults.append(
-                f"{_ANNOTATION} has {part.strip()!r}, which is no path; write it as spec.password, spec.users[*].token or data['a.key']"
+                f"{_ANNOTATION} has {part.strip()!r}, which is no path; write "
+                "it as spec.password, spec.users[*].token or data['a.key']"
             )
     return paths, faults
 
