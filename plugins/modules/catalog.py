@@ -183,9 +183,8 @@ catalog:
     identity_key:
       description:
         - The key that makes the values of callers which providers may see.
-        - RV(catalog.identity_key.namespace) and RV(catalog.identity_key.secret) name its Secret,
-          RV(catalog.identity_key.key) the key of the Secret's data, and RV(catalog.identity_key.file) the file that the
-          proxies read.
+        - C(namespace) and C(secret) name its Secret, C(key) is the key of the Secret's data, and C(file) the file that
+          the proxies read.
       type: dict
       sample:
         namespace: envoy-gateway-system
