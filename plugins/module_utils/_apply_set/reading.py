@@ -200,11 +200,11 @@ class Reader:
         except ApiError as error:
             if error.status != 403:
                 raise
-            # Whoever may not look is told by the first write.
+            # Whoever may not look learns it from the first write.
             return True
 
     def name_of_set(self, set_id: str) -> str:
-        """The set behind an id, told from its parent object; as the id when that cannot be found or read."""
+        """The set behind an id, from its parent object; as the id when that cannot be found or read."""
         for resource_type in (CONFIG_MAP, SECRET):
             try:
                 for _version, items in self._api.pages(

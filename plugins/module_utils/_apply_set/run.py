@@ -278,7 +278,7 @@ class Run:
             )
             for manifest in found:
                 metadata = manifest.body["metadata"]
-                # Whether the kind is namespaced is unknown, so the namespace is told as written.
+                # Whether the kind is namespaced is unknown, so the namespace is reported as written.
                 reference = Reference(api_version, kind, metadata.get("namespace") or "", metadata["name"])
                 self.outcome.created.append(reference)
                 if self._options.diff_mode:
@@ -416,13 +416,14 @@ class Run:
 
     def _write(self, desired: t.Sequence[Desired]) -> None:
         """Write what is not written yet, phase after phase."""
-        told = {
+        reported = {
             reference.identity
             for reference in (*self.outcome.created, *self.outcome.updated, *self.outcome.unchanged, *self.outcome.kept)
         }
         custom_kinds = {item.reference.group_kind for item in desired}
         for number, items in in_phases(
-            [item for item in desired if item.reference.identity not in told], lambda item: item.reference.group_kind
+            [item for item in desired if item.reference.identity not in reported],
+            lambda item: item.reference.group_kind,
         ):
             to_write = [item for item in items if not self._settled_before_writing(item)]
             if to_write:
@@ -726,7 +727,7 @@ class Run:
     # Errors
 
     def _refused(self, action: str, error: ApiError) -> ApplySetError:
-        return ApplySetError(f"{action}: {self.mask.text(error.message)}")
+        return ApplySetError(f"{action}: {self.mask.masked(error.message)}")
 
     def _failure(self, item: Desired, error: ApiError) -> str:
         """One line about an object the API server refused, with what to do about it."""
@@ -739,7 +740,7 @@ class Run:
                 if cause.get("reason") == "FieldManagerConflict"
             )
             return f"{title}: {owned}; leave the field out, or take it with force_conflicts: true"
-        message = _shortened(self.mask.text(error.message, secret=bool(secret_paths(item.body))))
+        message = _shortened(self.mask.masked(error.message, secret=bool(secret_paths(item.body))))
         if "field is immutable" in error.message or "Forbidden: updates to" in error.message:
             message += (
                 "; such a field changes only with a new object: delete "

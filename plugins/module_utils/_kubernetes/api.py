@@ -48,7 +48,7 @@ NAMES_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
 #: Seconds for which one request is tried again, once the API server has answered at all.
 RETRY_SECONDS = 90.0
-#: The same before its first answer: a wrong address is to be told soon.
+#: The same before its first answer: a wrong address is to be reported soon.
 FIRST_ANSWER_SECONDS = 6.0
 #: Seconds after a lost connection during which a refusal may be that of an API server that is not ready yet.
 RESTART_SECONDS = 30.0
@@ -385,7 +385,7 @@ class Api:
                 if error.status == 404:
                     return
                 if error.status == 410 and position:
-                    # The continue token outlived its history; what remains is told by a new, unpaged list.
+                    # The continue token outlived its history; a new, unpaged list has what remains.
                     body = self.request(
                         "GET", resource_type.path(namespace), query, accept=accept, patience=patience
                     ).body

@@ -17,7 +17,7 @@ from ansible_collections.kubernetes.core.plugins.module_utils.args_common import
     AUTH_PROXY_HEADERS_SPEC,
 )
 
-#: Options that the kubernetes client takes as headers of each request.
+#: Options that the kubernetes client sends as headers of each request.
 _IMPERSONATION = {"impersonate_user": "Impersonate-User", "impersonate_groups": "Impersonate-Group"}
 
 
@@ -53,7 +53,7 @@ def impersonation_of(params: t.Mapping[str, t.Any], environment: t.Mapping[str, 
 def hidden_values(params: t.Mapping[str, t.Any]) -> set[str]:
     """The values of the authentication options to hide in everything returned.
 
-    Ansible would hide every text of a ``no_log`` option, names of objects and clusters among them.
+    Ansible would hide every string of a ``no_log`` option, names of objects and clusters among them.
     """
     headers = params.get("proxy_headers") or {}
     values = [params.get("api_key"), params.get("password"), headers.get("proxy_basic_auth"), headers.get("basic_auth")]
@@ -62,7 +62,7 @@ def hidden_values(params: t.Mapping[str, t.Any]) -> set[str]:
         users = kubeconfig.get("users")
         for entry in users if isinstance(users, list) else ():
             user = entry.get("user") if isinstance(entry, dict) else None
-            # Whatever else it is, reading the kubeconfig fails and tells it.
+            # Whatever else it is, reading the kubeconfig fails and reports it.
             values += (
                 [user.get(field) for field in ("token", "password", "client-key-data")]
                 if isinstance(user, dict)

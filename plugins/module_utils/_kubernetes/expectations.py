@@ -32,7 +32,7 @@ _LONGEST_RESULT = 2000
 
 @dataclass(frozen=True)
 class Expectation:
-    """One entry of ``wait_for``; empty texts match everything."""
+    """One entry of ``wait_for``; empty strings match everything."""
 
     kind: str
     query: str

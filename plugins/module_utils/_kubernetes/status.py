@@ -72,7 +72,7 @@ def readiness_of_gone(body: Body, is_last: bool) -> Verdict:
     ended.
 
     :param is_last: ``body`` is what the object was in the end; else it is an earlier reading. A Job that has
-        ttlSecondsAfterFinished and whose end nobody saw is taken for complete.
+        ttlSecondsAfterFinished and whose end nobody saw counts as complete.
     """
     group_kind, status = _group_kind(body), _status(body)
     if group_kind == _JOB:
@@ -410,7 +410,7 @@ def _policy(body: Body, wanted: t.Sequence[str], controllers: Controllers) -> Ve
         names = ", ".join(f"{target.get('kind')} {target.get('name')}" for target in targets) or "targetSelectors"
         return _in_progress(f"no controller has answered yet; does its target exist ({names})?")
     if len(reported) >= _MOST_ANCESTORS:
-        # There is no room for more, so nothing can be told from what is missing.
+        # There is no room for more, so what is missing says nothing.
         return CURRENT
     for key in [_parent_key(target, namespace) for target in targets]:
         # A target without sectionName is the whole Gateway.

@@ -15,8 +15,8 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.obje
 _PLACES = 3
 
 
-def told(error: BaseException) -> str:
-    """One line for the user. Without the exception's own text, which may quote a secret."""
+def describe(error: BaseException) -> str:
+    """One line for the user. Without the exception's own message, which may quote a secret."""
     frames = list(traceback.walk_tb(error.__traceback__))
     # The names of files repeat, those of a package do not.
     places = [f"{'/'.join(frame.f_code.co_filename.split(os.sep)[-2:])}:{line}" for frame, line in reversed(frames)]
@@ -29,7 +29,7 @@ def told(error: BaseException) -> str:
 
 
 def _object_in(variables: t.Mapping[str, t.Any]) -> str:
-    """The object that a function was working on, told from its variables; empty when it had none."""
+    """The object that a function was working on, by its variables; empty when it had none."""
     for value in variables.values():
         reference = value if isinstance(value, Reference) else getattr(value, "reference", None)
         if isinstance(reference, Reference):

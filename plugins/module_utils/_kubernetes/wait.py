@@ -131,7 +131,7 @@ def pod_troubles(pods: t.Iterable[Body]) -> list[tuple[str, str, str]]:
 
 
 def pod_selector(workload: Body) -> str:
-    """Label selector of a workload's pods; empty when it cannot be told by labels alone."""
+    """Label selector of a workload's pods; empty when labels alone do not say."""
     labels = ((workload.get("spec") or {}).get("selector") or {}).get("matchLabels") or {}
     return ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
 
@@ -145,7 +145,7 @@ class _Explanation:
     def __init__(self, api: Api) -> None:
         self._api = api
         self._reads_left = _EXPLAINING_READS
-        #: (kind, name, time, text) of the Warning events by namespace.
+        #: (kind, name, time, message) of the Warning events by namespace.
         self._warnings: dict[str, list[tuple[str, str, str, str]]] = {}
 
     def lines(self, reference: Reference, body: Body) -> t.Iterator[str]:
@@ -235,7 +235,7 @@ class Waiter:
         say: t.Callable[[str], None],
         warn: t.Callable[[str], None] = lambda warning: None,
     ) -> None:
-        """:param warn: is told what was done to have an object go."""
+        """:param warn: is called with what was done to have an object go."""
         self._api = api
         self._warn = warn
         self._selector = selector
@@ -329,7 +329,7 @@ class Waiter:
             try:
                 return str(((self._api.get(path) or {}).get("spec") or {}).get(name) or "")
             except ApiError:
-                # Whoever may not look takes every controller's word.
+                # Whoever may not look accepts every controller's word.
                 return ""
 
         classes = self._api.each(lambda key: field(_GATEWAY.path(*key), "gatewayClassName"), gateways)
@@ -377,7 +377,7 @@ class Waiter:
             try:
                 version = self._list(collection, put, stop)
                 if version is None:
-                    # This API server does not know the kind yet, so that nothing can be told from what is missing.
+                    # This API server does not know the kind yet, so that what is missing says nothing.
                     stop.wait(0.5)
                     continue
                 seconds = min(60.0, max(1.0, deadline - time.monotonic()))
@@ -398,7 +398,7 @@ class Waiter:
                     where = f" in namespace {collection.namespace}" if collection.namespace else ""
                     put(WaitError(f"cannot watch the set's {collection.type.plural}{where}: {error.message}"))
                     return
-                # The next list tells what was missed.
+                # The next list has what was missed.
                 stop.wait(0.5)
             except Exception as error:
                 put(error)
