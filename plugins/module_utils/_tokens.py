@@ -352,9 +352,9 @@ def token_in_use(params: Mapping[str, t.Any], environment: Mapping[str, str]) ->
 
 
 def maas_api_address(url: str) -> tuple[str, str]:
-    """The address of a gateway, and the path of maas-api's tokens there:
+    """The address of a gateway, and the path of maas-api's tokens there.
 
-    ``/maas-api/v1/tokens``, unless the URL says it by its end ``/v1/tokens``.
+    The path is ``/maas-api/v1/tokens``, or ``/v1/tokens`` for a URL that ends with it.
     """
     base = url.strip().rstrip("/")
     return (base.removesuffix(_TOKENS), _TOKENS) if base.endswith(_TOKENS) else (base, f"/maas-api{_TOKENS}")

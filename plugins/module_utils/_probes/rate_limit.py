@@ -154,10 +154,7 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Call:
-    """One call:
-
-    when it began and ended, in seconds since the epoch, what came back, and the tokens that the limit counts of it.
-    """
+    """One call: its beginning and end in seconds since the epoch, the response, and the tokens that the limit counts."""
 
     began: float
     ended: float

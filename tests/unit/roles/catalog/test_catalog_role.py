@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 import yaml
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog import build as catalog_build
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog import inputs as catalog_inputs
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.faults import CatalogError
 
 # Not resolved: a checkout may be linked into the tree of collections.
 COLLECTIONS = Path(catalog_build.__file__).parents[6]
@@ -114,7 +116,7 @@ def test_the_documented_options_are_the_keys_of_the_catalogue() -> None:
     options = yaml.safe_load((ROLE / "meta/argument_specs.yml").read_text())["argument_specs"]["main"]["options"]
     assert set(options) == set(yaml.safe_load((ROLE / "defaults/main.yml").read_text()))
     assert set(options) == {
-        f"ai_gateway_{name}" for name in (*catalog_build.INPUTS, *catalog_build.OTHER_VARIABLES)
+        f"ai_gateway_{name}" for name in (*catalog_inputs.INPUTS, *catalog_inputs.OTHER_VARIABLES)
     } - {"ai_gateway_catalog"}
 
     def keys(option: dict[str, t.Any], prefix: str = "") -> set[str]:
@@ -135,7 +137,7 @@ def test_the_documented_options_are_the_keys_of_the_catalogue() -> None:
                 node = node[parent][0] if isinstance(node[parent], list) else node[parent]
             below = any(other.startswith(path + ".") for other in documented)
             node[last] = ([{}] if last == "models" else {}) if below else "x"
-        with pytest.raises(catalog_build.CatalogError) as caught:
+        with pytest.raises(CatalogError) as caught:
             catalog_build.build({name: [{**entry, "?": 1}]})
         unknown = [fault for fault in caught.value.faults if fault.problem == "is not a known key"]
         assert [fault.path for fault in unknown] == [f"ai_gateway_{name}[0].?"]

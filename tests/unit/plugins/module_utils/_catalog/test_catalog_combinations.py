@@ -9,7 +9,7 @@ import typing as t
 import pytest
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.build import build
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.faults import CatalogError
-from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.stacks import PLATFORMS, POLICY_ENGINES, STACKS
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.inputs import PLATFORMS, POLICY_ENGINES, STACKS
 
 KEY = {"secret": "key"}
 SERVED = {"kind": "LLMInferenceService", "name": "served", "namespace": "llm"}
@@ -48,11 +48,13 @@ def test_platform_and_stack_choose_the_engine() -> None:
         (platform, stack): build({"platform": platform, "stack": stack}).policy_engine
         for platform, stack in itertools.product(PLATFORMS, STACKS)
     }
-    assert {cell for cell, engine in engines.items() if engine == "kuadrant"} == {("openshift", "wg_ai_gateway")}
+    assert {combination for combination, engine in engines.items() if engine == "kuadrant"} == {
+        ("openshift", "wg_ai_gateway")
+    }
 
 
 @pytest.mark.parametrize(("platform", "stack", "engine"), list(itertools.product(PLATFORMS, STACKS, POLICY_ENGINES)))
-def test_cells(platform: str, stack: str, engine: str) -> None:
+def test_combinations(platform: str, stack: str, engine: str) -> None:
     inventory = {"platform": platform, "stack": stack, "policy_engine": engine}
     if (stack, engine) == ("envoy_ai_gateway", "kuadrant"):
         assert paths(inventory) == ["ai_gateway_policy_engine"]
@@ -68,7 +70,7 @@ def test_one_gateway_has_no_second() -> None:
         "ai-gateway",
     )
     assert catalog["maas_api"] == {"enabled": False, "namespace": "opendatahub"}
-    assert "bridge" not in catalog["providers"][0]
+    assert "egress_endpoint" not in catalog["providers"][0]
 
 
 def test_the_second_gateway_stands_between() -> None:
@@ -84,7 +86,7 @@ def test_the_second_gateway_stands_between() -> None:
     assert (egress["name"], egress["class_name"], egress["hostname"]) == ("egress-gateway", "wg-ai-gateway", hostname)
     (openai,) = catalog["providers"]
     assert openai["endpoint"]["hostname"] == "openai.example.com"
-    assert openai["bridge"] == {
+    assert openai["egress_endpoint"] == {
         "hostname": hostname,
         "port": 8080,
         "tls": {"mode": "none"},
