@@ -219,7 +219,7 @@ class Outcome:
         return {name: headers[name] for name in LIMIT_HEADERS if name in headers}
 
 
-class Spender:
+class LimitProbe:
     """Spends a limit with calls one after another, and waits for its window to end.
 
     ``ask`` sends one call, each of ``elsewhere`` one to another model or by another path; ``now`` tells the time in
