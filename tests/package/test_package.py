@@ -95,7 +95,7 @@ def test_every_role_documents_itself(tmp_path: pathlib.Path) -> None:
     assert sorted(roles) == [f"egress.ai_gateway.{role}" for role in ROLES]
 
 
-def test_a_module_that_is_redirected_to_an_action_plugin_runs_and_shows_its_progress(tmp_path: pathlib.Path) -> None:
+def test_a_module_that_is_routed_to_an_action_plugin_runs_and_shows_its_progress(tmp_path: pathlib.Path) -> None:
     probe = {"id": "models", "name": "Models", "operation": "models", "wait_timeout": 2, "expect": {"status": [200]}}
     # Nothing listens there.
     arguments = {"url": "http://127.0.0.1:9", "timeout": 1, "fail_on_mismatch": False, "probes": [probe]}

@@ -17,7 +17,7 @@ from ansible_collections.egress.ai_gateway.plugins.plugin_utils import _progress
 
 PLUGINS = Path(_progress.__file__).parents[1]
 RUNTIME = yaml.safe_load((PLUGINS.parent / "meta/runtime.yml").read_text(encoding="utf-8"))
-REDIRECTS = {name: route["redirect"] for name, route in RUNTIME["plugin_routing"]["action"].items()}
+ROUTES = {name: route["action_plugin"] for name, route in RUNTIME["plugin_routing"]["modules"].items()}
 
 
 def reporting_modules() -> set[str]:
@@ -27,11 +27,11 @@ def reporting_modules() -> set[str]:
 
 def test_every_module_that_reports_progress_has_an_action_plugin_that_shows_it() -> None:
     own = {path.stem for path in (PLUGINS / "action").glob("*.py")}
-    assert set(REDIRECTS) == reporting_modules() - own
-    assert set(REDIRECTS.values()) == {"egress.ai_gateway.progress"}
+    assert set(ROUTES) == reporting_modules() - own
+    assert set(ROUTES.values()) == {"egress.ai_gateway.progress"}
 
 
-@pytest.mark.parametrize("module", sorted(REDIRECTS))
+@pytest.mark.parametrize("module", sorted(ROUTES))
 def test_it_runs_the_module_of_the_task_and_shows_its_lines(
     module: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
