@@ -54,9 +54,9 @@ teardown: $(READY) ## Remove what site made; the cluster stays
 destroy: $(READY) ## Remove the embedded cluster too
 	@$(PLAYBOOK) egress.ai_gateway.destroy
 
-token: $(READY) ## Print a token for the gateway (EXTRA="token_tier=free token_user=me")
+token: $(READY) ## Print a token for the gateway (EXTRA="tokens_tier=free tokens_user=me")
 	@directory=$$(mktemp --directory); trap 'rm -rf "$$directory"' EXIT; \
-	$(PLAYBOOK) egress.ai_gateway.token --extra-vars token_file="$$directory/token" >&2; \
+	$(PLAYBOOK) egress.ai_gateway.token --extra-vars tokens_file="$$directory/token" >&2; \
 	cat "$$directory/token"
 
 ##### Tests

@@ -63,9 +63,6 @@ options:
       expired_token:
         description: An expired token. Empty for none.
         type: str
-      can_sign:
-        description: Whether there is a key to sign an expired token with.
-        type: bool
       providers:
         description: The providers of the inventory, whose keys must not show in an answer.
         type: list

@@ -47,8 +47,7 @@ NOT_ITS_KEY = "not-its-key"
 class Settings:
     """The variables of the role, named without their prefix.
 
-    ``can_sign`` says whether there is a key to sign an expired token with. ``keys`` are those of the providers that the
-    inventory knows, by provider.
+    ``keys`` are those of the providers that the inventory knows, by provider.
     """
 
     tier: str = ""
@@ -59,7 +58,6 @@ class Settings:
     paid_requests: int = 50
     recovery: bool = True
     wait_timeout: int = 60
-    can_sign: bool = False
     expired_token: str = field(default="", repr=False)
     keys: Mapping[str, str] = field(default_factory=dict, repr=False)
 
@@ -74,9 +72,8 @@ class Settings:
         for name in ("max_tokens", "paid_requests", "wait_timeout"):
             if name in given:
                 given[name] = int(given[name])
-        for name in ("recovery", "can_sign"):
-            if name in given:
-                given[name] = boolean(given[name])
+        if "recovery" in given:
+            given["recovery"] = boolean(given["recovery"])
         for name in ("models", "audiences"):
             given[name] = tuple(given.get(name, ()))
         return cls(**given, keys={name: key for name, key in keys.items() if key})
@@ -281,9 +278,6 @@ class Plan:
         minted = users.pop("minted", None)
         requests = [{"id": purpose, **user, "audiences": audiences} for purpose, user in users.items()]
         requests.append({"id": "other_audience", **users["caller"], "audiences": [OTHER_AUDIENCE]})
-        if self.settings.can_sign:
-            expired = {"source": "signing_key", "expiration": "-1m"}
-            requests.append({"id": "expired", **users["caller"], "audiences": audiences, **expired})
         if minted:
             # maas-api gives its tokens the audience that it was configured with.
             requests.append({"id": "minted", **minted})
@@ -452,7 +446,8 @@ class Plan:
                 "operation": "models",
                 "expect": refused,
             }
-        expired, expired_skip = self._expired
+        expired = self.settings.expired_token
+        expired_skip = no_model if expired else "there is no validation_expired_token"
         for id_, name, bad_token, skip, expect in (
             ("bad-token", "A token that is none is refused", f"not-a-token-{seen.run}", no_model, refused),
             (
@@ -510,15 +505,6 @@ class Plan:
             "token_header": "x-api-key",
             **({**asks, "skip": no_model or no_token} if self.bridged else listing),
         }
-
-    @property
-    def _expired(self) -> tuple[str, str]:
-        """An expired token, and why there is none."""
-        if self.settings.expired_token:
-            return self.settings.expired_token, self._no_model
-        if self.settings.can_sign:
-            return self.seen.token("expired"), self._no_model or self.seen.no_token("expired")
-        return "", "there is neither validation_expired_token nor validation_service_account_key to sign one with"
 
     def _maas_api(self) -> Iterator[Params]:
         minted, no_minted = self.seen.token("minted"), self.seen.no_token("minted")

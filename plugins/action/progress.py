@@ -1,7 +1,7 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs module go_tools and shows its progress."""
+"""Runs the module that a task names and shows its progress; meta/runtime.yml says for which modules."""
 
 from __future__ import annotations
 
