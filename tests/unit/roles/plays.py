@@ -22,7 +22,7 @@ from pathlib import Path
 import yaml
 
 #: Seconds that a play may take.
-TIMEOUT = 120
+TIMEOUT = 300
 
 
 class Ended(t.NamedTuple):
@@ -105,6 +105,7 @@ def _load() -> None:
     import importlib
 
     from ansible.cli import playbook  # noqa: F401
+    from ansible.module_utils._internal import _datatag
     from ansible.plugins import loader
 
     loader.init_plugin_loader()
@@ -116,6 +117,9 @@ def _load() -> None:
     names = [f"egress.ai_gateway.plugins.modules.{path.stem}" for path in modules.glob("[a-z]*.py")]
     for name in (*names, "kubernetes.core.plugins.modules.k8s", "kubernetes.core.plugins.modules.k8s_info"):
         importlib.import_module(f"ansible_collections.{name}")
+    # Constants, and copying them takes most of the time of reading roles.
+    for kind in (_datatag.AnsibleDatatagBase, _datatag._AnsibleTaggedStr):
+        kind.__deepcopy__ = lambda constant, _memo: constant
     gc.freeze()
 
 
