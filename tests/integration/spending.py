@@ -140,10 +140,10 @@ def received(url: str, kind: Kind, token: str) -> dict[str, str]:
 def identity_faults(kind: Kind, headers: dict[str, str], user: str, tier: str, token: str) -> list[str]:
     """Return what the headers of a request tell a provider that they may not, or lack."""
     sys.path.insert(0, str(ROOT / ".collections"))
-    from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog import build as catalog_build
     from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog import identity as catalog_identity
+    from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog import model as catalog_model
 
-    place = catalog_build.IdentityKey("envoy-gateway-system", f"{NAMESPACE}.{INSTANCE}.identity-key")
+    place = catalog_model.IdentityKey("envoy-gateway-system", f"{NAMESPACE}.{INSTANCE}.identity-key")
     key = secret(place.secret, place.key, place.namespace)
     expected = {
         "x-ai-gateway-user": catalog_identity.digest(key, tier, user),

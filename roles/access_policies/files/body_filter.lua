@@ -158,7 +158,7 @@ local function judge(handle)
   local only = nil
   local prefix, rest = path:match("^(/[^/?]+/[^/?]+)(/v1/.*)$")
   if prefix then
-    only = settings.ends[prefix]
+    only = settings.backends[prefix]
     path = rest
     name = path:match("^[^?]*")
   end

@@ -47,19 +47,27 @@ def run_playbook(
 ) -> Ended:
     """Run the playbook of this name, or this play, on this machine as the inventory's only host.
 
-    ``directory`` is the caller's own and gets the play, the variables and what was printed. ``arguments`` are further
-    ones of ansible-playbook, ``environment`` adds to the environment of the tests.
+    ``variables`` are extra variables; for the rest see ``ansible_playbook``.
     """
-    temporary = directory / "tmp"
-    temporary.mkdir(exist_ok=True)
     if isinstance(playbook, dict):
         (directory / "play.yml").write_text(json.dumps([playbook]), encoding="utf-8")
         playbook = str(directory / "play.yml")
     given = {"ansible_python_interpreter": sys.executable, **variables}
     (directory / "variables.yml").write_text(yaml.safe_dump(given), encoding="utf-8")
     inventory = ["--inventory", f"{host},", "--connection", "local", "--extra-vars", f"@{directory}/variables.yml"]
+    return ansible_playbook(directory, *inventory, *arguments, playbook, environment=environment)
+
+
+def ansible_playbook(directory: Path, *arguments: str, environment: dict[str, str] | None = None) -> Ended:
+    """Run ansible-playbook with these arguments, in a directory of the caller's own.
+
+    ``environment`` adds to the environment of the tests.
+    """
+    temporary = directory / "tmp"
+    temporary.mkdir(exist_ok=True)
     request = {
-        "arguments": [*inventory, *arguments, playbook],
+        "directory": str(directory),
+        "arguments": arguments,
         # What a client discovered is kept by the address of its server, which the server of a later test may have.
         "environment": {**os.environ, **_settings(), "TMPDIR": str(temporary), **(environment or {})},
         "stdout": f"{temporary}/stdout",
@@ -144,6 +152,7 @@ def _play(request: dict[str, t.Any]) -> t.NoReturn:
             file = os.open(path, os.O_RDONLY if descriptor == 0 else os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             os.dup2(file, descriptor)
             os.close(file)
+        os.chdir(request["directory"])
         os.environ.clear()
         os.environ.update(request["environment"])
         tempfile.tempdir = None
