@@ -69,9 +69,9 @@ CHECKS = {
 
 
 def molecule(command: str) -> int:
-    """Run a step of molecule's default scenario; return how many tasks its last playbook changed."""
+    """Run a step of molecule's default scenario; return how many tasks its last playbook changed, 0 without one."""
     output = run("molecule", command, "--scenario-name", "default", MOLECULE_COMMAND_BORDERS="false")
-    return recaps(output)[-1]["embedded"]["changed"]
+    return recaps(output)[-1]["embedded"]["changed"] if "PLAY RECAP" in output else 0
 
 
 @pytest.fixture(scope="module")
@@ -587,7 +587,9 @@ def test_the_catalogue_shrinks_again(sites: Sites) -> None:
     external_provider.remove()
     shutil.rmtree(REPORT.parent, ignore_errors=True)
     with sites.becomes(DEFAULT):
-        run("molecule", "syntax", "--scenario-name", "default", MOLECULE_COMMAND_BORDERS="false")
+        # What a run that was interrupted has left of its state.
+        molecule("reset")
+        molecule("syntax")
         assert molecule("create") == 0, "the cluster was changed by a run that had nothing to change"
         assert molecule("converge") > 0
     provider_secrets.remove()
@@ -601,9 +603,7 @@ def test_the_catalogue_shrinks_again(sites: Sites) -> None:
         )
     ]
     assert left == []
-    # It fails where a run changes something.
-    run("molecule", "idempotence", "--scenario-name", "default", MOLECULE_COMMAND_BORDERS="false")
-    assert molecule("verify") == 0
+    assert molecule("idempotence") == molecule("verify") == 0
     assert {check for check, status in validation().items() if status != "passed"} == {"rate-limit-recovery"}
 
 
@@ -626,7 +626,7 @@ def test_any_catalogue_becomes_any_other(sites: Sites, tmp_path: pathlib.Path) -
 
 @pytest.mark.usefixtures("any_site")
 def test_teardown_in_check_mode_changes_nothing() -> None:
-    before = objects.settled_listing()
+    before = objects.settled_listing(quiet=3)
     assert playbook("egress.ai_gateway.teardown", "--check") > 0
     assert objects.listing() == before
 
