@@ -68,9 +68,12 @@ CHECKS = {
 }  # fmt: skip
 
 
-def molecule(command: str) -> int:
-    """Run a step of molecule's default scenario; return how many tasks its last playbook changed, 0 without one."""
-    output = run("molecule", command, "--scenario-name", "default", MOLECULE_COMMAND_BORDERS="false")
+def molecule(command: str, *arguments: str) -> int:
+    """Run a step of molecule's default scenario, with these arguments for ansible-playbook; return how many tasks its
+    last playbook changed, 0 without one.
+    """
+    more = ["--", *arguments] if arguments else []
+    output = run("molecule", command, "--scenario-name", "default", *more, MOLECULE_COMMAND_BORDERS="false")
     return recaps(output)[-1]["embedded"]["changed"] if "PLAY RECAP" in output else 0
 
 
@@ -240,7 +243,16 @@ def test_a_mixed_catalogue_is_served(sites: Sites, mixed_variables: pathlib.Path
     provider_secrets.put(provider_secrets.KEYS[0])
     with sites.becomes(MIXED):
         assert playbook("egress.ai_gateway.site", "--extra-vars", f"@{mixed_variables}", *WITHOUT_RECOVERY) > 0
-    assert {check for check, status in validation().items() if status != "passed"} == {"rate-limit-recovery"}
+    # A provider that is no simulator does not report what it got.
+    not_asked = {
+        "rate-limit-recovery",
+        "rate-limit-outside-recovery",
+        "key:model-of-outside",
+        "forged:model-of-outside",
+    }
+    assert {check: status for check, status in validation().items() if status != "passed"} == dict.fromkeys(
+        not_asked, "skipped"
+    )
     assert {f"path:{name}:shared" for name in ("openai", "anthropic")} | {"tls:tls", "chat:claude-sonnet-4"} <= set(
         validation()
     )
@@ -603,7 +615,9 @@ def test_the_catalogue_shrinks_again(sites: Sites) -> None:
         )
     ]
     assert left == []
-    assert molecule("idempotence") == molecule("verify") == 0
+    # What this leaves out follows.
+    assert molecule("idempotence", "--skip-tags", "validation_probes,validation_rate_limit") == 0
+    assert molecule("verify") == 0
     assert {check for check, status in validation().items() if status != "passed"} == {"rate-limit-recovery"}
 
 
@@ -621,7 +635,7 @@ def test_a_killed_process_comes_back_during_traffic(client: openai.OpenAI, name:
 def test_any_catalogue_becomes_any_other(sites: Sites, tmp_path: pathlib.Path) -> None:
     """Last before the teardown, which takes any away: with a tier go the accounts of its tokens."""
     with sites.becomes("one of a pair of catalogues"):
-        catalogue_changes.change_often(tmp_path, pairs=int(os.environ.get("CATALOGUE_PAIRS", "2")))
+        catalogue_changes.change_often(tmp_path, pairs=int(os.environ.get("CATALOGUE_PAIRS", "1")))
 
 
 @pytest.mark.usefixtures("any_site")

@@ -176,7 +176,7 @@ class Platform:
 
     @classmethod
     def present(cls) -> Platform:
-        return cls(objects.settled_listing(besides=HISTORY), maas_api())
+        return cls(objects.settled_listing(quiet=5, besides=HISTORY), maas_api())
 
     def differences(self) -> tuple[list[str], list[str]]:
         """What is left behind and what was taken away, once the collectors have had their time."""
