@@ -55,10 +55,15 @@ def test_killed_runs_of_apply_set_are_completed_by_the_next(tmp_path: pathlib.Pa
 
 @pytest.mark.usefixtures("mixed_site")
 def test_keys_are_rotated_under_load(sites: Sites, token: str, tmp_path: pathlib.Path) -> None:
-    """Through as many rotations as it takes for so many requests."""
     with sites.becomes("a mixed catalogue of other keys"):
-        rotated = rotation.rotate(tmp_path, gateway_url(), token, int(os.environ.get("ROTATION_REQUESTS", "5000")))
-    print(f"{sum(rotated.outcomes.values())} requests during {rotated.rotations} rotations: {dict(rotated.outcomes)}")
+        rotated = rotation.rotate(
+            tmp_path,
+            gateway_url(),
+            token,
+            rotations=int(os.environ.get("ROTATIONS", "6")),
+            requests=int(os.environ.get("ROTATION_REQUESTS", "20000")),
+        )
+    print(f"{sum(rotated.outcomes.values())} requests during rotations: {dict(rotated.outcomes)}")
     assert set(rotated.outcomes) == {"200"}, rotated.refusals
     assert (rotated.again, rotated.site) == (0, 0)
 
