@@ -12,6 +12,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.diff 
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.identity import (
     ID_LABEL,
     PART_OF_LABEL,
+    Contents,
     SetIdentity,
 )
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.manifests import Desired
@@ -151,7 +152,13 @@ class Reader:
             where = f" in namespace {namespace}" if namespace else ""
             raise ApplySetError(f"listing the set's {resource_type.plural}{where}: {error.message}") from error
 
-    def own_namespace(self) -> list[Seen]:
+    def recorded_members(self, recorded: Contents) -> list[Seen]:
+        """All members, by what the parent object records."""
+        types = self.types_of_kinds(recorded.group_kinds, [NAMESPACES])
+        members = self.members(types, {self._identity.namespace, *recorded.namespaces})
+        return members if NAMESPACE in recorded.group_kinds else members + self._own_namespace()
+
+    def _own_namespace(self) -> list[Seen]:
         """The set's namespace where it is a member:
 
         a run cut off between its first two writes leaves it without a parent object that says so.

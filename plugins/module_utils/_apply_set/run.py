@@ -618,10 +618,7 @@ class Run:
         """Remove every member, then the parent object. Succeeds when there is nothing."""
         parent = self._read_parent()
         recorded = read_parent(self._identity, parent) if parent else Contents()
-        types = self._reader.types_of_kinds(recorded.group_kinds, [NAMESPACES])
-        members = self._reader.members(types, {self._identity.namespace, *recorded.namespaces})
-        if NAMESPACE not in recorded.group_kinds:
-            members += self._reader.own_namespace()
+        members = self._reader.recorded_members(recorded)
         self._refuse_harm_to_others(members)
         if self._options.check_mode:
             self._rehearse_deletions(members)

@@ -54,7 +54,11 @@ VARIABLES: dict[str, t.Any] = {
         {"name": "free", "level": 0, "groups": ["all"], "token_limit": {"tokens": 100, "window": "1m"}}
     ],
 }
-SECRETS = {"vllm-key": {"apiKey": base64.b64encode(STORED.encode()).decode()}}
+FOUND = {
+    "resources": [
+        {"metadata": {"name": "vllm-key"}, "data": {"apiKey": base64.b64encode(STORED.encode()).decode()}},
+    ]
+}
 
 Objects = dict[tuple[str, str], dict[str, t.Any]]
 
@@ -63,7 +67,7 @@ def bridges(directory: Path, variables: dict[str, t.Any]) -> Objects:
     """What the role renders, with the rules that its task gets from role access_policies."""
     (directory / "rules").mkdir()
     rules = yaml.safe_load(rendered(directory / "rules", "access_policies", "bridge_rules.yaml.j2", variables))
-    given = {**variables, "access_policies_bridge_rules": rules, "__maas_bridge_secrets": SECRETS}
+    given = {**variables, "access_policies_bridge_rules": rules, "__maas_bridge_found": FOUND}
     return manifests(directory, "maas_bridge", "maas_bridge.yaml.j2", given)
 
 
@@ -192,27 +196,6 @@ def test_the_rules_are_those_of_the_gateway(objects: Objects, tmp_path: Path) ->
         rules = json.loads(json.dumps(objects["AuthPolicy", f"{provider}-bridge-auth"]["spec"]["rules"]))
         del rules["response"]["success"]["headers"]
         assert rules == whole
-
-
-def test_missing_keys_are_found(tmp_path: Path) -> None:
-    found = json.loads(
-        rendered(
-            tmp_path,
-            "maas_bridge",
-            "missing_keys.json.j2",
-            VARIABLES | {"__maas_bridge_secrets": {"vllm-key": {"other": "x"}}},
-        )
-    )
-    assert [provider["name"] for provider in found] == ["vllm"]
-
-
-def test_no_key_is_missing(tmp_path: Path) -> None:
-    assert (
-        json.loads(
-            rendered(tmp_path, "maas_bridge", "missing_keys.json.j2", VARIABLES | {"__maas_bridge_secrets": SECRETS})
-        )
-        == []
-    )
 
 
 def test_kuadrants_schema(objects: Objects) -> None:
