@@ -15,22 +15,15 @@ local ASKED = {["/v1/chat/completions"] = true, ["/v1/completions"] = true}
 local OPTIONS = 32
 -- Keys that Go's parser takes in any case, so that another spelling would be read by one and not by the other.
 local KEYS = {model = true, stream = true, stream_options = true, include_usage = true, messages = true, prompt = true, input = true, max_tokens = true, n = true}
--- What a caller shows to come in or may have as a key of its own, and what it and the proxies before this gateway say
--- of it: whole names, and the second word of a header that begins with x-. Nobody behind this needs them, and no
--- provider may get them. Envoy AI Gateway takes the keys away at the provider, but not while a route is on its way out,
--- and Envoy lets no processor take its own header of the caller's address away.
-local OF_CALLERS = {"authorization", "api-key", "proxy-authorization", "cookie", "x-envoy-external-address",
-  "forwarded", "via", "from", "referer", "origin", "baggage", "authentication", "remote-user", "true-client-ip", "cf-connecting-ip", "x-client-ip",
-  "x-client-cert", "x-client-dn", "x-user", "x-user-id", "x-user-email", "x-email", "x-groups", "cf-access-jwt-assertion", "cf-access-authenticated-user-email",
-  "ocp-apim-subscription-key", "helicone-auth", "openai-organization", "openai-project"}
-local FAMILIES = {}
-for word in ("access amz amzn auth csrf forwarded goog jwt maas ms original real remote"):gmatch("%l+") do FAMILIES[word] = true end
+-- Nobody behind this needs to know what the caller shows to come in, or what it and the proxies before this gateway say
+-- of it, and no provider may get it.
 local function hide_caller(headers)
   local found = {}
   for name in pairs(headers) do
-    if FAMILIES[name:match("^x%-(%l+)%-") or ""] and name ~= "x-forwarded-proto" or name:sub(-8) == "-api-key" then found[#found + 1] = name end
+    local is_of_family = settings.callers_families[name:match("^x%-(%l+)%-") or ""] and not settings.kept_headers[name]
+    if is_of_family or name:sub(-#settings.key_suffix) == settings.key_suffix then found[#found + 1] = name end
   end
-  for _, names in ipairs({OF_CALLERS, found}) do
+  for _, names in ipairs({settings.callers_headers, found}) do
     for _, name in ipairs(names) do headers:remove(name) end
   end
 end
