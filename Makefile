@@ -12,7 +12,7 @@ INVENTORY ?= inventories/embedded
 EXTRA ?=
 # Further arguments for ansible-playbook.
 ANSIBLE_ARGS ?=
-# Python 3.11 or newer, which the environment is made from.
+# The Python that the environment is made from.
 PYTHON ?= python3
 CACHE ?= $(HOME)/.cache/egress-ai-gateway
 
@@ -54,9 +54,9 @@ teardown: $(READY) ## Remove what site made; the cluster stays
 destroy: $(READY) ## Remove the embedded cluster too
 	@$(PLAYBOOK) egress.ai_gateway.destroy
 
-token: $(READY) ## Print a token for the gateway (EXTRA="token_tier=free token_user=me")
+token: $(READY) ## Print a token for the gateway (EXTRA="tokens_tier=free tokens_user=me")
 	@directory=$$(mktemp --directory); trap 'rm -rf "$$directory"' EXIT; \
-	$(PLAYBOOK) egress.ai_gateway.token --extra-vars token_file="$$directory/token" >&2; \
+	$(PLAYBOOK) egress.ai_gateway.token --extra-vars tokens_file="$$directory/token" >&2; \
 	cat "$$directory/token"
 
 ##### Tests
@@ -112,7 +112,7 @@ readmes: $(READY) ## Write the variables of the roles into their READMEs
 
 lock: ## Resolve requirements.in into requirements.txt
 	@command -v uv >/dev/null || { echo 'make lock: uv is missing: pip install uv' >&2; exit 1; }
-	uv pip compile --quiet --universal --python-version 3.11 --only-binary :all: --generate-hashes \
+	uv pip compile --quiet --universal --python-version "$$(sed -n 's/^requires-python = ">=\(.*\)"/\1/p' pyproject.toml)" --only-binary :all: --generate-hashes \
 	  --custom-compile-command 'make lock' --output-file requirements.txt requirements.in
 
 ##### The environment

@@ -12,11 +12,11 @@ module: catalog
 short_description: Check providers, models and tiers and build the catalogue of an AI gateway
 version_added: 1.0.0
 description:
-  - Checks the description of an AI gateway as a whole and returns it completed. The roles of this collection render from
-    that.
+  - Checks the description of an AI gateway as a whole and returns it completed. The roles of this collection render
+    from that.
   - Reports all faults at once, each with the path of the variable and what to write instead.
-  - The options are the variables of the role P(egress.ai_gateway.catalog#role) without their prefix C(ai_gateway_), with
-    which the paths begin. That role documents their keys.
+  - The options are the variables of the role P(egress.ai_gateway.catalog#role) without their prefix C(ai_gateway_),
+    with which the paths begin. That role documents their keys.
   - Returns, shows and logs no value of a credential.
 author: Contributors to the egress.ai_gateway project (!UNKNOWN)
 extends_documentation_fragment:
@@ -183,8 +183,8 @@ catalog:
     identity_key:
       description:
         - The key that makes the values of callers which providers may see.
-        - RV(catalog.identity_key.namespace) and RV(catalog.identity_key.secret) name its Secret, RV(catalog.identity_key.key)
-          the key of the Secret's data, and RV(catalog.identity_key.file) the file that the proxies read.
+        - C(namespace) and C(secret) name its Secret, C(key) is the key of the Secret's data, and C(file) the file that
+          the proxies read.
       type: dict
       sample:
         namespace: envoy-gateway-system
@@ -224,7 +224,8 @@ catalog:
     providers:
       description:
         - The providers. The endpoint of a simulated one is its simulator.
-        - With O(stack=wg_ai_gateway), C(egress_endpoint) is what the clients' gateway calls, of the form of C(endpoint).
+        - With O(stack=wg_ai_gateway), C(egress_endpoint) is what the clients' gateway calls, of the form of
+          C(endpoint).
         - C(credential.managed) is whether the Secret is rendered from the inventory's value. With an empty
           C(credential.scheme) the key is all that the header has.
       type: list
@@ -247,14 +248,14 @@ catalog:
     models:
       description:
         - The public models, each once, those of providers first.
-        - The C(name) of one of C(backends) is its C(provider), or that of the object made for its C(backend_ref) when the
-          model is on the premises.
-        - C(backend_ref) has C(kind), C(name) and C(namespace) of the object, C(hostname), C(port) and C(tls) of the Service
-          to call, the C(spec) of an LLMInferenceService to be made, and the name of the C(simulator) in its place, or an
-          empty string.
+        - The C(name) of one of C(backends) is its C(provider), or that of the object made for its C(backend_ref) when
+          the model is on the premises.
+        - C(backend_ref) has C(kind), C(name) and C(namespace) of the object, C(hostname), C(port) and C(tls) of the
+          Service to call, the C(spec) of an LLMInferenceService to be made, and the name of the C(simulator) in its
+          place, or an empty string.
         - Each of C(routes) is an AIGatewayRoute with its C(name) and its C(backends) by the names of their objects. Its
-          C(providers) are the names that a request's path may have, with V(*) for all paths that name nobody. With other
-          backends or endpoints a model has other routes.
+          C(providers) are the names that a request's path may have, with V(*) for all paths that name nobody. With
+          other backends or endpoints a model has other routes.
       type: list
       elements: dict
       sample:
@@ -270,8 +271,8 @@ catalog:
       description:
         - The tiers, with their namespaces, all their limits and the names of all their models. C(restricted) is whether
           the models were named.
-        - A limit counts V(total_tokens), V(input_tokens), V(output_tokens) or V(requests), of one C(model) or, where that is
-          empty, of all together.
+        - A limit counts V(total_tokens), V(input_tokens), V(output_tokens) or V(requests), of one C(model) or, where
+          that is empty, of all together.
       type: list
       elements: dict
       sample:
@@ -285,16 +286,16 @@ catalog:
           restricted: false
     secrets:
       description:
-        - The Secrets that must exist on the cluster, as the description names them and no role makes them. C(users) need the
-          C(keys) of their data.
+        - The Secrets that must exist on the cluster, as the description names them and no role makes them. C(users)
+          need the C(keys) of their data.
       type: list
       elements: dict
       sample:
         - {name: openai-key, namespace: ai-gateway, keys: [apiKey], users: [provider openai]}
     egress:
       description:
-        - What the proxies of the clients' gateway may call. C(peers) are those of a NetworkPolicy, and a C(port) of null
-          stands for all.
+        - What the proxies of the clients' gateway may call. C(peers) are those of a NetworkPolicy, and a C(port) of
+          null stands for all.
       type: list
       elements: dict
       sample:

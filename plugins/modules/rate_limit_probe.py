@@ -283,7 +283,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.rate_lim
     COUNTED_TOKENS,
     REFUSALS,
     Limit,
-    Spender,
+    LimitProbe,
     describe_elsewhere,
     describe_limit,
     judge_elsewhere,
@@ -441,7 +441,7 @@ def main() -> t.NoReturn:
             {},
         )
 
-    spender = Spender(
+    limit_probe = LimitProbe(
         limit,
         lambda: ask(gateway, probe),
         max_requests=params["max_requests"],
@@ -454,7 +454,7 @@ def main() -> t.NoReturn:
     expected_calls = calls_known(limit, params["simulated_tokens"]) or params["max_requests"]
     started = time.monotonic()
     try:
-        outcome = spender.run(recovery_timeout if params["wait_for_recovery"] else None, expected_calls)
+        outcome = limit_probe.run(recovery_timeout if params["wait_for_recovery"] else None, expected_calls)
     except ValueError as error:
         module.fail_json(msg=str(error))
     elapsed = time.monotonic() - started

@@ -69,7 +69,7 @@ def found() -> dict[str, t.Any]:
 def token(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A token of the enterprise tier."""
     path = tmp_path_factory.mktemp("token") / "token"
-    playbook("egress.ai_gateway.token", "--extra-vars", f"token_file={path} token_tier=enterprise")
+    playbook("egress.ai_gateway.token", "--extra-vars", f"tokens_file={path} tokens_tier=enterprise")
     return path.read_text(encoding="utf-8").strip()
 
 

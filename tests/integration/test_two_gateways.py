@@ -158,7 +158,7 @@ class TestTwoGateways:
 
     def test_a_used_up_limit_is_not_passed_by_the_look_of_a_path(self, directory: pathlib.Path, engine: str) -> None:
         token = directory / f"{engine}.token"
-        site(directory, engine, "token", "--extra-vars", f"token_file={token} token_tier=free token_user=dressed")
+        site(directory, engine, "token", "--extra-vars", f"tokens_file={token} tokens_tier=free tokens_user=dressed")
         url = json.loads(REPORT.read_text(encoding="utf-8"))["gateway_url"]
         caller = dressed_paths.Caller(url, token.read_text(encoding="utf-8").strip())
         assert dressed_paths.passed(caller) == []

@@ -36,7 +36,7 @@ def check_combination(
     if combination == (ENVOY_AI_GATEWAY, KUADRANT):
         problem = (
             "Kuadrant and Envoy AI Gateway's rules each put a program into the proxies, "
-            "and Envoy Gateway takes one from each Gateway"
+            "and Envoy Gateway accepts one for each Gateway"
         )
         root.fault("policy_engine", problem, f"write {AUTHORINO}, or stack {WG_AI_GATEWAY}")
     if settings.two_gateways:
@@ -104,7 +104,7 @@ def _tier_faults_with_kuadrant(path: str, tier: Tier, models: Sequence[Model]) -
             problem = f"names {listing([quote(name) for name in allowed])} of {backend} and not {others}"
             yield Fault(
                 f"{path}.models",
-                f"{problem}: engine {KUADRANT} tells paths apart, not models",
+                f"{problem}: engine {KUADRANT} distinguishes paths, not models",
                 "name all of them or none",
             )
 

@@ -98,7 +98,7 @@ def missing_secrets(needed: Iterable[Mapping[str, t.Any]], found: Iterable[Mappi
 def _holds(secret: Mapping[str, t.Any], key: str) -> bool:
     data: Mapping[str, str] = secret.get("data") or {}
     if key == CA_BUNDLE_KEY and key not in data and len(data) == 1:
-        # Envoy Gateway takes certificates from the only entry, whatever its name.
+        # Envoy Gateway reads certificates from the only entry, whatever its name.
         (key,) = data
     return bool(base64.b64decode(data.get(key) or "").strip())
 

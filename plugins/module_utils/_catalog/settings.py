@@ -133,7 +133,7 @@ def _check_egress_gateway(root: Entry, settings: Settings) -> None:
     if egress.namespace in (settings.namespace, settings.gateway_namespace):
         problem = (
             f"{quote(egress.namespace)} holds routes of the clients' gateway, "
-            "and wg-ai-gateway takes all routes where it may write for its own"
+            "and wg-ai-gateway claims all routes where it may write"
         )
         root.fault("egress_namespace", problem, "write another: it is the egress gateway's alone")
     if len(egress.service) > LABEL_LIMIT:

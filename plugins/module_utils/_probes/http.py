@@ -45,9 +45,9 @@ class GatewayError(Exception):
 
 @dataclass(frozen=True)
 class Event:
-    """One server-sent event:
+    """One server-sent event.
 
-    its data, the seconds from the request to its arrival, and its name, which is empty where it has none.
+    ``seconds`` are those from the request to its arrival; ``name`` is empty where it has none.
     """
 
     data: str

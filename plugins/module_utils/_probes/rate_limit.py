@@ -154,10 +154,7 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Call:
-    """One call:
-
-    when it began and ended, in seconds since the epoch, what came back, and the tokens that the limit counts of it.
-    """
+    """One call: its beginning and end in seconds since the epoch, the response, and the tokens that the limit counts."""
 
     began: float
     ended: float
@@ -222,7 +219,7 @@ class Outcome:
         return {name: headers[name] for name in LIMIT_HEADERS if name in headers}
 
 
-class Spender:
+class LimitProbe:
     """Spends a limit with calls one after another, and waits for its window to end.
 
     ``ask`` sends one call, each of ``elsewhere`` one to another model or by another path; ``now`` tells the time in

@@ -122,8 +122,7 @@ def test_the_documented_options_are_the_keys_of_the_catalogue() -> None:
     def keys(option: dict[str, t.Any], prefix: str = "") -> set[str]:
         found = set()
         for name, suboption in option.get("options", {}).items():
-            names = (name, *suboption.get("aliases", ()))
-            found |= {prefix + known for known in names} | keys(suboption, f"{prefix}{name}.")
+            found |= {prefix + name} | keys(suboption, f"{prefix}{name}.")
         return found
 
     # A mapping with every documented key is read without one that is unknown, and an unknown one is told the documented

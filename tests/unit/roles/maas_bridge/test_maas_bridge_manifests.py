@@ -178,7 +178,7 @@ def test_keys_are_marked_as_secret_and_nowhere_else(objects: Objects) -> None:
         key = KEY if name.startswith("openai") else f"Bearer {STORED}"
         assert (json.dumps(json.dumps(key))[1:-1] in json.dumps(item)) == (kind == "AuthPolicy")
         assert secret_field_faults(item) == []
-        masked = SecretMask([item]).text(f"the value {key} is wrong")
+        masked = SecretMask([item]).masked(f"the value {key} is wrong")
         assert (key not in masked) == (kind == "AuthPolicy")
 
 
