@@ -25,7 +25,7 @@ READY := $(VENV)/.complete $(COLLECTION)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export PATH := $(VENV)/bin:$(PATH)
 export CACHE EXTRA INVENTORY
-# Definitions of Kuadrant, KServe and wg-ai-gateway, which no package registry has: a directory of files named
+# CRDs of Kuadrant, KServe and wg-ai-gateway, which no package registry has: a directory of files named
 # <group>_<plural>.yaml. Without it, what needs them is skipped.
 export THIRD_PARTY_CRDS ?= $(wildcard $(CURDIR)/../shared/crds)
 PLAYBOOK = ansible-playbook --inventory '$(INVENTORY)' $${EXTRA:+--extra-vars "$$EXTRA"} $(ANSIBLE_ARGS)

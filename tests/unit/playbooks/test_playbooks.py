@@ -166,3 +166,17 @@ def test_a_token_is_of_the_tier_that_the_inventory_names(tmp_path: Path) -> None
         server.close()
     assert "tier 'gold' has no namespace ai-gateway-tier-gold" in said
     assert server.writes == []
+
+
+@pytest.mark.parametrize("playbook", ["teardown", "token"])
+def test_no_key_of_a_provider_is_needed_where_the_names_are_enough(playbook: str, tmp_path: Path) -> None:
+    variables = {
+        "ai_gateway_kubeconfig": "/nonexistent/kubeconfig",
+        "ai_gateway_providers": "{{ lookup('ansible.builtin.file', '/nonexistent/key') }}",
+        "tokens_file": str(tmp_path / "token"),
+    }
+    said = run(tmp_path, playbook, variables)
+    # It came as far as the cluster.
+    assert "cannot read how to reach the cluster from kubeconfig" in said
+    assert "/nonexistent/key" not in said
+    assert "changed=0" in said

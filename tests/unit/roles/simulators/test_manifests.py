@@ -17,7 +17,7 @@ import yaml
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog import build as catalog_build
 from plays import Ended, run_playbook
 
-GIVEN_BY_AI_GATEWAY = {"ai_gateway_platform": "embedded", "ai_gateway_envoy_gateway_namespace": "envoy-gateway-system"}
+GIVEN_BY_AI_GATEWAY = {"ai_gateway_platform": "embedded"}
 ROLE = Path(catalog_build.__file__).parents[3] / "roles/simulators"
 KEYS = {"openai": "sk-openai-key-for-demo", "vllm": "change-me-super-secret"}
 PROVIDERS = [
@@ -71,6 +71,7 @@ def catalogue(*providers: dict[str, t.Any]) -> dict[str, t.Any]:
     names = {
         "platform": "embedded",
         "namespace": "ai-gateway",
+        "controller_namespaces": {"envoy_gateway": "envoy-gateway-system"},
         "name": "ai-gateway",
         "simulators_namespace": "external-models",
     }
