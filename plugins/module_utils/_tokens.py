@@ -26,7 +26,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.auth
     settings_of,
 )
 from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.checks import shortened
-from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.http import (
+from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.http_client import (
     GATEWAY_ARGUMENT_SPEC,
     Answer,
     Gateway,

@@ -304,6 +304,14 @@ catalog:
           peers:
             - namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: external-models}}
               podSelector: {matchLabels: {app.kubernetes.io/name: provider-simulator}}
+    headers:
+      description:
+        - Names of request headers, in lower case. Those where a caller's token may be are the C(tokens).
+        - C(removed_at_listener), C(removed_after_authorization), C(removed_at_backend) and C(removed_at_bridge) are those that end at these places.
+        - After authorization names of the C(families) end too, C(x-<family>-<more>) but for those C(kept), and names with the C(key_suffix).
+        - C(refusal) is the response header in which the proxies say, for their filters alone, why they answered themselves.
+      type: dict
+      sample: {tokens: [authorization, x-api-key], key_suffix: -api-key, refusal: x-ai-gateway-refusal}
 faults:
   description: What is wrong, in the order of the paths. The message has a line for each.
   returned: failure

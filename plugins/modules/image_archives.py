@@ -138,7 +138,7 @@ EXAMPLES = r"""
     archives:
       - name: etcd
         images:
-          - name: localhost/example/etcd:3.6.5
+          - name: localhost/example/etcd:mine
             files:
               - {src: /srv/bin/etcd, dest: /usr/local/bin/etcd}
             entrypoint: [/usr/local/bin/etcd]

@@ -277,7 +277,10 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.checks import FAILED, Check
-from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.http import GATEWAY_ARGUMENT_SPEC, Gateway
+from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.http_client import (
+    GATEWAY_ARGUMENT_SPEC,
+    Gateway,
+)
 from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.inference import OPERATIONS, Probe, ask
 from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.rate_limit import (
     COUNTED_TOKENS,

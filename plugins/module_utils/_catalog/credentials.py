@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.entry import Entry
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.faults import listing, type_name
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.headers import RESERVED
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.inputs import AUTHORINO
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.model import Credential, ExternalSecret
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.names import CREDENTIAL_KEY
@@ -26,18 +27,6 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.strings
 _EXTERNAL_SECRET_STORES = ("SecretStore", "ClusterSecretStore")
 # What Envoy AI Gateway's BackendSecurityPolicy can inject: APIKey, AnthropicAPIKey and AzureAPIKey.
 _ENVOY_CREDENTIAL_FORMS = (("authorization", "bearer"), ("x-api-key", ""), ("api-key", ""))
-_RESERVED_HEADERS = (
-    "host",
-    "connection",
-    "content-length",
-    "content-type",
-    "transfer-encoding",
-    "x-maas-user",
-    "x-maas-tier",
-    "x-ai-eg-model",
-    "x-ai-gateway-provider",
-    "x-ai-gateway-api",
-)
 # Headers that carry a key have their place in `credential`, where they stay out of manifests.
 _KEY_HEADERS = r"authori[sz]ation|cookie|api-?key|token|secret|password|credential|-key$"
 
@@ -57,7 +46,7 @@ def read_headers(provider: Entry) -> dict[str, str]:
             entry.fault(str(name), "is no name of an HTTP header", f"write {HEADER.remedy}")
         elif re.search(_KEY_HEADERS, name.lower()):
             entry.fault(name, "carries a key", "write the key in `credential`, from where it goes into a Secret")
-        elif name.lower() in _RESERVED_HEADERS:
+        elif name.lower() in RESERVED:
             entry.fault(name, "has another meaning on the way to the provider", "leave it out")
         else:
             headers[name.lower()] = entry.string(name, HEADER_VALUE)
@@ -101,7 +90,7 @@ def _form(entry: Entry, schema: str, engine: str) -> tuple[str, str]:
         if entry.value.get("scheme") == ""
         else entry.string("scheme", SCHEME, "Bearer" if header.lower() == "authorization" else "")
     )
-    if header.lower() in _RESERVED_HEADERS:
+    if header.lower() in RESERVED:
         entry.fault(
             "header",
             f"{header} has another meaning on the way to the provider",

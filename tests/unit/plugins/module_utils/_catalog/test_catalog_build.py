@@ -6,11 +6,14 @@ from __future__ import annotations
 import json
 import time
 import typing as t
+from dataclasses import asdict
 
 import pytest
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog import network_policy as catalog_network_policy
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.build import build
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.faults import CatalogError
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.headers import HEADERS
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.model import plain
 from catalog_inventory import ANTHROPIC, INVENTORY, KEY, OPENAI, changed, paths
 
 EGRESS = [
@@ -160,6 +163,7 @@ def test_whole_catalogue() -> None:
             {"name": destination.name, "port": destination.port, "peers": list(destination.peers)}
             for destination in EGRESS
         ],
+        "headers": plain(asdict(HEADERS)),
     }
 
 

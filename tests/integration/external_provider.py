@@ -15,9 +15,11 @@ import typing as t
 import urllib.parse
 
 import simulators
+import yaml
 from objects import kubectl
 
 PROGRAM = pathlib.Path(__file__).resolve().parents[1] / "fakes/odd_provider"
+VERSIONS = yaml.safe_load((PROGRAM.parents[2] / "roles/versions/vars/main.yml").read_text(encoding="utf-8"))
 sys.path.append(str(PROGRAM))
 
 from odd_answers import KINDS, OF_ANSWERS, OF_STREAMS, PREFIX, STATUSES  # noqa: E402
@@ -28,7 +30,7 @@ NAME = "odd-provider"
 HOSTNAME = f"{NAME}.{NAMESPACE}.svc.cluster.local"
 PORT, TLS_PORT = 8000, 8443
 #: That of the simulators on the embedded cluster.
-IMAGE = "localhost/egress-ai-gateway/python:3.11"
+IMAGE = f"localhost/egress-ai-gateway/python:{VERSIONS['versions_embedded_differences']['python']['version']}"
 #: Each behaviour; each status with an error of OpenAI's API, and each kind of error with a status of the client and of
 #: the provider.
 MODELS = [

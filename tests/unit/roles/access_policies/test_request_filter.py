@@ -62,11 +62,11 @@ def error_of(handle: Handle) -> dict[str, t.Any]:
         "/v1/x?a=b?c/d",
     ],
 )
-def test_well_formed_paths_go_on(requests: Program, path: str) -> None:
+def test_well_formed_paths_go_on(request_filter: Program, path: str) -> None:
     if "[" in path:
-        assert asked(requests, path).answer()[0] == 400
+        assert asked(request_filter, path).answer()[0] == 400
     else:
-        assert asked(requests, path).sent is None
+        assert asked(request_filter, path).sent is None
 
 
 @pytest.mark.parametrize(
@@ -95,34 +95,34 @@ def test_well_formed_paths_go_on(requests: Program, path: str) -> None:
         "/<",
     ],
 )
-def test_malformed_paths_are_refused(requests: Program, path: str) -> None:
-    status, body = asked(requests, path).answer()
+def test_malformed_paths_are_refused(request_filter: Program, path: str) -> None:
+    status, body = asked(request_filter, path).answer()
     assert (status, body["error"]["code"], body["error"]["type"]) == (400, "malformed_path", "invalid_request_error")
 
 
-def test_a_refusal_in_the_clients_api(requests: Program) -> None:
-    status, body = asked(requests, "/v1/messages%").answer()
+def test_a_refusal_in_the_clients_api(request_filter: Program) -> None:
+    status, body = asked(request_filter, "/v1/messages%").answer()
     assert (status, body["type"], body["error"]["type"]) == (400, "error", "invalid_request_error")
-    assert asked(requests, "/%", anthropic_version="2023-06-01").answer()[1]["type"] == "error"
-    assert "type" not in asked(requests, "/v1/chat/completions%?next=/v1/messages").answer()[1]
+    assert asked(request_filter, "/%", anthropic_version="2023-06-01").answer()[1]["type"] == "error"
+    assert "type" not in asked(request_filter, "/v1/chat/completions%?next=/v1/messages").answer()[1]
 
 
-def test_headers_that_are_no_text_are_refused(requests: Program) -> None:
-    assert asked(requests, x_name="caf\xc3\xa9").sent is None
-    status, body = asked(requests, x_name="caf\xe9").answer()
+def test_headers_that_are_no_text_are_refused(request_filter: Program) -> None:
+    assert asked(request_filter, x_name="caf\xc3\xa9").sent is None
+    status, body = asked(request_filter, x_name="caf\xe9").answer()
     assert (status, body["error"]["message"]) == (400, "The header x-name is not UTF-8.")
 
 
 @pytest.mark.parametrize("headers", [{f"x-{number}": "" for number in range(80)}, {"x-a": "a" * 50_000}])
-def test_more_headers_than_can_go_on_are_refused(requests: Program, headers: dict[str, str]) -> None:
+def test_more_headers_than_can_go_on_are_refused(request_filter: Program, headers: dict[str, str]) -> None:
     """Envoy AI Gateway's processor adds some, and Envoy would refuse these with an error of its own."""
-    status, body = asked(requests, **headers).answer()
+    status, body = asked(request_filter, **headers).answer()
     assert (status, body["error"]["code"]) == (431, "headers_too_large")
 
 
-def test_a_body_over_the_limit_is_refused_at_once(requests: Program) -> None:
-    assert asked(requests, content_length=str(1024 * 1024)).sent is None
-    status, body = asked(requests, content_length=str(1024 * 1024 + 1)).answer()
+def test_a_body_over_the_limit_is_refused_at_once(request_filter: Program) -> None:
+    assert asked(request_filter, content_length=str(1024 * 1024)).sent is None
+    status, body = asked(request_filter, content_length=str(1024 * 1024 + 1)).answer()
     assert (status, body["error"]["code"]) == (413, "body_too_large")
 
 
@@ -141,8 +141,8 @@ def test_a_body_over_the_limit_is_refused_at_once(requests: Program) -> None:
         ({}, None),
     ],
 )
-def test_a_token_has_one_form(requests: Program, headers: dict[str, str], seen: str | None) -> None:
-    handle = requests.request({":method": "GET", ":path": "/v1/models", **headers})
+def test_a_token_has_one_form(request_filter: Program, headers: dict[str, str], seen: str | None) -> None:
+    handle = request_filter.request({":method": "GET", ":path": "/v1/models", **headers})
     assert handle.sent is None
     assert handle.values.get("authorization") == seen
     assert "x-api-key" not in handle.values
@@ -156,8 +156,8 @@ def test_a_token_has_one_form(requests: Program, headers: dict[str, str], seen: 
         {"x-api-key": "abc\nabd"},
     ],
 )
-def test_two_tokens_are_refused(requests: Program, headers: dict[str, str]) -> None:
-    status, body = requests.request({":method": "GET", ":path": "/v1/models", **headers}).answer()
+def test_two_tokens_are_refused(request_filter: Program, headers: dict[str, str]) -> None:
+    status, body = request_filter.request({":method": "GET", ":path": "/v1/models", **headers}).answer()
     assert (status, body["error"]["code"]) == (400, "several_tokens")
 
 
@@ -174,7 +174,7 @@ def test_two_tokens_are_refused(requests: Program, headers: dict[str, str]) -> N
         ),
     ],
 )
-def test_a_used_up_limit_is_named(requests: Program, limit: str, measure: str, kind: str, reset: str) -> None:
+def test_a_used_up_limit_is_named(request_filter: Program, limit: str, measure: str, kind: str, reset: str) -> None:
     told = {
         "details": "request_rate_limited",
         "kept": {"tier": "free"},
@@ -182,17 +182,17 @@ def test_a_used_up_limit_is_named(requests: Program, limit: str, measure: str, k
         "x_ratelimit_remaining": "0",
         "x_ratelimit_reset": reset,
     }
-    handle = answered(requests, 429, **told)  # type: ignore[arg-type]
+    handle = answered(request_filter, 429, **told)  # type: ignore[arg-type]
     error = error_of(handle)
     assert error["message"] == f"The {measure} are used up. Try again in {reset} seconds."
     assert (error["type"], error["code"]) == (kind, "rate_limit_exceeded")
     assert handle.values["retry-after"] == reset
-    assert error_of(answered(requests, 429, path="/v1/messages", **told))["type"] == "rate_limit_error"  # type: ignore[arg-type]
+    assert error_of(answered(request_filter, 429, path="/v1/messages", **told))["type"] == "rate_limit_error"  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("status", [200, 301])
-def test_other_answers_stay(requests: Program, status: int) -> None:
-    handle = answered(requests, status, "text", content_type="text/plain")
+def test_other_answers_stay(request_filter: Program, status: int) -> None:
+    handle = answered(request_filter, status, "text", content_type="text/plain")
     assert (handle.content, handle.values["content-type"]) == (b"text", "text/plain")
 
 
@@ -210,9 +210,9 @@ def test_other_answers_stay(requests: Program, status: int) -> None:
         ("ext_proc_error_gRPC_error_2{failed_to_transform_response}", 500, 503, "gateway_fault"),
     ],
 )
-def test_what_envoy_answers_itself(requests: Program, details: str, status: int, seen: int, code: str) -> None:
+def test_what_envoy_answers_itself(request_filter: Program, details: str, status: int, seen: int, code: str) -> None:
     handle = answered(
-        requests,
+        request_filter,
         status,
         "some words of the proxy",
         details=details,
@@ -226,15 +226,15 @@ def test_what_envoy_answers_itself(requests: Program, details: str, status: int,
     assert "words of the proxy" not in error["message"]
 
 
-def test_a_provider_without_addresses(requests: Program) -> None:
-    error = error_of(answered(requests, 503, details="no_healthy_upstream"))
+def test_a_provider_without_addresses(request_filter: Program) -> None:
+    error = error_of(answered(request_filter, 503, details="no_healthy_upstream"))
     assert error["message"] == "The provider of this model has no address that answers."
 
 
-def test_an_answer_that_the_processor_cannot_read(requests: Program) -> None:
+def test_an_answer_that_the_processor_cannot_read(request_filter: Program) -> None:
     error = error_of(
         answered(
-            requests,
+            request_filter,
             500,
             "",
             details="ext_proc_error_gRPC_error_2{failed_to_transform_response}",
@@ -244,15 +244,15 @@ def test_an_answer_that_the_processor_cannot_read(requests: Program) -> None:
     assert (error["code"], error["message"]) == ("provider_error", "The provider's answer could not be read.")
 
 
-def test_what_is_not_found(requests: Program) -> None:
+def test_what_is_not_found(request_filter: Program) -> None:
     assert (
-        error_of(answered(requests, 404, details="route_not_found", kept={"model": "gpt-4"}))["code"]
+        error_of(answered(request_filter, 404, details="route_not_found", kept={"model": "gpt-4"}))["code"]
         == "model_not_found"
     )
-    assert error_of(answered(requests, 404, details="route_not_found"))["code"] == "unknown_url"
+    assert error_of(answered(request_filter, 404, details="route_not_found"))["code"] == "unknown_url"
 
 
-def test_what_the_processor_says_of_a_request(requests: Program) -> None:
+def test_what_the_processor_says_of_a_request(request_filter: Program) -> None:
     """Its error is no JSON where it quotes the request, and names no reason of Envoy's."""
     text = '{"type":"error","error":{"type":"BadRequest","code":"400","message":"failed to parse JSON: Mismatch type with value string "at index 2\n"x""}}'
     told = json.dumps(
@@ -265,14 +265,16 @@ def test_what_the_processor_says_of_a_request(requests: Program) -> None:
             }
         }
     )
-    handle = answered(requests, 400, told, details="", content_type="application/json")
+    handle = answered(request_filter, 400, told, details="", content_type="application/json")
     assert error_of(handle)["message"] == "failed to parse JSON: Mismatch type with value string"
 
 
-def test_what_authorino_says_stays(requests: Program) -> None:
+def test_what_authorino_says_stays(request_filter: Program) -> None:
     body = '{"error": {"message": "No valid token.", "type": "invalid_request_error", "param": null, "code": "invalid_api_key"}}'
     assert (
-        answered(requests, 401, body, details="ext_authz_denied", content_type="application/json").content.decode()
+        answered(
+            request_filter, 401, body, details="ext_authz_denied", content_type="application/json"
+        ).content.decode()
         == body
     )
 
@@ -296,11 +298,11 @@ ERROR = '{"error": {"message": "slow down", "type": "requests", "param": null, "
         ("", "The provider refused with status 429 and said nothing."),
     ],
 )
-def test_a_provider_is_quoted_and_named(requests: Program, body: str, message: str) -> None:
-    handle = answered(requests, 429, body, retry_after="7", x_ratelimit_limit="100, 100;w=60")
+def test_a_provider_is_quoted_and_named(request_filter: Program, body: str, message: str) -> None:
+    handle = answered(request_filter, 429, body, retry_after="7", x_ratelimit_limit="100, 100;w=60")
     assert error_of(handle)["message"] == message
     assert handle.values["retry-after"] == "7"
-    document = json.loads(answered(requests, 429, body, "/v1/messages").content)
+    document = json.loads(answered(request_filter, 429, body, "/v1/messages").content)
     assert document["type"] == "error"
     assert document["error"]["type"] in ("rate_limit_error", "OpenAIBackendError")
 
@@ -308,13 +310,13 @@ def test_a_provider_is_quoted_and_named(requests: Program, body: str, message: s
 @pytest.mark.parametrize(
     ("status", "openai", "anthropic"), [(502, "server_error", "api_error"), (503, "server_error", "overloaded_error")]
 )
-def test_kinds_of_errors_in_both_apis(requests: Program, status: int, openai: str, anthropic: str) -> None:
-    assert error_of(answered(requests, status, "text"))["type"] == openai
-    assert error_of(answered(requests, status, "text", "/v1/messages"))["type"] == anthropic
+def test_kinds_of_errors_in_both_apis(request_filter: Program, status: int, openai: str, anthropic: str) -> None:
+    assert error_of(answered(request_filter, status, "text"))["type"] == openai
+    assert error_of(answered(request_filter, status, "text", "/v1/messages"))["type"] == anthropic
 
 
 def test_what_maas_api_says_stays(texts: dict[str, str]) -> None:
-    program = Program(texts["requests"].replace("maas_api = false", "maas_api = true"))
+    program = Program(texts["request_filter"].replace("maas_api = false", "maas_api = true"))
     body = b'{"error": "no such token"}'
     for path, stays in (("/maas-api/v1/tokens", True), ("/v1/chat/completions", False)):
         metadata = asked(program, path).kept
@@ -339,14 +341,14 @@ ORIGINS = {
 
 
 @pytest.mark.parametrize(("origin", "allowed"), ORIGINS.items())
-def test_browsers(requests: Program, origin: str, allowed: bool) -> None:
+def test_browsers(request_filter: Program, origin: str, allowed: bool) -> None:
     asks = {
         ":method": "OPTIONS",
         ":path": "/v1/chat/completions",
         "origin": origin,
         "access-control-request-method": "POST",
     }
-    preflight = requests.request({**asks, "access-control-request-headers": "authorization,x-stainless-os"})
+    preflight = request_filter.request({**asks, "access-control-request-headers": "authorization,x-stainless-os"})
     if allowed:
         assert preflight.sent
         headers, body = preflight.sent
@@ -355,13 +357,13 @@ def test_browsers(requests: Program, origin: str, allowed: bool) -> None:
     else:
         assert preflight.sent is None
     for status in ("200", "429"):
-        metadata = asked(requests, origin=origin).kept
-        handle = requests.response({":status": status, "access-control-allow-origin": "*"}, [b"{}"], metadata)
+        metadata = asked(request_filter, origin=origin).kept
+        handle = request_filter.response({":status": status, "access-control-allow-origin": "*"}, [b"{}"], metadata)
         assert handle.values.get("access-control-allow-origin") == (origin if allowed else None)
 
 
 def test_any_page(texts: dict[str, str]) -> None:
-    program = Program(texts["requests"].replace('"https://app.example.com"', '"*"'))
+    program = Program(texts["request_filter"].replace('"https://app.example.com"', '"*"'))
     asks = {
         ":method": "OPTIONS",
         ":path": "/v1/models",
@@ -376,20 +378,20 @@ def test_any_page(texts: dict[str, str]) -> None:
     )
 
 
-def test_an_answer_before_the_request_was_seen(requests: Program) -> None:
-    handle = requests.response({":status": "400"}, [b"bad"], {})
+def test_an_answer_before_the_request_was_seen(request_filter: Program) -> None:
+    handle = request_filter.response({":status": "400"}, [b"bad"], {})
     assert "bad" in error_of(handle)["message"]
     anthropic = b'{"type":"error","error":{"type":"invalid_request_error","message":"bad"}}'
     openai = b'{"error":{"message":"b","type":"t","param":null,"code":null}}'
     for body in (anthropic, openai):
-        assert requests.response({":status": "400"}, [body], {}).content == body
+        assert request_filter.response({":status": "400"}, [body], {}).content == body
 
 
 @pytest.mark.parametrize(
     "claim", ["envoy request_rate_limited", "request_rate_limited", f"{REFUSED_BY[:-1]} request_rate_limited"]
 )
-def test_a_provider_cannot_say_that_the_gateway_refused(requests: Program, claim: str) -> None:
-    handle = answered(requests, 429, "busy", x_ai_gateway_refusal=claim)
+def test_a_provider_cannot_say_that_the_gateway_refused(request_filter: Program, claim: str) -> None:
+    handle = answered(request_filter, 429, "busy", x_ai_gateway_refusal=claim)
     assert error_of(handle)["message"] == "The provider refused with status 429: busy"
 
 
@@ -405,38 +407,38 @@ def test_a_provider_cannot_say_that_the_gateway_refused(requests: Program, claim
         ),
     ],
 )
-def test_no_header_takes_a_proxy_long(requests: Program, headers: dict[str, str]) -> None:
+def test_no_header_takes_a_proxy_long(request_filter: Program, headers: dict[str, str]) -> None:
     """48,000 blanks in a key took seconds, without a token."""
     started = time.process_time()
-    asked(requests, **headers)
+    asked(request_filter, **headers)
     assert time.process_time() - started < 0.2
 
 
-def test_an_empty_key_is_none(requests: Program) -> None:
+def test_an_empty_key_is_none(request_filter: Program) -> None:
     for empty in ("", " ", "\t"):
-        handle = asked(requests, x_api_key=empty, authorization="Bearer a")
+        handle = asked(request_filter, x_api_key=empty, authorization="Bearer a")
         assert (handle.sent, handle.values["authorization"], "x-api-key" in handle.values) == (None, "Bearer a", False)
 
 
-def test_whose_fault_it_is(requests: Program) -> None:
-    handle = answered(requests, 503, details="upstream_reset_before_response_started{overflow}")
+def test_whose_fault_it_is(request_filter: Program) -> None:
+    handle = answered(request_filter, 503, details="upstream_reset_before_response_started{overflow}")
     assert error_of(handle)["code"] == "gateway_busy"
     for details in ("stream_idle_timeout", "request_overall_timeout"):
-        assert answered(requests, 504, details=details).values[":status"] == "504"
-        assert answered(requests, 408, details=details).values[":status"] == "408"
+        assert answered(request_filter, 504, details=details).values[":status"] == "504"
+        assert answered(request_filter, 408, details=details).values[":status"] == "408"
 
 
-def test_the_path_tells_the_api_before_the_header_does(requests: Program) -> None:
+def test_the_path_tells_the_api_before_the_header_does(request_filter: Program) -> None:
     for path, anthropic in (
         ("/v1/chat/completions", False),
         ("/external/a/v1/embeddings", False),
         ("/v1/messages", True),
         ("/v1/models", True),
     ):
-        body = asked(requests, path + "/%zz", anthropic_version="2023-06-01").answer()[1]
+        body = asked(request_filter, path + "/%zz", anthropic_version="2023-06-01").answer()[1]
         assert (body.get("type") == "error") is anthropic, path
 
 
-def test_a_key_of_several_words_is_refused(requests: Program) -> None:
-    assert asked(requests, x_api_key="a b").answer()[0] == 400
-    assert asked(requests, x_api_key=" a\t").values["authorization"] == "Bearer a"
+def test_a_key_of_several_words_is_refused(request_filter: Program) -> None:
+    assert asked(request_filter, x_api_key="a b").answer()[0] == 400
+    assert asked(request_filter, x_api_key=" a\t").values["authorization"] == "Bearer a"

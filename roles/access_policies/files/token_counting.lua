@@ -4,7 +4,7 @@
 -- What a request costs, where the limits and the log find it.
 local counting = {}
 do
-  -- No answer has more tokens; what says so is not believed.
+  -- No response has more tokens; what says so is not believed.
   counting.MOST = 10000000
   -- Bytes of a text that make a token.
   counting.TOKEN = 4
@@ -16,7 +16,7 @@ do
     metadata:set(METADATA, "output_tokens", output)
   end
 
-  -- What an answer costs of which nothing can be counted, from the bytes of the request and the tokens that its own
+  -- What a response costs of which nothing can be counted, from the bytes of the request and the tokens that its own
   -- bytes are reckoned to be: counts it, and gives the total, the input and the output.
   function counting.reckon(handle, asked, reckoned)
     local fixed = settings.uncounted_tokens

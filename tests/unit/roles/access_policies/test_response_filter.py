@@ -51,14 +51,14 @@ def usage_of(**usage: t.Any) -> bytes:
         ),
     ],
 )
-def test_what_a_provider_says_is_counted(answers: Program, body: bytes, spent: tuple[int, int, int]) -> None:
-    assert costs(answered(answers, [body])) == spent
-    assert costs(answered(answers, [body[:7], b"", body[7:]], content_type="application/json")) == spent
+def test_what_a_provider_says_is_counted(response_filter: Program, body: bytes, spent: tuple[int, int, int]) -> None:
+    assert costs(answered(response_filter, [body])) == spent
+    assert costs(answered(response_filter, [body[:7], b"", body[7:]], content_type="application/json")) == spent
 
 
 @pytest.mark.parametrize("status", [302, 400, 401, 429, 500, 503])
-def test_what_is_refused_costs_nothing(answers: Program, status: int) -> None:
-    assert costs(answered(answers, [usage_of(total_tokens=100)], status=status)) == (0, 0, 0)
+def test_what_is_refused_costs_nothing(response_filter: Program, status: int) -> None:
+    assert costs(answered(response_filter, [usage_of(total_tokens=100)], status=status)) == (0, 0, 0)
 
 
 BELIEVED = [
@@ -74,11 +74,11 @@ BELIEVED = [
 
 @pytest.mark.parametrize("usage", [*BELIEVED, None, 4])
 @pytest.mark.parametrize("model", ["gpt-4", "claude-3-sonnet"])
-def test_what_cannot_be_believed_is_reckoned_and_said(answers: Program, model: str, usage: t.Any) -> None:
+def test_what_cannot_be_believed_is_reckoned_and_said(response_filter: Program, model: str, usage: t.Any) -> None:
     """Envoy AI Gateway ends with an answer of Anthropic's API without usage, and refuses one whose numbers are none."""
     body = json.dumps({"id": "1", "usage": usage, "choices": []}).encode()
     body += b" " * (200 - len(body))
-    handle = answered(answers, [body], model=model)
+    handle = answered(response_filter, [body], model=model)
     assert costs(handle) == (150, 100, 50)
     names = (
         ("input_tokens", "output_tokens")
@@ -90,21 +90,21 @@ def test_what_cannot_be_believed_is_reckoned_and_said(answers: Program, model: s
 
 
 @pytest.mark.parametrize(("body", "rest"), [(b"{}", {}), (b' { "id" : "1" } ', {"id": "1"})])
-def test_a_missing_usage_is_added(answers: Program, body: bytes, rest: dict[str, str]) -> None:
-    document = json.loads(answered(answers, [body]).content)
+def test_a_missing_usage_is_added(response_filter: Program, body: bytes, rest: dict[str, str]) -> None:
+    document = json.loads(answered(response_filter, [body]).content)
     assert document.pop("usage")["prompt_tokens"] == 100
     assert document == rest
 
 
 @pytest.mark.parametrize("body", [b"x" * 200, b"[]" + b" " * 198, b"null" + b" " * 196])
-def test_what_is_no_answer_is_refused_and_paid(answers: Program, body: bytes) -> None:
-    handle = answered(answers, [body])
+def test_what_is_no_answer_is_refused_and_paid(response_filter: Program, body: bytes) -> None:
+    handle = answered(response_filter, [body])
     assert (handle.values[":status"], costs(handle)) == ("502", (150, 100, 50))
     assert json.loads(handle.content)["error"]["message"] == "The provider's answer is no JSON object."
 
 
 def test_a_fixed_price_for_what_cannot_be_counted(texts: dict[str, str]) -> None:
-    program = Program(texts["answers"].replace("uncounted_tokens = 0", "uncounted_tokens = 500"))
+    program = Program(texts["response_filter"].replace("uncounted_tokens = 0", "uncounted_tokens = 500"))
     assert costs(answered(program, [b"x" * 200])) == (500, 500, 500)
     assert costs(answered(program, [usage_of(total_tokens=7)])) == (7, 0, 0)
     handle = answered(program, [b'{"id": "1"}'])
@@ -113,33 +113,35 @@ def test_a_fixed_price_for_what_cannot_be_counted(texts: dict[str, str]) -> None
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "br"])
-def test_a_compressed_answer_costs_its_bytes_until_the_processor_has_read_it(answers: Program, encoding: str) -> None:
+def test_a_compressed_answer_costs_its_bytes_until_the_processor_has_read_it(
+    response_filter: Program, encoding: str
+) -> None:
     body = gzip.compress(usage_of(total_tokens=1_000), mtime=0)
     for streams in (False, True):
-        handle = answered(answers, [body], streams=streams, content_encoding=encoding)
+        handle = answered(response_filter, [body], streams=streams, content_encoding=encoding)
         assert costs(handle) == (100 + len(body), 100, len(body))
         assert (handle.kept["egress.ai-gateway"]["compressed"], handle.content) == (True, body)
 
 
 @pytest.mark.parametrize("encoding", ["deflate", "zstd", "x"])
-def test_what_nobody_can_read_costs_its_bytes(answers: Program, encoding: str) -> None:
-    handle = answered(answers, [b"x" * 200], content_encoding=encoding)
+def test_what_nobody_can_read_costs_its_bytes(response_filter: Program, encoding: str) -> None:
+    handle = answered(response_filter, [b"x" * 200], content_encoding=encoding)
     assert (handle.values[":status"], costs(handle)) == ("502", (300, 100, 200))
     assert f"answered in {encoding}," in json.loads(handle.content)["error"]["message"]
-    handle = answered(answers, [b"x" * 200], streams=True, content_encoding=encoding)
+    handle = answered(response_filter, [b"x" * 200], streams=True, content_encoding=encoding)
     assert (handle.content, costs(handle)) == (b"x" * 200, (300, 100, 200))
 
 
-def test_what_envoy_answers_itself_stays(answers: Program) -> None:
+def test_what_envoy_answers_itself_stays(response_filter: Program) -> None:
     handle = answered(
-        answers, [b"no healthy upstream"], status=503, x_ai_gateway_refusal=f"{REFUSED_BY} no_healthy_upstream"
+        response_filter, [b"no healthy upstream"], status=503, x_ai_gateway_refusal=f"{REFUSED_BY} no_healthy_upstream"
     )
     assert (handle.content, costs(handle)) == (b"no healthy upstream", (0, 0, 0))
 
 
-def test_an_answer_that_the_processor_cannot_read_was_one(answers: Program) -> None:
-    metadata = answered(answers, [usage_of(total_tokens=70)]).kept
-    handle = answers.response(
+def test_an_answer_that_the_processor_cannot_read_was_one(response_filter: Program) -> None:
+    metadata = answered(response_filter, [usage_of(total_tokens=70)]).kept
+    handle = response_filter.response(
         {":status": "500", "x-ai-gateway-refusal": f"{REFUSED_BY} ext_proc_error"}, [b""], metadata
     )
     assert costs(handle) == (70, 0, 0)
@@ -193,9 +195,9 @@ WORDS: list[tuple[bytes, dict[str, str], str]] = [
 @pytest.mark.parametrize("model", ["gpt-4", "claude-3-sonnet"])
 @pytest.mark.parametrize(("body", "headers", "message"), WORDS, ids=range(len(WORDS)))
 def test_a_provider_is_quoted_in_its_api(
-    answers: Program, model: str, body: bytes, headers: dict[str, str], message: str
+    response_filter: Program, model: str, body: bytes, headers: dict[str, str], message: str
 ) -> None:
-    handle = answered(answers, [body], status=429, model=model, retry_after="7", **headers)  # type: ignore[arg-type]
+    handle = answered(response_filter, [body], status=429, model=model, retry_after="7", **headers)  # type: ignore[arg-type]
     document = json.loads(handle.content)
     told = document["error"]["message"]
     if model == "claude-3-sonnet":
@@ -208,10 +210,10 @@ def test_a_provider_is_quoted_in_its_api(
     assert costs(handle) == (0, 0, 0)
 
 
-def test_a_long_text_ends_with_a_letter(answers: Program) -> None:
+def test_a_long_text_ends_with_a_letter(response_filter: Program) -> None:
     for letter in ("a", "é", "你", "😀"):
         message = json.loads(
-            answered(answers, [letter.encode() * 5000], status=502, content_type="text/plain").content
+            answered(response_filter, [letter.encode() * 5000], status=502, content_type="text/plain").content
         )["error"]["message"]
         assert message.endswith(letter + " …")
         assert "\ufffd" not in message
@@ -220,39 +222,45 @@ def test_a_long_text_ends_with_a_letter(answers: Program) -> None:
 
 @pytest.mark.parametrize("separator", [": ", ":"])
 @pytest.mark.parametrize("end", ["\n\n", "\r\n\r\n"])
-def test_streams_are_counted_however_they_arrive(answers: Program, separator: str, end: str) -> None:
+def test_streams_are_counted_however_they_arrive(response_filter: Program, separator: str, end: str) -> None:
     text = events(CHUNK, CHUNK, LAST, separator=separator, end=end) + DONE
     for chunks in cuts(text):
-        handle = answered(answers, chunks, **STREAM)  # type: ignore[arg-type]
+        handle = answered(response_filter, chunks, **STREAM)  # type: ignore[arg-type]
         assert costs(handle) == (100, 60, 40)
         assert handle.content == text
 
 
-def test_a_caller_who_leaves_a_stream_spends_what_came(answers: Program) -> None:
+def test_a_caller_who_leaves_a_stream_spends_what_came(response_filter: Program) -> None:
     """Each chunk settles what there is until then: an event is a token, and more if it is long."""
-    assert costs(answered(answers, [events(CHUNK, CHUNK)], **STREAM)) == (102, 100, 2)  # type: ignore[arg-type]
+    assert costs(answered(response_filter, [events(CHUNK, CHUNK)], **STREAM)) == (102, 100, 2)  # type: ignore[arg-type]
     long = {**CHUNK, "padding": "x" * 4000}
-    _total, _input, output = costs(answered(answers, [events(long)], **STREAM))  # type: ignore[arg-type]
+    _total, _input, output = costs(answered(response_filter, [events(long)], **STREAM))  # type: ignore[arg-type]
     assert 950 < output < 1000
 
 
-def test_who_leaves_before_the_output_is_told_pays_for_what_came(answers: Program) -> None:
+def test_who_leaves_before_the_output_is_told_pays_for_what_came(response_filter: Program) -> None:
     """Both APIs tell the input first; what was told of the output then was all that was paid."""
     start = {"type": "message_start", "message": {"usage": {"input_tokens": 25, "output_tokens": 1}}}
     words = [{"type": "content_block_delta", "delta": {"text": "word"}}] * 2000
-    assert costs(answered(answers, [events(start, *words)], model="claude-3-sonnet", streams=True, **STREAM)) == (
+    assert costs(
+        answered(response_filter, [events(start, *words)], model="claude-3-sonnet", streams=True, **STREAM)
+    ) == (
         2025,
         25,
         2000,
     )  # type: ignore[arg-type]
     end = {"type": "message_delta", "usage": {"output_tokens": 2100}}
-    whole = answered(answers, [events(start, *words, end)], model="claude-3-sonnet", streams=True, **STREAM)  # type: ignore[arg-type]
+    whole = answered(response_filter, [events(start, *words, end)], model="claude-3-sonnet", streams=True, **STREAM)  # type: ignore[arg-type]
     assert costs(whole) == (2125, 25, 2100)
     first = {**CHUNK, "usage": {"prompt_tokens": 60, "completion_tokens": 0, "total_tokens": 60}}
-    assert costs(answered(answers, [events(first, *[CHUNK] * 2000)], streams=True, **STREAM)) == (2060, 60, 2000)  # type: ignore[arg-type]
+    assert costs(answered(response_filter, [events(first, *[CHUNK] * 2000)], streams=True, **STREAM)) == (
+        2060,
+        60,
+        2000,
+    )  # type: ignore[arg-type]
 
 
-def test_a_large_answer_is_read(answers: Program) -> None:
+def test_a_large_answer_is_read(response_filter: Program) -> None:
     """Limits that are meant for requests threw it away, and millions of tokens were paid."""
     vectors = [{"object": "embedding", "index": index, "embedding": [0.0123] * 1536} for index in range(400)]
     nested: t.Any = "x"
@@ -260,14 +268,14 @@ def test_a_large_answer_is_read(answers: Program) -> None:
         nested = {"a": nested}
     for body in ({"data": vectors}, {"choices": [{"input": nested}]}):
         handle = answered(
-            answers, [json.dumps({**body, "usage": {"prompt_tokens": 4000, "total_tokens": 4000}}).encode()]
+            response_filter, [json.dumps({**body, "usage": {"prompt_tokens": 4000, "total_tokens": 4000}}).encode()]
         )
         assert (handle.values[":status"], costs(handle)) == ("200", (4000, 4000, 0))
 
 
-def test_a_redirect_does_not_take_the_caller_elsewhere(answers: Program) -> None:
+def test_a_redirect_does_not_take_the_caller_elsewhere(response_filter: Program) -> None:
     """Clients follow it with their token and their body."""
-    handle = answered(answers, [b""], status=307, location="https://evil.example.com/v1/messages")
+    handle = answered(response_filter, [b""], status=307, location="https://evil.example.com/v1/messages")
     assert (handle.values[":status"], "location" in handle.values) == ("502", False)
     assert (
         json.loads(handle.content)["error"]["message"]
@@ -275,9 +283,9 @@ def test_a_redirect_does_not_take_the_caller_elsewhere(answers: Program) -> None
     )
 
 
-def test_a_key_that_the_provider_does_not_take_is_told_as_the_gateways(answers: Program) -> None:
+def test_a_key_that_the_provider_does_not_take_is_told_as_the_gateways(response_filter: Program) -> None:
     body = b'{"error":{"message":"Incorrect API key provided","type":"invalid_request_error","param":null,"code":"invalid_api_key"}}'
-    handle = answered(answers, [body], status=401, www_authenticate="Bearer")
+    handle = answered(response_filter, [body], status=401, www_authenticate="Bearer")
     assert (handle.values[":status"], "www-authenticate" in handle.values) == ("401", False)
     assert (
         json.loads(handle.content)["error"]["message"]
@@ -285,11 +293,11 @@ def test_a_key_that_the_provider_does_not_take_is_told_as_the_gateways(answers: 
     )
 
 
-def test_a_compressed_error_takes_a_proxy_no_longer_than_its_words(answers: Program) -> None:
+def test_a_compressed_error_takes_a_proxy_no_longer_than_its_words(response_filter: Program) -> None:
     # Dynamic blocks that hold nothing but their end.
     text = zlib.compress(b"") + b"\x04\xc0\x81\x08\x00\x00\x00\x00 \x7f\xeb" * 100_000
     started = time.process_time()
-    answered(answers, [text], status=500, content_encoding="gzip")
+    answered(response_filter, [text], status=500, content_encoding="gzip")
     assert time.process_time() - started < 0.5
 
 
@@ -312,11 +320,11 @@ TOLD = json.dumps({"choices": [], "usage": {"prompt_tokens": 60_000, "completion
         (b"event: " + b"a" * 40_000 + b"\n\n", 11_000, 9_900),
     ],
 )
-def test_a_stream_that_is_none_costs_its_bytes(answers: Program, text: bytes, most: int, least: int) -> None:
+def test_a_stream_that_is_none_costs_its_bytes(response_filter: Program, text: bytes, most: int, least: int) -> None:
     """Each of these cost one token beside the request."""
     for chunks in ([text], [text[start : start + 999] for start in range(0, len(text), 999)]):
         for headers in (STREAM, {}, {"content_type": "text/plain"}):
-            total, _input, _output = costs(answered(answers, chunks, streams=True, **headers))  # type: ignore[arg-type]
+            total, _input, _output = costs(answered(response_filter, chunks, streams=True, **headers))  # type: ignore[arg-type]
             assert least <= total <= most + 100
 
 
@@ -331,27 +339,33 @@ def test_a_stream_that_is_none_costs_its_bytes(answers: Program, text: bytes, mo
         b"a" * 400_000,
     ],
 )
-def test_no_error_takes_a_proxy_long(answers: Program, requests: Program, text: bytes) -> None:
+def test_no_error_takes_a_proxy_long(response_filter: Program, request_filter: Program, text: bytes) -> None:
     """40,000 characters of a tag that never ends took seconds."""
     started = time.process_time()
-    answered(answers, [text], status=502, content_type="text/html")
-    requests.response({":status": "502", "content-type": "text/html"}, [text], {"egress.ai-gateway": {"begun": True}})
+    answered(response_filter, [text], status=502, content_type="text/html")
+    request_filter.response(
+        {":status": "502", "content-type": "text/html"}, [text], {"egress.ai-gateway": {"begun": True}}
+    )
     assert time.process_time() - started < 0.5
 
 
-def test_streams_of_anthropics_api(answers: Program) -> None:
+def test_streams_of_anthropics_api(response_filter: Program) -> None:
     start = {"type": "message_start", "message": {"usage": {"input_tokens": 25, "output_tokens": 1}}}
     delta = {"type": "message_delta", "usage": {"output_tokens": 15}}
-    assert costs(answered(answers, [events(start, CHUNK, delta)], model="claude-3-sonnet", **STREAM)) == (40, 25, 15)  # type: ignore[arg-type]
-    assert costs(answered(answers, [events(start, CHUNK)], model="claude-3-sonnet", **STREAM)) == (26, 25, 1)  # type: ignore[arg-type]
+    assert costs(answered(response_filter, [events(start, CHUNK, delta)], model="claude-3-sonnet", **STREAM)) == (
+        40,
+        25,
+        15,
+    )  # type: ignore[arg-type]
+    assert costs(answered(response_filter, [events(start, CHUNK)], model="claude-3-sonnet", **STREAM)) == (26, 25, 1)  # type: ignore[arg-type]
 
 
-def test_the_largest_usage_of_a_stream_counts(answers: Program) -> None:
+def test_the_largest_usage_of_a_stream_counts(response_filter: Program) -> None:
     growing = [
         {**CHUNK, "usage": {"prompt_tokens": 60, "completion_tokens": count, "total_tokens": 60 + count}}
         for count in (1, 2, 3)
     ]
-    assert costs(answered(answers, [events(*growing)], **STREAM)) == (63, 60, 3)  # type: ignore[arg-type]
+    assert costs(answered(response_filter, [events(*growing)], **STREAM)) == (63, 60, 3)  # type: ignore[arg-type]
     assert costs(
-        answered(answers, [events(growing[2], CHUNK, {**LAST, "usage": {"prompt_tokens": 60}})], **STREAM)
+        answered(response_filter, [events(growing[2], CHUNK, {**LAST, "usage": {"prompt_tokens": 60}})], **STREAM)
     ) == (63, 60, 3)  # type: ignore[arg-type]
