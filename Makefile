@@ -76,7 +76,7 @@ lint: $(READY) ## Run the linters
 	MYPYPATH=.collections mypy -p ansible_collections.egress.ai_gateway.plugins
 
 units: $(READY) ## Run the unit tests
-	pytest --numprocesses auto --dist loadscope tests/unit
+	pytest --numprocesses auto --dist worksteal tests/unit
 
 .PHONY: built
 built: $(READY)
