@@ -25,7 +25,7 @@ READY := $(VENV)/.complete $(COLLECTION)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export PATH := $(VENV)/bin:$(PATH)
 export CACHE EXTRA INVENTORY
-# Definitions of Kuadrant, KServe and wg-ai-gateway, which no package registry has: a directory of files named
+# CRDs of Kuadrant, KServe and wg-ai-gateway, which no package registry has: a directory of files named
 # <group>_<plural>.yaml. Without it, what needs them is skipped.
 export THIRD_PARTY_CRDS ?= $(wildcard $(CURDIR)/../shared/crds)
 PLAYBOOK = ansible-playbook --inventory '$(INVENTORY)' $${EXTRA:+--extra-vars "$$EXTRA"} $(ANSIBLE_ARGS)
@@ -88,12 +88,12 @@ package: built ## Build the collection, install it elsewhere and load it from th
 sanity: built ## Run ansible-test sanity on the built collection
 	scripts/sanity
 
-integration: $(READY) ## Run the journey of a gateway, from no cluster to no cluster
-	pytest --exitfirst --capture=no --durations=12 tests/integration
+integration: $(READY) ## Run the end-to-end tests, from no cluster to no cluster (ARGS="-k NAME" for some alone)
+	pytest --exitfirst --capture=no --durations=0 --durations-min=5 tests/integration $(ARGS)
 
 .PHONY: faults
-faults: $(READY) ## Attack the standing gateway: 20,000 malformed requests, 100 removals, 20 changes of the catalogue
-	pytest --capture=no --durations=3 tests/faults
+faults: $(READY) ## Attack a gateway: 20,000 malformed requests, 100 removals, 20 catalogues, 24 kills, 6 rotations
+	pytest --capture=no --durations=0 tests/faults $(ARGS)
 
 bench: $(READY) ## Measure apply_set beside kubectl and kubernetes.core (ARGS="--objects 500 --rounds 3")
 	python tests/benchmarks/apply.py $(ARGS)

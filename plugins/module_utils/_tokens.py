@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Tokens of a tier's users, named as Models-as-a-Service names them, and the sources they come from.
 
-A source is a class with a NAME, the OPTIONS it needs, ``issue`` and ``revoke``, and what tells beforehand whether these
-would change anything.
+A source is a class with a NAME, the OPTIONS it needs, ``issue`` and ``revoke``, and methods that say beforehand
+whether these would change anything.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.auth
     settings_of,
 )
 from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.checks import shortened
-from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.http import (
+from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.http_client import (
     GATEWAY_ARGUMENT_SPEC,
     Answer,
     Gateway,
@@ -141,7 +141,7 @@ def service_account_name(user: str) -> str:
     name = re.sub("[^a-z0-9]+", "-", user.lower()).strip("-")
     if not name:
         raise ValueError(f"user: {user!r} holds no letter or digit; give a name such as jane@example.com")
-    # As MaaS does: the digits tell apart users whose names look the same, they protect nothing.
+    # As MaaS does: the digits distinguish users whose names look the same, they protect nothing.
     digits = hashlib.sha1(user.encode(), usedforsecurity=False).hexdigest()[:8]
     return f"{name[: LABEL_LIMIT - 1 - len(digits)].strip('-')}-{digits}"
 
@@ -306,7 +306,7 @@ class MaasApi:
         self.url = self._gateway.url + self._path
 
     def mint(self, caller: str, seconds: int) -> Token:
-        """A token for whoever has the token ``caller``."""
+        """A token for the user who has the token ``caller``."""
         answer = self._send("POST", caller, {"expiration": f"{seconds}s"})
         document = answer.json()
         token = document.get("token") if isinstance(document, dict) else None
@@ -315,7 +315,7 @@ class MaasApi:
         return Token.from_jwt(token)
 
     def revoke(self, caller: str) -> None:
-        """Revoke all tokens that were minted for whoever has the token ``caller``."""
+        """Revoke all tokens that were minted for the user who has the token ``caller``."""
         answer = self._send("DELETE", caller)
         if answer.status != 204:
             raise TokenError(refusal(answer, self.url, caller), answer.status)
@@ -360,7 +360,7 @@ def _remedy(answer: Answer, url: str) -> str:
     if answer.status == 500 and document.get("error") == "Failed to generate token":
         return (
             "maas-api cannot mint a token; no tier matches the groups of the user (ConfigMap tier-to-group-mapping), "
-            "or its rights do not suffice for the tier's namespace and ServiceAccounts, which its log tells"
+            "or its rights do not suffice for the tier's namespace and ServiceAccounts, which its log shows"
         )
     if answer.status >= 500:
         return "see the logs of Deployment maas-api and of the gateway's proxy"
@@ -428,7 +428,7 @@ class MaasApiSource(ServiceAccountSource):
 
 
 class CallerSource:
-    """Tokens that maas-api mints for whoever has a token for it already."""
+    """Tokens that maas-api mints for a user who has a token for it already."""
 
     def __init__(self, caller: str, params: Mapping[str, t.Any]) -> None:
         if not caller.strip():

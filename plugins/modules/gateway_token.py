@@ -13,7 +13,7 @@ description:
   - Issues a token that opens an AI gateway for a user of a tier, as Models-as-a-Service does, and revokes all tokens of a user.
   - The user becomes a ServiceAccount in the namespace of the tier, C(<name>-tier-<tier>), and the token is a token of it for the audience
     C(<name>-sa). The ServiceAccount's name is the user's, reduced to what a DNS label may hold, with eight digits of its SHA-1.
-  - With O(source=maas_api), maas-api itself does so for whoever calls it, by the caller's token for the cluster.
+  - With O(source=maas_api), maas-api itself does so for the user who calls it, by that user's token for the cluster.
   - The result holds the token. Set C(no_log=true) on the task.
 author: Contributors to the egress.ai_gateway project (!UNKNOWN)
 extends_documentation_fragment:
@@ -31,7 +31,7 @@ attributes:
     details:
       - Each run issues a new token, which changes no state of the cluster. The change it reports is the ServiceAccount's.
       - What maas-api makes for the first token of a user, a ServiceAccount and the namespace of the tier, is not among what is reported.
-      - maas-api does not tell whether there was anything to revoke. Without O(user), O(state=absent) with O(source=maas_api) always reports a change.
+      - maas-api does not report whether there was anything to revoke. Without O(user), O(state=absent) with O(source=maas_api) always reports a change.
 options:
   state:
     description:
@@ -141,14 +141,14 @@ EXAMPLES = r"""
     user: jane@example.com
     state: absent
 
-- name: Look up the domain of an OpenShift cluster
+- name: Read the domain of an OpenShift cluster
   kubernetes.core.k8s_info:
     api_version: config.openshift.io/v1
     kind: Ingress
     name: cluster
   register: ingress
 
-- name: Have maas-api mint a token for whoever is logged in
+- name: Have maas-api mint a token for the user who is logged in
   egress.ai_gateway.gateway_token:
     source: maas_api
     maas_api_url: "https://maas.{{ ingress.resources[0].spec.domain }}"
@@ -180,7 +180,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 token:
-  description: The token. Whoever holds it is the user.
+  description: The token. Anyone who holds it is the user.
   returned: when O(state=present), not in check mode
   type: str
 expiration:
@@ -343,7 +343,7 @@ def source_of(module: AnsibleModule) -> ServiceAccountSource | CallerSource:
         return kind(connect(params, parallel=1), identity, params)
     finally:
         if isinstance(params["kubeconfig"], dict):
-            # Ansible would hide each of its texts wherever it occurs; with one such as v1, the token would be
+            # Ansible would hide each of its strings wherever it occurs; with one such as v1, the token would be
             # destroyed.
             module.no_log_values = {
                 value for value in (params["api_key"], params["password"], params["maas_api_token"]) if value

@@ -12,7 +12,7 @@ import time
 import typing as t
 import urllib.request
 
-from asking import PROXIES, SELECTOR
+from gateway_requests import PROXIES, SELECTOR
 from objects import KUBECTL, kubectl
 
 Document = dict[str, t.Any]

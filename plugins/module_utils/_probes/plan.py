@@ -703,7 +703,7 @@ class Plan:
         }
 
     def _limit_at_simulator(self) -> Params:
-        """A simulator's tokens cost nothing, and it uses as many as it is told to."""
+        """A simulator's tokens cost nothing, and it uses as many as the request says."""
         tier = self.limit_tier["name"]
         allowed = [model for model in self.models if model["name"] in self.limit_tier["models"]]
         simulated = [model for model in allowed if model["backends"][0]["name"] in self.simulators]

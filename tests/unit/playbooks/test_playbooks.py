@@ -7,8 +7,6 @@ inventory could not set.
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 import typing as t
 from pathlib import Path
@@ -19,9 +17,8 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog import 
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "roles"))
 from api_server import Server
+from plays import ansible_playbook
 
-# Not resolved: a checkout may be linked into the tree of collections.
-COLLECTIONS = Path(catalog_build.__file__).parents[6]
 COLLECTION = Path(catalog_build.__file__).parents[3]
 PLAYBOOKS = {path.stem: path for path in (COLLECTION / "playbooks").glob("*.yml")}
 ROLES = sorted(path.name for path in (COLLECTION / "roles").iterdir())
@@ -123,23 +120,9 @@ def run(directory: Path, playbook: str, variables: dict[str, t.Any], *arguments:
     }
     inventory = {"all": {"hosts": {"cluster": None}, "vars": given}}
     (directory / "hosts.yml").write_text(yaml.safe_dump(inventory), encoding="utf-8")
-    environment = {
-        **os.environ,
-        "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
-        "ANSIBLE_HOME": str(directory / "home"),
-        "ANSIBLE_FORCE_COLOR": "false",
-    }
-    command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(directory / "hosts.yml")]
-    ended = subprocess.run(
-        [*command, *arguments, f"{PREFIX}{playbook}"],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    ended = ansible_playbook(directory, "--inventory", f"{directory}/hosts.yml", *arguments, f"{PREFIX}{playbook}")
     assert ended.returncode != 0
-    return " ".join((ended.stdout + ended.stderr).split())
+    return " ".join(ended.output.split())
 
 
 @pytest.mark.parametrize(
@@ -183,3 +166,17 @@ def test_a_token_is_of_the_tier_that_the_inventory_names(tmp_path: Path) -> None
         server.close()
     assert "tier 'gold' has no namespace ai-gateway-tier-gold" in said
     assert server.writes == []
+
+
+@pytest.mark.parametrize("playbook", ["teardown", "token"])
+def test_no_key_of_a_provider_is_needed_where_the_names_are_enough(playbook: str, tmp_path: Path) -> None:
+    variables = {
+        "ai_gateway_kubeconfig": "/nonexistent/kubeconfig",
+        "ai_gateway_providers": "{{ lookup('ansible.builtin.file', '/nonexistent/key') }}",
+        "tokens_file": str(tmp_path / "token"),
+    }
+    said = run(tmp_path, playbook, variables)
+    # It came as far as the cluster.
+    assert "cannot read how to reach the cluster from kubeconfig" in said
+    assert "/nonexistent/key" not in said
+    assert "changed=0" in said

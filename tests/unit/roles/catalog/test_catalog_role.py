@@ -5,10 +5,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 import typing as t
 from pathlib import Path
 
@@ -17,9 +13,8 @@ import yaml
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog import build as catalog_build
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog import inputs as catalog_inputs
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.faults import CatalogError
+from plays import run_playbook
 
-# Not resolved: a checkout may be linked into the tree of collections.
-COLLECTIONS = Path(catalog_build.__file__).parents[6]
 ROLE = Path(catalog_build.__file__).parents[3] / "roles/catalog"
 KEY = "sk-a-key-that-must-not-show"
 PROVIDER = {
@@ -33,35 +28,10 @@ PROVIDER = {
 
 def play(directory: Path, variables: dict[str, t.Any], *arguments: str) -> tuple[int, str]:
     """Run the role with all that Ansible can say; the exit code and everything it printed."""
-    playbook = directory / "play.yml"
     show = {"ansible.builtin.debug": {"msg": "{{ ai_gateway_catalog }}"}}
-    playbook.write_text(
-        json.dumps(
-            [{"hosts": "localhost", "gather_facts": False, "roles": ["egress.ai_gateway.catalog"], "tasks": [show]}]
-        )
-    )
-    (directory / "variables.yml").write_text(yaml.safe_dump(variables))
-    environment = {
-        **os.environ,
-        "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
-        "ANSIBLE_HOME": str(directory / "home"),
-        "ANSIBLE_NOCOLOR": "1",
-        "ANSIBLE_DISPLAY_ARGS_TO_STDOUT": "1",
-    }
-    command = [
-        str(Path(sys.executable).parent / "ansible-playbook"),
-        "-i",
-        "localhost,",
-        "-c",
-        "local",
-        "-e",
-        f"@{directory}/variables.yml",
-        str(playbook),
-    ]
-    ended = subprocess.run(
-        [*command, *arguments], env=environment, capture_output=True, text=True, timeout=120, check=False
-    )
-    return ended.returncode, ended.stdout + ended.stderr
+    shown = {"hosts": "localhost", "gather_facts": False, "roles": ["egress.ai_gateway.catalog"], "tasks": [show]}
+    ended = run_playbook(directory, shown, variables, *arguments, environment={"ANSIBLE_DISPLAY_ARGS_TO_STDOUT": "1"})
+    return ended.returncode, ended.output
 
 
 @pytest.mark.parametrize("arguments", [("-vvvv",), ("--check", "--diff", "-vvvv")])

@@ -9,8 +9,8 @@ import sys
 import time
 import typing as t
 
-import outside
-from asking import Ask, Reply, body_of, log, send, tokens
+import external_provider
+from gateway_requests import Ask, Reply, body_of, log, send, tokens
 from provider_kinds import INSTANCE, LIMITED, NAMESPACE, UNLIMITED, Kind, secret, token_of
 from runs import ROOT
 
@@ -128,10 +128,10 @@ def received(url: str, kind: Kind, token: str) -> dict[str, str]:
         assert reply.status == 200, reply
         told = json.loads(reply.header("x-simulator-received-headers"))
         return {name.lower(): ", ".join(value) if isinstance(value, list) else value for name, value in told.items()}
-    outside.reset()
+    external_provider.reset()
     reply = send(url, token, asked)
     assert reply.status == 200, reply
-    (request,) = outside.requests(kind.upstream)
+    (request,) = external_provider.requests(kind.upstream)
     names = [name for name, _value in request["headers"]]
     assert len(names) == len(set(names)), f"a header came twice: {names}"
     return dict(request["headers"])

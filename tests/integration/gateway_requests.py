@@ -14,7 +14,7 @@ import typing as t
 import urllib.parse
 import uuid
 
-import answers
+import api_errors
 from objects import kubectl
 
 #: Each path that takes a body.
@@ -38,7 +38,7 @@ class Ask:
     headers: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
     method: str = "POST"
     note: str = ""
-    agent: str = dataclasses.field(default_factory=lambda: f"station/{uuid.uuid4().hex}")
+    agent: str = dataclasses.field(default_factory=lambda: f"test/{uuid.uuid4().hex}")
 
     def __str__(self) -> str:
         return f"{self.note or self.method} {self.path}"
@@ -65,7 +65,7 @@ class Reply:
     def problems(self) -> list[str]:
         """What is wrong with an error of the client's API, which the path tells under a provider's own as well."""
         path = self.ask.path[max(0, self.ask.path.find("/v1/")) :]
-        return answers.problems(
+        return api_errors.problems(
             self.status, self.headers, self.body, path, request_headers=self.ask.headers, method=self.ask.method
         )
 

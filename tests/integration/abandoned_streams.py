@@ -9,9 +9,9 @@ import json
 import subprocess
 import time
 
-from asking import Ask, body_of, log, send, tokens
+from gateway_requests import Ask, body_of, log, send, tokens
+from limits_and_identity import COUNTED, fresh_window
 from provider_kinds import UNLIMITED, token_of
-from spending import COUNTED, fresh_window
 
 #: By path, the slow model of each kind of provider.
 SLOW = {"odd-slow": "/v1/chat/completions", "tls-odd-slow": "/v1/completions", "claude-odd-slow": "/v1/messages"}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import typing as t
 
-from asking import PATHS, Ask, Entry, Reply, body_of, tokens
+from gateway_requests import PATHS, Ask, Entry, Reply, body_of, tokens
 from provider_kinds import MODELS
 
 #: Nothing of what the table asks can be reckoned to cost more.

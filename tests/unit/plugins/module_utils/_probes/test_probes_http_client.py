@@ -14,7 +14,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.http import (
+from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.http_client import (
     Gateway,
     GatewayError,
     base_url,

@@ -17,7 +17,7 @@ import openai
 from objects import kubectl
 
 #: Seconds of requests before the kill and after the recovery.
-MARGIN = 5
+MARGIN = 3
 #: Seconds between two requests, which bounds their count.
 PACE = 0.1
 

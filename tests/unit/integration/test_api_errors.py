@@ -7,7 +7,7 @@ import gzip
 import json
 import typing as t
 
-import answers
+import api_errors
 import pytest
 
 CHAT, MESSAGES = "/v1/chat/completions", "/v1/messages"
@@ -17,7 +17,7 @@ JSON = {"content-type": "application/json"}
 
 
 def found(body: t.Any, headers: t.Any = JSON, path: str = CHAT, status: int = 400, **arguments: t.Any) -> list[str]:
-    return answers.problems(
+    return api_errors.problems(
         status, headers, body if isinstance(body, bytes) else json.dumps(body).encode(), path, **arguments
     )
 

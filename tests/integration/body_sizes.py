@@ -9,9 +9,9 @@ import pathlib
 import subprocess
 import typing as t
 
-import answers
-from asking import PATHS, body_of
-from leaving import PROTOCOLS
+import api_errors
+from abandoned_streams import PROTOCOLS
+from gateway_requests import PATHS, body_of
 
 #: Of ai_gateway_request_body_limit, in bytes.
 LIMIT = 50 * 2**20
@@ -75,6 +75,6 @@ def faults(
         slowest = sorted([*slowest, (float(seconds or 0), what)], reverse=True)[:3]
         if code != ("413" if size > LIMIT else "200") or version != protocol.removeprefix("--http")[: len(version)]:
             yield what
-        elif problems := answers.problems(int(code), [("content-type", content_type)], received.read_bytes(), path):
+        elif problems := api_errors.problems(int(code), [("content-type", content_type)], received.read_bytes(), path):
             yield f"{what}: {problems}"
     print(*(f"slow: {what}" for _seconds, what in slowest), sep="\n")

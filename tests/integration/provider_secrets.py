@@ -17,13 +17,12 @@ import time
 import typing as t
 
 import openai
-import yaml
-from catalogs import NAMESPACE
 from objects import KUBECTL, kubectl, listing
-from runs import INVENTORY, follow, playbook, recaps, start
-from simulators import admin
+from runs import INVENTORY, follow, recaps, start
+from simulators import NAMESPACE, admin
 
 SECRET = "outside-key"
+HOSTNAME = f"twin-simulator.{NAMESPACE}.svc.cluster.local"
 #: The simulator takes both from the beginning, so that no request is refused meanwhile.
 KEYS = ("sk-first-key-of-the-secret", "sk-second-key-of-the-secret")
 MODEL = "model-of-outside"
@@ -34,35 +33,25 @@ BOUND = 120
 IN_A_ROW = 5
 
 
-def variables(path: pathlib.Path) -> pathlib.Path:
-    """Write the extra variables: a simulated provider, and one outside whose endpoint is that one's simulator."""
-    hostname = f"twin-simulator.{NAMESPACE}.svc.cluster.local"
+def providers(key: str) -> list[dict[str, t.Any]]:
+    """Return the entries of the inventory: a simulated provider with this key, and one outside whose endpoint is that
+    one's simulator.
+    """
     twin = {
         "name": "twin",
         "schema": "openai",
         "simulated": True,
-        "credential": {"value": KEYS[0]},
+        "credential": {"value": key},
         "models": [{"name": "model-of-twin"}],
     }
-    endpoint = {"hostname": hostname, "port": 8000, "tls": {"mode": "none"}}
-    model = {"name": MODEL, "provider_model": "model-of-twin"}
     outside = {
         "name": "outside",
         "schema": "openai",
-        "endpoint": endpoint,
+        "endpoint": {"hostname": HOSTNAME, "port": 8000, "tls": {"mode": "none"}},
         "credential": {"secret": SECRET},
-        "models": [model],
+        "models": [{"name": MODEL, "provider_model": "model-of-twin"}],
     }
-    written = {
-        "ai_gateway_providers": [twin, outside],
-        "ai_gateway_allowed_endpoints": [hostname],
-        "simulators_additional_keys": {"twin": [KEYS[1]]},
-        # The end of a limit is looked at elsewhere.
-        "validation_recovery": False,
-    }
-    path.write_text(yaml.safe_dump(written), encoding="utf-8")
-    path.chmod(0o600)
-    return path
+    return [twin, outside]
 
 
 def put(key: str) -> None:
@@ -106,33 +95,17 @@ def fingerprint(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()[:12]
 
 
-def take_up(client: t.Callable[[], openai.OpenAI], directory: pathlib.Path) -> float:
-    """The whole of it; return after how many seconds a changed Secret was in use.
+def taken_up(client: openai.OpenAI, changed: float) -> float:
+    """Wait until the second key is in use; return after how many seconds it was, or was looked at first.
 
-    :param client: gives the SDK for the gateway, with a token of a tier that may use all models, once the gateway is
-        there.
-    :param directory: an empty one, for the extra variables.
+    :param changed: when the Secret got it, by the monotonic clock.
     """
-    extra = variables(directory / "own_secrets.yml")
+    while [used(client) for _number in range(IN_A_ROW)] != [fingerprint(KEYS[1])] * IN_A_ROW:
+        assert time.monotonic() - changed < BOUND, f"the provider still gets the old key after {BOUND} s"
+        time.sleep(1)
+    return time.monotonic() - changed
+
+
+def remove() -> None:
+    """Remove the Secret, which is not site's."""
     kubectl("delete", "secret", SECRET, "--namespace=ai-gateway", "--ignore-not-found")
-    said = refused(extra)
-    assert (
-        f"provider outside: Secret ai-gateway/{SECRET} is missing: kubectl create secret generic {SECRET} --namespace ai-gateway"
-        in said
-    )
-    try:
-        put("")
-        assert f"provider outside: Secret ai-gateway/{SECRET} has no apiKey, or an empty one" in refused(extra)
-        put(KEYS[0])
-        assert playbook("egress.ai_gateway.site", "--extra-vars", f"@{extra}") > 0
-        asks = client()
-        assert used(asks) == fingerprint(KEYS[0])
-        put(KEYS[1])
-        changed = time.monotonic()
-        while [used(asks) for _number in range(IN_A_ROW)] != [fingerprint(KEYS[1])] * IN_A_ROW:
-            assert time.monotonic() - changed < BOUND, f"the provider still gets the old key after {BOUND} s"
-            time.sleep(1)
-        return time.monotonic() - changed
-    finally:
-        # The next site takes the provider out, and the Secret is not site's.
-        kubectl("delete", "secret", SECRET, "--namespace=ai-gateway", "--ignore-not-found")

@@ -7,7 +7,7 @@ import ast
 import typing as t
 
 import catalogs
-import outside
+import external_provider
 import pytest
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog import build as catalog_build
 
@@ -23,8 +23,9 @@ CERTIFICATE = {"certificate": "of the host", "key": "of it"}
 
 def test_the_catalogue_takes_both_providers() -> None:
     ca_bundle = catalogs.Authority("One").certificate
-    given = outside.variables(
-        outside.provider(), outside.provider("odd-claude", schema="anthropic", public="claude-{}", ca_bundle=ca_bundle)
+    given = external_provider.variables(
+        external_provider.provider(),
+        external_provider.provider("odd-claude", schema="anthropic", public="claude-{}", ca_bundle=ca_bundle),
     )
     inputs = {
         "platform": "embedded",
@@ -34,19 +35,19 @@ def test_the_catalogue_takes_both_providers() -> None:
     catalog = catalog_build.build(inputs)
     plain, secure = catalog.providers
     assert (plain.endpoint.hostname, plain.endpoint.port, plain.endpoint.tls.mode, plain.simulated) == (
-        outside.HOSTNAME,
+        external_provider.HOSTNAME,
         8000,
         "none",
         False,
     )
     assert (secure.endpoint.port, secure.endpoint.tls.mode) == (8443, "simple")
-    assert [model.provider_model for model in secure.models] == outside.MODELS
-    assert len(outside.MODELS) == len(set(outside.MODELS))
+    assert [model.provider_model for model in secure.models] == external_provider.MODELS
+    assert len(external_provider.MODELS) == len(set(external_provider.MODELS))
 
 
 @pytest.mark.parametrize("certificate", [None, CERTIFICATE])
 def test_the_pod_finds_what_it_is_started_with(certificate: dict[str, str] | None) -> None:
-    found: dict[str, t.Any] = {item["kind"]: item for item in outside.manifests(certificate)}
+    found: dict[str, t.Any] = {item["kind"]: item for item in external_provider.manifests(certificate)}
     pod = found["Deployment"]["spec"]["template"]["spec"]
     assert {volume["name"] for volume in pod["volumes"]} == {
         mount["name"] for mount in pod["containers"][0]["volumeMounts"]
@@ -69,7 +70,7 @@ def test_the_pod_finds_what_it_is_started_with(certificate: dict[str, str] | Non
 
 def test_another_certificate_rolls_the_pod() -> None:
     def checksum(certificate: dict[str, str] | None) -> str:
-        (deployment,) = (item for item in outside.manifests(certificate) if item["kind"] == "Deployment")
+        (deployment,) = (item for item in external_provider.manifests(certificate) if item["kind"] == "Deployment")
         return str(deployment["spec"]["template"]["metadata"]["annotations"])
 
     assert len({checksum(given) for given in (None, CERTIFICATE, {**CERTIFICATE, "key": "another"})}) == 3

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Take one of several pods of what judges and counts requests while requests run, and see what the requests came to.
 
-On the embedded cluster with ai_gateway_controller_replicas=2. By hand: replicas.py URL TOKEN MODEL
+On the embedded cluster with ai_gateway_controller_replicas=2. By hand: lost_replicas.py URL TOKEN MODEL
 """
 
 from __future__ import annotations

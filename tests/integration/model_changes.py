@@ -10,8 +10,8 @@ from __future__ import annotations
 import collections
 import json
 
-import asking
-import outside
+import external_provider
+import gateway_requests
 from load import Load, Request
 from objects import kubectl
 from provider_kinds import KINDS, MOVED, MOVED_KEYS, NAMESPACE, SHARED, UNLIMITED, Site
@@ -38,7 +38,7 @@ def move(url: str, token: str, site: Site) -> list[str]:
     others[:] = [model for model in others if model["name"] != SHARED] + [{"name": UNLIMITED, "weight": 1}]
     moved = site.provider("moved")
     moved.update(endpoint=site.provider("tls")["endpoint"], credential={"value": MOVED_KEYS[1]})
-    before, restarts = routes(), asking.restarts()
+    before, restarts = routes(), gateway_requests.restarts()
     asked = [
         Request("/v1/chat/completions", UNLIMITED),
         Request("/external/odd/v1/chat/completions", UNLIMITED),
@@ -50,15 +50,19 @@ def move(url: str, token: str, site: Site) -> list[str]:
         Request("/v1/messages", "claude-odd-good"),
         Request("/v1/chat/completions", "gpt-4"),
     ]
-    outside.reset()
+    external_provider.reset()
     with Load(url, token, asked) as load:
         load.wait(AROUND)
         site.apply()
         load.wait(sum(load.outcomes.values()) + AROUND)
-    keys = outside.keys()
-    ends = {entry["tls"] for entry in outside.requests(UNLIMITED)}
-    named = asking.send(
-        url, token, asking.Ask("/external/tls/v1/chat/completions", asking.body_of("/v1/chat/completions", UNLIMITED))
+    keys = external_provider.keys()
+    ends = {entry["tls"] for entry in external_provider.requests(UNLIMITED)}
+    named = gateway_requests.send(
+        url,
+        token,
+        gateway_requests.Ask(
+            "/external/tls/v1/chat/completions", gateway_requests.body_of("/v1/chat/completions", UNLIMITED)
+        ),
     )
     after = routes()
     gone, new = before.keys() - after.keys(), after.keys() - before.keys()
@@ -87,6 +91,6 @@ def move(url: str, token: str, site: Site) -> list[str]:
     }
     if {tls: {key.removeprefix("Bearer ") for key in found_keys} for tls, found_keys in keys.items()} != places:
         found.append(f"keys {keys}")
-    if (ended := asking.restarts()) != restarts:
+    if (ended := gateway_requests.restarts()) != restarts:
         found.append(f"restarts {ended}, before {restarts}")
     return found
