@@ -88,7 +88,7 @@ GIVEN = [{"name": name, "credential": {"value": f"sk-{name}"}} for name in ("cla
 
 def play(directory: Path, roles: list[str], tasks: list[dict[str, t.Any]], **variables: t.Any) -> Ended:
     """Run tasks with the role's files and variables; those given by name come before all others."""
-    files = [str(ROLE / "defaults/main.yml"), str(ROLE / "vars/main.yml")]
+    files = [str(ROLE.parent / "versions/vars/main.yml"), str(ROLE / "defaults/main.yml"), str(ROLE / "vars/main.yml")]
     content = {"hosts": "localhost", "gather_facts": False, "roles": roles, "vars_files": files, "tasks": tasks}
     return run_playbook(directory, content, {**GIVEN_BY_AI_GATEWAY, "ai_gateway_providers": PROVIDERS, **variables})
 
