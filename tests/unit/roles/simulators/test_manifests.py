@@ -213,7 +213,7 @@ def test_the_program_in_the_config_map_takes_the_arguments_and_runs(
     assert [argument for argument in arguments if argument.startswith("--model")] == ["--model=Qwen/Qwen3-0.6B"]
     # It reads the arguments and then stumbles over the key, which is not there.
     ended = subprocess.run(
-        [sys.executable, "-B", str(program), *arguments], capture_output=True, text=True, timeout=20, check=False
+        [sys.executable, "-B", str(program), *arguments], capture_output=True, text=True, timeout=60, check=False
     )
     assert ended.returncode == 2
     assert "--key-file /run/simulator/apiKey: FileNotFoundError" in ended.stderr
