@@ -12,7 +12,7 @@ INVENTORY ?= inventories/embedded
 EXTRA ?=
 # Further arguments for ansible-playbook.
 ANSIBLE_ARGS ?=
-# Python 3.11 or newer, which the environment is made from.
+# The Python that the environment is made from.
 PYTHON ?= python3
 CACHE ?= $(HOME)/.cache/egress-ai-gateway
 
@@ -25,7 +25,7 @@ READY := $(VENV)/.complete $(COLLECTION)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export PATH := $(VENV)/bin:$(PATH)
 export CACHE EXTRA INVENTORY
-# Definitions of Kuadrant, KServe and wg-ai-gateway, which no package registry has: a directory of files named
+# CRDs of Kuadrant, KServe and wg-ai-gateway, which no package registry has: a directory of files named
 # <group>_<plural>.yaml. Without it, what needs them is skipped.
 export THIRD_PARTY_CRDS ?= $(wildcard $(CURDIR)/../shared/crds)
 PLAYBOOK = ansible-playbook --inventory '$(INVENTORY)' $${EXTRA:+--extra-vars "$$EXTRA"} $(ANSIBLE_ARGS)
@@ -54,9 +54,9 @@ teardown: $(READY) ## Remove what site made; the cluster stays
 destroy: $(READY) ## Remove the embedded cluster too
 	@$(PLAYBOOK) egress.ai_gateway.destroy
 
-token: $(READY) ## Print a token for the gateway (EXTRA="token_tier=free token_user=me")
+token: $(READY) ## Print a token for the gateway (EXTRA="tokens_tier=free tokens_user=me")
 	@directory=$$(mktemp --directory); trap 'rm -rf "$$directory"' EXIT; \
-	$(PLAYBOOK) egress.ai_gateway.token --extra-vars token_file="$$directory/token" >&2; \
+	$(PLAYBOOK) egress.ai_gateway.token --extra-vars tokens_file="$$directory/token" >&2; \
 	cat "$$directory/token"
 
 ##### Tests
@@ -88,12 +88,12 @@ package: built ## Build the collection, install it elsewhere and load it from th
 sanity: built ## Run ansible-test sanity on the built collection
 	scripts/sanity
 
-integration: $(READY) ## Run the journey of a gateway, from no cluster to no cluster
-	pytest --exitfirst --capture=no --durations=12 tests/integration
+integration: $(READY) ## Run the end-to-end tests, from no cluster to no cluster (ARGS="-k NAME" for some alone)
+	pytest --exitfirst --capture=no --durations=0 --durations-min=5 tests/integration $(ARGS)
 
 .PHONY: faults
-faults: $(READY) ## Attack the standing gateway: 20,000 malformed requests, 100 removals, 20 changes of the catalogue
-	pytest --capture=no --durations=3 tests/faults
+faults: $(READY) ## Attack a gateway: 20,000 malformed requests, 100 removals, 20 catalogues, 24 kills, 6 rotations
+	pytest --capture=no --durations=0 tests/faults $(ARGS)
 
 bench: $(READY) ## Measure apply_set beside kubectl and kubernetes.core (ARGS="--objects 500 --rounds 3")
 	python tests/benchmarks/apply.py $(ARGS)
@@ -112,7 +112,7 @@ readmes: $(READY) ## Write the variables of the roles into their READMEs
 
 lock: ## Resolve requirements.in into requirements.txt
 	@command -v uv >/dev/null || { echo 'make lock: uv is missing: pip install uv' >&2; exit 1; }
-	uv pip compile --quiet --universal --python-version 3.11 --only-binary :all: --generate-hashes \
+	uv pip compile --quiet --universal --python-version "$$(sed -n 's/^requires-python = ">=\(.*\)"/\1/p' pyproject.toml)" --only-binary :all: --generate-hashes \
 	  --custom-compile-command 'make lock' --output-file requirements.txt requirements.in
 
 ##### The environment

@@ -10,8 +10,9 @@ import typing as t
 from dataclasses import asdict
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.build import INPUTS, build
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.build import build
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.faults import CatalogError
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.inputs import INPUTS
 
 
 class ActionModule(ActionBase):

@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Tokens of a tier's users, named as Models-as-a-Service names them, and the sources they come from.
 
-A source is a class with a NAME, the OPTIONS it needs, ``issue`` and ``revoke``, and what tells beforehand whether these
-would change anything.
+A source is a class with a NAME, the OPTIONS it needs, ``issue`` and ``revoke``, and methods that say beforehand
+whether these would change anything.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.auth
     settings_of,
 )
 from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.checks import shortened
-from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.http import (
+from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.http_client import (
     GATEWAY_ARGUMENT_SPEC,
     Answer,
     Gateway,
@@ -141,7 +141,7 @@ def service_account_name(user: str) -> str:
     name = re.sub("[^a-z0-9]+", "-", user.lower()).strip("-")
     if not name:
         raise ValueError(f"user: {user!r} holds no letter or digit; give a name such as jane@example.com")
-    # As MaaS does: the digits tell apart users whose names look the same, they protect nothing.
+    # As MaaS does: the digits distinguish users whose names look the same, they protect nothing.
     digits = hashlib.sha1(user.encode(), usedforsecurity=False).hexdigest()[:8]
     return f"{name[: LABEL_LIMIT - 1 - len(digits)].strip('-')}-{digits}"
 
@@ -150,10 +150,10 @@ def tier_namespace(gateway: str, tier: str) -> str:
     return f"{gateway}-tier-{tier}"
 
 
-def parse_expiration(text: str, shortest: int | None = SHORTEST_EXPIRATION) -> int:
-    """Seconds of a duration such as ``10m``, ``4h``, ``1h30m`` or ``3600``, with a minus sign for one in the past.
+def parse_expiration(text: str) -> int:
+    """Seconds of a duration such as ``10m``, ``4h``, ``1h30m`` or ``3600``.
 
-    Raises ValueError for another form and for less than ``shortest`` (None for no limit).
+    Raises ValueError for another form and for less than SHORTEST_EXPIRATION.
     """
     parts = re.fullmatch(r"(-?)(?:(\d+)|((?:\d+[hms])+))", str(text).strip())
     if not parts:
@@ -167,9 +167,10 @@ def parse_expiration(text: str, shortest: int | None = SHORTEST_EXPIRATION) -> i
         else sum(int(number) * UNITS[unit] for number, unit in re.findall(r"(\d+)([hms])", units))
     )
     value = -value if sign else value
-    if shortest is not None and value < shortest:
+    if value < SHORTEST_EXPIRATION:
         raise ValueError(
-            f"expiration: {text!r} is too short; the API server issues tokens for {shortest // 60}m and longer"
+            f"expiration: {text!r} is too short; "
+            f"the API server issues tokens for {SHORTEST_EXPIRATION // 60}m and longer"
         )
     return value
 
@@ -188,50 +189,6 @@ def claims_of(token: str) -> dict[str, t.Any]:
 
 def rfc3339(seconds: int) -> str:
     return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def moved(claims: Mapping[str, t.Any], expiration: int) -> dict[str, t.Any]:
-    """The claims of a token, changed to expire ``expiration`` seconds after its issue; its beginning moves with an end
-    that is earlier.
-    """
-    issued, expires = int(claims["iat"]), int(claims["exp"])
-    end = issued + expiration
-    beginning = min(issued, end - (expires - issued))
-    return {**claims, "iat": beginning, "nbf": beginning, "exp": end}
-
-
-def sign(claims: Mapping[str, t.Any], key_pem: bytes) -> str:
-    """A JWT of the claims as the API server signs them with the same key: RS256, or ES256 on the curve P-256.
-
-    Raises TokenError for any other key, ImportError without the library cryptography.
-    """
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
-    from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
-
-    try:
-        key = serialization.load_pem_private_key(key_pem, password=None)
-    except (ValueError, TypeError):
-        raise TokenError("signing_key: the file holds no unencrypted private key in PEM") from None
-    public = key.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-    # The API server looks its public key up by this digest.
-    header = {
-        "alg": "RS256" if isinstance(key, rsa.RSAPrivateKey) else "ES256",
-        "kid": _base64url(hashlib.sha256(public).digest()),
-    }
-    content = f"{_base64url(json.dumps(header).encode())}.{_base64url(json.dumps(claims).encode())}"
-    if isinstance(key, rsa.RSAPrivateKey):
-        signature = key.sign(content.encode(), padding.PKCS1v15(), hashes.SHA256())
-    elif isinstance(key, ec.EllipticCurvePrivateKey) and isinstance(key.curve, ec.SECP256R1):
-        r, s = decode_dss_signature(key.sign(content.encode(), ec.ECDSA(hashes.SHA256())))
-        signature = r.to_bytes(32, "big") + s.to_bytes(32, "big")
-    else:
-        raise TokenError("signing_key: the key is neither RSA nor of the curve P-256")
-    return f"{content}.{_base64url(signature)}"
-
-
-def _base64url(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
 class ServiceAccountSource:
@@ -303,31 +260,6 @@ class ServiceAccountSource:
         return True
 
 
-class SigningKeySource(ServiceAccountSource):
-    """Tokens of a ServiceAccount that are signed here with the cluster's own key, to live as long or short as a test
-    wants.
-    """
-
-    NAME = "signing_key"
-    OPTIONS = ("user", "signing_key")
-
-    @classmethod
-    def expiration(cls, params: Mapping[str, t.Any]) -> int:
-        return parse_expiration(params["expiration"], shortest=None)
-
-    def issue(self, audiences: Sequence[str]) -> Token:
-        try:
-            with open(self.params["signing_key"], "rb") as stream:
-                key = stream.read()
-        except OSError as error:
-            raise TokenError(f"signing_key: cannot read {self.params['signing_key']}: {error.strerror}") from error
-        # A genuine token of the API server gives issuer, subject and the rest; only its times are moved.
-        genuine = ServiceAccountSource(self.api, self.identity, {"expiration": str(SHORTEST_EXPIRATION)}).issue(
-            audiences
-        )
-        return Token.from_jwt(sign(moved(claims_of(genuine.token), self.expiration(self.params)), key))
-
-
 def token_in_use(params: Mapping[str, t.Any], environment: Mapping[str, str]) -> str:
     """The bearer token by which kubernetes.core's options reach the cluster.
 
@@ -352,9 +284,9 @@ def token_in_use(params: Mapping[str, t.Any], environment: Mapping[str, str]) ->
 
 
 def maas_api_address(url: str) -> tuple[str, str]:
-    """The address of a gateway, and the path of maas-api's tokens there:
+    """The address of a gateway, and the path of maas-api's tokens there.
 
-    ``/maas-api/v1/tokens``, unless the URL says it by its end ``/v1/tokens``.
+    The path is ``/maas-api/v1/tokens``, or ``/v1/tokens`` for a URL that ends with it.
     """
     base = url.strip().rstrip("/")
     return (base.removesuffix(_TOKENS), _TOKENS) if base.endswith(_TOKENS) else (base, f"/maas-api{_TOKENS}")
@@ -374,7 +306,7 @@ class MaasApi:
         self.url = self._gateway.url + self._path
 
     def mint(self, caller: str, seconds: int) -> Token:
-        """A token for whoever has the token ``caller``."""
+        """A token for the user who has the token ``caller``."""
         answer = self._send("POST", caller, {"expiration": f"{seconds}s"})
         document = answer.json()
         token = document.get("token") if isinstance(document, dict) else None
@@ -383,7 +315,7 @@ class MaasApi:
         return Token.from_jwt(token)
 
     def revoke(self, caller: str) -> None:
-        """Revoke all tokens that were minted for whoever has the token ``caller``."""
+        """Revoke all tokens that were minted for the user who has the token ``caller``."""
         answer = self._send("DELETE", caller)
         if answer.status != 204:
             raise TokenError(refusal(answer, self.url, caller), answer.status)
@@ -428,7 +360,7 @@ def _remedy(answer: Answer, url: str) -> str:
     if answer.status == 500 and document.get("error") == "Failed to generate token":
         return (
             "maas-api cannot mint a token; no tier matches the groups of the user (ConfigMap tier-to-group-mapping), "
-            "or its rights do not suffice for the tier's namespace and ServiceAccounts, which its log tells"
+            "or its rights do not suffice for the tier's namespace and ServiceAccounts, which its log shows"
         )
     if answer.status >= 500:
         return "see the logs of Deployment maas-api and of the gateway's proxy"
@@ -496,7 +428,7 @@ class MaasApiSource(ServiceAccountSource):
 
 
 class CallerSource:
-    """Tokens that maas-api mints for whoever has a token for it already."""
+    """Tokens that maas-api mints for a user who has a token for it already."""
 
     def __init__(self, caller: str, params: Mapping[str, t.Any]) -> None:
         if not caller.strip():
@@ -515,5 +447,5 @@ class CallerSource:
 
 
 SOURCES: dict[str, type[ServiceAccountSource]] = {
-    source.NAME: source for source in (ServiceAccountSource, SigningKeySource, MaasApiSource)
+    source.NAME: source for source in (ServiceAccountSource, MaasApiSource)
 }

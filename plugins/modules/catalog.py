@@ -12,9 +12,11 @@ module: catalog
 short_description: Check providers, models and tiers and build the catalogue of an AI gateway
 version_added: 1.0.0
 description:
-  - Checks the description of an AI gateway as a whole and returns it completed, as the roles of this collection render from it.
-  - Reports all faults at once, each with the path of the variable and what to write instead. Paths begin with C(ai_gateway_), as the
-    options are the variables of the role P(egress.ai_gateway.catalog#role) without that prefix. That role documents their keys.
+  - Checks the description of an AI gateway as a whole and returns it completed. The roles of this collection render
+    from that.
+  - Reports all faults at once, each with the path of the variable and what to write instead.
+  - The options are the variables of the role P(egress.ai_gateway.catalog#role) without their prefix C(ai_gateway_),
+    with which the paths begin. That role documents their keys.
   - Returns, shows and logs no value of a credential.
 author: Contributors to the egress.ai_gateway project (!UNKNOWN)
 extends_documentation_fragment:
@@ -35,7 +37,9 @@ options:
     choices: [envoy_ai_gateway, wg_ai_gateway]
     default: envoy_ai_gateway
   policy_engine:
-    description: What the rules of access are rendered for. By default V(kuadrant) on OpenShift with O(stack=wg_ai_gateway), and V(authorino) elsewhere.
+    description:
+      - What the rules of access are rendered for.
+      - By default V(kuadrant) on OpenShift with O(stack=wg_ai_gateway), and V(authorino) elsewhere.
     type: str
     choices: [authorino, kuadrant]
   namespace:
@@ -48,7 +52,7 @@ options:
       - By default V(ai-gateway), and V(maas-default-gateway) with O(stack=wg_ai_gateway).
     type: str
   maas_gateway_namespace:
-    description: Namespace of the clients' Gateway where it is there already, which is so with O(policy_engine=kuadrant).
+    description: Namespace of the existing clients' Gateway with O(policy_engine=kuadrant).
     type: str
     default: openshift-ingress
   egress_gateway:
@@ -56,10 +60,14 @@ options:
     type: str
     default: egress-gateway
   egress_namespace:
-    description: Namespace of the second Gateway and of all that is behind it. By default the O(namespace) with C(-egress) after it.
+    description:
+      - Namespace of the second Gateway and of all that is behind it.
+      - By default O(namespace) with V(-egress) after it.
     type: str
   maas_api:
-    description: Whether the models are registered with a maas-api that runs in the cluster. By default that is so with O(stack=wg_ai_gateway).
+    description:
+      - Whether the models are registered with a maas-api that runs in the cluster.
+      - By default V(true) with O(stack=wg_ai_gateway), and V(false) elsewhere.
     type: bool
   maas_api_namespace:
     description: Namespace of maas-api.
@@ -73,10 +81,18 @@ options:
     description: Namespace of Envoy Gateway and its proxies.
     type: str
     default: envoy-gateway-system
+  envoy_ai_gateway_namespace:
+    description: Namespace of the controller of Envoy AI Gateway.
+    type: str
+    default: envoy-ai-gateway-system
   authorino_namespace:
-    description: Namespace of Authorino.
+    description: Namespace of Authorino with O(policy_engine=authorino).
     type: str
     default: authorino
+  kuadrant_namespace:
+    description: Namespace of Kuadrant's operator and its Authorino with O(policy_engine=kuadrant).
+    type: str
+    default: kuadrant-system
   providers:
     description: The providers outside the cluster.
     type: list
@@ -93,21 +109,25 @@ options:
     elements: dict
     default: []
   allowed_endpoints:
-    description: Host names, addresses and ranges of addresses that providers may have although they look as if they led back into the cluster.
+    description:
+      - Host names, addresses and ranges of addresses that providers may have although they look as if they were inside
+        the cluster.
     type: list
     elements: str
     default: []
   cluster_networks:
-    description: Ranges of addresses of the cluster's pods, Services and nodes that are no private ones.
+    description: Ranges of addresses of the cluster's pods, Services and nodes that are not private ones.
     type: list
     elements: str
     default: []
   uncounted_tokens:
-    description: What an answer costs of which no tokens can be counted, a number of tokens or V(estimated), which reckons them from its bytes.
+    description:
+      - What an answer costs of which no tokens can be counted.
+      - A number of tokens, or V(estimated), which estimates them from the answer's bytes.
     type: raw
     default: estimated
   allow_empty:
-    description: Accept a description without models or tiers, for who needs the names alone.
+    description: Accept a description without models or tiers, where only the names are needed.
     type: bool
     default: true
 """
@@ -162,35 +182,52 @@ catalog:
       sample: ai-gateway-sa
     identity_key:
       description:
-        - C(namespace) and C(secret) of the Secret with the key that makes values of callers which providers may see, its C(key) there, and the C(file) that the
-          proxies read.
+        - The key that makes the values of callers which providers may see.
+        - C(namespace) and C(secret) name its Secret, C(key) is the key of the Secret's data, and C(file) the file that
+          the proxies read.
       type: dict
+      sample:
+        namespace: envoy-gateway-system
+        secret: ai-gateway.ai-gateway.identity-key
+        key: key
+        file: /run/ai-gateway/key
     gateway_namespace:
       description: Namespace of the clients' Gateway.
       type: str
       sample: ai-gateway
     egress_gateway:
       description:
-        - The second gateway of stack C(wg_ai_gateway), with its C(name), C(namespace) and C(class_name), the C(service), C(hostname) and C(port) of its
-          proxies, and what they may call as C(egress). None on the other stack.
+        - The second gateway of O(stack=wg_ai_gateway), and none with the other stack.
+        - It has a C(name), C(namespace) and C(class_name), the C(service), C(hostname) and C(port) of its proxies, and
+          what they may call as C(egress), of the form of RV(catalog.egress).
       type: dict
     maas_api:
-      description: Whether models are registered with maas-api, C(enabled), and its C(namespace).
+      description: Whether models are registered with maas-api as C(enabled), and its C(namespace).
       type: dict
       sample: {enabled: false, namespace: opendatahub}
     simulators_namespace:
       description: As given.
       type: str
+    controller_namespaces:
+      description: The namespaces of the controllers, whether the stack and the policy engine use them or not.
+      type: dict
+      sample:
+        envoy_gateway: envoy-gateway-system
+        envoy_ai_gateway: envoy-ai-gateway-system
+        authorino: authorino
+        kuadrant: kuadrant-system
+        wg_ai_gateway: ai-gateway-system
     uncounted_tokens:
-      description: Tokens that an answer costs of which none can be counted, or 0 to reckon them from its bytes.
+      description: Tokens that an answer costs of which none can be counted, or 0 to estimate them from its bytes.
       type: int
       sample: 0
     providers:
       description:
         - The providers. The endpoint of a simulated one is its simulator.
-        - With stack C(wg_ai_gateway), C(bridge) is the end that the clients' gateway calls, described as C(endpoint) is.
-        - C(credential.managed) tells whether the Secret is rendered from the inventory's value or exists already. A C(credential.scheme) that is empty
-          means that the key stands alone.
+        - With O(stack=wg_ai_gateway), C(egress_endpoint) is what the clients' gateway calls, of the form of
+          C(endpoint).
+        - C(credential.managed) is whether the Secret is rendered from the inventory's value. With an empty
+          C(credential.scheme) the key is all that the header has.
       type: list
       elements: dict
       sample:
@@ -210,11 +247,15 @@ catalog:
           backend: openai.bdbe5bc1
     models:
       description:
-        - The public models, each once, those of providers first. Each of C(routes) is an AIGatewayRoute with its C(name), the C(ends) that a path has to
-          name, with C(*) for all other paths, and its C(backends) by the names of their objects. With other ends or elsewhere a model has other routes.
-        - The C(name) of a backend is its C(provider), or that of the object made for its C(backend_ref) when the model is on the premises.
-        - C(backend_ref) has C(kind), C(name) and C(namespace) of the object, C(hostname), C(port) and C(tls) of the Service to call, the C(spec) of an
-          LLMInferenceService to be made, and the name of the C(simulator) that stands in, or an empty text.
+        - The public models, each once, those of providers first.
+        - The C(name) of one of C(backends) is its C(provider), or that of the object made for its C(backend_ref) when
+          the model is on the premises.
+        - C(backend_ref) has C(kind), C(name) and C(namespace) of the object, C(hostname), C(port) and C(tls) of the
+          Service to call, the C(spec) of an LLMInferenceService to be made, and the name of the C(simulator) in its
+          place, or an empty string.
+        - Each of C(routes) is an AIGatewayRoute with its C(name) and its C(backends) by the names of their objects. Its
+          C(providers) are the names that a request's path may have, with V(*) for all paths that name nobody. With
+          other backends or endpoints a model has other routes.
       type: list
       elements: dict
       sample:
@@ -223,13 +264,15 @@ catalog:
             - {name: openai, provider: openai, provider_model: gpt-4-0613, weight: 1, priority: 0}
           routes:
             - name: gpt-4-b990f043
-              ends: ["*", openai]
+              providers: ["*", openai]
               backends:
                 - {name: openai.bdbe5bc1, provider_model: gpt-4-0613, weight: 1, priority: 0}
     tiers:
       description:
-        - The tiers, with their namespaces, all their limits and the names of all their models. C(restricted) tells whether the models were named.
-        - A limit counts C(total_tokens), C(input_tokens), C(output_tokens) or C(requests), of one C(model) or, where that is empty, of all together.
+        - The tiers, with their namespaces, all their limits and the names of all their models. C(restricted) is whether
+          the models were named.
+        - A limit counts V(total_tokens), V(input_tokens), V(output_tokens) or V(requests), of one C(model) or, where
+          that is empty, of all together.
       type: list
       elements: dict
       sample:
@@ -243,14 +286,16 @@ catalog:
           restricted: false
     secrets:
       description:
-        - The Secrets that must be on the cluster, as the description names them and no role makes them. C(users) tells who needs C(keys) of them.
+        - The Secrets that must exist on the cluster, as the description names them and no role makes them. C(users)
+          need the C(keys) of their data.
       type: list
       elements: dict
       sample:
         - {name: openai-key, namespace: ai-gateway, keys: [apiKey], users: [provider openai]}
     egress:
       description:
-        - Where the clients' gateway calls. C(peers) are those of a NetworkPolicy, and a C(port) of null stands for all.
+        - What the proxies of the clients' gateway may call. C(peers) are those of a NetworkPolicy, and a C(port) of
+          null stands for all.
       type: list
       elements: dict
       sample:
@@ -259,8 +304,16 @@ catalog:
           peers:
             - namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: external-models}}
               podSelector: {matchLabels: {app.kubernetes.io/name: provider-simulator}}
+    headers:
+      description:
+        - Names of request headers, in lower case. Those where a caller's token may be are the C(tokens).
+        - C(removed_at_listener), C(removed_after_authorization), C(removed_at_backend) and C(removed_at_bridge) are those that end at these places.
+        - After authorization names of the C(families) end too, C(x-<family>-<more>) but for those C(kept), and names with the C(key_suffix).
+        - C(refusal) is the response header in which the proxies say, for their filters alone, why they answered themselves.
+      type: dict
+      sample: {tokens: [authorization, x-api-key], key_suffix: -api-key, refusal: x-ai-gateway-refusal}
 faults:
-  description: What is wrong, in the order in which it was found. The message holds the same as text.
+  description: What is wrong, in the order of the paths. The message has a line for each.
   returned: failure
   type: list
   elements: dict

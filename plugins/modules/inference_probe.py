@@ -58,13 +58,13 @@ options:
     elements: dict
   max_tokens:
     description: &max_tokens
-      - How many tokens the model may answer with. By default what the provider allows, for V(messages) 1024, as it must be told one.
+      - How many tokens the model may answer with. By default what the provider allows, for V(messages) 1024, as it must be given one.
       - Not sent for V(embeddings) and V(models).
     type: int
   stream:
     description: &stream
       - Whether to have the answer streamed. By default V(false).
-      - A streamed answer must be an event stream that tells no error and ends with C([DONE]), for V(messages) with event C(message_stop).
+      - A streamed answer must be an event stream that reports no error and ends with C([DONE]), for V(messages) with event C(message_stop).
     type: bool
   echo:
     description: &echo
@@ -124,7 +124,7 @@ options:
         description: Headers of the answer, each with a regular expression that its value matches somewhere, or null where the header must be absent.
         type: dict
       usage:
-        description: Whether the answer must tell the tokens used. A stream must tell them in its last chunk.
+        description: Whether the answer must report the tokens used. A stream must report them in its last chunk.
         type: bool
         default: false
       minimum_chunks:
@@ -297,7 +297,7 @@ error:
   returned: without O(probes), not in check mode
   type: str
 api_error:
-  description: The error that the answer or an event of its stream tells, in one form for all APIs. None where it tells none.
+  description: The error that the answer or an event of its stream reports, in one form for all APIs. None where it reports none.
   returned: without O(probes), not in check mode
   type: dict
   contains:
@@ -307,11 +307,11 @@ api_error:
       elements: str
       sample: [openai]
     type:
-      description: The kind of error. Empty where it is not told.
+      description: The kind of error. Empty where it is not reported.
       type: str
       sample: invalid_request_error
     code:
-      description: The code, which is told in OpenAI's API alone. None where it is not.
+      description: The code, which is reported in OpenAI's API alone. None where it is not.
       type: str
       sample: model_not_found
     message:
@@ -334,7 +334,7 @@ model:
   returned: without O(probes), not in check mode
   type: str
 usage:
-  description: The tokens used, as the answer tells them, under the names of OpenAI's API. What is not told is missing.
+  description: The tokens used, as the answer reports them, under the names of OpenAI's API. What is not reported is missing.
   returned: without O(probes), not in check mode
   type: dict
   sample: {prompt_tokens: 10, completion_tokens: 20, total_tokens: 30}
@@ -361,7 +361,7 @@ chunks:
   returned: without O(probes), not in check mode
   type: int
 received_headers:
-  description: The headers that reached the model's server, as a simulator tells them. None where it did not.
+  description: The headers that reached the model's server, as a simulator reports them. None where it did not.
   returned: without O(probes), not in check mode
   type: dict
 attempts:
@@ -429,7 +429,10 @@ from dataclasses import dataclass
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.checks import FAILED, Check, failures
-from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.http import GATEWAY_ARGUMENT_SPEC, Gateway
+from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.http_client import (
+    GATEWAY_ARGUMENT_SPEC,
+    Gateway,
+)
 from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.inference import (
     PROBE_ARGUMENT_SPEC,
     Probe,

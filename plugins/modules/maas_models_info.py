@@ -58,16 +58,16 @@ models:
       type: str
       sample: openai
     created:
-      description: When it was made or became known, in seconds since the epoch. None where the gateway does not tell.
+      description: When it was made or became known, in seconds since the epoch. None where the gateway does not report it.
       type: int
     url:
-      description: Where the model is served, when the gateway tells. maas-api does for models in the cluster, not for those of providers.
-      returned: when the gateway tells
+      description: Where the model is served, when the gateway reports it. maas-api does for models in the cluster, not for those of providers.
+      returned: when the gateway reports it
       type: str
       sample: https://maas.apps.example.com/llm/facebook-opt-125m-simulated
     ready:
-      description: Whether the model is ready, when the gateway tells. maas-api says so of every model of a provider.
-      returned: when the gateway tells
+      description: Whether the model is ready, when the gateway reports it. maas-api says so of every model of a provider.
+      returned: when the gateway reports it
       type: bool
 status:
   description: The status of the answer.
@@ -80,7 +80,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.checks import shortened
-from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.http import (
+from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.http_client import (
     GATEWAY_ARGUMENT_SPEC,
     Answer,
     Gateway,

@@ -13,7 +13,7 @@ description:
   - Asks a model again and again with one token until the gateway answers with status 429, and compares the calls that passed with what the limit allows.
   - A gateway counts the tokens that a response used after it was sent. So calls pass until the counter has reached the limit, and the call that reaches
     it passes too. With a limit of 100 tokens and 30 tokens a call, four calls pass. Requests it counts at once, so of a limit of 5 requests five pass.
-  - Where C(x-ratelimit-limit) of the refusal tells of another limit than the one that was to be spent, that is not as expected either.
+  - Where C(x-ratelimit-limit) of the refusal reports another limit than the one that was to be spent, that is not as expected either.
   - Waits at the start for the next window where too little is left of the current one, and spends the limit once more where a window ended meanwhile.
   - The token's user must not have spent anything in the window, so use one of its own.
 author: Contributors to the egress.ai_gateway project (!UNKNOWN)
@@ -162,7 +162,7 @@ EXAMPLES = r"""
     wait_for_recovery: false
   register: spending
 
-- name: See that it was the requests that ran out, and that the client was told when to try again
+- name: Assert that it was the requests that ran out, and that the refusal said when to try again
   ansible.builtin.assert:
     that:
       - spending.refusal.exhausted == 'requests'
@@ -182,7 +182,7 @@ allowed_requests:
   type: int
   sample: 4
 expected_requests:
-  description: How many calls were to pass, by the limit and the tokens they used. Empty where tokens are limited and no answer tells its usage.
+  description: How many calls were to pass, by the limit and the tokens they used. Empty where tokens are limited and no answer reports its usage.
   returned: when something was sent
   type: dict
   contains:
@@ -200,7 +200,7 @@ tokens_spent:
   type: int
   sample: 120
 usage:
-  description: How many tokens of each kind the calls that passed used together. What no answer tells is missing.
+  description: How many tokens of each kind the calls that passed used together. What no answer reports is missing.
   returned: when something was sent
   type: dict
   sample: {prompt_tokens: 80, completion_tokens: 40, total_tokens: 120}
@@ -218,14 +218,14 @@ limit_headers:
   type: dict
   sample: {x-ratelimit-limit: "100, 100;w=60", x-ratelimit-remaining: "0", x-ratelimit-reset: "37"}
 refusal:
-  description: What the first refusal tells, parsed. None where no call was refused, and so is each value that it does not tell.
+  description: What the first refusal reports, parsed. None where no call was refused, and so is each value that it does not report.
   returned: when something was sent
   type: dict
   contains:
     exhausted:
       description:
         - What ran out, C(requests) or C(tokens).
-        - A gateway tells the number of the limit and not its kind. So this is None too where O(limit) and O(request_limit) are the same number, and where
+        - A gateway reports the number of the limit and not its kind. So this is None too where O(limit) and O(request_limit) are the same number, and where
           it is neither of them.
       type: str
       sample: tokens
@@ -277,13 +277,16 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.checks import FAILED, Check
-from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.http import GATEWAY_ARGUMENT_SPEC, Gateway
+from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.http_client import (
+    GATEWAY_ARGUMENT_SPEC,
+    Gateway,
+)
 from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.inference import OPERATIONS, Probe, ask
 from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.rate_limit import (
     COUNTED_TOKENS,
     REFUSALS,
     Limit,
-    Spender,
+    LimitProbe,
     describe_elsewhere,
     describe_limit,
     judge_elsewhere,
@@ -441,7 +444,7 @@ def main() -> t.NoReturn:
             {},
         )
 
-    spender = Spender(
+    limit_probe = LimitProbe(
         limit,
         lambda: ask(gateway, probe),
         max_requests=params["max_requests"],
@@ -454,7 +457,7 @@ def main() -> t.NoReturn:
     expected_calls = calls_known(limit, params["simulated_tokens"]) or params["max_requests"]
     started = time.monotonic()
     try:
-        outcome = spender.run(recovery_timeout if params["wait_for_recovery"] else None, expected_calls)
+        outcome = limit_probe.run(recovery_timeout if params["wait_for_recovery"] else None, expected_calls)
     except ValueError as error:
         module.fail_json(msg=str(error))
     elapsed = time.monotonic() - started

@@ -11,10 +11,10 @@ short_description: Change single fields of an object that somebody else owns, an
 version_added: 1.0.0
 description:
   - Writes single fields of an object on a cluster, having recorded what was there, and gives the object back as it was.
-  - The record is a ConfigMap. It is written before the object is, and tells what each field was, or that there was none, and which of
-    its parents did not exist either, so that a mapping that came with a field goes with it again.
-  - All fields are written by one request, which the API server takes only while the object is the one that was read. Where others write it at the
-    same time it is read anew.
+  - The record is a ConfigMap. It is written before the object is, and tells what each field was, or that there was
+    none, and which of its parents did not exist either, so that a mapping that came with a field goes with it again.
+  - All fields are written by one request, which the API server takes only while the object is the one that was read.
+    Where others write it at the same time it is read anew.
   - A run that was cut off anywhere is completed by the next one, whichever O(state) that has.
 options:
   name:
@@ -50,8 +50,8 @@ options:
     description:
       - The fields, in the order in which they are written. They are restored in the reverse order.
       - A field that an earlier run wrote and that is not listed any more is restored.
-      - What stands in a field is recorded whenever it is neither what was written nor what is recorded. An owner that wrote something else meanwhile gets
-        that back, and a warning says so.
+      - What stands in a field is recorded whenever it is neither what was written nor what is recorded. An owner that
+        wrote something else meanwhile gets that back, and a warning says so.
       - Two records must not name the same field of one object.
     type: list
     elements: dict
@@ -60,8 +60,8 @@ options:
       path:
         description:
           - >-
-            The steps that lead to the field. Each is the key of a mapping, or a mapping of one key and its value that selects the item of a list,
-            such as C({name: maas-api}).
+            The steps that lead to the field. Each is the key of a mapping, or a mapping of one key and its value that
+            selects the item of a list, such as C({name: maas-api}).
           - Mappings that are missing on the way are made. Items of lists are not.
           - Labels and annotations may be written, and everything outside of C(metadata) and C(status).
         type: list
@@ -74,8 +74,9 @@ options:
   state:
     description:
       - With V(present), each of the O(fields) has its value.
-      - With V(absent), each field that still has the value that was written is what it was before, and the record is gone. A field that
-        somebody else has changed is left, and named in a warning. Where the object is gone, only the record goes.
+      - With V(absent), each field that still has the value that was written is what it was before, and the record is
+        gone. A field that somebody else has changed is left, and named in a warning. Where the object is gone, only the
+        record goes.
     type: str
     choices: [present, absent]
     default: present
@@ -91,8 +92,10 @@ options:
     default: 300
   settle_seconds:
     description:
-      - The fields are read again after they were written and the object is ready, and no earlier than so many seconds after the write.
-      - Where a field does not have its value any more, such as because an operator put its own back, the module fails and says what to do.
+      - The fields are read again after they were written and the object is ready, and no earlier than so many seconds
+        after the write.
+      - Where a field does not have its value any more, such as because an operator put its own back, the module fails
+        and says what to do.
     type: int
     default: 0
 extends_documentation_fragment:
@@ -168,7 +171,8 @@ fields:
       sample: [metadata, annotations, opendatahub.io/managed]
     action:
       description: >-
-        V(written), V(restored), V(unchanged) where it was as it should be, or V(left) where it should be restored and somebody else has changed it.
+        V(written), V(restored), V(unchanged) where it was as it should be, or V(left) where it should be restored and
+        somebody else has changed it.
       type: str
       sample: written
     before:

@@ -83,11 +83,6 @@ options:
         description: Where to look when it failed.
         type: str
         default: ""
-  references:
-    description:
-      - Which steps of a procedure the checks stand for, by their ids or by what stands before the first colon of these. The files show them.
-    type: dict
-    default: {}
 requirements:
   - junit-xml
   - Jinja2
@@ -192,7 +187,6 @@ def main() -> t.NoReturn:
             "gateway_url": {"type": "str", "default": ""},
             "directory": {"type": "path", "required": True},
             "checks": {"type": "list", "elements": "dict", "required": True, "options": check_options},
-            "references": {"type": "dict", "default": {}},
         },
         supports_check_mode=True,
     )
@@ -202,7 +196,7 @@ def main() -> t.NoReturn:
     if faults:
         module.fail_json(msg="\n".join(faults))
     finished = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    report = Report(params["title"], params["cluster"], params["gateway_url"], finished, checks, params["references"])
+    report = Report(params["title"], params["cluster"], params["gateway_url"], finished, checks)
     directory = os.path.abspath(params["directory"])
     files = {kind: os.path.join(directory, f"{params['name']}.{kind}") for kind in ("json", "xml", "html")}
     try:

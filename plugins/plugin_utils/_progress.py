@@ -21,7 +21,7 @@ INTERVAL = 0.5
 
 
 class ProgressAction(ActionBase):
-    """Runs the module of the same name and shows its progress lines as they come.
+    """Runs the module that the task names and shows its progress lines as they come.
 
     The module must run on the controller's machine (connection ``local``), as an inventory host here is a
     cluster and not a machine; over any other connection it runs as usual, in silence.

@@ -270,10 +270,10 @@ class Benchmark:
     def _token(self) -> str:
         path = self._directory / "token"
         variables = {
-            "token_tier": scale_catalogue.TIER,
-            "token_user": "scale",
-            "token_expiration": "24h",
-            "token_file": str(path),
+            "tokens_tier": scale_catalogue.TIER,
+            "tokens_user": "scale",
+            "tokens_expiration": "24h",
+            "tokens_file": str(path),
         }
         playbook("egress.ai_gateway.token", [INVENTORY], "--extra-vars", json.dumps(variables), limit=self._limit)
         return path.read_text(encoding="utf-8").strip()

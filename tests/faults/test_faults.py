@@ -1,43 +1,95 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What `make test` has samples of, by the dozen and the thousand, against the gateway that stands on the embedded
-cluster.
+"""What the end-to-end tests have samples of, by the dozen and the thousand.
+
+Each uses the site on the embedded cluster, or provisions one. FAULTS_SEED, APPLY_SET_SEED and CATALOGUE_SEED repeat a
+run.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import pathlib
+import shutil
 
-import asking
+import apply_set_faults
 import catalogue_changes
 import finalizers
+import gateway_requests
 import malformed
 import provider_kinds
 import pytest
-from runs import ROOT
+import rotation
+import two_gateways
+from sites import REPORT, UNKNOWN, WITHOUT_RECOVERY, Sites, gateway_url, validation
 
 SEED = int(os.environ.get("FAULTS_SEED", "1"))
 
 
+@pytest.mark.usefixtures("default_site")
 def test_malformed_requests_restart_nothing() -> None:
     """No error of ours, no answer that cannot be read, no restart, and the gateway answers afterwards."""
-    url = json.loads((ROOT / "reports/embedded/validation.json").read_text(encoding="utf-8"))["gateway_url"]
-    before = asking.restarts()
+    before = gateway_requests.restarts()
     result = malformed.run(
-        url, provider_kinds.token_of("enterprise")[1], SEED, int(os.environ.get("MALFORMED_REQUESTS", "20000"))
+        gateway_url(),
+        provider_kinds.token_of("enterprise")[1],
+        SEED,
+        int(os.environ.get("MALFORMED_REQUESTS", "20000")),
     )
     print(result)
     assert result.faults() == []
     assert malformed.unexplained(result) == []
-    assert asking.restarts() == before
+    assert gateway_requests.restarts() == before
 
 
+@pytest.mark.usefixtures("default_site")
 def test_removals_in_a_row_do_not_hang(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["finalizers.py", f"--removals={os.environ.get('REMOVALS', '100')}"])
     assert finalizers.main() == 0
 
 
-def test_any_catalogue_becomes_any_other(tmp_path: pathlib.Path) -> None:
-    catalogue_changes.change_often(tmp_path, pairs=int(os.environ.get("CATALOGUE_PAIRS", "20")))
+@pytest.mark.usefixtures("any_site")
+def test_killed_runs_of_apply_set_are_completed_by_the_next(tmp_path: pathlib.Path) -> None:
+    apply_set_faults.kill_and_complete(tmp_path, kills=int(os.environ.get("APPLY_SET_KILLS", "24")))
+
+
+@pytest.mark.usefixtures("mixed_site")
+def test_keys_are_rotated_under_load(sites: Sites, token: str, tmp_path: pathlib.Path) -> None:
+    with sites.becomes("a mixed catalogue of other keys"):
+        rotated = rotation.rotate(
+            tmp_path,
+            gateway_url(),
+            token,
+            rotations=int(os.environ.get("ROTATIONS", "6")),
+            requests=int(os.environ.get("ROTATION_REQUESTS", "20000")),
+        )
+    print(f"{sum(rotated.outcomes.values())} requests during rotations: {dict(rotated.outcomes)}")
+    assert set(rotated.outcomes) == {"200"}, rotated.refusals
+    assert (rotated.again, rotated.site) == (0, 0)
+
+
+@pytest.mark.usefixtures("default_site")
+def test_any_catalogue_becomes_any_other(sites: Sites, tmp_path: pathlib.Path) -> None:
+    with sites.becomes("one of a pair of catalogues"):
+        catalogue_changes.change_often(tmp_path, pairs=int(os.environ.get("CATALOGUE_PAIRS", "20")))
+
+
+@pytest.mark.skipif(
+    not two_gateways.CRDS.is_dir(), reason="THIRD_PARTY_CRDS names no directory of CustomResourceDefinitions"
+)
+@pytest.mark.parametrize("engine", two_gateways.ENGINES)
+def test_a_site_of_two_gateways_is_cut_off(sites: Sites, directory: pathlib.Path, engine: str) -> None:
+    """Cut off in its last role: the next run completes it with one engine, and teardown takes it back with either."""
+    two_gateways.platform(engine)
+    platform = two_gateways.Platform.present()
+    two_gateways.cut_off([*two_gateways.arguments(directory, engine), "egress.ai_gateway.site"])
+    assert two_gateways.maas_api() != platform.maas_api
+    if engine == "authorino":
+        shutil.rmtree(REPORT.parent, ignore_errors=True)
+        two_gateways.site(directory, engine, "site", *WITHOUT_RECOVERY)
+        assert {check: status for check, status in validation().items() if status == "failed"} == {}
+    assert two_gateways.site(directory, engine, "teardown") > 0
+    assert two_gateways.maas_api() == platform.maas_api
+    assert platform.differences() == ([], [])
+    # No other test finds its site on such a cluster.
+    sites.present = UNKNOWN

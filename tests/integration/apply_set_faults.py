@@ -19,7 +19,7 @@ import threading
 import time
 import typing as t
 
-import faults
+import killed_processes
 from apply_sets import Body, Set, namespaces
 from objects import KUBECTL, kubectl
 from runs import follow, run, start
@@ -158,7 +158,7 @@ def kill_api_server(directory: pathlib.Path) -> float:
     written, awaited = Set("written", place, directory / "written"), Set("awaited", place, directory / "awaited")
     wanted = numbered(range(COUNT), "whole", place)
     lamp = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "lamp"}}
-    (victim,) = faults.processes("kube-apiserver")
+    (victim,) = killed_processes.processes("kube-apiserver")
     with namespaces(place):
         with start(
             *awaited.command([lamp], set_wait_for=[{"kind": "ConfigMap", "query": "data.light"}], set_wait_timeout=120)

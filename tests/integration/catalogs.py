@@ -1,6 +1,6 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Catalogues that the journey gives to site:
+"""Catalogues that the end-to-end tests give to site:
 
 the providers of several kinds together, and certificates that must be refused.
 """
@@ -11,13 +11,14 @@ import datetime
 import pathlib
 import typing as t
 
+import provider_secrets
 import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from simulators import NAMESPACE
 
-NAMESPACE = "external-models"
 DAY = datetime.timedelta(days=1)
 
 #: Providers of the default inventory, a remote vLLM, one of Anthropic's API, and a model that two of them serve.
@@ -106,8 +107,10 @@ def provider(entry: dict[str, t.Any], keys: dict[str, str] | None = None) -> dic
 
 
 def variables(path: pathlib.Path, *, keys: dict[str, str] | None = None, refused: bool = False) -> pathlib.Path:
-    """Write the extra variables of a mixed catalogue, one provider behind TLS; with `refused` those too whose
-    certificates are wrong.
+    """Write the extra variables of a mixed catalogue: one provider is behind TLS, and the key of one is in a Secret.
+
+    :param keys: other keys by provider, for rotate_keys. That of the Secret is then the second one.
+    :param refused: whether those providers are added whose certificates are wrong.
     """
     authority, stranger = Authority("One"), Authority("Another")
     hostname = "{}-simulator." + NAMESPACE + ".svc.cluster.local"
@@ -127,7 +130,17 @@ def variables(path: pathlib.Path, *, keys: dict[str, str] | None = None, refused
         providers.append(
             provider({**entry, "endpoint": {"tls": {"mode": "simple", "ca_bundle": authority.certificate}}}, keys)
         )
-    written = {"ai_gateway_providers": providers, "ai_gateway_models": MODELS, "simulators_certificates": issued}
+    first, second = provider_secrets.KEYS
+    providers += provider_secrets.providers(second if keys else first)
+    written = {
+        "ai_gateway_providers": providers,
+        "ai_gateway_models": MODELS,
+        "ai_gateway_allowed_endpoints": [provider_secrets.HOSTNAME],
+        "simulators_certificates": issued,
+    }
+    if not keys:
+        # The simulator accepts both. As an extra variable this would take precedence over what rotate_keys sets.
+        written["simulators_additional_keys"] = {"twin": [second]}
     path.write_text(yaml.safe_dump(written), encoding="utf-8")
     path.chmod(0o600)
     return path

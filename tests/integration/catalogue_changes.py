@@ -98,11 +98,12 @@ def change(directory: pathlib.Path, seed: int) -> str:
 
 
 def change_often(directory: pathlib.Path, pairs: int) -> None:
-    """Go through so many pairs: a tier of one model added, taken away again, and others by chance.
+    """Go through so many pairs: one by chance, one that adds a tier of one model, one that takes it away, and more by
+    chance.
 
     CATALOGUE_SEED repeats a run.
     """
     seed = int(os.environ.get("CATALOGUE_SEED") or random.randrange(2, 10**6))  # noqa: S311 - chooses catalogues, keeps no secret
     print(f"{pairs} pairs of catalogues, CATALOGUE_SEED={seed}")
-    lines = [change(directory, number) for number in [0, 1, *range(seed, seed + pairs)][:pairs]]
+    lines = [change(directory, number) for number in [seed, 0, 1, *range(seed + 1, seed + pairs)][:pairs]]
     print("\n".join(lines))

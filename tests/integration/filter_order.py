@@ -12,7 +12,7 @@ import time
 import typing as t
 import urllib.request
 
-from asking import PROXIES, SELECTOR
+from gateway_requests import PROXIES, SELECTOR
 from objects import KUBECTL, kubectl
 
 Document = dict[str, t.Any]
@@ -20,14 +20,14 @@ Document = dict[str, t.Any]
 MANAGER = "envoy.filters.network.http_connection_manager"
 #: The filters in their order, and whether each must be there.
 ORDER = {
-    "egress.ai_gateway.requests": True,
+    "egress.ai_gateway.request_filter": True,
     "envoy.filters.http.ext_authz": True,
     "envoy.filters.http.lua": True,
     "envoy.filters.http.buffer": True,
     "envoy.filters.http.ext_proc": True,
     "envoy.filters.http.rbac": False,
     "envoy.filters.http.ratelimit": True,
-    "egress.ai_gateway.answers": True,
+    "egress.ai_gateway.response_filter": True,
     # Envoy AI Gateway's, for its log: it reads headers of requests alone.
     "envoy.filters.http.header_to_metadata": False,
     "envoy.filters.http.router": True,

@@ -22,7 +22,7 @@ import time
 import typing as t
 import urllib.parse
 
-import answers
+import api_errors
 import hpack
 import http2_frames as h2
 import malformed_requests
@@ -318,7 +318,7 @@ def is_json(answer: Answer) -> bool:
     if len(types) != 1 or types[0].partition(";")[0].strip().lower() != "application/json":
         return False
     try:
-        answers.document(answer.body)
+        api_errors.document(answer.body)
     except ValueError:
         return False
     return True
@@ -339,7 +339,7 @@ class Result:
         self.timeouts: list[Sample] = []
         #: Answers that are no JSON.
         self.not_json: list[Sample] = []
-        #: Answers in JSON that answers.problems finds fault with, where the path tells the API.
+        #: Answers in JSON that api_errors.problems finds fault with, where the path tells the API.
         self.problems: list[Sample] = []
         #: Outcomes of a well-formed request before and after.
         self.before = self.after = ""
@@ -363,7 +363,7 @@ class Result:
             return
         right = is_json(answer)
         self.json[outcome.name, right] += 1
-        problems = answers.problems(answer.status, answer.headers, answer.body, case.path)
+        problems = api_errors.problems(answer.status, answer.headers, answer.body, case.path)
         if not right:
             self._keep(self.not_json, Sample(case, outcome, problems))
         elif problems and case.path.startswith(("/v1/chat/completions", "/v1/messages", "/v1/models")):

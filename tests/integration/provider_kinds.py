@@ -14,7 +14,7 @@ import typing as t
 import uuid
 
 import catalogs
-import outside
+import external_provider
 import yaml
 from objects import kubectl
 from runs import playbook
@@ -36,7 +36,7 @@ MOVED_KEYS = ("sk-key-of-the-old-place", "sk-key-of-the-new-place")
 #: A model that both providers of OpenAI's API outside serve.
 SHARED = "odd-good-50"
 MODELS = {
-    "odd": [*outside.MODELS, *_COSTS],
+    "odd": [*external_provider.MODELS, *_COSTS],
     "tls": [
         *(f"odd-{name}" for name in ("good", "none", "gzip", "split", "slow", "error-503-html", "error-429-json")),
         *_COSTS,
@@ -115,7 +115,7 @@ KINDS = [
 
 @dataclasses.dataclass
 class Site:
-    """The variables of the catalogue, which a station may change and apply again."""
+    """The variables of the catalogue, which a test may change and apply again."""
 
     variables: dict[str, t.Any]
     path: pathlib.Path
@@ -142,14 +142,14 @@ def catalogue(authority: catalogs.Authority) -> dict[str, t.Any]:
         catalogs.provider({**entry, "models": [model for model in entry["models"] if model["name"] != "shared"]})
         for entry in catalogs.PROVIDERS[:2]
     ]
-    given = outside.variables(
+    given = external_provider.variables(
         *simulated,
-        outside.provider(models=MODELS["odd"], key=_key("odd")),
-        outside.provider(
+        external_provider.provider(models=MODELS["odd"], key=_key("odd")),
+        external_provider.provider(
             "tls", models=MODELS["tls"], public="tls-{}", key=_key("tls"), ca_bundle=authority.certificate
         ),
-        outside.provider("moved", models=["odd-good"], public="moved-{}", key=MOVED_KEYS[0]),
-        outside.provider(
+        external_provider.provider("moved", models=["odd-good"], public="moved-{}", key=MOVED_KEYS[0]),
+        external_provider.provider(
             "claude",
             schema="anthropic",
             models=MODELS["claude"],
@@ -176,7 +176,7 @@ def catalogue(authority: catalogs.Authority) -> dict[str, t.Any]:
 def deploy(directory: pathlib.Path) -> Site:
     """Deploy the providers outside and provision the catalogue."""
     authority = catalogs.Authority("Outside")
-    outside.deploy(authority.issue(outside.HOSTNAME))
+    external_provider.deploy(authority.issue(external_provider.HOSTNAME))
     site = Site(catalogue(authority), directory / "kinds.yml")
     site.apply()
     return site

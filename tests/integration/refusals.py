@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import time
 
-import outside
-import spending
-from asking import Ask, Reply, body_of, send
+import external_provider
+import limits_and_identity
+from gateway_requests import Ask, Reply, body_of, send
 from provider_kinds import KINDS, ORIGIN, token_of
 
 APIS = ("/v1/chat/completions", "/v1/messages")
@@ -23,7 +23,7 @@ def of_the_gateway(url: str, token: str, spent: str) -> list[tuple[int, Reply]]:
     :param spent: of a user whose limit is used up.
     """
     found = []
-    _user, stranger = token_of("free", namespace=outside.NAMESPACE)
+    _user, stranger = token_of("free", namespace=external_provider.NAMESPACE)
     for path in APIS:
         right = body_of(path, MODEL)
         for status, given, ask in (
@@ -46,12 +46,12 @@ def of_the_gateway(url: str, token: str, spent: str) -> list[tuple[int, Reply]]:
 
 def spent_token(url: str) -> str:
     """Return the token of a user who has used up the limit, which ends with the minute."""
-    spending.fresh_window()
+    limits_and_identity.fresh_window()
     _user, token = token_of("free")
     kind = KINDS[2]
-    for number in range(spending.calls(kind)):
-        assert send(url, token, spending.ask(kind, number)).status == 200
-    time.sleep(spending.COUNTED)
+    for number in range(limits_and_identity.calls(kind)):
+        assert send(url, token, limits_and_identity.ask(kind, number)).status == 200
+    time.sleep(limits_and_identity.COUNTED)
     return token
 
 

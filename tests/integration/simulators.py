@@ -7,9 +7,9 @@ from __future__ import annotations
 import json
 import typing as t
 
-from catalogs import NAMESPACE
 from objects import kubectl
 
+NAMESPACE = "external-models"
 #: Sends one request from inside of the pod, where alone the admin end listens.
 PROGRAM = """
 import sys, urllib.request

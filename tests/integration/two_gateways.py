@@ -7,26 +7,41 @@ what must be there before site comes, and the variables that site gets.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import pathlib
 import subprocess
+import time
 import typing as t
 
 import objects
+import pytest
 import yaml
-from runs import ROOT, playbook, run, start
+from runs import INVENTORY, ROOT, follow, playbook, run, start
+from sites import NO_SITE, Sites
 
 FAKES = ROOT / "tests/fakes"
 #: Third-party definitions that no package registry has.
 CRDS = pathlib.Path(os.environ.get("THIRD_PARTY_CRDS") or "/nonexistent")
-#: The namespace of what stands in for a cluster's own MaaS gateway.
+#: The namespace of the fake of a cluster's own MaaS gateway.
 MAAS_NAMESPACE = "openshift-ingress"
 #: Whose routes attach to it: ours, that of maas-api and that of KServe.
 ROUTES = ["ai-gateway", "opendatahub", "llm"]
 
+ENGINES = ("authorino", "kuadrant")
 HEADERS = {"authorino": {}, "kuadrant": {"header": "X-Provider-Api-Key"}}
 MODEL = {"kind": "LLMInferenceService", "name": "facebook-opt-125m-simulated", "namespace": "llm"}
+
+#: A Deployment that was another for a while, or was started anew, has other pods and keeps the other template in its
+#: history. And Kuadrant's operator enforces the policy of maas-api only since it was started anew.
+HISTORY = "|".join(
+    [
+        r"^(apps/v1 ReplicaSet|v1 Pod) (opendatahub/maas-api|kuadrant-system/kuadrant-operator)-",
+        r" opendatahub/kuadrant-(authorino|auth-maas-api-auth-policy)$",
+        r" AuthConfig authorino/opendatahub\.maas-api-auth-policy$",
+    ]
+)
 
 
 def variables(path: pathlib.Path, engine: str) -> pathlib.Path:
@@ -63,7 +78,7 @@ def variables(path: pathlib.Path, engine: str) -> pathlib.Path:
         "ai_gateway_providers": providers,
         "ai_gateway_models": [{"name": "facebook/opt-125m", "backend_ref": backend}],
         "crds_wg_ai_gateway": str(CRDS / "ainetworking.prototype.x-k8s.io_xbackenddestinations.yaml"),
-        # Kuadrant's stand-in counts by the clock, as Envoy's rate limit service does.
+        # Kuadrant's fake counts by the clock, as Envoy's rate limit service does.
         "validation_window_alignment": "clock",
     }
     path.write_text(yaml.safe_dump(written), encoding="utf-8")
@@ -71,13 +86,13 @@ def variables(path: pathlib.Path, engine: str) -> pathlib.Path:
 
 
 def images(path: pathlib.Path) -> pathlib.Path:
-    """Make the images of the stand-ins, and write the extra variables that load them into the cluster."""
+    """Make the images of the fakes, and write the extra variables that load them into the cluster."""
     run("ansible-playbook", FAKES / "images.yml", "--extra-vars", json.dumps({"doubles_variables_file": str(path)}))
     return path
 
 
 def platform(engine: str) -> None:
-    """Deploy what stands in for a cluster with Models-as-a-Service, and with engine kuadrant for its gateway and its
+    """Deploy what plays a cluster with Models-as-a-Service, and with engine kuadrant for its gateway and its
     Kuadrant too.
 
     Kuadrant's operator comes before any gateway provider, so that it enforces nothing until it is started anew.
@@ -137,4 +152,56 @@ def maas_api() -> dict[str, t.Any]:
             "metadata": metadata,
             **{name: value for name, value in read.items() if name not in ("metadata", "status")},
         }
+    return found
+
+
+def cut_off(arguments: list[str]) -> None:
+    """Run a playbook with these arguments, and kill it after maas-api was changed and before its new pods were seen."""
+    before = maas_api()
+    with start("ansible-playbook", "--inventory", INVENTORY, *arguments) as process:
+        follow(process, end="TASK [egress.ai_gateway.maas_api : Present | Have maas-api read the list]")
+        deadline = time.monotonic() + 30
+        while maas_api() == before and process.poll() is None and time.monotonic() < deadline:
+            pass
+        assert process.poll() is None, "it ended before it could be cut off"
+        process.kill()
+
+
+@dataclasses.dataclass(frozen=True)
+class Platform:
+    """What is on a cluster before site: the names of all objects, and what belongs to maas-api."""
+
+    objects: set[str]
+    maas_api: dict[str, t.Any]
+
+    @classmethod
+    def present(cls) -> Platform:
+        return cls(objects.settled_listing(quiet=5, besides=HISTORY), maas_api())
+
+    def differences(self) -> tuple[list[str], list[str]]:
+        """What is left behind and what was taken away, once the collectors have had their time."""
+        after = objects.wait_for(self.objects, besides=HISTORY)
+        return sorted(after - self.objects), sorted(self.objects - after)
+
+
+def arguments(directory: pathlib.Path, engine: str) -> list[str]:
+    """The extra variables of an engine, as arguments."""
+    return ["--extra-vars", f"@{directory / engine}.yml", "--extra-vars", f"@{directory}/images.json"]
+
+
+def site(directory: pathlib.Path, engine: str, name: str = "site", *more: str) -> int:
+    return playbook(f"egress.ai_gateway.{name}", *arguments(directory, engine), *more)
+
+
+@pytest.fixture(scope="module")
+def directory(sites: Sites, tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """With the extra variables of each engine and those of the fakes' images, which the cluster has; no site is on it."""
+    found = tmp_path_factory.mktemp("two-gateways")
+    if sites.present != NO_SITE:
+        playbook("egress.ai_gateway.destroy")
+    archive = images(found / "images.json")
+    with sites.becomes(NO_SITE):
+        playbook("egress.ai_gateway.cluster", "--extra-vars", f"@{archive}")
+    for engine in ENGINES:
+        variables(found / f"{engine}.yml", engine)
     return found

@@ -11,6 +11,7 @@ import json
 import os
 import pathlib
 import subprocess
+import sys
 import typing as t
 
 import pytest
@@ -92,3 +93,14 @@ def test_a_module_documents_itself(module: str, documentation: dict[str, t.Any])
 def test_every_role_documents_itself(tmp_path: pathlib.Path) -> None:
     roles = json.loads(ansible(tmp_path, "ansible-doc", "--json", "--type", "role", "--list", "egress.ai_gateway"))
     assert sorted(roles) == [f"egress.ai_gateway.{role}" for role in ROLES]
+
+
+def test_a_module_that_is_routed_to_an_action_plugin_runs_and_shows_its_progress(tmp_path: pathlib.Path) -> None:
+    probe = {"id": "models", "name": "Models", "operation": "models", "wait_timeout": 2, "expect": {"status": [200]}}
+    # Nothing listens there.
+    arguments = {"url": "http://127.0.0.1:9", "timeout": 1, "fail_on_mismatch": False, "probes": [probe]}
+    module = ("-m", "egress.ai_gateway.inference_probe", "-a", json.dumps(arguments))
+    place = ("-i", "localhost,", "-c", "local", "-e", f"ansible_python_interpreter={sys.executable}")
+    shown = ansible(tmp_path, "ansible", "localhost", *place, *module)
+    assert "[localhost] 1 of 1 requests: failed Models" in shown
+    assert '"id": "models"' in shown

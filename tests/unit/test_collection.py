@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import pathlib
 import subprocess
+import tomllib
 import typing as t
 
 import pytest
@@ -13,7 +14,8 @@ import yaml
 
 ROOT = pathlib.Path(__file__).parents[2]
 MODULES = sorted(path.stem for path in (ROOT / "plugins/modules").glob("*.py"))
-ROLES = sorted(path.name for path in (ROOT / "roles").iterdir())
+#: Those that do something; role versions has variables alone.
+ROLES = sorted(path.parent.name for path in (ROOT / "roles").glob("*/tasks"))
 #: What the variables of a role start with, where that is not its name: those of the catalogue are read by every role.
 PREFIXES = {"catalog": "ai_gateway_"}
 #: Files that cannot carry a comment, or that tools write.
@@ -78,3 +80,14 @@ def test_the_lock_names_no_registry_and_hashes_everything() -> None:
     packages = [block for block in lock.replace("\\\n", "").splitlines() if "==" in block]
     assert packages
     assert all("--hash=sha256:" in package for package in packages)
+
+
+def test_the_versions_that_users_read_are_those_of_the_project() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"| Python on the control node | {project['requires-python'].removeprefix('>=')} or newer" in readme
+    assert (
+        f"| ansible-core | {load('meta/runtime.yml')['requires_ansible'].removeprefix('>=').removesuffix('.0')} or newer |"
+        in readme
+    )
+    assert load("galaxy.yml")["version"] == project["version"]

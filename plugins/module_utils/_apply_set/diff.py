@@ -1,7 +1,7 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a submission changes, told from the fields its manager owns (``metadata.managedFields``); secrets masked.
+"""What a submission changes, from the fields its manager owns (``metadata.managedFields``); secrets masked.
 
 Pure.
 """

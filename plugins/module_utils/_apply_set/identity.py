@@ -93,7 +93,8 @@ def read_parent(identity: SetIdentity, parent: dict[str, t.Any]) -> Contents:
     tool = str(annotations.get(TOOLING_ANNOTATION, "")).rpartition("/")[0]
     if tool != FIELD_MANAGER:
         raise ForeignParentError(
-            f"set {identity} is managed by {tool or 'an unnamed tool'}, not by {FIELD_MANAGER}; choose another name for the set"
+            f"set {identity} is managed by {tool or 'an unnamed tool'}, "
+            f"not by {FIELD_MANAGER}; choose another name for the set"
         )
     kinds = str(annotations.get(GROUP_KINDS_ANNOTATION, ""))
     namespaces = str(annotations.get(NAMESPACES_ANNOTATION, ""))

@@ -1,10 +1,7 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Manifests as a user hands them in:
-
-flattened, checked and made ready to submit. Pure; nothing here talks to a cluster.
-"""
+"""Manifests of a user, flattened, checked and made ready to submit. Pure; nothing here talks to a cluster."""
 
 from __future__ import annotations
 
@@ -113,9 +110,9 @@ def unfold(manifests: t.Sequence[t.Any]) -> list[tuple[str, t.Any]]:
 
 
 def check(unfolded: t.Sequence[tuple[str, t.Any]]) -> tuple[list[Manifest], list[str]]:
-    """Check what can be checked without a cluster:
+    """Check what can be checked without a cluster.
 
-    the well-formed manifests, and one line for each fault of the others.
+    :return: the well-formed manifests, and one line for each fault of the others.
     """
     well_formed: list[Manifest] = []
     faults: list[str] = []
@@ -284,7 +281,8 @@ def _metadata_faults(metadata: dict[str, t.Any]) -> list[str]:
     # An empty one is none, as for kubectl.
     if namespace not in (None, "") and (not isinstance(namespace, str) or not _NAMESPACE_PATTERN.fullmatch(namespace)):
         faults.append(
-            f"metadata.namespace is {_shown(namespace)}; use up to 63 lower case letters, digits and '-', or leave it out"
+            f"metadata.namespace is {_shown(namespace)}; use up to "
+            "63 lower case letters, digits and '-', or leave it out"
         )
     for field in ("labels", "annotations"):
         entries = metadata.get(field)
@@ -356,9 +354,9 @@ def _submittable(manifest: Manifest, resource_type: ResourceType, identity: SetI
 
 
 def _fold_string_data(secret: dict[str, t.Any]) -> None:
-    """Move ``stringData`` into ``data``:
+    """Move ``stringData`` into ``data``.
 
-    server-side apply does not track it, so keys dropped from it would stay behind.
+    Server-side apply does not track ``stringData``, so keys that a user drops from it would stay.
     """
     string_data = secret.pop("stringData", None)
     if not isinstance(string_data, dict):

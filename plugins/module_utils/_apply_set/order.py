@@ -52,7 +52,8 @@ PHASES: tuple[tuple[str, frozenset[GroupKind]], ...] = tuple(
             [
                 (
                     _ADMISSION,
-                    "MutatingWebhookConfiguration ValidatingWebhookConfiguration ValidatingAdmissionPolicy ValidatingAdmissionPolicyBinding",
+                    "MutatingWebhookConfiguration ValidatingWebhookConfiguration "
+                    "ValidatingAdmissionPolicy ValidatingAdmissionPolicyBinding",
                 ),
                 ("apiregistration.k8s.io", "APIService"),
             ],
@@ -76,7 +77,8 @@ PHASES: tuple[tuple[str, frozenset[GroupKind]], ...] = tuple(
                 (_GATEWAY, "BackendTLSPolicy"),
                 (
                     _ENVOY,
-                    "SecurityPolicy BackendTrafficPolicy ClientTrafficPolicy EnvoyExtensionPolicy EnvoyPatchPolicy HTTPRouteFilter",
+                    "SecurityPolicy BackendTrafficPolicy ClientTrafficPolicy "
+                    "EnvoyExtensionPolicy EnvoyPatchPolicy HTTPRouteFilter",
                 ),
                 (_AI, "BackendSecurityPolicy QuotaPolicy"),
                 ("authorino.kuadrant.io", "AuthConfig"),
@@ -113,5 +115,5 @@ def in_phases(
     phases: dict[int, list[Item]] = {}
     for item in items:
         phases.setdefault(phase_of(group_kind(item)), []).append(item)
-    # Kinds nobody knows are removed first, and definitions and namespaces last.
+    # Kinds nobody knows are removed first, and CRDs and namespaces last.
     return sorted(phases.items(), key=lambda phase: phase[0], reverse=removal)

@@ -12,6 +12,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.diff 
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.identity import (
     ID_LABEL,
     PART_OF_LABEL,
+    Contents,
     SetIdentity,
 )
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.manifests import Desired
@@ -151,10 +152,16 @@ class Reader:
             where = f" in namespace {namespace}" if namespace else ""
             raise ApplySetError(f"listing the set's {resource_type.plural}{where}: {error.message}") from error
 
-    def own_namespace(self) -> list[Seen]:
-        """The set's namespace where it is a member:
+    def recorded_members(self, recorded: Contents) -> list[Seen]:
+        """All members, by what the parent object records."""
+        types = self.types_of_kinds(recorded.group_kinds, [NAMESPACES])
+        members = self.members(types, {self._identity.namespace, *recorded.namespaces})
+        return members if NAMESPACE in recorded.group_kinds else members + self._own_namespace()
 
-        a run cut off between its first two writes leaves it without a parent object that says so.
+    def _own_namespace(self) -> list[Seen]:
+        """The set's namespace if it is a member.
+
+        A run that is cut off between its first two writes leaves the namespace without a parent object that names it.
         """
         try:
             body = self._api.get(NAMESPACES.path(name=self._identity.namespace))
@@ -200,11 +207,11 @@ class Reader:
         except ApiError as error:
             if error.status != 403:
                 raise
-            # Whoever may not look is told by the first write.
+            # Whoever may not look learns it from the first write.
             return True
 
     def name_of_set(self, set_id: str) -> str:
-        """The set behind an id, told from its parent object; as the id when that cannot be found or read."""
+        """The set behind an id, from its parent object; as the id when that cannot be found or read."""
         for resource_type in (CONFIG_MAP, SECRET):
             try:
                 for _version, items in self._api.pages(
@@ -217,9 +224,9 @@ class Reader:
         return f"the set with id {set_id}, whose parent object was not found"
 
     def sets_inside(self, leaving: t.Iterable[Seen]) -> list[str]:
-        """One line for each other set whose parent object lies in a Namespace that is to go:
+        """One line for each other set whose parent object is in a Namespace that is to be deleted.
 
-        its members would stay behind, unaccounted for.
+        Without the parent object, nothing would know of that set's members any more.
         """
         lines = []
         for member in leaving:
@@ -235,7 +242,8 @@ class Reader:
                         if body["metadata"]["labels"][ID_LABEL] != self._identity.id
                     ]
                     lines += [
-                        f"{member.reference} cannot be deleted: it holds the parent object of set {member.reference.name}/{name}; remove that set first, "
+                        f"{member.reference} cannot be deleted: it holds the parent object "
+                        f"of set {member.reference.name}/{name}; remove that set first, "
                         "or keep the Namespace in this one"
                         for name in names
                     ]
@@ -288,11 +296,11 @@ class Reader:
                 for resource_type in self._api.types(version)
             }
             found = []
-            for definition in by_group[group]:
-                resource_type = served.get(definition.reference.name.partition(".")[0])
+            for crd in by_group[group]:
+                resource_type = served.get(crd.reference.name.partition(".")[0])
                 names = self._names_of_others(resource_type) if resource_type else []
                 if names:
-                    found.append(_would_go(definition, names))
+                    found.append(_would_go(crd, names))
             return found
 
         return [line for found in self._api.each(lines, sorted(by_group)) for line in found]
@@ -314,15 +322,16 @@ class Reader:
 
 def _would_go(member: Seen, names: t.Sequence[str]) -> str:
     return (
-        f"{member.reference} cannot be deleted: {some(names)} would go with it, and are not of this set; remove them first, "
+        f"{member.reference} cannot be deleted: {some(names)} would "
+        "go with it, and are not of this set; remove them first, "
         "or have them deleted by force_removal: true"
     )
 
 
 def is_ours(body: Body) -> bool:
-    """Whether an object with the set's label is a member:
+    """Whether an object with the set's label is a member.
 
-    controllers copy labels to what they make, but not who applied it.
+    Controllers copy labels to what they make, but not the name of the field manager.
     """
     return owned_fields(body) is not None or not body["metadata"].get("managedFields")
 

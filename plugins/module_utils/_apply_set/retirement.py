@@ -38,7 +38,8 @@ def retire(api: Api, members: t.Sequence[Seen]) -> list[str]:
     warnings = []
     if refused:
         warnings.append(
-            f"{some([member.reference for member in refused])}: cannot be taken out of use before the deletion, so that requests may fail meanwhile: "
+            f"{some([member.reference for member in refused])}: cannot be taken "
+            "out of use before the deletion, so that requests may fail meanwhile: "
             f"{refusals[refused[0]]}"
         )
     waiting = [member for member in found if not refusals[member]]
@@ -51,7 +52,8 @@ def retire(api: Api, members: t.Sequence[Seen]) -> list[str]:
         ]:
             if time.monotonic() >= deadline:
                 warnings.append(
-                    f"{some([member.reference for member in late])}: the Gateway's controller has not taken the route out of use"
+                    f"{some([member.reference for member in late])}: the "
+                    "Gateway's controller has not taken the route out of use"
                 )
                 break
             waiting = late

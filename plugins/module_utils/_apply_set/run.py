@@ -58,7 +58,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.kind
     NAMESPACE,
     GroupKind,
     ResourceType,
-    types_of_definition,
+    types_of_crd,
 )
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.objects import (
     FIELD_MANAGER,
@@ -71,7 +71,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.stat
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.wait import Awaited, Waiter
 
 #: Existing objects of these kinds serve others too: used as they are unless adoption is asked for.
-# The policies that come with definitions belong to whoever brought these.
+# The policies that come with CRDs belong to whoever installed these.
 _SHARED = frozenset(
     (
         NAMESPACE,
@@ -172,12 +172,13 @@ class Run:
         )
         if surplus and not unfolded:
             raise ApplySetError(
-                f"manifests is empty, but set {self._identity} has {len(surplus)} members ({some([member.reference for member in surplus])}); "
+                f"manifests is empty, but set {self._identity} has {len(surplus)} "
+                f"members ({some([member.reference for member in surplus])}); "
                 "to remove them all use state: absent, to leave them alone prune: false"
             )
         self._refuse_harm_to_wanted(surplus, desired)
         self._refuse_harm_to_others(surplus)
-        self._refuse_outdated_definitions(desired, missing_types)
+        self._refuse_outdated_crds(desired, missing_types)
         if self._options.check_mode:
             self._rehearse(desired, surplus, missing_types, missing_namespaces)
             return
@@ -214,7 +215,7 @@ class Run:
         missing: set[ResourceType] = set()
         for manifest in well_formed:
             if manifest.group_kind == CUSTOM_RESOURCE_DEFINITION:
-                for resource_type in types_of_definition(manifest.body):
+                for resource_type in types_of_crd(manifest.body):
                     key = (resource_type.api_version, resource_type.kind)
                     if key not in types:
                         types[key] = resource_type
@@ -227,7 +228,8 @@ class Run:
         missing_namespaces = self._missing_namespaces(desired)
         if not self._options.check_mode:
             faults += [
-                f"{some(items)}: namespace {namespace} does not exist, or is being deleted; add it to the manifests, or create it first"
+                f"{some(items)}: namespace {namespace} does not exist, or is "
+                "being deleted; add it to the manifests, or create it first"
                 for namespace, items in self._by_namespace(desired, missing_namespaces).items()
             ]
         references = [*(item.reference for item in desired), *self.outcome.created]
@@ -251,7 +253,7 @@ class Run:
 
     def _is_to_wait_for(self, body: Body) -> bool:
         # Whether a route is ready takes knowing its Gateways' controllers, which the waiter asks for.
-        return self._waiter.verdict(body).state is not State.READY or bool(parent_gateways(body))
+        return self._waiter.verdict(body).state is not State.CURRENT or bool(parent_gateways(body))
 
     def _unknown_kinds(self, manifests: t.Sequence[Manifest]) -> list[str]:
         """Faults for kinds that neither the cluster nor the set defines.
@@ -264,17 +266,19 @@ class Run:
             kinds.setdefault((manifest.api_version, manifest.body["kind"]), []).append(manifest)
         if not self._options.check_mode:
             return [
-                f"{some(found)}: the cluster serves no {kind} in {api_version}; install its CustomResourceDefinition first, or correct apiVersion and kind"
+                f"{some(found)}: the cluster serves no {kind} in {api_version}; install "
+                "its CustomResourceDefinition first, or correct apiVersion and kind"
                 for (api_version, kind), found in kinds.items()
             ]
         for (api_version, kind), found in kinds.items():
             self.outcome.warnings.append(
-                f"The cluster serves no {kind} in {api_version} and its CustomResourceDefinition is not in set {self._identity}; "
+                f"The cluster serves no {kind} in {api_version} and its "
+                f"CustomResourceDefinition is not in set {self._identity}; "
                 f"taking it that an earlier task would install it, and {len(found)} of them for created, unchecked."
             )
             for manifest in found:
                 metadata = manifest.body["metadata"]
-                # Whether the kind is namespaced is unknown, so the namespace is told as written.
+                # Whether the kind is namespaced is unknown, so the namespace is reported as written.
                 reference = Reference(api_version, kind, metadata.get("namespace") or "", metadata["name"])
                 self.outcome.created.append(reference)
                 if self._options.diff_mode:
@@ -324,25 +328,24 @@ class Run:
                 found.setdefault(item.reference.namespace, []).append(f"{item.position} {item.reference}")
         return found
 
-    def _refuse_outdated_definitions(
-        self, desired: t.Sequence[Desired], missing_types: t.Collection[ResourceType]
-    ) -> None:
-        """A definition used as it is must serve what the set's objects are written in."""
+    def _refuse_outdated_crds(self, desired: t.Sequence[Desired], missing_types: t.Collection[ResourceType]) -> None:
+        """A CRD that is used as it is must serve what the set's objects are written in."""
         used = {item.type for item in desired} & set(missing_types)
         lines = [
-            f"{item.reference} ({item.position}) exists, belongs to no set and does not serve {resource_type.kind} in {resource_type.api_version}"
+            f"{item.reference} ({item.position}) exists, belongs to no set and "
+            f"does not serve {resource_type.kind} in {resource_type.api_version}"
             for item in desired
             if item.reference.group_kind == CUSTOM_RESOURCE_DEFINITION and self._is_kept(item)
-            for resource_type in types_of_definition(item.body)
+            for resource_type in types_of_crd(item.body)
             if resource_type in used
         ]
         if lines:
-            raise ApplySetError("\n".join([*lines, "update the definition, or take it into the set with adopt: true"]))
+            raise ApplySetError("\n".join([*lines, "update the CRD, or take it into the set with adopt: true"]))
 
     def _await_removal_under_way(self, desired: t.Sequence[Desired]) -> bool:
-        """Let objects that are being deleted go first:
+        """Wait until objects that are being deleted are gone, as what is written to them would go with them.
 
-        what is written to them would go with them. Returns whether there were any.
+        :return: whether there were any.
         """
         leaving = [
             item
@@ -413,13 +416,14 @@ class Run:
 
     def _write(self, desired: t.Sequence[Desired]) -> None:
         """Write what is not written yet, phase after phase."""
-        told = {
+        reported = {
             reference.identity
             for reference in (*self.outcome.created, *self.outcome.updated, *self.outcome.unchanged, *self.outcome.kept)
         }
         custom_kinds = {item.reference.group_kind for item in desired}
         for number, items in in_phases(
-            [item for item in desired if item.reference.identity not in told], lambda item: item.reference.group_kind
+            [item for item in desired if item.reference.identity not in reported],
+            lambda item: item.reference.group_kind,
         ):
             to_write = [item for item in items if not self._settled_before_writing(item)]
             if to_write:
@@ -485,13 +489,13 @@ class Run:
             item.type, after, applied=True, digest="", body=after if self._is_to_wait_for(after) else None
         )
 
-    def _await_established(self, definitions: t.Sequence[Desired], kinds_in_set: t.Collection[GroupKind]) -> None:
+    def _await_established(self, crds: t.Sequence[Desired], kinds_in_set: t.Collection[GroupKind]) -> None:
         """Before objects of kinds that the set itself defines are written, the kinds must be served."""
         awaited = [
             self._awaited(item)
-            for item in self._unready(definitions)
+            for item in self._unready(crds)
             if self._options.wait
-            or any(resource_type.group_kind in kinds_in_set for resource_type in types_of_definition(item.body))
+            or any(resource_type.group_kind in kinds_in_set for resource_type in types_of_crd(item.body))
         ]
         self._waiter.ready(awaited)
 
@@ -551,7 +555,7 @@ class Run:
         for _number, items in in_phases(desired, lambda item: item.reference.group_kind):
             to_write = [item for item in items if not self._settled_before_writing(item)]
             failures = []
-            # A schema that a definition would get only in a real run is not there to check against.
+            # A schema that a CRD would get only in a real run does not exist to check against.
             changing = self._kinds_defined([item for item in desired if item.reference in self.outcome.updated])
             rehearse = functools.partial(
                 self._try_rehearse, missing_types=missing_types, missing_namespaces=new, changing=changing
@@ -588,20 +592,21 @@ class Run:
         except ApiError as error:
             if error.status == 400 and "does not support dry run" in error.message:
                 self.outcome.warnings.append(
-                    f"{item.reference}: an admission webhook does not support dry runs, so the API server did not check it."
+                    f"{item.reference}: an admission webhook does not "
+                    "support dry runs, so the API server did not check it."
                 )
                 return None
             if item.reference.group_kind in changing:
                 self.outcome.warnings.append(
-                    f"{item.reference}: its definition would be updated first, so the API server could not check it."
+                    f"{item.reference}: its CRD would be updated first, so the API server could not check it."
                 )
                 return None
             return error
 
     @staticmethod
     def _kinds_defined(items: t.Iterable[Desired]) -> set[GroupKind]:
-        definitions = [item for item in items if item.reference.group_kind == CUSTOM_RESOURCE_DEFINITION]
-        return {resource_type.group_kind for item in definitions for resource_type in types_of_definition(item.body)}
+        crds = [item for item in items if item.reference.group_kind == CUSTOM_RESOURCE_DEFINITION]
+        return {resource_type.group_kind for item in crds for resource_type in types_of_crd(item.body)}
 
     def _record_unchecked(self, item: Desired) -> None:
         before = self._live.get(item.reference.identity)
@@ -618,10 +623,7 @@ class Run:
         """Remove every member, then the parent object. Succeeds when there is nothing."""
         parent = self._read_parent()
         recorded = read_parent(self._identity, parent) if parent else Contents()
-        types = self._reader.types_of_kinds(recorded.group_kinds, [NAMESPACES])
-        members = self._reader.members(types, {self._identity.namespace, *recorded.namespaces})
-        if NAMESPACE not in recorded.group_kinds:
-            members += self._reader.own_namespace()
+        members = self._reader.recorded_members(recorded)
         self._refuse_harm_to_others(members)
         if self._options.check_mode:
             self._rehearse_deletions(members)
@@ -647,7 +649,8 @@ class Run:
                 ]
             if inside:
                 lines.append(
-                    f"{member.reference} is not among the manifests any more, but {some(inside)} would go with it; keep it among them, "
+                    f"{member.reference} is not among the manifests any more, "
+                    f"but {some(inside)} would go with it; keep it among them, "
                     f"or take it out of the set: kubectl label {member.type.plural} {name} {PART_OF_LABEL}-"
                 )
         if lines:
@@ -721,28 +724,32 @@ class Run:
     # Errors
 
     def _refused(self, action: str, error: ApiError) -> ApplySetError:
-        return ApplySetError(f"{action}: {self.mask.text(error.message)}")
+        return ApplySetError(f"{action}: {self.mask.masked(error.message)}")
 
     def _failure(self, item: Desired, error: ApiError) -> str:
         """One line about an object the API server refused, with what to do about it."""
         title = f"{item.reference} ({item.position})"
         if error.is_field_conflict:
             owned = "; ".join(
-                f"field {cause.get('field')} is owned by {str(cause.get('message', '')).partition('conflict with ')[2] or 'another field manager'}"
+                f"field {cause.get('field')} is owned by "
+                f"{str(cause.get('message', '')).partition('conflict with ')[2] or 'another field manager'}"
                 for cause in error.causes
                 if cause.get("reason") == "FieldManagerConflict"
             )
             return f"{title}: {owned}; leave the field out, or take it with force_conflicts: true"
-        message = _shortened(self.mask.text(error.message, secret=bool(secret_paths(item.body))))
+        message = _shortened(self.mask.masked(error.message, secret=bool(secret_paths(item.body))))
         if "field is immutable" in error.message or "Forbidden: updates to" in error.message:
-            message += "; such a field changes only with a new object: delete this one, or give the manifest another name, and run again"
+            message += (
+                "; such a field changes only with a new object: delete "
+                "this one, or give the manifest another name, and run again"
+            )
         return f"{title}: {message}"
 
 
 def _shortened(message: str, most: int = 600) -> str:
-    """``message`` without its middle when it is long:
+    """``message`` without its middle if it has more than ``most`` characters.
 
-    the API server quotes whole templates between the field and what is wrong with it.
+    The API server quotes whole templates between the field and what is wrong with it.
     """
     half = most // 2
     return message if len(message) <= most else f"{message[:half]} … {message[-half:]}"

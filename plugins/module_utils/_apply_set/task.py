@@ -23,7 +23,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.api 
     connect,
 )
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.expectations import HAS_JMESPATH
-from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.unexpected import told
+from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.unexpected import describe
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.wait import WaitError
 from ansible_collections.kubernetes.core.plugins.module_utils.args_common import AUTH_ARG_SPEC
 
@@ -80,14 +80,15 @@ def _manifests(params: Params) -> list[t.Any]:
 def perform(params: Params, check_mode: bool, diff_mode: bool, say: t.Callable[[str], None]) -> dict[str, t.Any]:
     """Run the task and return what it returns; ``failed`` and ``msg`` tell a failure, ``warnings`` are for the user.
 
-    :param say: is told each line of progress.
+    :param say: is called with each line of progress.
     """
     for option, least in (("wait_timeout", 1), ("parallel", 1), ("prune_delay", 0)):
         if params[option] < least:
             return _failure(f"{option} is {params[option]}; give a number of at least {least}")
     if params["template"]:
         return _failure(
-            "template is rendered by the action plugin of this module, which did not run; name the module egress.ai_gateway.apply_set in the task"
+            "template is rendered by the action plugin of this module, which "
+            "did not run; name the module egress.ai_gateway.apply_set in the task"
         )
     if params["wait_for"] and not HAS_JMESPATH:
         return _failure(missing_required_lib("jmespath"))
@@ -115,7 +116,7 @@ def _run(api: Api, params: Params, check_mode: bool, diff_mode: bool, say: t.Cal
         check_mode=check_mode,
         diff_mode=diff_mode,
     )
-    run = Run(api, identity, options, lambda line: say(run.mask.text(line)))
+    run = Run(api, identity, options, lambda line: say(run.mask.masked(line)))
     api.say = run.say
     failure = ""
     try:
@@ -124,14 +125,14 @@ def _run(api: Api, params: Params, check_mode: bool, diff_mode: bool, say: t.Cal
         else:
             run.absent()
     except (ManifestError, ApplySetError, ForeignParentError, WaitError) as error:
-        failure = f"set {identity}: {run.mask.text(str(error))}"
+        failure = f"set {identity}: {run.mask.masked(str(error))}"
     except ApiError as error:
         # Nobody has said yet what the request was for.
         request = f"{error.request}: " if error.request else ""
-        failure = f"set {identity}: {run.mask.text(request + error.message)}"
+        failure = f"set {identity}: {run.mask.masked(request + error.message)}"
     except Exception as error:
-        failure = f"set {identity}: {told(error)}"
-    run.outcome.warnings[:] = map(run.mask.text, run.outcome.warnings)
+        failure = f"set {identity}: {describe(error)}"
+    run.outcome.warnings[:] = map(run.mask.masked, run.outcome.warnings)
     return _result(run.outcome, diff_mode, failure)
 
 

@@ -1,22 +1,19 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Which ends outside the cluster a gateway may be told to call.
+"""Which endpoints of providers an inventory may name.
 
-A provider's endpoint comes from an inventory that many may write. One that leads back into the cluster, to the node or
-to a cloud's metadata service would let a model's name reach what no client may reach, so such endpoints need to be
-allowed by name.
+Many people may write an inventory. An endpoint inside the cluster, on the node or at a cloud's metadata service would
+let a model's name reach what no client may reach, so such endpoints need to be allowed by name.
 """
 
 from __future__ import annotations
 
 import ipaddress
-import typing as t
 from collections.abc import Iterable
 
-# Not with "|", which Python 3.9 cannot evaluate.
-Address = t.Union[ipaddress.IPv4Address, ipaddress.IPv6Address]  # noqa: UP007
-Network = t.Union[ipaddress.IPv4Network, ipaddress.IPv6Network]  # noqa: UP007
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 #: Metadata services that clouds serve by name; their addresses are link-local or listed below.
 METADATA_NAMES = (
@@ -41,11 +38,11 @@ PRIVATE_NETWORKS = (
     ),
     *("198.18.0.0/15", "224.0.0.0/4", "240.0.0.0/4", "::/127", "fc00::/7", "fe80::/10", "ff00::/8"),
 )
-#: Ranges that are no ends of the internet, whatever this Python's own list says, among them those that carry an IPv4
-#: address inside.
+#: Ranges that are not of the internet, whatever this Python's own list says, among them those with an IPv4 address
+#: inside.
 SPECIAL_NETWORKS = tuple(
-    ipaddress.ip_network(text)
-    for text in (
+    ipaddress.ip_network(cidr)
+    for cidr in (
         *("0.0.0.0/8", "100.64.0.0/10", "192.0.0.0/24", "192.88.99.0/24", "198.18.0.0/15", "240.0.0.0/4"),
         *(
             "::/96",
@@ -63,25 +60,25 @@ SPECIAL_NETWORKS = tuple(
 CLUSTER_NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 
 
-def address(text: str) -> Address | None:
-    """The IP address that ``text`` is, or None; an IPv4 address inside an IPv6 one counts as itself."""
+def address(string: str) -> Address | None:
+    """The IP address that ``string`` is, or None; an IPv4 address inside an IPv6 one counts as itself."""
     try:
-        found = ipaddress.ip_address(text)
+        found = ipaddress.ip_address(string)
     except ValueError:
         return None
     return (found.ipv4_mapped or found) if isinstance(found, ipaddress.IPv6Address) else found
 
 
-def network(text: str) -> Network | None:
-    """The range of addresses, such as 10.96.0.0/12, that ``text`` is, or None."""
+def network(string: str) -> Network | None:
+    """The range of addresses, such as 10.96.0.0/12, that ``string`` is, or None."""
     try:
-        return ipaddress.ip_network(text)
+        return ipaddress.ip_network(string)
     except ValueError:
         return None
 
 
 def danger(hostname: str, namespaces: Iterable[str], networks: Iterable[Network], allowed: Iterable[str]) -> str:
-    """What speaks against calling an endpoint; empty if nothing does.
+    """Why an endpoint must not be called, as the rest of a sentence about it; empty if it may be.
 
     :param hostname: a DNS name in lower case, or an IP address.
     :param namespaces: names of the gateway's own namespaces.
@@ -89,7 +86,7 @@ def danger(hostname: str, namespaces: Iterable[str], networks: Iterable[Network]
     :param allowed: names, addresses and ranges that may be called all the same.
     """
     found = address(hostname)
-    if hostname in allowed or (found is not None and any(_within(found, network(text)) for text in allowed)):
+    if hostname in allowed or (found is not None and any(_within(found, network(entry)) for entry in allowed)):
         return ""
     return _danger_of_address(found, networks) if found is not None else _danger_of_name(hostname, namespaces)
 

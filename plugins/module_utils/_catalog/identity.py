@@ -3,8 +3,8 @@
 
 """The values that stand for callers and tiers behind the gateway's first filters.
 
-Envoy Gateway counts by headers, and those that count reach the provider. So they hold what tells callers apart and
-names nobody.
+Envoy Gateway counts by headers, and these headers reach the provider. So they hold values that differ for each caller
+and name nobody.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ LENGTH = 32
 
 
 def digest(key: str, tier: str, user: str = "") -> str:
-    """The value of a user of a tier, or of the tier itself:
+    """The value of a user of a tier, or of the tier itself: LENGTH hexadecimal digits.
 
-    HMAC-SHA256 with the installation's key, as files/identity.lua of role access_policies has it.
+    It is made of HMAC-SHA256 with the installation's key, as in files/identity.lua of role access_policies.
     """
-    text = f"{tier}:{user}" if user else tier
-    return hmac.new(key.encode(), text.encode(), hashlib.sha256).hexdigest()[:LENGTH]
+    name = f"{tier}:{user}" if user else tier
+    return hmac.new(key.encode(), name.encode(), hashlib.sha256).hexdigest()[:LENGTH]

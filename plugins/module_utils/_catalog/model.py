@@ -1,7 +1,10 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The data of a catalogue, which the roles render from. Nothing here keeps a credential's value."""
+"""The data of a catalogue, from which the roles render. It holds no value of a credential.
+
+Strings are empty and tuples are without items where there is nothing to say, unless a field says otherwise.
+"""
 
 from __future__ import annotations
 
@@ -9,264 +12,366 @@ import typing as t
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
-from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.network_policy import Destination
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.headers import HEADERS, Headers
+
+#: A peer of a NetworkPolicy: ``ipBlock``, or ``namespaceSelector`` with or without ``podSelector``.
+Peer = dict[str, t.Any]
+
+#: In place of a name in ``Route.providers``: all paths that name nobody. No provider has this name.
+ANY_PROVIDER = "*"
+
+
+@dataclass(frozen=True)
+class Destination:
+    """What proxies may call, as one NetworkPolicy."""
+
+    #: Last part of the policy's name, a DNS subdomain such as ``port-443`` or ``namespace.llm``.
+    name: str
+    #: TCP port, or None for all ports.
+    port: int | None
+    #: The peers of the policy, at least one.
+    peers: tuple[Peer, ...]
 
 
 @dataclass(frozen=True)
 class Tls:
-    """How the gateway speaks to an endpoint.
+    """How the gateway speaks to an endpoint. All other fields are empty with mode none."""
 
-    ``ca_bundle`` is the name of a Secret, or with ``ca_certificates`` (PEM) that of the ConfigMap made from them;
-    ``client_certificate`` is the name of a Secret. All are empty for none.
-    """
-
+    #: ``none`` for plain HTTP, ``simple`` to verify the endpoint, ``mutual`` to present a certificate besides.
     mode: str
+    #: Host name to ask for and to verify.
     sni: str = ""
+    #: Name of the Secret with the certificates to verify with, or of the ConfigMap that is made from
+    #: ``ca_certificates``; empty for the certificates of the system.
     ca_bundle: str = ""
+    #: Certificates in PEM as the inventory has them; empty where it names a Secret.
     ca_certificates: str = ""
+    #: Name of the Secret with the certificate to present; empty without mode ``mutual``.
     client_certificate: str = ""
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where a provider answers.
+    """Where a provider answers."""
 
-    ``hostname`` is a DNS name, or with ``address`` an IP address; ``prefix`` comes before every path.
-    """
-
+    #: DNS name, or with ``address`` an IP address.
     hostname: str
+    #: TCP port, from 1 to 65535.
     port: int
     tls: Tls
+    #: Whether ``hostname`` is an IP address.
     address: bool = False
+    #: What comes before every path, such as ``/v1``, or ``/`` alone.
     prefix: str = "/v1"
 
 
 @dataclass(frozen=True)
 class ExternalSecret:
-    """Where the External Secrets operator finds a key:
+    """Where the External Secrets operator finds a key."""
 
-    the store, its kind, the key in it and, if not empty, the property of that.
-    """
-
+    #: Name of the store.
     store: str
+    #: ``SecretStore`` or ``ClusterSecretStore``.
     kind: str
+    #: Name of the entry in the store.
     key: str
+    #: Property of that entry; empty where the entry is the key itself.
     property: str
 
 
 @dataclass(frozen=True)
 class Credential:
-    """Where a provider's key is kept and how it is sent.
+    """Where a provider's key is kept and how it is sent."""
 
-    ``managed``: the Secret is rendered from the inventory's value.
-    """
-
+    #: Name of the HTTP header, as the inventory writes it.
     header: str
+    #: What comes before the key in the header, such as ``Bearer``; empty where the key stands alone.
     scheme: str
+    #: Name of the Secret, in the namespace of the clients' gateway's objects.
     secret: str
+    #: Key of the Secret's data.
     key: str
+    #: Whether the Secret is rendered from the inventory's value.
     managed: bool
+    #: Where the operator that makes the Secret finds the key; None where there is none.
     external_secret: ExternalSecret | None = None
 
 
 @dataclass(frozen=True)
 class ProviderModel:
+    """A model that a provider serves."""
+
+    #: Public name, which clients write into their requests.
     name: str
+    #: Name at the provider.
     provider_model: str
+    #: Share of the requests among providers of one priority; None where the inventory says nothing.
     weight: int | None = None
+    #: Rank of the provider for this model, 0 first; None where the inventory says nothing.
     priority: int | None = None
 
 
 @dataclass(frozen=True)
 class Provider:
+    """A provider outside of the cluster, or the simulator in its place."""
+
+    #: DNS label of at most 52 characters that starts with a letter.
     name: str
+    #: The API that it speaks, ``openai`` or ``anthropic``.
     schema: str
+    #: Whether a simulator answers in its place.
     simulated: bool
+    #: Where it answers; a simulator's own endpoint where that is ``simulated``.
     endpoint: Endpoint
     credential: Credential
+    #: Further headers of every request to it, names in lower case.
     headers: Mapping[str, str]
+    #: The models that it serves, at least one.
     models: tuple[ProviderModel, ...]
-    #: The name of the backend made for it, see ``named_after``.
+    #: Name of the Backend that is made for it, see ``named_after``.
     backend: str = ""
-    #: What the clients' gateway calls instead of the endpoint, None where it calls that.
-    bridge: Endpoint | None = None
+    #: Its endpoint at the egress gateway, which the clients' gateway calls instead of ``endpoint``; None without an
+    #: egress gateway.
+    egress_endpoint: Endpoint | None = None
 
 
 @dataclass(frozen=True)
 class BackendRef:
-    """The object that serves an on-premises model, and the end of the Service in front of it; that of an InferencePool
-    is empty.
+    """The object that serves a model on the premises, and the endpoint of its Service."""
 
-    ``spec`` is of an LLMInferenceService to be made, None of one that exists. ``simulator`` names the simulator that
-    stands in, else it is empty.
-    """
-
+    #: ``Service``, ``LLMInferenceService`` or ``InferencePool``.
     kind: str
     name: str
     namespace: str
+    #: DNS name of the Service to call; empty for an InferencePool and where KServe makes the route.
     hostname: str = ""
+    #: TCP port of the Service; None where ``hostname`` is empty.
     port: int | None = None
     tls: Tls = Tls("none")
+    #: Spec of an LLMInferenceService to be made; None for an existing one and for other kinds.
     spec: Mapping[str, t.Any] | None = None
+    #: Name of the simulator that answers in its place; empty where none does.
     simulator: str = ""
 
 
 @dataclass(frozen=True)
 class ModelBackend:
-    """One end that serves a model:
+    """A provider or an object on the premises that serves a model."""
 
-    a provider's name, or the reference of an on-premises object, whose backend has this ``name``.
-    """
-
+    #: ``provider``, or a name made of the object's kind, namespace, name and port.
     name: str
+    #: Name of the provider; None on the premises.
     provider: str | None
+    #: The object; None for a provider.
     backend_ref: BackendRef | None
+    #: Name that the backend has for the model.
     provider_model: str
+    #: Share of the requests among backends of one priority, from 1.
     weight: int = 1
+    #: Rank among the backends of the model, 0 first, without a gap.
     priority: int = 0
 
 
 @dataclass(frozen=True)
 class RouteBackend:
-    """A backend of a route, by the name of the object."""
+    """A backend of a route."""
 
+    #: Name of the Backend object.
     name: str
+    #: Name that the backend has for the model.
     provider_model: str
+    #: As in ``ModelBackend``.
     weight: int = 1
+    #: As in ``ModelBackend``.
     priority: int = 0
 
 
 @dataclass(frozen=True)
 class Route:
-    """An AIGatewayRoute of a model.
+    """An AIGatewayRoute of a model. Its backends never change: with others it has another name."""
 
-    ``ends`` are those that a path has to name, or ANY_END for all other paths; ``name`` see ``route_name``.
-    """
-
+    #: Name of the object, see ``route_name``.
     name: str
-    ends: tuple[str, ...]
+    #: The values of header x-ai-gateway-provider that it matches, which come from a request's path: names of the
+    #: model's backends, and ANY_PROVIDER for all paths that name nobody. At least one.
+    providers: tuple[str, ...]
+    #: Where its requests go, at least one.
     backends: tuple[RouteBackend, ...]
 
 
 @dataclass(frozen=True)
 class Model:
-    """A public model: the ends that serve it, and how requests come to them."""
+    """A public model."""
 
+    #: Name that clients write into their requests.
     name: str
+    #: What serves it, at least one: several providers, or one object on the premises.
     backends: tuple[ModelBackend, ...]
+    #: How requests reach the backends; the first route is that of the paths that name nobody.
     routes: tuple[Route, ...]
 
 
 @dataclass(frozen=True)
 class Limit:
-    """What each user of a tier may spend in a window.
+    """What each user of a tier may use in a window."""
 
-    ``measure`` is what counts; ``model`` is empty for all models together.
-    """
-
+    #: What is counted: ``total_tokens``, ``input_tokens``, ``output_tokens`` or ``requests``.
     measure: str
+    #: Tokens or requests, from 1.
     amount: int
+    #: Length of the window as a Gateway API duration: ``1s``, ``1m``, ``1h`` or ``24h``.
     window: str
+    #: The same in the rate limit service's words: ``Second``, ``Minute``, ``Hour`` or ``Day``.
     unit: str
+    #: Public name of the model that it counts; empty for all models together.
     model: str = ""
 
 
 @dataclass(frozen=True)
 class Tier:
+    """A tier of users."""
+
+    #: DNS label.
     name: str
+    #: Rank, from 0. The highest level among the tiers of a user's groups wins.
     level: int
+    #: Groups whose members are in the tier, at least one.
     groups: tuple[str, ...]
+    #: Namespace of the ServiceAccounts that stand for users of the tier.
     namespace: str
+    #: All limits, at least one, those of all models first.
     limits: tuple[Limit, ...]
+    #: Public names of the models that the tier may use.
     models: tuple[str, ...]
-    #: Whether the models are named, so that whatever is not among them is refused.
+    #: Whether the inventory names the models, so that all others are refused.
     restricted: bool
 
 
 @dataclass(frozen=True)
 class IdentityKey:
-    """Where the key is that makes values of callers which providers may see:
+    """Where the key is kept that turns names of callers into values which providers may see."""
 
-    the Secret and its key, and the file that the proxies read.
-    """
-
+    #: Namespace of the Secret, which is that of the proxies.
     namespace: str
+    #: Name of the Secret.
     secret: str
+    #: Key of the Secret's data.
     key: str = "key"
+    #: Path of the file that the proxies read.
     file: str = "/run/ai-gateway/key"
 
 
 @dataclass(frozen=True)
 class NeededSecret:
-    """A Secret that must be on the cluster, the ``keys`` that it must hold, and its ``users``, such as ``provider
-    openai``.
-    """
+    """A Secret that has to exist on the cluster, as the inventory names it and no role makes it."""
 
     name: str
     namespace: str
+    #: Keys that its data has to hold, at least one.
     keys: tuple[str, ...]
+    #: What needs it, such as ``provider openai``, at least one.
     users: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class EgressGateway:
-    """The gateway between that of the clients and the providers; ``service``, ``hostname`` and ``port`` are those of
-    its proxies, which may call ``egress``.
-    """
+    """The second gateway, between that of the clients and the providers."""
 
+    #: Name of the Gateway.
     name: str
     namespace: str
+    #: Name of its GatewayClass.
     class_name: str
+    #: Name of the Service, and of all else that wg-ai-gateway makes for the Gateway.
     service: str
+    #: DNS name of the Service.
     hostname: str
+    #: TCP port of the Service.
     port: int
+    #: What its proxies may call.
     egress: tuple[Destination, ...]
 
 
 @dataclass(frozen=True)
 class MaasApi:
-    """Whether models are registered with a maas-api that runs already, and in which namespace that is."""
+    """The maas-api that runs in the cluster."""
 
+    #: Whether models are registered with it.
     enabled: bool
+    #: Its namespace, also where it is not ``enabled``.
     namespace: str
 
 
 @dataclass(frozen=True)
-class Catalog:
-    """Everything the roles render from."""
+class ControllerNamespaces:
+    """The namespaces of the controllers, whether a stack and an engine use them or not."""
 
+    #: Of Envoy Gateway, of the proxies and the rate limit service that it runs, and of Redis.
+    envoy_gateway: str
+    #: Of the controller of Envoy AI Gateway.
+    envoy_ai_gateway: str
+    #: Of Authorino with engine ``authorino``.
+    authorino: str
+    #: Of Kuadrant's operator and its Authorino with engine ``kuadrant``.
+    kuadrant: str
+    #: Of the controller of wg-ai-gateway, whose program has this name built in.
+    wg_ai_gateway: str = "ai-gateway-system"
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """Everything that the roles render from."""
+
+    #: Where the cluster comes from: ``embedded``, ``kind``, ``openshift`` or ``kubernetes``.
     platform: str
+    #: What carries traffic to the providers: ``envoy_ai_gateway`` or ``wg_ai_gateway``.
     stack: str
+    #: What the rules of access are rendered for: ``authorino`` or ``kuadrant``.
     policy_engine: str
+    #: Namespace of the routes, backends, policies and Secrets of the clients' gateway.
     namespace: str
+    #: Name of the clients' Gateway.
     name: str
+    #: Audience that the tokens of callers need.
     audience: str
     identity_key: IdentityKey
+    #: Namespace of the clients' Gateway itself; ``namespace`` with engine ``authorino``.
     gateway_namespace: str
+    #: None with stack ``envoy_ai_gateway``.
     egress_gateway: EgressGateway | None
     maas_api: MaasApi
     simulators_namespace: str
-    #: Tokens that an answer costs of which none can be counted; 0 to reckon them from its bytes.
+    controller_namespaces: ControllerNamespaces
+    #: Tokens that an answer costs of which no tokens can be counted; 0 to estimate them from its bytes.
     uncounted_tokens: int
+    #: In the order of the inventory.
     providers: tuple[Provider, ...]
+    #: The models of providers, then those on the premises, each once.
     models: tuple[Model, ...]
+    #: In the order of the inventory.
     tiers: tuple[Tier, ...]
-    #: The Secrets that must be on the cluster, as they are named and nobody here makes them.
+    #: The Secrets that have to exist, in the order in which the inventory names them.
     secrets: tuple[NeededSecret, ...]
+    #: What the proxies of the clients' gateway may call.
     egress: tuple[Destination, ...]
+    headers: Headers = HEADERS
 
     def as_dict(self) -> dict[str, t.Any]:
-        """The catalogue in plain lists and dictionaries, without any credential's value."""
+        """The catalogue in plain lists and dictionaries, without any credential's value.
+
+        A field that is None is left out, except for ``egress_gateway`` and ports; ``tls`` with mode none has nothing
+        but its mode; a provider's models have no weight and no priority.
+        """
         result = t.cast("dict[str, t.Any]", plain(asdict(self)))
         for provider in result["providers"]:
             _without_empty_tls(provider["endpoint"])
-            if provider["bridge"] is None:
-                del provider["bridge"]
+            if provider["egress_endpoint"] is None:
+                del provider["egress_endpoint"]
             else:
-                _without_empty_tls(provider["bridge"])
+                _without_empty_tls(provider["egress_endpoint"])
             if provider["credential"]["external_secret"] is None:
                 del provider["credential"]["external_secret"]
-            # The rule of a model stands with the model, once.
+            # Weight and priority are in the backends of the model, once.
             provider["models"] = [
                 {"name": model["name"], "provider_model": model["provider_model"]} for model in provider["models"]
             ]
@@ -280,15 +385,15 @@ class Catalog:
         return result
 
 
-def _without_empty_tls(end: dict[str, t.Any]) -> None:
-    if end["tls"]["mode"] == "none":
-        end["tls"] = {"mode": "none"}
+def _without_empty_tls(endpoint: dict[str, t.Any]) -> None:
+    if endpoint["tls"]["mode"] == "none":
+        endpoint["tls"] = {"mode": "none"}
 
 
 def plain(value: t.Any) -> t.Any:
-    """``value`` with lists for tuples and Python's own text for any subclass:
+    """``value`` with lists for tuples and Python's own strings for any subclass.
 
-    whatever copies it later would copy the inventory's marks too.
+    Ansible marks the strings of an inventory by subclasses, and whatever copies them later would copy the marks too.
     """
     if isinstance(value, dict):
         return {plain(key): plain(item) for key, item in value.items()}

@@ -1,138 +1,66 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the names and other texts of the catalogue must look like."""
+"""The names and ports of what is made for providers and models, by the roles, KServe and wg-ai-gateway."""
 
 from __future__ import annotations
 
+import hashlib
 import re
+from collections.abc import Sequence
 
-from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.faults import LABEL_LIMIT, Rule
-
+#: The most characters of a DNS label.
+LABEL_LIMIT = 63
 SIMULATOR_SUFFIX = "-simulator"
+SIMULATOR_PORT = 8000
+#: KServe names the Service of an LLMInferenceService so, cuts longer names, and has no setting for the port.
+KSERVE_SUFFIX = "-kserve-workload-svc"
+KSERVE_PORT = 8000
+#: The only GatewayClass that wg-ai-gateway reconciles.
+EGRESS_CLASS = "wg-ai-gateway"
+#: That of its listener. Its proxies run without any privilege, so that it is none of the first 1024.
+EGRESS_PORT = 8080
 CREDENTIAL_SUFFIX = "-credential"
-# What a Secret holds: a provider's key, certificates to verify with, and a certificate to present.
+CA_BUNDLE_SUFFIX = "-ca-bundle"
+#: What a Secret holds: a provider's key, certificates to verify with, and a certificate to present.
 CREDENTIAL_KEY = "apiKey"
 CA_BUNDLE_KEY = "ca.crt"
 CLIENT_CERTIFICATE_KEYS = ("tls.crt", "tls.key")
+# So much of a model's name is in that of its route.
+_ROUTE_SLUG_LIMIT = 40
 
 
-def slug(text: str) -> str:
-    """The text as a DNS label, as far as that can be."""
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+def slug(string: str) -> str:
+    """The string as a DNS label, as far as that can be; empty where it has neither letter nor digit."""
+    return re.sub(r"[^a-z0-9]+", "-", string.lower()).strip("-")
 
 
-def _host_of(text: str) -> str:
-    return re.sub(r"^[a-z]+://", "", text.strip().lower()).split("/")[0].split(":")[0].rstrip(".")
+def service_hostname(service: str, namespace: str) -> str:
+    """The DNS name of a Service inside the cluster."""
+    return f"{service}.{namespace}.svc.cluster.local"
 
 
-_LABEL_PATTERN = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
-_SUBDOMAIN_PATTERN = rf"{_LABEL_PATTERN}(\.{_LABEL_PATTERN})*"
-_LETTERS = 'lower-case letters, digits and "-", with a letter or digit at both ends'
+def egress_service(namespace: str, gateway: str) -> str:
+    """The name that wg-ai-gateway gives to all that it makes for a Gateway."""
+    return f"envoy-{gateway}" if namespace == "default" else f"envoy-{namespace}-{gateway}"
 
-LABEL = Rule("a DNS-1123 label", _LABEL_PATTERN, _LETTERS, suggest=slug)
-PROVIDER = Rule(
-    "a provider's name (a DNS-1123 label that starts with a letter, as objects are named after it)",
-    r"[a-z]([-a-z0-9]*[a-z0-9])?",
-    _LETTERS.replace("a letter or digit at both ends", "a letter first and a letter or digit last"),
-    limit=LABEL_LIMIT - max(len(SIMULATOR_SUFFIX), len(CREDENTIAL_SUFFIX)),
-    suggest=slug,
-)
-SERVICE_NAME = Rule(
-    "a name of an LLMInferenceService (a DNS-1123 label that starts with a letter, as KServe names a Service after it)",
-    PROVIDER.pattern,
-    PROVIDER.remedy,
-    # The longest name that KServe does not cut.
-    limit=43,
-    suggest=slug,
-)
-OBJECT = Rule(
-    "a name of an object (a DNS-1123 subdomain)", _SUBDOMAIN_PATTERN, _LETTERS + ', in parts joined by "."', limit=253
-)
-SECRET = Rule(
-    "a name of a Secret (a DNS-1123 subdomain)",
-    _SUBDOMAIN_PATTERN,
-    _LETTERS + "; a key itself belongs in `value`",
-    limit=253,
-    secret=True,
-)
-HOSTNAME = Rule(
-    "a host name",
-    # The last label is not a number, so an address is not a name.
-    rf"(?!.*(^|\.)[0-9]+$){_SUBDOMAIN_PATTERN}",
-    "the name alone: lower case, no scheme, port, path, address or final dot",
-    limit=253,
-    suggest=_host_of,
-)
-MODEL = Rule(
-    "a model's name",
-    r"[A-Za-z0-9]([A-Za-z0-9._:/@+-]*[A-Za-z0-9])?",
-    "letters, digits and . _ : / @ + - with a letter or digit at both ends",
-    limit=253,
-    suggest=lambda text: re.sub(r"[^A-Za-z0-9._:/@+-]+", "-", text).strip("-._:/@+"),
-)
-UPSTREAM = Rule(
-    "a model's name at its provider",
-    r"[!-~]([ -~]*[!-~])?",
-    "the name as the provider lists it, in ASCII and without a space at either end",
-    limit=253,
-)
-GROUP = Rule(
-    "a name of a group",
-    r"\S(.*\S)?",
-    "names of groups on one line and without a space at either end, for example system:authenticated or Domain Users",
-    limit=253,
-    printable=True,
-)
-HEADER = Rule(
-    "a name of an HTTP header", r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", "a name such as Authorization or x-api-key", secret=True
-)
-SCHEME = Rule(
-    "an authentication scheme", r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", "one word such as Bearer, or leave it out", secret=True
-)
-KEY = Rule(
-    "a key that fits into a header",
-    r"[!-~]+",
-    "the key without spaces and line breaks (a lookup gives nothing for a variable that is not set, and a line break at the end of a file: add `| trim`)",
-    limit=8192,
-    secret=True,
-)
-# HTTP drops spaces at the ends, and gives other letters no meaning.
-HEADER_VALUE = Rule(
-    "a value of an HTTP header",
-    r"[!-~]([ -~]*[!-~])?",
-    "a text of one line, in ASCII and without a space at either end",
-    limit=4096,
-)
-REMOTE_KEY = Rule(
-    "a name inside of a secret store",
-    r"\S(.*\S)?",
-    "the name as the store has it, on one line and without a space at either end",
-    limit=1024,
-    secret=True,
-    printable=True,
-)
-PATH_PREFIX = Rule(
-    "a path",
-    r"/|(/[A-Za-z0-9._~:@+=,-]+)+",
-    'the path that comes before "/chat/completions", such as /v1 or /api/v1, or / alone, without a slash at its end',
-    limit=253,
-    suggest=lambda text: "/" + re.sub(r"/+", "/", text).strip("/"),
-)
-NETWORK = Rule("a range of addresses", r"[0-9a-fA-F.:]+/[0-9]{1,3}", "ranges of addresses such as 10.96.0.0/12")
-CERTIFICATE_BLOCK = r"-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----"
-# What tools write there to say whose certificate follows; no block of any other kind.
-_BETWEEN_BLOCKS = r"(?:(?!-----)[\s\S])*"
-ENDPOINT = Rule(
-    "a host name, address or range of addresses",
-    r"[a-z0-9.:/-]+",
-    "host names, addresses or ranges of addresses",
-    limit=253,
-)
-CERTIFICATES = Rule(
-    "certificates in PEM",
-    rf"{_BETWEEN_BLOCKS}({CERTIFICATE_BLOCK}{_BETWEEN_BLOCKS})+",
-    "the name of a Secret, or certificates from -----BEGIN CERTIFICATE----- to -----END CERTIFICATE-----, and no key",
-    limit=262_144,
-    secret=True,
-)
+
+def named_after(name: str, hostname: str, port: int) -> str:
+    """The name of what is made for a provider: ``name`` and a digest of where the provider is.
+
+    So what has a key never gets another endpoint: until all have learnt of that, the old key would go to the new
+    endpoint, or the new key to the old one.
+    """
+    return f"{name}.{hashlib.sha256(f'{hostname}:{port}'.encode()).hexdigest()[:8]}"
+
+
+def route_name(model: str, backends: Sequence[str]) -> str:
+    """The name of a route, a DNS label: what is readable of the model's public name, and a digest of that name and of
+    the backends' names in their order.
+
+    So the backends of a route never change. Envoy AI Gateway identifies a route's backends by their place, and it reads
+    the route anew while Envoy Gateway may still have the previous backends: the key of one would go to another, and
+    with one backend more than before, its controller crashes.
+    """
+    digest = hashlib.sha256("\n".join([model, *backends]).encode()).hexdigest()
+    return f"{slug(model)[:_ROUTE_SLUG_LIMIT].rstrip('-')}-{digest[:8]}"

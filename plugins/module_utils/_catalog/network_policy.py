@@ -1,7 +1,7 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Where the proxies of a gateway call, as peers of a NetworkPolicy.
+"""What the proxies of a gateway may call, as peers of NetworkPolicies.
 
 Each destination is a policy of its own, since policies add up: a new one opens before anything is routed there, and one
 that is no longer named closes when its routes are gone.
@@ -12,7 +12,6 @@ from __future__ import annotations
 import re
 import typing as t
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.endpoints import (
@@ -22,34 +21,70 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.endpoin
     address,
     network,
 )
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.model import (
+    Destination,
+    Model,
+    Peer,
+    Provider,
+)
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.names import KSERVE_PORT, SIMULATOR_PORT
 
-Peer = dict[str, t.Any]
+
+def to_providers(
+    providers: Sequence[Provider],
+    simulators_namespace: str,
+    cluster_networks: Iterable[Network],
+    allowed: Iterable[str],
+) -> list[Destination]:
+    """Where the providers and their simulators are. The last two parameters are those of ``to_outside``."""
+    outside = [(provider.endpoint.hostname, provider.endpoint.port) for provider in providers if not provider.simulated]
+    found = to_outside(outside, cluster_networks, allowed)
+    found += to_namespaces(hostname for hostname, _port in outside)
+    if any(provider.simulated for provider in providers):
+        found.append(to_simulators(simulators_namespace, SIMULATOR_PORT))
+    return found
 
 
-@dataclass(frozen=True)
-class Destination:
-    """A place that may be called. ``peers`` are a NetworkPolicy's; a ``port`` of None stands for all."""
+def to_models(models: Sequence[Model], simulators_namespace: str) -> list[Destination]:
+    """Where the models on the premises and their simulators are."""
+    references = {
+        backend.name: backend.backend_ref
+        for model in models
+        for backend in model.backends
+        if backend.backend_ref is not None
+    }
+    real = [reference for reference in references.values() if not reference.simulator]
+    found = to_namespaces(reference.hostname for reference in real if reference.kind == "Service")
+    found += [
+        to_inference_service(reference.namespace, reference.name, KSERVE_PORT)
+        for reference in real
+        if reference.kind == "LLMInferenceService"
+    ]
+    if len(real) < len(references):
+        found.append(to_simulators(simulators_namespace, SIMULATOR_PORT))
+    return found
 
-    name: str
-    port: int | None
-    peers: tuple[Peer, ...]
+
+def once(destinations: Iterable[Destination]) -> tuple[Destination, ...]:
+    """The destinations without those whose name comes earlier."""
+    return tuple({destination.name: destination for destination in destinations}.values())
 
 
 def to_outside(
-    ends: Iterable[tuple[str, int]], cluster_networks: Iterable[Network], allowed: Iterable[str]
+    endpoints: Iterable[tuple[str, int]], cluster_networks: Iterable[Network], allowed: Iterable[str]
 ) -> list[Destination]:
     """The ports of the providers outside, each with the addresses that are named and, for those with a name, the
     internet.
 
-    :param ends: host names or addresses, and ports.
+    :param endpoints: host names or addresses, and ports.
     :param cluster_networks: what is no part of the internet besides the private networks.
     :param allowed: names, addresses and ranges that may be called although they are private. No policy knows a name, so
-        ranges tell where it may be.
+        ranges say where it may be.
     """
     ranges = [found for found in map(network, allowed) if found is not None]
     internet = [*_internet(list(cluster_networks)), *map(_block, ranges)]
     hosts: dict[int, list[str]] = {}
-    for hostname, port in ends:
+    for hostname, port in endpoints:
         if not _namespace_of(hostname):
             hosts.setdefault(port, []).append(hostname)
     found = []
@@ -66,9 +101,9 @@ def to_outside(
 
 
 def to_namespaces(hostnames: Iterable[str]) -> list[Destination]:
-    """The namespaces of Services, on any port:
+    """The namespaces of Services, on any port.
 
-    that of a Service need not be that of its pods, which is what a policy sees.
+    The port of a Service may differ from that of its pods, and policies see the latter.
     """
     names = sorted({name for name in map(_namespace_of, hostnames) if name})
     return [to_namespace(f"namespace.{name}", name) for name in names]
@@ -91,6 +126,7 @@ def to_pods(name: str, namespace: str, labels: dict[str, str]) -> Destination:
 
 
 def to_simulators(namespace: str, port: int) -> Destination:
+    """The pods of all simulators."""
     return Destination("simulators", port, (_namespace(namespace, {"app.kubernetes.io/name": "provider-simulator"}),))
 
 

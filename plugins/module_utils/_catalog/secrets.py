@@ -1,7 +1,7 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The Secrets that a catalogue names and nobody here makes."""
+"""The Secrets that a catalogue names and no role makes."""
 
 from __future__ import annotations
 
@@ -15,13 +15,17 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.names i
     CLIENT_CERTIFICATE_KEYS,
 )
 
+# The most characters of a field manager's name.
+MANAGER_LIMIT = 128
+
 
 def needed_secrets(
     providers: Sequence[Provider], models: Sequence[Model], namespace: str, egress_namespace: str = ""
 ) -> tuple[NeededSecret, ...]:
-    """The Secrets that are named, each once, in the order in which they are.
+    """The Secrets that have to exist, each once, in the order in which the catalogue names them.
 
-    :param egress_namespace: that of the second gateway, which verifies the providers then; empty where there is none.
+    :param namespace: namespace of the clients' gateway's objects.
+    :param egress_namespace: that of the egress gateway, which then verifies the providers; empty where there is none.
     """
     made = {
         (namespace, provider.credential.secret)
@@ -46,7 +50,7 @@ def needed_secrets(
 def _named(
     providers: Sequence[Provider], models: Sequence[Model], namespace: str, egress_namespace: str
 ) -> Iterator[tuple[str, str, str, tuple[str, ...]]]:
-    """Who names a Secret, its namespace, its name and its keys."""
+    """For each Secret that is named: who names it, its namespace, its name and its keys."""
     for provider in providers:
         user = f"provider {provider.name}"
         yield user, namespace, provider.credential.secret, (provider.credential.key,)
@@ -64,25 +68,22 @@ def _of_tls(user: str, namespace: str, tls: Tls) -> Iterator[tuple[str, str, str
         yield user, namespace, tls.client_certificate, CLIENT_CERTIFICATE_KEYS
 
 
-# So long may the name of a field manager be.
-MANAGER_LIMIT = 128
-
-
 def _merged(first: tuple[str, ...], second: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*first, *second)))
 
 
 def missing_secrets(needed: Iterable[Mapping[str, t.Any]], found: Iterable[Mapping[str, t.Any]]) -> list[str]:
-    """A line for each Secret that is not there or lacks a key: who needs it, what is wrong and the command that mends
-    it. No line holds a value.
+    """A line for each Secret that does not exist or lacks a key: who needs it, what is wrong and what helps.
+
+    No line holds a value.
 
     :param needed: Secrets with the fields of ``NeededSecret``.
     :param found: the Secrets of their namespaces, as the API server gives them.
     """
-    there = {(secret["metadata"]["namespace"], secret["metadata"]["name"]): secret for secret in found}
+    existing = {(secret["metadata"]["namespace"], secret["metadata"]["name"]): secret for secret in found}
     lines = []
     for need in needed:
-        secret = there.get((need["namespace"], need["name"]))
+        secret = existing.get((need["namespace"], need["name"]))
         lacking = [key for key in need["keys"] if secret is None or not _holds(secret, key)]
         if not lacking:
             continue
@@ -97,15 +98,15 @@ def missing_secrets(needed: Iterable[Mapping[str, t.Any]], found: Iterable[Mappi
 def _holds(secret: Mapping[str, t.Any], key: str) -> bool:
     data: Mapping[str, str] = secret.get("data") or {}
     if key == CA_BUNDLE_KEY and key not in data and len(data) == 1:
-        # Envoy Gateway takes certificates from the only entry, whatever its name.
+        # Envoy Gateway reads certificates from the only entry, whatever its name.
         (key,) = data
     return bool(base64.b64decode(data.get(key) or "").strip())
 
 
 def _command(need: Mapping[str, t.Any], lacking: Sequence[str], secret: Mapping[str, t.Any] | None) -> str:
-    """How to make the Secret, or to put into it what it lacks.
+    """The command that makes the Secret, or that adds what it lacks.
 
-    Keys come from files, as a command line is seen by others and kept in histories.
+    Keys come from files, as others can see a command line, and histories keep it.
     """
     place = f"{need['name']} --namespace {need['namespace']}"
     if secret is None and tuple(lacking) == CLIENT_CERTIFICATE_KEYS:
@@ -115,6 +116,7 @@ def _command(need: Mapping[str, t.Any], lacking: Sequence[str], secret: Mapping[
         return create
     kind = secret.get("type") or "Opaque"
     of_kind = "" if kind == "Opaque" else f" --type={kind}"
-    # Under a name of its own, as what the same one applied before and does not any more is taken away.
-    applied = f"kubectl apply --server-side --force-conflicts --field-manager={'-'.join(('kubectl', *lacking))[:MANAGER_LIMIT]} --filename=-"
-    return f"{create}{of_kind} --dry-run=client --output=yaml | {applied}"
+    # A field manager of its own: the API server removes what the same manager applied before and does not any more.
+    manager = "-".join(("kubectl", *lacking))[:MANAGER_LIMIT]
+    apply = f"kubectl apply --server-side --force-conflicts --field-manager={manager} --filename=-"
+    return f"{create}{of_kind} --dry-run=client --output=yaml | {apply}"

@@ -153,11 +153,13 @@ def find_go(cache: str, requirement: str, hashes: t.Sequence[str], python: str) 
     """Path of a ``go``: the one on PATH, the one where Go's own installer puts it, else one installed with pip into the
     cache.
 
-    Raises GoToolsError when there is none and pip cannot install it.
+    Raises GoToolsError when there is none and pip cannot install it, or has no ``requirement`` to install.
     """
     found = shutil.which("go") or shutil.which("go", path="/usr/local/go/bin")
     if found:
         return found
+    if not requirement:
+        raise GoToolsError("no go on PATH or in /usr/local/go/bin; install Go, or set go_requirement")
     environment = os.path.join(cache, re.sub(r"[^a-zA-Z0-9.]+", "-", requirement))
     program = os.path.join(environment, "bin", "go")
     if os.path.exists(program):

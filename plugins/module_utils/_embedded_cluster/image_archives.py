@@ -81,8 +81,6 @@ class Image:
     files: tuple[File, ...] = ()
     directories: tuple[str, ...] = ()
     entrypoint: tuple[str, ...] = ()
-    command: tuple[str, ...] = ()
-    environment: tuple[str, ...] = ()
     user: str = ""
 
 
@@ -235,10 +233,8 @@ def write_archive(archive: Archive, path: str, bases: t.Mapping[str, str], wheel
 
 def image_config(image: Image, layer_digests: t.Sequence[str]) -> dict[str, t.Any]:
     """Configuration of an image by the OCI image specification."""
-    running: dict[str, t.Any] = {
-        "Env": list(image.environment) or ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]
-    }
-    for key, value in (("Entrypoint", list(image.entrypoint)), ("Cmd", list(image.command)), ("User", image.user)):
+    running: dict[str, t.Any] = {"Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]}
+    for key, value in (("Entrypoint", list(image.entrypoint)), ("User", image.user)):
         if value:
             running[key] = value
     return {

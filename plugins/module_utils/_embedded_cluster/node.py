@@ -24,6 +24,8 @@ import subprocess
 import time
 import typing as t
 
+from ansible_collections.egress.ai_gateway.plugins.module_utils._embedded_cluster.paths import KUBECONFIG
+
 PROC = "/proc"
 CGROUPS = "/sys/fs/cgroup"
 
@@ -123,7 +125,7 @@ class Node:
 
     @property
     def kubeconfig(self) -> str:
-        return os.path.join(self.directory, "kubeconfig")
+        return os.path.join(self.directory, KUBECONFIG)
 
     @property
     def admin_kubeconfig(self) -> str:

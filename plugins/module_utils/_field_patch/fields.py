@@ -1,9 +1,9 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Single fields of an object that somebody else owns:
+"""Single fields of an object that somebody else owns: their previous values, new values, and how the former return.
 
-what was there, what is written over it, and how it comes back. Pure.
+Pure.
 """
 
 from __future__ import annotations
@@ -125,7 +125,8 @@ def path_of(steps: Sequence[t.Any]) -> Path:
             found.extend(step.items())
         else:
             raise FieldError(
-                f"path has {step!r}; write the key of a mapping as a text, or select the item of a list by its name, such as {{name: maas-api}}"
+                f"path has {step!r}; write the key of a mapping as a text, or "
+                f"select the item of a list by its name, such as {{name: maas-api}}"
             )
     return tuple(found)
 
@@ -161,7 +162,8 @@ def fields_of(options: Sequence[Mapping[str, t.Any]]) -> list[Field]:
             or (path[0] == "metadata" and path[1] not in ("labels", "annotations"))
         ):
             raise FieldError(
-                f"{where}.path {shown(path) or 'is empty'} is no field to write; name one below spec or data, or a label or an annotation"
+                f"{where}.path {shown(path) or 'is empty'} is no field to "
+                "write; name one below spec or data, or a label or an annotation"
             )
         if not isinstance(path[-1], str):
             raise FieldError(f"{where}.path {shown(path)} ends with the item of a list; name a field of the item")
@@ -171,7 +173,8 @@ def fields_of(options: Sequence[Mapping[str, t.Any]]) -> list[Field]:
             length = min(len(path), len(earlier.path))
             if path[:length] == earlier.path[:length]:
                 raise FieldError(
-                    f"{where}.path {shown(path)} and fields[{other}].path {shown(earlier.path)} name the same; write one of them"
+                    f"{where}.path {shown(path)} and fields[{other}].path "
+                    f"{shown(earlier.path)} name the same; write one of them"
                 )
         fields.append(Field(path, option["value"]))
     return fields
@@ -232,7 +235,8 @@ def plan_present(live: Body, fields: Sequence[Field], entries: Sequence[Entry]) 
         else:
             if entry and not same(now, entry.before):
                 warnings.append(
-                    f"{shown(item.path)} was changed by somebody since it was recorded; what it has now is written over, and recorded to be restored"
+                    f"{shown(item.path)} was changed by somebody since it was recorded; "
+                    "what it has now is written over, and recorded to be restored"
                 )
             others = [other for path, other in recorded.items() if path != item.path]
             recorded[item.path] = Entry(item.path, now, draft.parents(item.path, others), (item.value,))
@@ -252,7 +256,10 @@ def plan_absent(live: Body, entries: Sequence[Entry]) -> Plan:
 
 
 def _left(change: Change) -> str:
-    return f"{shown(change.path)} was changed by somebody since it was written; it is left as it is, and no longer recorded"
+    return (
+        f"{shown(change.path)} was changed by somebody since it "
+        "was written; it is left as it is, and no longer recorded"
+    )
 
 
 class _Draft:
@@ -269,7 +276,7 @@ class _Draft:
         return value if len(keys) == len(path) else ABSENT
 
     def parents(self, path: Path, others: t.Iterable[Entry]) -> int:
-        """How many leading steps of a path exist, those aside that exist only since one of the ``others`` was written."""
+        """How many leading steps of a path exist, without those that writing one of the ``others`` has made."""
         found = min(len(_walk(self._body, path)[0]), len(path) - 1)
         made = [
             entry.parents
@@ -349,7 +356,8 @@ def _walk(body: Body, path: Path) -> tuple[list[str | int], t.Any]:
                     else ""
                 )
                 raise FieldError(
-                    f"{here} has no item whose {name} is {wanted}{f'; there are {there}' if there else ''}; correct the path"
+                    f"{here} has no item whose {name} is "
+                    f"{wanted}{f'; there are {there}' if there else ''}; correct the path"
                 )
             key: str | int = found[0]
         elif isinstance(value, list):
@@ -362,7 +370,8 @@ def _walk(body: Body, path: Path) -> tuple[list[str | int], t.Any]:
             rest = next((later for later in path[number:] if isinstance(later, tuple)), None)
             if rest:
                 raise FieldError(
-                    f"{shown(path[: number + 1])} does not exist, and so no item whose {rest[0]} is {rest[1]}; correct the path"
+                    f"{shown(path[: number + 1])} does not exist, and so "
+                    f"no item whose {rest[0]} is {rest[1]}; correct the path"
                 )
             return keys, value
         else:

@@ -104,7 +104,8 @@ class Record:
             return cls(Target(**target), tuple(map(Entry.from_dict, entries)))
         except (KeyError, TypeError, ValueError, FieldError) as error:
             raise PatchError(
-                f"{where} holds a record that cannot be read: {error!r}; restore the fields it names by hand, and then delete it"
+                f"{where} holds a record that cannot be read: {error!r}; "
+                "restore the fields it names by hand, and then delete it"
             ) from None
 
 
@@ -163,12 +164,14 @@ class RecordedPatch:
         """
         if (target.api_version, target.kind) == ("v1", "Secret"):
             raise PatchError(
-                "target is a Secret; what was in it would be recorded in a ConfigMap. Keep secrets in Secrets of their own"
+                "target is a Secret; what was in it would be recorded "
+                "in a ConfigMap. Keep secrets in Secrets of their own"
             )
         record = self._read_record()
         if record and record.target != target:
             raise PatchError(
-                f"record {self._namespace}/{self._name} is of {record.target}, not of {target}; restore that first with state: absent, or choose another name"
+                f"record {self._namespace}/{self._name} is of {record.target}, not of "
+                f"{target}; restore that first with state: absent, or choose another name"
             )
         self.outcome.target = target
         resource_type = self._type(target)
@@ -251,7 +254,8 @@ class RecordedPatch:
                 live = latest
                 time.sleep(pause_before(attempt // 4))
         raise PatchError(
-            f"{target} was changed by others whenever it was to be written, {_ATTEMPTS} times; run again once that has ended"
+            f"{target} was changed by others whenever it was to be "
+            f"written, {_ATTEMPTS} times; run again once that has ended"
         )
 
     def _patch(self, path: str, live: Body, plan: Plan, dry_run: bool = False) -> Body:
@@ -267,7 +271,8 @@ class RecordedPatch:
             stored = value_at(answer, change.path)
             if change.action == WRITTEN and not same(stored, change.after):
                 raise PatchError(
-                    f"{target}: of {shown(change.path)} {json.dumps(change.after)} the API server makes {_quoted(stored)}, and nothing was written; "
+                    f"{target}: of {shown(change.path)} {json.dumps(change.after)} "
+                    f"the API server makes {_quoted(stored)}, and nothing was written; "
                     "give the value in that form, or find the admission webhook that changes it"
                 )
 
@@ -288,8 +293,10 @@ class RecordedPatch:
                 did = "removed it" if now is ABSENT else f"changed it to {json.dumps(now)}"
                 raise PatchError(
                     f"{target}: {shown(item.path)} was written, and within {seconds:.0f} s {who} {did}, as an operator "
-                    "does that owns the object. Keep it from that, then run again, which writes the field once more; who writes what is shown by: kubectl get "
-                    f"{target.kind} {target.name}{f' --namespace {target.namespace}' if target.namespace else ''} --output yaml --show-managed-fields"
+                    "does that owns the object. Keep it from that, then run again, which "
+                    "writes the field once more; who writes what is shown by: kubectl get "
+                    f"{target.kind} {target.name}{f' --namespace {target.namespace}' if target.namespace else ''} "
+                    "--output yaml --show-managed-fields"
                 )
 
     def _wait(self, target: Target, resource_type: ResourceType, body: Body) -> None:
@@ -334,7 +341,8 @@ class RecordedPatch:
                 raise
             if entries:
                 raise PatchError(
-                    f"record {self._namespace}/{self._name}: {error.message}; create the namespace first, or name another"
+                    f"record {self._namespace}/{self._name}: {error.message}; "
+                    "create the namespace first, or name another"
                 ) from error
         self._entries = entries
 

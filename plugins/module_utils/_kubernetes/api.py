@@ -48,7 +48,7 @@ NAMES_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
 #: Seconds for which one request is tried again, once the API server has answered at all.
 RETRY_SECONDS = 90.0
-#: The same before its first answer: a wrong address is to be told soon.
+#: The same before its first answer: a wrong address is to be reported soon.
 FIRST_ANSWER_SECONDS = 6.0
 #: Seconds after a lost connection during which a refusal may be that of an API server that is not ready yet.
 RESTART_SECONDS = 30.0
@@ -124,9 +124,10 @@ def is_transient(error: ApiError, unserved_too: bool = False) -> bool:
 
 
 def pause_before(attempt: int, retry_after: float | None = None) -> float:
-    """Seconds to pause after failed try number ``attempt`` (from 0):
+    """Seconds to pause after a failed try.
 
-    what the server asks for, or twice the last with some chance in it.
+    :param attempt: number of the try, from 0. The pause is twice the last one, with some chance in it.
+    :param retry_after: seconds for which the server asks; these are used instead.
     """
     if retry_after is not None:
         return min(retry_after, _LONGEST_RETRY_AFTER)
@@ -251,18 +252,14 @@ class Api:
             time.sleep(pause)
 
     def _patience(self, collection: str) -> float:
-        """Seconds for which a request is tried again:
-
-        where another of its kind has been in vain, what fails now fails for good.
-        """
+        """Seconds for which a request is tried again; 0 where another request to the collection was in vain."""
         if collection in self._given_up:
             return 0.0
         return self.retry_seconds if self._answered else min(FIRST_ANSWER_SECONDS, self.retry_seconds)
 
     def is_of_a_restart(self, error: ApiError) -> bool:
-        """Whether the API server says no because it has just come back:
-
-        until it has read its roles, it allows nothing.
+        """Whether the API server may have refused because it has just started: before it has read roles, it allows
+        nothing.
         """
         return error.status in (401, 403) and time.monotonic() - self._lost < RESTART_SECONDS
 
@@ -319,7 +316,8 @@ class Api:
             raise ApiError(
                 495,
                 "TLS",
-                f"cannot verify the API server {self.host}: {error}; check ca_cert, or the cluster's entry in the kubeconfig",
+                f"cannot verify the API server {self.host}: {error}; "
+                "check ca_cert, or the cluster's entry in the kubeconfig",
             ) from error
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise self._no_answer(error) from error
@@ -387,7 +385,7 @@ class Api:
                 if error.status == 404:
                     return
                 if error.status == 410 and position:
-                    # The continue token outlived its history; what remains is told by a new, unpaged list.
+                    # The continue token outlived its history; a new, unpaged list has what remains.
                     body = self.request(
                         "GET", resource_type.path(namespace), query, accept=accept, patience=patience
                     ).body

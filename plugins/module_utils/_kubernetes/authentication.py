@@ -1,11 +1,9 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How to reach a cluster: kubernetes.core's authentication options and ``K8S_AUTH_*`` variables, made a configuration
-of the kubernetes client.
+"""The kubernetes client's configuration, from kubernetes.core's authentication options and ``K8S_AUTH_*`` variables.
 
-kubernetes.core has this in functions of its own, which import its dynamic client: a quarter of a second that a run of a
-few would spend on it.
+The functions of kubernetes.core that do this import its dynamic client, which takes a quarter of a second.
 """
 
 from __future__ import annotations
@@ -19,7 +17,7 @@ from ansible_collections.kubernetes.core.plugins.module_utils.args_common import
     AUTH_PROXY_HEADERS_SPEC,
 )
 
-#: Options that the kubernetes client takes as headers of each request.
+#: Options that the kubernetes client sends as headers of each request.
 _IMPERSONATION = {"impersonate_user": "Impersonate-User", "impersonate_groups": "Impersonate-Group"}
 
 
@@ -55,7 +53,7 @@ def impersonation_of(params: t.Mapping[str, t.Any], environment: t.Mapping[str, 
 def hidden_values(params: t.Mapping[str, t.Any]) -> set[str]:
     """The values of the authentication options to hide in everything returned.
 
-    Ansible would hide every text of a ``no_log`` option, names of objects and clusters among them.
+    Ansible would hide every string of a ``no_log`` option, names of objects and clusters among them.
     """
     headers = params.get("proxy_headers") or {}
     values = [params.get("api_key"), params.get("password"), headers.get("proxy_basic_auth"), headers.get("basic_auth")]
@@ -64,7 +62,7 @@ def hidden_values(params: t.Mapping[str, t.Any]) -> set[str]:
         users = kubeconfig.get("users")
         for entry in users if isinstance(users, list) else ():
             user = entry.get("user") if isinstance(entry, dict) else None
-            # Whatever else it is, reading the kubeconfig fails and tells it.
+            # Whatever else it is, reading the kubeconfig fails and reports it.
             values += (
                 [user.get(field) for field in ("token", "password", "client-key-data")]
                 if isinstance(user, dict)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.objects import Reference, reference_of
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.status import (
-    READY,
+    CURRENT,
     State,
     Verdict,
     outdated,
@@ -32,7 +32,7 @@ _LONGEST_RESULT = 2000
 
 @dataclass(frozen=True)
 class Expectation:
-    """One entry of ``wait_for``; empty texts match everything."""
+    """One entry of ``wait_for``; empty strings match everything."""
 
     kind: str
     query: str
@@ -50,8 +50,9 @@ class Expectation:
         )
 
     def verdict(self, body: dict[str, t.Any]) -> Verdict:
-        """Failed once ``failed`` holds of the object, else ready once ``query`` does; neither is asked of an older
-        generation's status.
+        """Failed once ``failed`` holds of the object, else Current once ``query`` does.
+
+        Neither is asked of the status of an older generation.
         """
         stale = outdated(body)
         if stale:
@@ -62,8 +63,10 @@ class Expectation:
             found = jmespath.search(self.query, body)
         except JMESPathError as error:
             # Such as a function of a field that is not there yet.
-            return Verdict(State.WAITING, f"wait_for query {self.query} cannot be told yet: {error}")
-        return READY if _holds(found) else Verdict(State.WAITING, f"wait_for query {self.query} is {_shown(found)}")
+            return Verdict(State.IN_PROGRESS, f"wait_for query {self.query} cannot be told yet: {error}")
+        return (
+            CURRENT if _holds(found) else Verdict(State.IN_PROGRESS, f"wait_for query {self.query} is {_shown(found)}")
+        )
 
 
 def expectations_of(
@@ -88,22 +91,23 @@ def expectations_of(
             wanted = "/".join(part for part in (expectation.namespace, expectation.name) if part)
             kind = f"{expectation.kind}{f' in {expectation.api_version}' if expectation.api_version else ''}"
             faults.append(
-                f"wait_for[{index}]: no manifest is a {kind}{f' {wanted}' if wanted else ''}; correct the entry, or leave it out"
+                f"wait_for[{index}]: no manifest is a "
+                f"{kind}{f' {wanted}' if wanted else ''}; correct the entry, or leave it out"
             )
         expectations.append(expectation)
     return expectations, faults
 
 
 def verdict_of(body: dict[str, t.Any], expectations: t.Sequence[Expectation]) -> Verdict:
-    """The first verdict of ``expectations`` that is not ready; ready when none concerns the object."""
+    """The first verdict of ``expectations`` that is not Current; Current when none concerns the object."""
     if expectations:
         reference = reference_of(body)
         for expectation in expectations:
             if expectation.matches(reference):
                 verdict = expectation.verdict(body)
-                if verdict is not READY:
+                if verdict is not CURRENT:
                     return verdict
-    return READY
+    return CURRENT
 
 
 def _holds(value: t.Any) -> bool:
@@ -112,9 +116,9 @@ def _holds(value: t.Any) -> bool:
 
 
 def _shown(value: t.Any) -> str:
-    """All of ``value`` or nothing:
+    """``value`` as JSON, or its type and size where that is long.
 
-    secrets are masked in the finished message, where a secret that is cut would not be recognized.
+    It is never cut: secrets are masked in the finished message, where part of a secret would not be recognized.
     """
     text = json.dumps(value, ensure_ascii=False)
     if len(text) <= _LONGEST_RESULT:

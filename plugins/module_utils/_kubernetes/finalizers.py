@@ -1,7 +1,7 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Has controllers look again at objects that are being deleted and whose finalizers they do not take off.
+"""Has controllers look again at objects that are being deleted and whose finalizers they do not remove.
 
 Some take no second look by themselves: an error as they take their finalizer off is logged, and only a new generation
 of the object wakes them, which no label or annotation makes. A change of ``spec`` does, and is allowed until the object
@@ -38,17 +38,15 @@ _MARK = "egress-ai-gateway-removal-"
 
 _AI_GROUP = "aigateway.envoyproxy.io"
 _AI_FINALIZER = "aigateway.envoyproxy.io/finalizer"
-_AI_REASON = (
-    "Envoy AI Gateway only logs an error as it takes its finalizer off, such as a conflict with another writer."
-)
-_ENVOY_REASON = "Envoy Gateway only logs most errors as it takes its finalizer off."
+_AI_REASON = "Envoy AI Gateway only logs an error as it removes its finalizer, such as a conflict with another writer."
+_ENVOY_REASON = "Envoy Gateway only logs most errors as it removes its finalizer."
 
 
 @dataclass(frozen=True, eq=False)
 class _Reminder:
-    """The field below ``spec`` that is changed for a kind:
+    """The field below ``spec`` that is changed for a kind.
 
-    a list gets the item that ``item`` makes of a new name, a text becomes it.
+    A list gets the item that ``item`` makes of a new name; a string becomes that item.
     """
 
     plural: str
@@ -145,7 +143,7 @@ class Reminders:
     """Of one wait for objects to be gone: reminds the owners of finalizers that do not move, and says so."""
 
     def __init__(self, api: Api, say: t.Callable[[str], None], warn: t.Callable[[str], None]) -> None:
-        """:param warn: is told what was done about each object, once."""
+        """:param warn: is called with what was done about each object, once."""
         self._api = api
         self._say = say
         self._warn = warn
@@ -211,7 +209,10 @@ class Reminders:
             references = [reference_of(body) for body in found]
             first = [reference for reference in references if reference.identity not in self._times]
             field = ".".join(("spec", *reminder.field))
-            line = f"finalizer {reminder.finalizer} has not moved for {waited:.0f} s; {field} is changed to have its controller look again"
+            line = (
+                f"finalizer {reminder.finalizer} has not moved for {waited:.0f} "
+                f"s; {field} is changed to have its controller look again"
+            )
             self._say(f"{some(references)}: {line}")
             failures = [failure for failure in self._api.each(self._change, found) if failure]
             for reference in references:

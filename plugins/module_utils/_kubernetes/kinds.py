@@ -77,9 +77,9 @@ def types_of_discovery(document: dict[str, t.Any]) -> list[ResourceType]:
     ]
 
 
-def types_of_definition(definition: dict[str, t.Any]) -> list[ResourceType]:
+def types_of_crd(crd: dict[str, t.Any]) -> list[ResourceType]:
     """The types a CustomResourceDefinition will serve once it is established; none when it is malformed."""
-    spec = definition.get("spec") or {}
+    spec = crd.get("spec") or {}
     names = spec.get("names") or {}
     if not (
         isinstance(spec.get("group"), str)

@@ -85,7 +85,8 @@ def _marked(body: t.Any) -> tuple[list[Path], list[str]]:
             paths.append(parse_path(part))
         except ValueError:
             faults.append(
-                f"{_ANNOTATION} has {part.strip()!r}, which is no path; write it as spec.password, spec.users[*].token or data['a.key']"
+                f"{_ANNOTATION} has {part.strip()!r}, which is no path; write "
+                "it as spec.password, spec.users[*].token or data['a.key']"
             )
     return paths, faults
 
@@ -168,7 +169,7 @@ def _mapping(value: t.Any) -> Body:
 
 
 class SecretMask:
-    """Hides the secrets of a set's objects in text that others wrote: API errors, events, logs."""
+    """Hides the secrets of a set's objects in what others wrote: API errors, events, logs."""
 
     def __init__(self, bodies: t.Iterable[t.Any] = ()) -> None:
         self._values: set[str] = set()
@@ -193,32 +194,33 @@ class SecretMask:
         if not isinstance(value, (str, int, float)) or isinstance(value, bool):
             return
         text = str(value)
-        self._learn_text(text)
+        self._learn_string(text)
         if text.startswith('"'):
-            # An expression that is nothing but a text, as in a policy of Authorino.
+            # An expression that is nothing but a string, as in a policy of Authorino.
             with contextlib.suppress(ValueError):
-                self._learn_text(str(json.loads(text)))
+                self._learn_string(str(json.loads(text)))
         try:
-            self._learn_text(base64.b64decode(text, validate=True).decode("utf-8"))
+            self._learn_string(base64.b64decode(text, validate=True).decode("utf-8"))
         except (binascii.Error, ValueError):
-            # Not base64, or of something that is no text.
+            # Not base64, or of something that is no string.
             return
 
-    def _learn_text(self, text: str) -> None:
-        for part in (text, *(line.strip() for line in text.splitlines())):
+    def _learn_string(self, string: str) -> None:
+        for part in (string, *(line.strip() for line in string.splitlines())):
             # As it is, and as others quote it.
             quoted = json.dumps(part, ensure_ascii=False)[1:-1]
             self._values.update((part, json.dumps(part)[1:-1], quoted, quoted.translate(_GO_ESCAPES)))
         # What is submitted of a Secret's stringData. Halves of surrogate pairs are refused later.
-        self._values.add(base64.b64encode(text.encode("utf-8", "replace")).decode("ascii"))
+        self._values.add(base64.b64encode(string.encode("utf-8", "replace")).decode("ascii"))
 
-    def text(self, text: str, secret: bool = False) -> str:
-        """``text`` without the values known; ``secret`` says that it is about an object with secrets, so that any value
-        it quotes goes.
+    def masked(self, message: str, secret: bool = False) -> str:
+        """``message`` without the known values.
+
+        :param secret: whether it is about an object with secrets, so that every value that it quotes is masked.
         """
         # Longest first, so that no rest of a longer value stays.
         for value in sorted((value for value in self._values if len(value) >= _SHORTEST_SECRET), key=len, reverse=True):
-            text = text.replace(value, MASK)
+            message = message.replace(value, MASK)
         if secret:
-            text = _QUOTED_VALUE.sub(rf"\g<1>{MASK}", text)
-        return text
+            message = _QUOTED_VALUE.sub(rf"\g<1>{MASK}", message)
+        return message

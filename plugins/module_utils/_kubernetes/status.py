@@ -1,7 +1,7 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether an object is ready, told from the object alone. Pure."""
+"""The status of an object in kstatus's words, from the object alone. Pure."""
 
 from __future__ import annotations
 
@@ -23,38 +23,43 @@ _MOST_ANCESTORS = 16
 
 
 class State(enum.Enum):
-    READY = "ready"
-    WAITING = "waiting"
-    #: Waiting longer cannot help.
-    FAILED = "failed"
+    """kstatus's names for what a controller has made of an object."""
+
+    #: The object is as its specification says.
+    CURRENT = "Current"
+    #: It is not yet.
+    IN_PROGRESS = "InProgress"
+    #: It will not be, however long one waits.
+    FAILED = "Failed"
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """``message`` says what is missing or what failed, naming condition, reason and message where there are any."""
+    """The state of one object, and why."""
 
     state: State
+    #: What is missing or what failed, with condition, reason and message where there are any; empty if current.
     message: str = ""
 
 
-READY = Verdict(State.READY)
+CURRENT = Verdict(State.CURRENT)
 
 
-def _waiting(message: str) -> Verdict:
-    return Verdict(State.WAITING, message)
+def _in_progress(message: str) -> Verdict:
+    return Verdict(State.IN_PROGRESS, message)
 
 
 def readiness(body: Body, controllers: Controllers | None = None) -> Verdict:
-    """The verdict on one object as the API server returned it; kinds that report nothing are ready.
+    """The verdict on one object as the API server returned it; kinds that report nothing are current.
 
     :param controllers: of the Gateways known; what another controller says about a route or policy at one of them does
         not count.
     """
     group_kind = _group_kind(body)
     if not can_wait(group_kind):
-        return READY
+        return CURRENT
     if body["metadata"].get("deletionTimestamp"):
-        return _waiting("it is being deleted")
+        return _in_progress("it is being deleted")
     if group_kind in _ROUTES:
         return _route(body, controllers or {})
     if group_kind in _POLICIES:
@@ -63,11 +68,11 @@ def readiness(body: Body, controllers: Controllers | None = None) -> Verdict:
 
 
 def readiness_of_gone(body: Body, is_last: bool) -> Verdict:
-    """The verdict on an object that no longer exists: failed, except for Jobs and Pods, which may go once they have
+    """The verdict on an object that no longer exists: Failed, except for Jobs and Pods, which may go once they have
     ended.
 
     :param is_last: ``body`` is what the object was in the end; else it is an earlier reading. A Job that has
-        ttlSecondsAfterFinished and whose end nobody saw is taken for complete.
+        ttlSecondsAfterFinished and whose end nobody saw counts as complete.
     """
     group_kind, status = _group_kind(body), _status(body)
     if group_kind == _JOB:
@@ -77,7 +82,7 @@ def readiness_of_gone(body: Body, is_last: bool) -> Verdict:
         if (complete and complete.get("status") == "True") or (
             not is_last and _spec(body).get("ttlSecondsAfterFinished") is not None
         ):
-            return READY
+            return CURRENT
     elif group_kind == _POD and status.get("phase") in ("Succeeded", "Failed"):
         return _pod(body)
     return Verdict(State.FAILED, "it was deleted while it was waited for")
@@ -107,9 +112,7 @@ def can_wait(group_kind: GroupKind) -> bool:
 
 
 def outdated(body: Body) -> Verdict | None:
-    """Waiting when the object's status says itself that it is about an older generation; None also when it does not
-    say.
-    """
+    """In progress when the object's own status names an older generation; None also when it names none."""
     status = body.get("status")
     try:
         observed = int(status["observedGeneration"]) if isinstance(status, dict) else None
@@ -121,7 +124,7 @@ def outdated(body: Body) -> Verdict | None:
 
 def _behind(observed: int, generation: int) -> Verdict | None:
     return (
-        _waiting(f"its controller has seen generation {observed}, not yet {generation}")
+        _in_progress(f"its controller has seen generation {observed}, not yet {generation}")
         if observed < generation
         else None
     )
@@ -158,7 +161,7 @@ def _describe(condition: Body) -> str:
 def conditions_true(
     conditions: t.Any, wanted: t.Sequence[str], generation: int, who: str = "", undated: Verdict | None = None
 ) -> Verdict:
-    """Ready when every condition of ``wanted`` is True for ``generation``.
+    """Current when every condition of ``wanted`` is True for ``generation``.
 
     :param undated: the verdict on a condition without observedGeneration; without one, such a condition counts as
         current.
@@ -168,15 +171,17 @@ def conditions_true(
         condition = _find(conditions, condition_type)
         if condition is None:
             others = [_describe(other) for other in conditions or () if other.get("status") != "True"]
-            return _waiting(prefix + (others[0] if others else f"no condition {condition_type} yet"))
+            return _in_progress(prefix + (others[0] if others else f"no condition {condition_type} yet"))
         observed = condition.get("observedGeneration")
         if observed is not None and observed < generation:
-            return _waiting(f"{prefix}condition {condition_type} is about generation {observed}, not yet {generation}")
+            return _in_progress(
+                f"{prefix}condition {condition_type} is about generation {observed}, not yet {generation}"
+            )
         if observed is None and undated:
             return undated
         if condition.get("status") != "True":
-            return _waiting(prefix + _describe(condition))
-    return READY
+            return _in_progress(prefix + _describe(condition))
+    return CURRENT
 
 
 def _own_conditions(body: Body, wanted: t.Sequence[str]) -> Verdict:
@@ -194,14 +199,15 @@ def _conditions_if_any(*wanted: str) -> t.Callable[[Body], Verdict]:
     """For kinds whose controller looks only at objects that something refers to."""
 
     def check(body: Body) -> Verdict:
-        return _own_conditions(body, wanted) if _status(body).get("conditions") else READY
+        return _own_conditions(body, wanted) if _status(body).get("conditions") else CURRENT
 
     return check
 
 
 def _observed(body: Body) -> Verdict | None:
-    """Waiting until the controller has seen the object as it is; for kinds whose controllers always say what they have
-    seen.
+    """In progress until the controller has seen the object as it is.
+
+    For kinds whose controllers always report which generation they have seen.
     """
     return _behind(int(_status(body).get("observedGeneration") or 0), _generation(body))
 
@@ -210,7 +216,7 @@ def _deployment(body: Body) -> Verdict:
     status, wanted = _status(body), int(_spec(body).get("replicas", 1))
     if _spec(body).get("paused"):
         # Nothing is rolled out until someone resumes it.
-        return READY
+        return CURRENT
     stale = _observed(body)
     if stale:
         return stale
@@ -222,12 +228,12 @@ def _deployment(body: Body) -> Verdict:
         int(status.get(field) or 0) for field in ("updatedReplicas", "replicas", "availableReplicas")
     )
     if updated < wanted:
-        return _waiting(f"{updated} of {wanted} updated{why}")
+        return _in_progress(f"{updated} of {wanted} updated{why}")
     if total > updated:
-        return _waiting(f"{total - updated} old replicas left{why}")
+        return _in_progress(f"{total - updated} old replicas left{why}")
     if available < wanted:
-        return _waiting(f"{available} of {wanted} ready{why}")
-    return READY
+        return _in_progress(f"{available} of {wanted} ready{why}")
+    return CURRENT
 
 
 def _why_pods_are_missing(conditions: t.Any) -> str:
@@ -251,10 +257,10 @@ def _stateful_set(body: Body) -> Verdict:
         partition = int((strategy.get("rollingUpdate") or {}).get("partition") or 0)
         to_update, updated = max(0, wanted - partition), int(status.get("updatedReplicas") or 0)
         if updated < to_update and status.get("currentRevision") != status.get("updateRevision"):
-            return _waiting(f"{updated} of {to_update} updated")
+            return _in_progress(f"{updated} of {to_update} updated")
     if ready < wanted:
-        return _waiting(f"{ready} of {wanted} ready")
-    return READY
+        return _in_progress(f"{ready} of {wanted} ready")
+    return CURRENT
 
 
 def _daemon_set(body: Body) -> Verdict:
@@ -266,10 +272,10 @@ def _daemon_set(body: Body) -> Verdict:
         int(status.get(field) or 0) for field in ("desiredNumberScheduled", "updatedNumberScheduled", "numberAvailable")
     )
     if (_spec(body).get("updateStrategy") or {}).get("type") != "OnDelete" and updated < wanted:
-        return _waiting(f"{updated} of {wanted} updated")
+        return _in_progress(f"{updated} of {wanted} updated")
     if available < wanted:
-        return _waiting(f"{available} of {wanted} ready")
-    return READY
+        return _in_progress(f"{available} of {wanted} ready")
+    return CURRENT
 
 
 def _job(body: Body) -> Verdict:
@@ -278,17 +284,18 @@ def _job(body: Body) -> Verdict:
     if failed and failed.get("status") == "True":
         return Verdict(State.FAILED, _describe(failed))
     if (complete and complete.get("status") == "True") or _spec(body).get("suspend"):
-        return READY
+        return CURRENT
     status = _status(body)
-    return _waiting(
-        f"{int(status.get('succeeded') or 0)} of {int(_spec(body).get('completions') or 1)} complete, {int(status.get('active') or 0)} running"
+    return _in_progress(
+        f"{int(status.get('succeeded') or 0)} of {int(_spec(body).get('completions') or 1)} "
+        f"complete, {int(status.get('active') or 0)} running"
     )
 
 
 def _pod(body: Body) -> Verdict:
     status = _status(body)
     if status.get("phase") == "Succeeded":
-        return READY
+        return CURRENT
     if status.get("phase") == "Failed":
         return Verdict(
             State.FAILED, f"phase Failed: {status.get('reason', '')} {status.get('message', '')}".strip(": ")
@@ -298,34 +305,34 @@ def _pod(body: Body) -> Verdict:
 
 def _namespace(body: Body) -> Verdict:
     phase = _status(body).get("phase")
-    return READY if phase == "Active" else _waiting(f"phase is {phase}")
+    return CURRENT if phase == "Active" else _in_progress(f"phase is {phase}")
 
 
-def _definition(body: Body) -> Verdict:
+def _crd(body: Body) -> Verdict:
     conditions = _status(body).get("conditions")
     accepted = _find(conditions, "NamesAccepted")
     if accepted and accepted.get("status") == "False":
-        return _waiting(_describe(accepted))
+        return _in_progress(_describe(accepted))
     return conditions_true(conditions, ("Established",), 0)
 
 
 def _gateway(body: Body) -> Verdict:
     status, generation = _status(body), _generation(body)
     verdict = _own_conditions(body, ("Accepted",))
-    if verdict is not READY:
+    if verdict is not CURRENT:
         return verdict
     programmed = _own_conditions(body, ("Programmed",))
     listeners = {listener.get("name"): listener for listener in status.get("listeners") or ()}
-    if programmed is READY and not listeners:
+    if programmed is CURRENT and not listeners:
         # Some controllers, as wg-ai-gateway's, tell nothing of listeners at any time.
-        return READY
+        return CURRENT
     for listener in _spec(body).get("listeners") or ():
         name = listener.get("name")
         conditions = (listeners.get(name) or {}).get("conditions")
         verdict = conditions_true(
             conditions, ("Accepted", "ResolvedRefs", "Programmed"), generation, f"listener {name}"
         )
-        if verdict is not READY:
+        if verdict is not CURRENT:
             return verdict
     return programmed
 
@@ -347,9 +354,9 @@ def _route(body: Body, controllers: Controllers) -> Verdict:
         ]
         if not verdicts:
             return _unanswered(name, controller)
-        if READY not in verdicts:
+        if CURRENT not in verdicts:
             return verdicts[0]
-    return READY
+    return CURRENT
 
 
 def _parent_key(parent: Body, namespace: str | None) -> tuple[t.Any, ...]:
@@ -373,15 +380,15 @@ def _controller_of(key: tuple[t.Any, ...], controllers: Controllers) -> str | No
 
 def _unanswered(name: str, controller: str | None) -> Verdict:
     doubt = "" if controller else "; does it exist, and is its class served?"
-    return _waiting(
+    return _in_progress(
         f"{name}: {f'controller {controller} has not' if controller else 'no controller has'} answered yet{doubt}"
     )
 
 
 def _policy(body: Body, wanted: t.Sequence[str], controllers: Controllers) -> Verdict:
-    """Every ancestor holds that is reported by the controller that serves it:
+    """Current when every ancestor is that the controller which serves it reports.
 
-    at least one, and each Gateway that is itself a target.
+    There must be at least one, and each Gateway that is itself a target must be among them.
     """
     namespace = body["metadata"].get("namespace")
     reported = _status(body).get("ancestors") or ()
@@ -395,23 +402,23 @@ def _policy(body: Body, wanted: t.Sequence[str], controllers: Controllers) -> Ve
         if {condition.get("type") for condition in ancestor.get("conditions") or ()} == {"Merged"}:
             continue
         verdict = conditions_true(ancestor.get("conditions"), wanted, _generation(body), f"ancestor {_title(key)}")
-        if verdict is not READY:
+        if verdict is not CURRENT:
             return verdict
         answered.append(key)
     targets = _targets(body)
     if not answered:
         names = ", ".join(f"{target.get('kind')} {target.get('name')}" for target in targets) or "targetSelectors"
-        return _waiting(f"no controller has answered yet; does its target exist ({names})?")
+        return _in_progress(f"no controller has answered yet; does its target exist ({names})?")
     if len(reported) >= _MOST_ANCESTORS:
-        # There is no room for more, so nothing can be told from what is missing.
-        return READY
+        # There is no room for more, so what is missing says nothing.
+        return CURRENT
     for key in [_parent_key(target, namespace) for target in targets]:
         # A target without sectionName is the whole Gateway.
         if key[:2] == (_GATEWAY, "Gateway") and not any(
             found[:4] == key[:4] and key[4] in (None, found[4]) for found in answered
         ):
             return _unanswered(f"target {_title(key)}", _controller_of(key, controllers))
-    return READY
+    return CURRENT
 
 
 def _targets(body: Body) -> list[Body]:
@@ -428,7 +435,7 @@ def _checks() -> dict[GroupKind, t.Callable[[Body], Verdict]]:
         ("apps", "StatefulSet", _stateful_set),
         ("apps", "DaemonSet", _daemon_set),
         ("batch", "Job", _job),
-        ("apiextensions.k8s.io", "CustomResourceDefinition", _definition),
+        ("apiextensions.k8s.io", "CustomResourceDefinition", _crd),
         ("apiregistration.k8s.io", "APIService", _conditions("Available")),
         (_GATEWAY, "GatewayClass", _conditions("Accepted")),
         (_GATEWAY, "Gateway", _gateway),

@@ -1,10 +1,7 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What to tell of an exception that nobody expected:
-
-where it came up and at which object, and no value, as any may be secret. Pure.
-"""
+"""What to report of an unexpected exception: its place and the object, and no value, as any may be secret. Pure."""
 
 from __future__ import annotations
 
@@ -18,18 +15,21 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.obje
 _PLACES = 3
 
 
-def told(error: BaseException) -> str:
-    """One line for the user. Without the exception's own text, which may quote a secret."""
+def describe(error: BaseException) -> str:
+    """One line for the user. Without the exception's own message, which may quote a secret."""
     frames = list(traceback.walk_tb(error.__traceback__))
     # The names of files repeat, those of a package do not.
     places = [f"{'/'.join(frame.f_code.co_filename.split(os.sep)[-2:])}:{line}" for frame, line in reversed(frames)]
     object_met = next(filter(None, (_object_in(frame.f_locals) for frame, _line in reversed(frames))), "")
     where = f"{object_met}: " if object_met else ""
-    return f"{where}unexpected {type(error).__name__} at {', '.join(places[:_PLACES])}; this is a fault of egress.ai_gateway, please report it with this line"
+    return (
+        f"{where}unexpected {type(error).__name__} at {', '.join(places[:_PLACES])}; "
+        "this is a fault of egress.ai_gateway, please report it with this line"
+    )
 
 
 def _object_in(variables: t.Mapping[str, t.Any]) -> str:
-    """The object that a function was working on, told from its variables; empty when it had none."""
+    """The object that a function was working on, by its variables; empty when it had none."""
     for value in variables.values():
         reference = value if isinstance(value, Reference) else getattr(value, "reference", None)
         if isinstance(reference, Reference):

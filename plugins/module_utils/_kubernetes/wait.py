@@ -18,7 +18,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.fina
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.kinds import GroupKind, ResourceType
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.objects import Reference, reference_of
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.status import (
-    READY,
+    CURRENT,
     State,
     Verdict,
     can_wait,
@@ -95,10 +95,7 @@ class _Collection:
 
 @dataclass(frozen=True, eq=False)
 class _Reading:
-    """An object as it is, or as it was in the end when it no longer ``exists``:
-
-    without ``body`` when nobody saw that.
-    """
+    """An object as it is, or as it was last if it no longer ``exists``; ``body`` is None if nobody saw that."""
 
     identity: Identity
     body: Body | None
@@ -120,7 +117,10 @@ def pod_troubles(pods: t.Iterable[Body]) -> list[tuple[str, str, str]]:
             if waiting.get("reason") in _POD_TROUBLES:
                 what = f"{waiting['reason']}: {waiting.get('message', '')}".rstrip(": ")
             elif ended.get("exitCode"):
-                what = f"exited with {ended['exitCode']} ({ended.get('reason', 'Error')}), {int(container.get('restartCount') or 0)} restarts"
+                what = (
+                    f"exited with {ended['exitCode']} ({ended.get('reason', 'Error')}), "
+                    f"{int(container.get('restartCount') or 0)} restarts"
+                )
             else:
                 continue
             troubles.append((name, container["name"], what))
@@ -131,7 +131,7 @@ def pod_troubles(pods: t.Iterable[Body]) -> list[tuple[str, str, str]]:
 
 
 def pod_selector(workload: Body) -> str:
-    """Label selector of a workload's pods; empty when it cannot be told by labels alone."""
+    """Label selector of a workload's pods; empty when labels alone do not say."""
     labels = ((workload.get("spec") or {}).get("selector") or {}).get("matchLabels") or {}
     return ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
 
@@ -145,7 +145,7 @@ class _Explanation:
     def __init__(self, api: Api) -> None:
         self._api = api
         self._reads_left = _EXPLAINING_READS
-        #: (kind, name, time, text) of the Warning events by namespace.
+        #: (kind, name, time, message) of the Warning events by namespace.
         self._warnings: dict[str, list[tuple[str, str, str, str]]] = {}
 
     def lines(self, reference: Reference, body: Body) -> t.Iterator[str]:
@@ -235,7 +235,7 @@ class Waiter:
         say: t.Callable[[str], None],
         warn: t.Callable[[str], None] = lambda warning: None,
     ) -> None:
-        """:param warn: is told what was done to have an object go."""
+        """:param warn: is called with what was done to have an object go."""
         self._api = api
         self._warn = warn
         self._selector = selector
@@ -256,7 +256,7 @@ class Waiter:
     def verdict(self, body: Body) -> Verdict:
         """The verdict on one object, by its kind and by what is expected of it."""
         verdict = readiness(body, self._controllers)
-        return verdict_of(body, self.expectations) if verdict is READY else verdict
+        return verdict_of(body, self.expectations) if verdict is CURRENT else verdict
 
     def ready(self, awaited: t.Sequence[Awaited]) -> None:
         """Return once every object is ready.
@@ -267,7 +267,7 @@ class Waiter:
         bodies = {key: item.body for key, item in objects.items()}
         self._look_up_controllers(bodies.values())
         verdicts = {key: self.verdict(body) for key, body in bodies.items()}
-        pending = {key: verdict for key, verdict in verdicts.items() if verdict.state is not State.READY}
+        pending = {key: verdict for key, verdict in verdicts.items() if verdict.state is not State.CURRENT}
         if not pending:
             return
         failed = {key: verdict for key, verdict in pending.items() if verdict.state is State.FAILED}
@@ -297,7 +297,7 @@ class Waiter:
                     raise event
                 key = event.identity
                 verdict = self._verdict_of(event, bodies)
-                if verdict.state is State.READY:
+                if verdict.state is State.CURRENT:
                     pending.pop(key, None)
                     continue
                 pending[key] = verdict
@@ -329,7 +329,7 @@ class Waiter:
             try:
                 return str(((self._api.get(path) or {}).get("spec") or {}).get(name) or "")
             except ApiError:
-                # Whoever may not look takes every controller's word.
+                # Whoever may not look accepts every controller's word.
                 return ""
 
         classes = self._api.each(lambda key: field(_GATEWAY.path(*key), "gatewayClassName"), gateways)
@@ -377,7 +377,7 @@ class Waiter:
             try:
                 version = self._list(collection, put, stop)
                 if version is None:
-                    # This API server does not know the kind yet, so that nothing can be told from what is missing.
+                    # This API server does not know the kind yet, so that what is missing says nothing.
                     stop.wait(0.5)
                     continue
                 seconds = min(60.0, max(1.0, deadline - time.monotonic()))
@@ -398,7 +398,7 @@ class Waiter:
                     where = f" in namespace {collection.namespace}" if collection.namespace else ""
                     put(WaitError(f"cannot watch the set's {collection.type.plural}{where}: {error.message}"))
                     return
-                # The next list tells what was missed.
+                # The next list has what was missed.
                 stop.wait(0.5)
             except Exception as error:
                 put(error)
@@ -423,9 +423,9 @@ class Waiter:
         return version
 
     def _missed(self, resource_type: ResourceType, identity: Identity, last: Body | None) -> _Reading:
-        """An object that its collection no longer has:
+        """The reading of an object that its collection no longer has.
 
-        gone, unless it has only lost the set's label or been created anew.
+        It is gone, unless it has only lost the set's label or was created anew.
         """
         found = self._api.get(resource_type.path(identity[2], identity[3]))
         return _Reading(identity, found) if found else _Reading(identity, last, exists=False)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.checks import Finding, shortened
-from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.http import (
+from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.http_client import (
     DONE,
     Answer,
     Event,
@@ -45,7 +45,7 @@ class Dialect:
 
     ``end`` is the data of the event that ends a stream, its name where ``named_events``. ``usage`` takes the documents
     of an answer in their order, at least one, and returns the tokens used as ``prompt_tokens``, ``completion_tokens``
-    and ``total_tokens``, without those that are not told.
+    and ``total_tokens``, without those that are not reported.
     """
 
     name: str
@@ -72,20 +72,20 @@ def _openai_usage(documents: Sequence[Document]) -> dict[str, int]:
 
 
 def _anthropic_usage(documents: Sequence[Document]) -> dict[str, int]:
-    """A body tells the whole usage, a stream that of the prompt at its start and that of the answer at its end."""
+    """A body reports the whole usage, a stream that of the prompt at its start and that of the answer at its end."""
     last = _integers(documents[-1].get("usage"))
     if "output_tokens" not in last:
         return {}
     message = documents[0].get("message")
-    told = {**_integers(message.get("usage") if isinstance(message, dict) else None), **last}
-    # Tokens that a cache takes or gives are told apart from the others of the prompt.
+    reported = {**_integers(message.get("usage") if isinstance(message, dict) else None), **last}
+    # Tokens that a cache takes or gives are reported apart from the others of the prompt.
     prompt = sum(
-        told.get(name, 0) for name in ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
+        reported.get(name, 0) for name in ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
     )
     return {
         "prompt_tokens": prompt,
-        "completion_tokens": told["output_tokens"],
-        "total_tokens": prompt + told["output_tokens"],
+        "completion_tokens": reported["output_tokens"],
+        "total_tokens": prompt + reported["output_tokens"],
     }
 
 
@@ -324,7 +324,7 @@ class Probe:
 
 @dataclass(frozen=True)
 class ApiError:
-    """An error that an answer or an event of its stream tells.
+    """An error that an answer or an event of its stream reports.
 
     ``dialects`` names the APIs whose errors have the form of this one.
     """
@@ -336,7 +336,7 @@ class ApiError:
 
     @classmethod
     def of(cls, document: Document) -> ApiError | None:
-        """The error in a document, if it tells one."""
+        """The error in a document, if it reports one."""
         error = document.get("error")
         if isinstance(error, str) and error:
             return cls((), "", None, error)
@@ -448,7 +448,7 @@ def _observe_stream(operation: Operation, answer: Answer, common: Mapping[str, t
     return Observation(
         **common,
         raw="\n".join(event.data for event in answer.events),
-        # Of any event: one that a client overlooks tells all the same what went wrong.
+        # Of any event: one that a client overlooks reports all the same what went wrong.
         api_error=next((error for event in events if (error := ApiError.of(_object(event.data)))), None),
         text="".join(texts),
         model=next((model for document in documents if (model := _model(document))), ""),
@@ -577,8 +577,8 @@ def _api_error_finding(dialect: Dialect, seen: Observation) -> Finding:
     if error is None:
         observed = f"no error but {shortened(seen.raw) or 'an empty body'}"
     else:
-        told = shortened(": ".join(filter(None, (error.type, error.message))))
-        observed = f"an error of dialect {' and '.join(error.dialects) or 'unknown'} ({told})"
+        said = shortened(": ".join(filter(None, (error.type, error.message))))
+        observed = f"an error of dialect {' and '.join(error.dialects) or 'unknown'} ({said})"
     return Finding(
         f"an error of dialect {dialect.name}", observed, error is not None and dialect.name in error.dialects
     )

@@ -27,7 +27,7 @@ ROUNDS = 2
 #: Seconds between two calls that wait for recovery, and between two lines that say so.
 INTERVAL = 1.0
 SAY_INTERVAL = 10.0
-#: Seconds that a call may well take, to tell whether all calls fit into the rest of a window.
+#: Seconds that a call may well take, to estimate whether all calls fit into the rest of a window.
 USUAL_SECONDS = 1.0
 LIMIT_HEADERS = ("retry-after", "x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset")
 #: Which tokens a limit counts, and what they are called in an answer's usage.
@@ -106,7 +106,7 @@ class Limit:
 
 @dataclass(frozen=True)
 class Refusal:
-    """What the headers of a refused call tell; what they do not tell is None.
+    """What the headers of a refused call report; what they do not report is None.
 
     The ``limit`` that ran out and its ``window`` in seconds, how much is ``remaining`` of it, and by each header the
     seconds until there is more.
@@ -137,11 +137,11 @@ class Refusal:
         )
 
     def is_of(self, limit: Limit) -> bool:
-        """Whether it may be this limit that ran out: whether what is told of the limit is true of this one."""
+        """Whether it may be this limit that ran out: whether what is reported of the limit is true of this one."""
         return self.limit in (None, limit.requests, limit.tokens) and self.window in (None, limit.window)
 
     def exhausted(self, limit: Limit) -> str | None:
-        """What ran out, ``requests`` or ``tokens``; None where that is not told, or cannot be told apart as both limits
+        """What ran out, ``requests`` or ``tokens``; None where that is not reported, or cannot be decided as both limits
         are the same number.
         """
         kinds = [
@@ -154,10 +154,7 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Call:
-    """One call:
-
-    when it began and ended, in seconds since the epoch, what came back, and the tokens that the limit counts of it.
-    """
+    """One call: its beginning and end in seconds since the epoch, the response, and the tokens that the limit counts."""
 
     began: float
     ended: float
@@ -207,13 +204,13 @@ class Outcome:
 
     @property
     def usage(self) -> dict[str, int]:
-        """The tokens of all calls that passed, of every kind that their answers tell."""
+        """The tokens of all calls that passed, of every kind that their answers report."""
         names = [name for name in COUNTED_TOKENS.values() if any(name in call.seen.usage for call in self.passed)]
         return {name: sum(call.seen.usage.get(name, 0) for call in self.passed) for name in names}
 
     @property
     def refusal(self) -> Refusal:
-        """What the first refused call tells; nothing where none was refused."""
+        """What the first refused call reports; nothing where none was refused."""
         return Refusal.of(self.limit_headers)
 
     @property
@@ -222,10 +219,10 @@ class Outcome:
         return {name: headers[name] for name in LIMIT_HEADERS if name in headers}
 
 
-class Spender:
+class LimitProbe:
     """Spends a limit with calls one after another, and waits for its window to end.
 
-    ``ask`` sends one call, each of ``elsewhere`` one to another model or by another path; ``now`` tells the time in
+    ``ask`` sends one call, each of ``elsewhere`` one to another model or by another path; ``now`` returns the time in
     seconds since the epoch, ``sleep`` waits, ``say`` shows progress.
     """
 
@@ -302,12 +299,12 @@ class Spender:
         refused = outcome.refused[0]
         deadline = refused.began + timeout
         end = self.limit.end(refused.began, outcome.calls[0].began)
-        told = next(
+        seconds_left = next(
             (seconds for seconds in (outcome.refusal.retry_after, outcome.refusal.reset) if seconds is not None), None
         )
-        if told is not None:
-            # The gateway's own word, where its clock is not ours.
-            end = refused.began + told
+        if seconds_left is not None:
+            # What the gateway itself reports, as its clock may not be ours.
+            end = refused.began + seconds_left
         self._sleep_until(min(end, deadline), "the window to end")
         while True:
             call = self._call()
@@ -349,10 +346,12 @@ def judge_limit(limit: Limit, outcome: Outcome) -> list[Finding]:
     wanted = f"{count} calls{each} pass a limit of {limit.amount} in {limit.window} s, then 429"
     held = outcome.calls[-1].seen.status == 429 and len(refused) == REFUSALS
     ending = "then 429" if held else "429 once and then 200 again"
-    told = outcome.refusal
-    if not told.is_of(limit):
-        ending += f" of another limit, {told.limit}" + (f" in {told.window} s" if told.window is not None else "")
-    return [Finding(wanted, f"{seen}, {ending}", held and told.is_of(limit) and least <= len(passed) <= most)]
+    refusal = outcome.refusal
+    if not refusal.is_of(limit):
+        ending += f" of another limit, {refusal.limit}" + (
+            f" in {refusal.window} s" if refusal.window is not None else ""
+        )
+    return [Finding(wanted, f"{seen}, {ending}", held and refusal.is_of(limit) and least <= len(passed) <= most)]
 
 
 def judge_elsewhere(names: Sequence[str], outcome: Outcome) -> list[Finding]:
@@ -384,8 +383,12 @@ def result_of(limit: Limit, outcome: Outcome) -> dict[str, t.Any]:
     refusal: dict[str, t.Any] | None = None
     if outcome.refused:
         error = outcome.refused[0].seen.api_error
-        told = outcome.refusal
-        refusal = {"exhausted": told.exhausted(limit), **asdict(told), "api_error": asdict(error) if error else None}
+        reported = outcome.refusal
+        refusal = {
+            "exhausted": reported.exhausted(limit),
+            **asdict(reported),
+            "api_error": asdict(error) if error else None,
+        }
     return {
         "statuses": [call.seen.status for call in outcome.calls],
         "allowed_requests": len(outcome.passed),

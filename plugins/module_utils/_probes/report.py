@@ -11,7 +11,7 @@ import textwrap
 import typing as t
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.checks import (
     FAILED,
@@ -31,17 +31,13 @@ LEAST_WIDTH = 20
 
 @dataclass(frozen=True)
 class Report:
-    """The checks of one cluster. ``finished`` is a time in RFC 3339.
-
-    ``references`` tells what checks stand for elsewhere, by their ids or what of these is before the first colon.
-    """
+    """The checks of one cluster. ``finished`` is a time in RFC 3339."""
 
     title: str
     cluster: str
     gateway_url: str
     finished: str
     checks: tuple[Check, ...]
-    references: t.Mapping[str, str] = field(default_factory=dict)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -69,16 +65,9 @@ class Report:
             "gateway_url": self.gateway_url,
             "finished": self.finished,
             "counts": self.counts,
-            "checks": [self._described(check) for check in self.checks],
+            "checks": [check.as_dict() for check in self.checks],
         }
         return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
-
-    def _described(self, check: Check) -> dict[str, t.Any]:
-        reference = self.reference(check)
-        return {**check.as_dict(), **({"reference": reference} if reference else {})}
-
-    def reference(self, check: Check) -> str:
-        return self.references.get(check.id) or self.references.get(check.id.split(":")[0], "")
 
     def to_junit(self) -> str:
         """JUnit XML, as CI systems read it. Raises ImportError without the library junit-xml."""
@@ -116,7 +105,7 @@ class Report:
         return page.render(report=self, checks=sorted(self.checks, key=lambda check: order[check.status]))
 
     def to_table(self, width: int = 120) -> list[tuple[str, str]]:
-        """The lines of a table of at most ``width`` columns, each with the status to colour it by, or an empty text."""
+        """The lines of a table of at most ``width`` columns, each with the status to colour it by, or an empty string."""
         return list(self._lines(width))
 
     def _lines(self, width: int) -> t.Iterator[tuple[str, str]]:

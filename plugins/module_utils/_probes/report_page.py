@@ -77,8 +77,7 @@ td.seconds, th.seconds { text-align: right; min-width: 5rem; white-space: nowrap
 {% for check in checks %}
 <tr class="{{ check.status }}">
 <td><span class="badge">{{ check.status }}</span></td>
-<td class="name">{{ check.name }}<span class="id">{{ check.id }}</span>
-{% if report.reference(check) %}<span class="id">{{ report.reference(check) }}</span>{% endif %}</td>
+<td class="name">{{ check.name }}<span class="id">{{ check.id }}</span></td>
 <td class="seen" data-label="Expected">{{ check.expected }}</td>
 <td class="seen" data-label="Observed">{{ check.observed }}{% if check.hint and check.status == "failed" %}<p class="hint">{{ check.hint }}</p>{% endif %}</td>
 <td class="seconds" data-label="Seconds">{% if check.status != "skipped" %}{{ "%.2f" | format(check.seconds) }}{% endif %}</td>

@@ -14,32 +14,29 @@ local ASKED = {["/v1/chat/completions"] = true, ["/v1/completions"] = true}
 -- No API has as many options of streams.
 local OPTIONS = 32
 -- Keys that Go's parser takes in any case, so that another spelling would be read by one and not by the other.
-local KEYS = {model = true, stream = true, stream_options = true, include_usage = true, messages = true, prompt = true, input = true, max_tokens = true, n = true}
--- What a caller shows to come in or may have as a key of its own, and what it and the proxies before this gateway say
--- of it: whole names, and the second word of a header that begins with x-. Nobody behind this needs them, and no
--- provider may get them. Envoy AI Gateway takes the keys away at the provider, but not while a route is on its way out,
--- and Envoy lets no processor take its own header of the caller's address away.
-local OF_CALLERS = {"authorization", "api-key", "proxy-authorization", "cookie", "x-envoy-external-address",
-  "forwarded", "via", "from", "referer", "origin", "baggage", "authentication", "remote-user", "true-client-ip", "cf-connecting-ip", "x-client-ip",
-  "x-client-cert", "x-client-dn", "x-user", "x-user-id", "x-user-email", "x-email", "x-groups", "cf-access-jwt-assertion", "cf-access-authenticated-user-email",
-  "ocp-apim-subscription-key", "helicone-auth", "openai-organization", "openai-project"}
-local FAMILIES = {}
-for word in ("access amz amzn auth csrf forwarded goog jwt maas ms original real remote"):gmatch("%l+") do FAMILIES[word] = true end
+local KEYS = {
+  model = true, stream = true, stream_options = true, include_usage = true, messages = true, prompt = true,
+  input = true, max_tokens = true, n = true}
+-- Nobody behind this needs to know what the caller shows to come in, or what it and the proxies before this gateway say
+-- of it, and no provider may get it.
 local function hide_caller(headers)
   local found = {}
   for name in pairs(headers) do
-    if FAMILIES[name:match("^x%-(%l+)%-") or ""] and name ~= "x-forwarded-proto" or name:sub(-8) == "-api-key" then found[#found + 1] = name end
+    local is_of_family = settings.callers_families[name:match("^x%-(%l+)%-") or ""] and not settings.kept_headers[name]
+    if is_of_family or name:sub(-#settings.key_suffix) == settings.key_suffix then found[#found + 1] = name end
   end
-  for _, names in ipairs({OF_CALLERS, found}) do
+  for _, names in ipairs({settings.callers_headers, found}) do
     for _, name in ipairs(names) do headers:remove(name) end
   end
 end
 -- Neither dialect lets a model's age be unknown; Anthropic's documentation says to give the epoch then.
 local function described(model, anthropic)
   if anthropic then
-    return '{"type":"model","id":' .. json.quoted(model[1]) .. ',"display_name":' .. json.quoted(model[1]) .. ',"created_at":"1970-01-01T00:00:00Z"}'
+    return '{"type":"model","id":' .. json.quoted(model[1]) .. ',"display_name":' .. json.quoted(model[1])
+      .. ',"created_at":"1970-01-01T00:00:00Z"}'
   end
-  return '{"id":' .. json.quoted(model[1]) .. ',"object":"model","created":0,"owned_by":' .. json.quoted(model[2]) .. "}"
+  return '{"id":' .. json.quoted(model[1]) .. ',"object":"model","created":0,"owned_by":'
+    .. json.quoted(model[2]) .. "}"
 end
 
 local function allows(tier, model)
@@ -65,11 +62,13 @@ local function list(found, anthropic)
     return '{"object":"list",' .. data .. "}"
   end
   local first, last = found[1], found[#found]
-  return "{" .. data .. ',"has_more":false,"first_id":' .. (first and json.quoted(first[1]) or "null") .. ',"last_id":' .. (last and json.quoted(last[1]) or "null") .. "}"
+  return "{" .. data .. ',"has_more":false,"first_id":' .. (first and json.quoted(first[1]) or "null")
+    .. ',"last_id":' .. (last and json.quoted(last[1]) or "null") .. "}"
 end
 
 local function missing(model, anthropic)
-  return errors.failure(404, "The model " .. model .. " does not exist or you do not have access to it.", anthropic, "model_not_found")
+  return errors.failure(404, "The model " .. model .. " does not exist or you do not have access to it.", anthropic,
+    "model_not_found")
 end
 
 -- A key that another parser might take for one that matters.
@@ -97,17 +96,25 @@ local function judged(text, name)
   if not key and json.is_object(body.stream_options) then key, plain = other_spelling(body.stream_options) end
   if key then return nil, 400, "The key " .. key .. " must be spelled " .. plain .. ".", "invalid_json" end
   local model = body.model
-  if type(model) ~= "string" or model == "" then return nil, 400, "The body must name its model, as a text.", "missing_model" end
-  if #model > 256 or model:find("[%z\1-\31\127]") then return nil, 404, "There is no model of this name.", "model_not_found" end
+  if type(model) ~= "string" or model == "" then
+    return nil, 400, "The body must name its model, as a text.", "missing_model"
+  end
+  if #model > 256 or model:find("[%z\1-\31\127]") then
+    return nil, 404, "There is no model of this name.", "model_not_found"
+  end
   local function given(value)
     if value ~= json.null then return value end
   end
   local options = given(body.stream_options)
-  if options ~= nil and not json.is_object(options) then return nil, 400, "The field stream_options must be an object.", "invalid_type" end
+  if options ~= nil and not json.is_object(options) then
+    return nil, 400, "The field stream_options must be an object.", "invalid_type"
+  end
   options = options or {}
   local asks = given(options.include_usage)
   for field, value in pairs({stream = given(body.stream), ["stream_options.include_usage"] = asks}) do
-    if type(value) ~= "boolean" then return nil, 400, "The field " .. field .. " must be true or false.", "invalid_type" end
+    if type(value) ~= "boolean" then
+      return nil, 400, "The field " .. field .. " must be true or false.", "invalid_type"
+    end
   end
   local result = {model = model, text = text, streams = body.stream == true}
   if body.stream == true and asks ~= true and ASKED[name] then
@@ -115,7 +122,9 @@ local function judged(text, name)
     result.hides_usage = true
     local others = {}
     for option, value in pairs(options) do
-      if option ~= "include_usage" and type(value) == "boolean" then others[#others + 1] = "," .. json.quoted(option) .. ":" .. tostring(value) end
+      if option ~= "include_usage" and type(value) == "boolean" then
+        others[#others + 1] = "," .. json.quoted(option) .. ":" .. tostring(value)
+      end
     end
     local wanted = '{"include_usage":true' .. table.concat(others) .. "}"
     local span = spans.stream_options
@@ -150,7 +159,8 @@ local function judge(handle)
   local hidden, hidden_tier = identity.of(tier, user), settings.hidden_tiers[tier]
   if not hidden or not hidden_tier then
     handle:logErr("there is no key for identities in " .. settings.identity_key_file .. ", or no tier " .. tier)
-    return errors.refuse(handle, 503, "This gateway cannot tell callers apart at the moment.", anthropic, "identity_unavailable")
+    return errors.refuse(handle, 503, "This gateway cannot tell callers apart at the moment.", anthropic,
+      "identity_unavailable")
   end
   headers:replace("x-ai-gateway-user", hidden)
   headers:replace("x-ai-gateway-tier", hidden_tier)
@@ -158,7 +168,7 @@ local function judge(handle)
   local only = nil
   local prefix, rest = path:match("^(/[^/?]+/[^/?]+)(/v1/.*)$")
   if prefix then
-    only = settings.ends[prefix]
+    only = settings.backends[prefix]
     path = rest
     name = path:match("^[^?]*")
   end
@@ -178,7 +188,8 @@ local function judge(handle)
     return errors.refuse(handle, 404, "This gateway does not serve " .. name .. ".", anthropic, "unknown_url")
   end
   if headers:get(":method") ~= (listing and "GET" or "POST") then
-    return errors.refuse(handle, 405, "Use " .. (listing and "GET" or "POST") .. " for " .. name .. ".", anthropic, "method_not_allowed")
+    return errors.refuse(handle, 405, "Use " .. (listing and "GET" or "POST") .. " for " .. name .. ".", anthropic,
+      "method_not_allowed")
   end
   if name == "/v1/models" then
     return errors.send(handle, 200, list(listed(tier, only), anthropic))
@@ -202,7 +213,7 @@ local function judge(handle)
   if encoding and encoding:lower() ~= "identity" then
     return errors.refuse(handle, 415, "Send the body without a content-encoding.", anthropic, "unsupported_media_type")
   end
-  -- An answer that is compressed cannot be counted, and without the header any encoding would do.
+  -- A response that is compressed cannot be counted, and without the header any encoding would do.
   headers:replace("accept-encoding", "identity")
   local buffer = handle:body(true)
   -- Envoy's own limit is soft: what it had read when the limit was reached is let through.
@@ -215,7 +226,8 @@ local function judge(handle)
   local model = settings.known[request.model]
   if not model or only and not model[only] then
     if settings.tiers[tier] ~= true then
-      return errors.refuse(handle, 403, "The model does not exist, or tier " .. tier .. " may not use it.", anthropic, "model_not_allowed")
+      return errors.refuse(handle, 403, "The model does not exist, or tier " .. tier .. " may not use it.", anthropic,
+        "model_not_allowed")
     end
     return errors.send(handle, 404, missing(request.model, anthropic))
   end
@@ -225,7 +237,7 @@ local function judge(handle)
   metadata:set(METADATA, "asked", #text)
   metadata:set(METADATA, "streams", request.streams)
   metadata:set(METADATA, "hides_usage", request.hides_usage == true)
-  -- Of one who leaves before the answer; what comes of the answer replaces it.
+  -- Of one who leaves before the response; what comes of the response replaces it.
   counting.reckon(handle, #text, 0)
 end
 
@@ -274,12 +286,13 @@ local function hide_usage(handle)
   end
 end
 
--- Of an answer that came compressed, what Envoy AI Gateway read in it.
+-- Of a response that came compressed, what Envoy AI Gateway read in it.
 local function count_compressed(handle)
   for _ in handle:bodyChunks() do end
   local told = handle:streamInfo():dynamicMetadata():get("io.envoy.ai_gateway")
   if type(told) ~= "table" then return end
-  local total, input, output = tonumber(told.llm_total_tokens), tonumber(told.llm_input_tokens), tonumber(told.llm_output_tokens)
+  local total, input, output =
+    tonumber(told.llm_total_tokens), tonumber(told.llm_input_tokens), tonumber(told.llm_output_tokens)
   if total and total > 0 and total <= counting.MOST then counting.count(handle, total, input or 0, output or 0) end
 end
 

@@ -19,7 +19,8 @@ do
   -- The body of an error; code and what, its kind where the status does not say it, are OpenAI's alone.
   function errors.failure(status, message, anthropic, code, what)
     if anthropic then
-      return '{"type":"error","error":{"type":' .. json.quoted(kind(status, true)) .. ',"message":' .. json.quoted(message) .. "}}"
+      return '{"type":"error","error":{"type":' .. json.quoted(kind(status, true)) .. ',"message":'
+        .. json.quoted(message) .. "}}"
     end
     return '{"error":{"message":' .. json.quoted(message) .. ',"type":' .. json.quoted(what or kind(status, false))
       .. ',"param":null,"code":' .. (code and json.quoted(code) or "null") .. "}}"

@@ -38,7 +38,9 @@ do
     local band, bnot, bxor, ror, shift, whole = bits.band, bits.bnot, bits.bxor, bits.ror, bits.rshift, bits.tobit
     local length = #message
     message = message .. "\128" .. string.rep("\0", (55 - length) % 64) .. "\0\0\0\0"
-      .. string.char(band(shift(length * 8, 24), 255), band(shift(length * 8, 16), 255), band(shift(length * 8, 8), 255), band(length * 8, 255))
+      .. string.char(
+        band(shift(length * 8, 24), 255), band(shift(length * 8, 16), 255), band(shift(length * 8, 8), 255),
+        band(length * 8, 255))
     local state, words = {}, {}
     for index = 1, 8 do state[index] = whole(START[index]) end
     for block = 1, #message, 64 do
@@ -54,7 +56,9 @@ do
       end
       local a, b, c, d, e, f, g, h = state[1], state[2], state[3], state[4], state[5], state[6], state[7], state[8]
       for index = 1, 64 do
-        local first = whole(h + bxor(ror(e, 6), ror(e, 11), ror(e, 25)) + bxor(band(e, f), band(bnot(e), g)) + whole(ROUNDS[index]) + words[index])
+        local first = whole(
+          h + bxor(ror(e, 6), ror(e, 11), ror(e, 25)) + bxor(band(e, f), band(bnot(e), g)) + whole(ROUNDS[index])
+          + words[index])
         local second = whole(bxor(ror(a, 2), ror(a, 13), ror(a, 22)) + bxor(band(a, b), band(a, c), band(b, c)))
         h, g, f, e, d, c, b, a = g, f, e, whole(d + first), c, b, a, whole(first + second)
       end
@@ -62,7 +66,8 @@ do
     end
     local bytes = {}
     for index, value in ipairs(state) do
-      bytes[index] = string.char(band(shift(value, 24), 255), band(shift(value, 16), 255), band(shift(value, 8), 255), band(value, 255))
+      bytes[index] = string.char(
+        band(shift(value, 24), 255), band(shift(value, 16), 255), band(shift(value, 8), 255), band(value, 255))
     end
     return table.concat(bytes)
   end

@@ -14,7 +14,8 @@ do
   local DEPTH, VALUES, OUTERMOST, ESCAPED_NAMES = 64, 500000, 1000, 1000
   -- So many objects and arrays, and one more for each so many bytes: honest ones have something in them.
   local TABLES, BYTES = 2000, 8
-  local ESCAPED = {[34] = '"', [92] = "\\", [47] = "/", [98] = "\b", [102] = "\f", [110] = "\n", [114] = "\r", [116] = "\t"}
+  local ESCAPED = {
+    [34] = '"', [92] = "\\", [47] = "/", [98] = "\b", [102] = "\f", [110] = "\n", [114] = "\r", [116] = "\t"}
   local LITERALS = {[116] = {"true", true}, [102] = {"false", false}, [110] = {"null", json.null}}
 
   -- The text that is read, and the next backslash and control character of it at or after a place: each is looked for
@@ -53,8 +54,12 @@ do
   local function utf8(code)
     if code < 128 then return char(code) end
     if code < 2048 then return char(192 + math.floor(code / 64), 128 + code % 64) end
-    if code < 65536 then return char(224 + math.floor(code / 4096), 128 + math.floor(code / 64) % 64, 128 + code % 64) end
-    return char(240 + math.floor(code / 262144), 128 + math.floor(code / 4096) % 64, 128 + math.floor(code / 64) % 64, 128 + code % 64)
+    if code < 65536 then
+      return char(224 + math.floor(code / 4096), 128 + math.floor(code / 64) % 64, 128 + code % 64)
+    end
+    return char(
+      240 + math.floor(code / 262144), 128 + math.floor(code / 4096) % 64, 128 + math.floor(code / 64) % 64,
+      128 + code % 64)
   end
 
   -- The number of the four hexadecimal digits from there on.
@@ -62,7 +67,8 @@ do
     local number = 0
     for place = at, at + 3 do
       local code = byte(text, place) or 0
-      local digit = code >= 48 and code <= 57 and code - 48 or code >= 97 and code <= 102 and code - 87 or code >= 65 and code <= 70 and code - 55
+      local digit = code >= 48 and code <= 57 and code - 48 or code >= 97 and code <= 102 and code - 87
+        or code >= 65 and code <= 70 and code - 55
       if not digit then fail("an escape is not four hexadecimal digits", at) end
       number = number * 16 + digit
     end
@@ -268,7 +274,8 @@ do
         elseif first >= 224 and first <= 239 and follows and third >= 128 and third <= 191
           and (first ~= 224 or second >= 160) and (first ~= 237 or second <= 159) then
           at = at + 3
-        elseif first >= 240 and first <= 244 and follows and third >= 128 and third <= 191 and fourth >= 128 and fourth <= 191
+        elseif first >= 240 and first <= 244 and follows and third >= 128 and third <= 191
+          and fourth >= 128 and fourth <= 191
           and (first ~= 240 or second >= 144) and (first ~= 244 or second <= 143) then
           at = at + 4
         else
@@ -288,7 +295,7 @@ do
     return value
   end
 
-  -- Of an answer, most and deepest are how many values it may have and how deeply they may nest.
+  -- Of a response, most and deepest are how many values it may have and how deeply they may nest.
   function json.read(given, most, deepest)
     local wrong = json.not_utf8(given)
     if wrong then return nil, "it is not UTF-8 at byte " .. wrong end

@@ -7,21 +7,28 @@
 -- Envoy takes 100 headers and 60 KiB of them, and what comes after this program adds some.
 local HEADERS, HEADER_BYTES = 80, 49152
 
--- What an answer of ours says instead of the proxy's own words, by the beginning of its response code details.
+-- What a response of ours says instead of the proxy's own words, by the beginning of its response code details.
 local REASONS = {
   {"request_payload_too_large", 413, "The body is larger than this gateway takes.", "body_too_large"},
   {"response_payload_too_large", 502, "The provider's answer is larger than this gateway takes.", "answer_too_large"},
   {"request_rate_limited"},
-  {"rate_limiter_error", 503, "This gateway cannot check the limits at the moment. Try again in some seconds.", "limits_unavailable"},
+  {"rate_limiter_error", 503, "This gateway cannot check the limits at the moment. Try again in some seconds.",
+    "limits_unavailable"},
   {"rbac_access_denied", 403, nil, "model_not_allowed"},
-  {"ext_authz_error", 503, "This gateway cannot check tokens at the moment. Try again in some seconds.", "authorization_unavailable"},
+  {"ext_authz_error", 503, "This gateway cannot check tokens at the moment. Try again in some seconds.",
+    "authorization_unavailable"},
   {"route_not_found", 404, nil, "model_not_found"},
   {"no_healthy_upstream", 503, "The provider of this model has no address that answers.", "provider_unavailable"},
-  {"no_cluster", 503, "The provider of this model is not configured yet. Try again in some seconds.", "provider_unavailable"},
-  {"cluster_not_found", 503, "The provider of this model is not configured yet. Try again in some seconds.", "provider_unavailable"},
-  {"upstream_reset_before_response_started{overflow", 503, "This gateway has as many requests at that provider as it may. Try again in some seconds.", "gateway_busy"},
-  {"upstream_reset_before_response_started", 503, "The provider of this model could not be reached, or hung up before it answered.", "provider_unavailable"},
-  {"upstream_reset_after_response_started", 502, "The provider of this model hung up in the middle of its answer.", "provider_unavailable"},
+  {"no_cluster", 503, "The provider of this model is not configured yet. Try again in some seconds.",
+    "provider_unavailable"},
+  {"cluster_not_found", 503, "The provider of this model is not configured yet. Try again in some seconds.",
+    "provider_unavailable"},
+  {"upstream_reset_before_response_started{overflow", 503,
+    "This gateway has as many requests at that provider as it may. Try again in some seconds.", "gateway_busy"},
+  {"upstream_reset_before_response_started", 503,
+    "The provider of this model could not be reached, or hung up before it answered.", "provider_unavailable"},
+  {"upstream_reset_after_response_started", 502, "The provider of this model hung up in the middle of its answer.",
+    "provider_unavailable"},
   {"upstream_response_timeout", 504, "The provider of this model did not answer in time.", "provider_timeout"},
   {"response_timeout", 504, "The provider of this model did not answer in time.", "provider_timeout"},
   {"upstream_per_try_timeout", 504, "The provider of this model did not answer in time.", "provider_timeout"},
@@ -33,7 +40,8 @@ local REASONS = {
 }
 
 local function refused(handle, status, message, code)
-  return errors.refuse(handle, status, message, handle:streamInfo():dynamicMetadata():get(METADATA).anthropic == true, code)
+  return errors.refuse(
+    handle, status, message, handle:streamInfo():dynamicMetadata():get(METADATA).anthropic == true, code)
 end
 
 -- What is wrong with a path, for a client; nil for one whose every character is one of RFC 3986 and whose escapes are
@@ -45,8 +53,12 @@ local function path_problem(path)
   if wrong then return "has a character that must be escaped, at byte " .. wrong end
   local at = path:find("%", 1, true)
   while at do
-    if not path:find("^%x%x", at + 1) then return "has an escape that is not % and two hexadecimal digits, at byte " .. at end
-    if path:find("^[01]%x", at + 1) or path:find("^7[fF]", at + 1) then return "has an escaped control character, at byte " .. at end
+    if not path:find("^%x%x", at + 1) then
+      return "has an escape that is not % and two hexadecimal digits, at byte " .. at
+    end
+    if path:find("^[01]%x", at + 1) or path:find("^7[fF]", at + 1) then
+      return "has an escaped control character, at byte " .. at
+    end
     at = path:find("%", at + 3, true)
   end
   return nil
@@ -55,7 +67,9 @@ end
 -- The token of the request in the one form that is checked, Authorization: Bearer <token>; or what is wrong with it.
 local function one_token(headers)
   for _, name in ipairs({"authorization", "x-api-key"}) do
-    if headers:getNumValues(name) > 1 then return "The request has several headers " .. name .. ". Send one token, in one header." end
+    if headers:getNumValues(name) > 1 then
+      return "The request has several headers " .. name .. ". Send one token, in one header."
+    end
   end
   local sent, key = headers:get("authorization"), headers:get("x-api-key")
   local token = nil
@@ -74,19 +88,22 @@ local function one_token(headers)
   key = key:match("^%s*(%S+)%s*$")
   if not key then return "The header x-api-key holds more than a token." end
   -- Whoever sends a header of another scheme beside it means the key; proxies and libraries add such headers.
-  if token and token ~= key then return "The headers authorization and x-api-key have different tokens. Send one of them." end
+  if token and token ~= key then
+    return "The headers authorization and x-api-key have different tokens. Send one of them."
+  end
   headers:replace("authorization", "Bearer " .. key)
   return nil
 end
 
--- What a page of an allowed origin is told beside its answer; Envoy's own filter for this is not in every build of it.
+-- What a page of an allowed origin may read beside its response; Envoy's own filter for this is not in every build.
 local EXPOSED = "retry-after, x-ratelimit-limit, x-ratelimit-remaining, x-ratelimit-reset, x-request-id"
 local ORIGINS = {}
 for index, origin in ipairs(settings.origins) do
-  ORIGINS[index] = origin == "*" and "" or "^" .. origin:gsub("[%^%$%(%)%%%.%[%]%+%-%?]", "%%%0"):gsub("%*", "[%%w%%.%%-]+") .. "$"
+  ORIGINS[index] = origin == "*" and ""
+    or "^" .. origin:gsub("[%^%$%(%)%%%.%[%]%+%-%?]", "%%%0"):gsub("%*", "[%%w%%.%%-]+") .. "$"
 end
 
--- What the answer names as allowed for the origin of a request, or nil.
+-- What the response names as allowed for the origin of a request, or nil.
 local function allowed_origin(origin)
   for index, pattern in ipairs(ORIGINS) do
     if origin:find(pattern) then return settings.origins[index] == "*" and "*" or origin end
@@ -113,23 +130,30 @@ local function begin(handle)
   local allowed = allowed_origin(headers:get("origin") or "")
   if allowed then
     metadata:set(METADATA, "origin", allowed)
-    if headers:get(":method") == "OPTIONS" and headers:get("access-control-request-method") then return answer_preflight(handle, headers, allowed) end
+    if headers:get(":method") == "OPTIONS" and headers:get("access-control-request-method") then
+      return answer_preflight(handle, headers, allowed)
+    end
   end
   local problem = path_problem(path)
   if problem then return refused(handle, 400, "The path " .. problem .. ".", "malformed_path") end
   local count, size = 0, 0
   for name, value in pairs(headers) do
-    if json.not_utf8(value) then return refused(handle, 400, "The header " .. name .. " is not UTF-8.", "malformed_header") end
+    if json.not_utf8(value) then
+      return refused(handle, 400, "The header " .. name .. " is not UTF-8.", "malformed_header")
+    end
     count, size = count + 1, size + #name + #value
   end
   if count > HEADERS or size > HEADER_BYTES then
-    return refused(handle, 431, "The request has too many headers, or too long ones: " .. count .. " with " .. size .. " bytes.", "headers_too_large")
+    return refused(handle, 431,
+      "The request has too many headers, or too long ones: " .. count .. " with " .. size .. " bytes.",
+      "headers_too_large")
   end
   local length = tonumber(headers:get("content-length") or "")
-  -- Over HTTP/2 it is let come until the buffer is full: clients such as curl 7 do not read an answer that comes while
+  -- Over HTTP/2 it is let come until the buffer is full: clients such as curl 7 do not read a response that comes while
   -- they send.
   if length and length > settings.body_limit and handle:streamInfo():protocol() ~= "HTTP/2" then
-    return refused(handle, 413, "The body has " .. length .. " bytes, and this gateway takes " .. settings.body_limit .. ".", "body_too_large")
+    return refused(handle, 413,
+      "The body has " .. length .. " bytes, and this gateway takes " .. settings.body_limit .. ".", "body_too_large")
   end
   problem = one_token(headers)
   if problem then return refused(handle, 400, problem, "several_tokens") end
@@ -152,8 +176,10 @@ local function spent(tier, headers)
   end
   local measure = #measures > 0 and table.concat(measures, " or ") or "limit"
   local reset = headers:get("x-ratelimit-reset") or seconds
-  local sentence = "The " .. (amount or "") .. " " .. measure .. " that tier " .. tier .. " allows a user in " .. (seconds or "?") .. " seconds are used up."
-  return sentence .. " Try again in " .. (reset or "?") .. " seconds.", measure:find("request") and "requests" or "tokens", reset
+  local sentence = "The " .. (amount or "") .. " " .. measure .. " that tier " .. tier .. " allows a user in "
+    .. (seconds or "?") .. " seconds are used up."
+  return sentence .. " Try again in " .. (reset or "?") .. " seconds.",
+    measure:find("request") and "requests" or "tokens", reset
 end
 
 -- What a provider said, which the program next to it made an error of the provider's API.
@@ -171,7 +197,9 @@ local function of_gateway(status, text, details, headers, kept)
     if errors.is_one(text, anthropic) then return status, text end
   end
   -- With 504 Envoy says that all of the request was there.
-  if status == 504 and (details:find("^stream_idle_timeout") or details:find("^request_overall_timeout")) then details = "response_timeout" end
+  if status == 504 and (details:find("^stream_idle_timeout") or details:find("^request_overall_timeout")) then
+    details = "response_timeout"
+  end
   for _, reason in ipairs(REASONS) do
     if details:find(reason[1], 1, true) == 1 then
       local message, what = reason[3], nil
@@ -184,7 +212,8 @@ local function of_gateway(status, text, details, headers, kept)
       elseif reason[1] == "rbac_access_denied" then
         message = "The model does not exist, or tier " .. tier .. " may not use it."
       elseif reason[1] == "route_not_found" then
-        message = kept.model and "The model does not exist, or is not served under this path or in this API." or "This gateway does not serve this path on this host."
+        message = kept.model and "The model does not exist, or is not served under this path or in this API."
+          or "This gateway does not serve this path on this host."
         code = kept.model and code or "unknown_url"
       end
       status = reason[2] or status
@@ -193,10 +222,16 @@ local function of_gateway(status, text, details, headers, kept)
   end
   -- What Envoy AI Gateway says of a request that it cannot use; its errors are no JSON where they quote the request.
   local value = json.read(text)
-  local words = json.is_object(value) and json.is_object(value.error) and tostring(value.error.message):match("^" .. settings.unreadable:gsub("%p", "%%%0") .. " ?(.*)$") or text
+  local words = json.is_object(value) and json.is_object(value.error)
+    and tostring(value.error.message):match("^" .. settings.unreadable:gsub("%p", "%%%0") .. " ?(.*)$") or text
   words = (words:match('"message":"(.*)"}}$') or errors.words(words, "")):match("^[^\n]*"):gsub(' "at index.*$', "")
-  if status >= 500 and kept.answered then return 502, errors.failure(502, "The provider's answer could not be read.", anthropic, "provider_error") end
-  if status >= 500 then return 503, errors.failure(503, "This gateway cannot pass the request on at the moment. Try again in some seconds.", anthropic, "gateway_fault") end
+  if status >= 500 and kept.answered then
+    return 502, errors.failure(502, "The provider's answer could not be read.", anthropic, "provider_error")
+  end
+  if status >= 500 then
+    return 503, errors.failure(503, "This gateway cannot pass the request on at the moment. Try again in some seconds.",
+      anthropic, "gateway_fault")
+  end
   return status, errors.failure(status, words ~= "" and words or "This gateway refused the request.", anthropic, nil)
 end
 

@@ -6,11 +6,11 @@
 
 -- Bytes of an event of a stream that are around its text.
 local AROUND = 200
--- Bytes of its other lines that are none of the answer's text; a comment has no name.
+-- Bytes of its other lines that are none of the response's text; a comment has no name.
 local FIELDS = {event = 64, id = 64, retry = 64, [""] = 64}
 -- How much of a compressed error is read, in bytes.
 local UNPACKED = 16384
--- How many values an answer may have, and how deeply they may nest: embeddings of a batch are millions, and tools have
+-- How many values a response may have, and how deeply they may nest: embeddings of a batch are millions, and tools have
 -- any input.
 local VALUES, DEPTH = 5000000, 1000
 -- What the processor reads beside plain text.
@@ -18,7 +18,9 @@ local READ = {identity = true, gzip = true, br = true}
 local NUMBERS = {"prompt_tokens", "completion_tokens", "input_tokens", "output_tokens", "total_tokens"}
 
 local function whole(value)
-  if type(value) == "number" and value >= 0 and value <= counting.MOST and value == math.floor(value) then return value end
+  if type(value) == "number" and value >= 0 and value <= counting.MOST and value == math.floor(value) then
+    return value
+  end
 end
 
 -- Adds what a usage of either API tells to what was told before: later numbers of a stream are larger or the same. A
@@ -35,12 +37,15 @@ local function learn(known, usage)
   local input = whole(usage.prompt_tokens)
   if not input and whole(usage.input_tokens) then
     -- Anthropic's input leaves out what its cache wrote and read.
-    input = whole(usage.input_tokens) + (whole(usage.cache_creation_input_tokens) or 0) + (whole(usage.cache_read_input_tokens) or 0)
+    input = whole(usage.input_tokens) + (whole(usage.cache_creation_input_tokens) or 0)
+      + (whole(usage.cache_read_input_tokens) or 0)
   end
   local output, total = whole(usage.completion_tokens) or whole(usage.output_tokens), whole(usage.total_tokens)
   if not input and not output and not total then return end
   known.spoiled, known.at = false, known.reckoned
-  known.input, known.output, known.total = math.max(known.input or 0, input or 0), math.max(known.output or 0, output or 0), math.max(known.total or 0, total or 0)
+  known.input, known.output, known.total =
+    math.max(known.input or 0, input or 0), math.max(known.output or 0, output or 0),
+    math.max(known.total or 0, total or 0)
 end
 
 local function learn_from(known, value)
@@ -54,7 +59,8 @@ local function settle(handle, asked, known, reckoned)
   if not known.spoiled and known.input then
     -- A stream tells its output last, and its caller may leave before; some providers tell their reasoning in the total
     -- alone.
-    local output = math.max(known.output, reckoned - (known.at or reckoned), known.input > 0 and known.total - known.input or 0)
+    local output = math.max(
+      known.output, reckoned - (known.at or reckoned), known.input > 0 and known.total - known.input or 0)
     local total = math.min(counting.MOST, math.max(known.total, known.input + output))
     if total > 0 then
       counting.count(handle, total, known.input, output)
@@ -65,7 +71,7 @@ local function settle(handle, asked, known, reckoned)
 end
 
 -- Whether a text may hold a usage that says something: most events of a stream have none, or null. One that is spelled
--- with escapes is not looked for: such an answer is reckoned.
+-- with escapes is not looked for: such a response is reckoned.
 local function may_tell(text)
   local at = 1
   while true do
@@ -144,7 +150,8 @@ local function document(handle, kept, encoding, anthropic)
   metadata:set(METADATA, "answered", true)
   if not READ[encoding] then
     counting.reckon(handle, kept.asked, size)
-    return refuse(handle, buffer, anthropic, 502, "The provider answered in " .. encoding .. ", which it was not asked for and which this gateway does not read.")
+    return refuse(handle, buffer, anthropic, 502,
+      "The provider answered in " .. encoding .. ", which it was not asked for and which this gateway does not read.")
   end
   if encoding ~= "identity" then
     -- Envoy AI Gateway reads it, and the program behind it counts what that found.
@@ -165,7 +172,9 @@ end
 -- What a body says, whatever it was compressed with; nil where that cannot be told.
 local function readable(text, encoding)
   if encoding == "identity" or text == "" or json.read(text) ~= nil then return text end
-  if encoding == "gzip" or encoding == "x-gzip" or encoding == "deflate" then return inflate(text:sub(1, 2 * UNPACKED), UNPACKED) end
+  if encoding == "gzip" or encoding == "x-gzip" or encoding == "deflate" then
+    return inflate(text:sub(1, 2 * UNPACKED), UNPACKED)
+  end
   return nil
 end
 
@@ -197,12 +206,14 @@ local function weigh(handle)
     if status >= 300 and status < 400 and not ours then
       -- A client would follow it, with its token and its body.
       headers:remove("location")
-      return refuse(handle, handle:body(true), anthropic, 502, "The provider answered with status " .. status .. ", which leads elsewhere.")
+      return refuse(handle, handle:body(true), anthropic, 502,
+        "The provider answered with status " .. status .. ", which leads elsewhere.")
     end
     if status >= 400 and not ours then refusal(handle, status, encoding, content_type, anthropic) end
     return
   end
-  if content_type:find("text/event-stream", 1, true) == 1 or kept.streams and not content_type:find("json", 1, true) then
+  if content_type:find("text/event-stream", 1, true) == 1
+    or kept.streams and not content_type:find("json", 1, true) then
     handle:streamInfo():dynamicMetadata():set(METADATA, "answered", true)
     if encoding ~= "identity" then return compressed_stream(handle, kept.asked, encoding) end
     return stream(handle, kept.asked)
@@ -213,5 +224,5 @@ end
 function envoy_on_response(handle)
   local done, problem = pcall(weigh, handle)
   -- What was reckoned before stays.
-  if not done then handle:logErr("the answer could not be weighed: " .. tostring(problem)) end
+  if not done then handle:logErr("the response could not be weighed: " .. tostring(problem)) end
 end

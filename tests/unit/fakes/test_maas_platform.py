@@ -59,7 +59,10 @@ def play(directory: Path, *arguments: str, **variables: t.Any) -> subprocess.Com
 def rendered(directory: Path, **variables: t.Any) -> Manifests:
     lookup = "{{ lookup('ansible.builtin.template', maas_platform_directory ~ '/platform.yaml.j2') }}"
     tasks = [{"ansible.builtin.copy": {"content": lookup, "dest": f"{directory}/out"}}]
-    (directory / "play.yml").write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]))
+    roles = ["egress.ai_gateway.versions"]
+    (directory / "play.yml").write_text(
+        json.dumps([{"hosts": "localhost", "gather_facts": False, "roles": roles, "tasks": tasks}])
+    )
     ended = play(directory, f"{directory}/play.yml", maas_platform_directory=str(FAKES / "maas_platform"), **variables)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     found = [manifest for manifest in yaml.safe_load_all((directory / "out").read_text()) if manifest]

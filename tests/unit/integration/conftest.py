@@ -6,5 +6,5 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-# The journey imports what lies beside it.
+# The end-to-end tests import what lies beside it.
 sys.path.insert(0, str(Path(__file__).parents[2] / "integration"))

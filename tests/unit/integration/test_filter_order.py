@@ -7,13 +7,13 @@ import filter_order
 import pytest
 
 RIGHT = [
-    "egress.ai_gateway.requests",
+    "egress.ai_gateway.request_filter",
     "envoy.filters.http.ext_authz/securitypolicy/ai-gateway/ai-gateway",
     "envoy.filters.http.lua/envoyextensionpolicy/ai-gateway/ai-gateway/lua/0",
     "envoy.filters.http.buffer",
     "envoy.filters.http.ext_proc/aigateway",
     "envoy.filters.http.ratelimit",
-    "egress.ai_gateway.answers",
+    "egress.ai_gateway.response_filter",
     "envoy.filters.http.router",
 ]
 RBAC = "envoy.filters.http.rbac"

@@ -182,7 +182,7 @@ def test_a_report_tells_what_was_searched_and_no_key() -> None:
 def test_a_whole_search(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A stand-in for kubectl that serves one key in a Secret, and another in a log of a container that was restarted."""
+    """A fake of kubectl that serves one key in a Secret, and another in a log of a container that was restarted."""
     program = tmp_path / "kubectl"
     pod = {
         "metadata": {"name": "p", "namespace": "g"},

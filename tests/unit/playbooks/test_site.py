@@ -5,21 +5,16 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 import typing as t
 from pathlib import Path
 
 import pytest
-import yaml
-from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog import build as catalog_build
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "roles"))
 from api_server import Server
+from plays import run_playbook
 
-# Not resolved: a checkout may be linked into the tree of collections.
-COLLECTIONS = Path(catalog_build.__file__).parents[6]
 PROVIDER = {
     "name": "openai",
     "schema": "openai",
@@ -28,7 +23,6 @@ PROVIDER = {
     "models": [{"name": "gpt-4"}],
 }
 VARIABLES: dict[str, t.Any] = {
-    "ansible_python_interpreter": sys.executable,
     "ai_gateway_providers": [PROVIDER],
     # Nothing listens there.
     "ai_gateway_kubeconfig": "/nonexistent/kubeconfig",
@@ -49,31 +43,10 @@ OUTSIDE = {
 
 def site(tmp_path: Path, variables: dict[str, t.Any], *arguments: str, playbook: str = "site") -> tuple[int, str]:
     """Run the playbook; its exit status and what it said."""
-    (tmp_path / "variables.yml").write_text(yaml.safe_dump({**VARIABLES, **variables}))
-    environment = {
-        **os.environ,
-        "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
-        "ANSIBLE_HOME": str(tmp_path / "home"),
-        "ANSIBLE_FORCE_COLOR": "false",
-    }
-    command = [
-        str(Path(sys.executable).parent / "ansible-playbook"),
-        "-i",
-        "cluster,",
-        "-c",
-        "local",
-        "-e",
-        f"@{tmp_path}/variables.yml",
-    ]
-    ended = subprocess.run(
-        [*command, *arguments, f"egress.ai_gateway.{playbook}"],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
+    ended = run_playbook(
+        tmp_path, f"egress.ai_gateway.{playbook}", {**VARIABLES, **variables}, *arguments, host="cluster"
     )
-    return ended.returncode, " ".join((ended.stdout + ended.stderr).split())
+    return ended.returncode, " ".join(ended.output.split())
 
 
 @pytest.mark.parametrize(

@@ -6,15 +6,11 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import typing as t
 from pathlib import Path
 
-import yaml
 from cluster import Cluster, Key, Resources
-from rendering import COLLECTIONS
+from plays import run_playbook
 
 Body = dict[str, t.Any]
 
@@ -50,35 +46,8 @@ class Server(Cluster):
         self, directory: Path, role: str, variables: Body, *arguments: str, tasks_from: str = "main"
     ) -> tuple[int, str]:
         """Exit status and output of a play with the role, or with a part of its tasks."""
-        self.kubeconfig(directory)
         task = {"ansible.builtin.import_role": {"name": f"egress.ai_gateway.{role}", "tasks_from": tasks_from}}
         play = {"hosts": "localhost", "gather_facts": False, "tasks": [task]}
-        (directory / "play.yml").write_text(json.dumps([play]))
-        (directory / "variables.yml").write_text(
-            yaml.safe_dump({"ansible_python_interpreter": sys.executable, **variables})
-        )
-        environment = {
-            **os.environ,
-            "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
-            "ANSIBLE_HOME": str(directory / "home"),
-            "ANSIBLE_FORCE_COLOR": "false",
-            "K8S_AUTH_KUBECONFIG": str(directory / "kubeconfig"),
-        }
-        command = [
-            str(Path(sys.executable).parent / "ansible-playbook"),
-            "-i",
-            "localhost,",
-            "-c",
-            "local",
-            "-e",
-            f"@{directory}/variables.yml",
-        ]
-        ended = subprocess.run(
-            [*command, *arguments, f"{directory}/play.yml"],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        return ended.returncode, ended.stdout + ended.stderr
+        environment = {"K8S_AUTH_KUBECONFIG": str(self.kubeconfig(directory))}
+        ended = run_playbook(directory, play, variables, *arguments, environment=environment)
+        return ended.returncode, ended.output

@@ -5,18 +5,13 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 import typing as t
 from pathlib import Path
 
 import yaml
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog import build as catalog_build
+from plays import run_playbook
 
-# Not resolved: a checkout may be linked into the tree of collections.
-COLLECTIONS = Path(catalog_build.__file__).parents[6]
 ROLES = Path(catalog_build.__file__).parents[3] / "roles"
 
 
@@ -26,35 +21,18 @@ def rendered(directory: Path, role: str, template: str, variables: dict[str, t.A
         str(path) for path in (ROLES / role / "defaults/main.yml", ROLES / role / "vars/main.yml") if path.exists()
     ]
     lookup = f"{{{{ lookup('ansible.builtin.template', '{ROLES / role}/templates/{template}') }}}}"
-    tasks = [{"ansible.builtin.copy": {"content": lookup, "dest": f"{directory}/out"}}]
     play = {
         "hosts": "localhost",
         "gather_facts": False,
         "roles": ["egress.ai_gateway.catalog"],
         "vars_files": defaults,
-        "tasks": tasks,
+        "tasks": [{"ansible.builtin.copy": {"content": lookup, "dest": f"{directory}/out"}}],
     }
-    (directory / "play.yml").write_text(json.dumps([play]))
-    (directory / "variables.yml").write_text(
-        yaml.safe_dump({"ansible_python_interpreter": sys.executable, **variables})
-    )
     for name in ("templates", "files"):
         if (ROLES / role / name).exists():
             (directory / name).symlink_to(ROLES / role / name)
-    environment = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS), "ANSIBLE_HOME": str(directory / "home")}
-    command = [
-        str(Path(sys.executable).parent / "ansible-playbook"),
-        "-i",
-        "localhost,",
-        "-c",
-        "local",
-        "-e",
-        f"@{directory}/variables.yml",
-    ]
-    ended = subprocess.run(
-        [*command, f"{directory}/play.yml"], env=environment, capture_output=True, text=True, timeout=120, check=False
-    )
-    assert ended.returncode == 0, ended.stdout + ended.stderr
+    ended = run_playbook(directory, play, variables)
+    assert ended.returncode == 0, ended.output
     return (directory / "out").read_text()
 
 

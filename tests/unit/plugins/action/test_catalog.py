@@ -13,6 +13,7 @@ from ansible.errors import AnsibleActionFail
 from ansible.template import trust_as_template
 from ansible_collections.egress.ai_gateway.plugins.action.catalog import ActionModule
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog import build as catalog_build
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog import inputs as catalog_inputs
 from ansible_collections.egress.ai_gateway.plugins.modules import catalog as documentation
 
 
@@ -74,10 +75,10 @@ def test_refuses_an_option_it_does_not_have() -> None:
 
 def test_the_documentation_names_what_the_action_takes_and_returns() -> None:
     options = yaml.safe_load(documentation.DOCUMENTATION)["options"]
-    assert tuple(options) == catalog_build.INPUTS
-    assert tuple(options["platform"]["choices"]) == catalog_build.PLATFORMS
-    assert tuple(options["stack"]["choices"]) == catalog_build.STACKS
-    assert tuple(options["policy_engine"]["choices"]) == catalog_build.POLICY_ENGINES
+    assert tuple(options) == catalog_inputs.INPUTS
+    assert tuple(options["platform"]["choices"]) == catalog_inputs.PLATFORMS
+    assert tuple(options["stack"]["choices"]) == catalog_inputs.STACKS
+    assert tuple(options["policy_engine"]["choices"]) == catalog_inputs.POLICY_ENGINES
     returned = yaml.safe_load(documentation.RETURN)
     assert set(returned["catalog"]["contains"]) == set(catalog_build.build({}).as_dict())
     example, _show = yaml.safe_load(documentation.EXAMPLES)

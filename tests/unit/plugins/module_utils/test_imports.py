@@ -19,7 +19,8 @@ ALLOWED: dict[str, set[str]] = {
     "_apply_set": {"_kubernetes"},
     "_field_patch": {"_kubernetes"},
     "_catalog": set(),
-    "_probes": set(),
+    # The plan of a validation knows the values that stand for a caller at the providers.
+    "_probes": {"_catalog"},
     "_embedded_cluster": set(),
     "_tokens": {"_kubernetes", "_probes"},
 }

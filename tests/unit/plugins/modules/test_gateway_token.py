@@ -132,8 +132,6 @@ def test_a_capped_lifetime_is_said(kubernetes: Kubernetes, run: RunModule) -> No
         ({"expiration": "5m"}, "expiration: '5m' is too short; the API server issues tokens for 10m and longer"),
         ({"expiration": "soon"}, "expiration: 'soon' is not a duration"),
         ({"user": "!"}, "user: '!' holds no letter or digit"),
-        ({"source": "signing_key"}, "source is signing_key but all of the following are missing: signing_key"),
-        ({"source": "signing_key", "signing_key": "/nowhere/key"}, "signing_key: cannot read /nowhere/key"),
     ],
 )
 def test_errors(kubernetes: Kubernetes, run: RunModule, options: dict[str, t.Any], message: str) -> None:

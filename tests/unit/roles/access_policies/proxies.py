@@ -204,9 +204,9 @@ def programs(rendered: str) -> dict[str, str]:
         item["name"]: item["typed_config"]["default_source_code"]["inline_string"] for item in filters if "name" in item
     }
     return {
-        "requests": named["egress.ai_gateway.requests"],
-        "bodies": found["EnvoyExtensionPolicy"]["lua"][0]["inline"],
-        "answers": named["egress.ai_gateway.answers"],
+        "request_filter": named["egress.ai_gateway.request_filter"],
+        "body_filter": found["EnvoyExtensionPolicy"]["lua"][0]["inline"],
+        "response_filter": named["egress.ai_gateway.response_filter"],
     }
 
 

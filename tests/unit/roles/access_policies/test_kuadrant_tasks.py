@@ -111,7 +111,7 @@ def test_kuadrant_that_is_told_nothing(kuadrant: Kuadrant, tmp_path: Path) -> No
     kuadrant.objects = {key: body for key, body in kuadrant.objects.items() if body["kind"] != "Kuadrant"}
     status, output = kuadrant.run(tmp_path, "access_policies", VARIABLES)
     assert status != 0
-    assert "no object of kind Kuadrant tells its operator to work" in output
+    assert "no object of kind Kuadrant makes its operator work" in output
 
 
 def test_policies_of_others_are_named_before_anything_is_written(kuadrant: Kuadrant, tmp_path: Path) -> None:

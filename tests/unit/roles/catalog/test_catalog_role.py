@@ -5,19 +5,16 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 import typing as t
 from pathlib import Path
 
 import pytest
 import yaml
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog import build as catalog_build
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog import inputs as catalog_inputs
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.faults import CatalogError
+from plays import run_playbook
 
-# Not resolved: a checkout may be linked into the tree of collections.
-COLLECTIONS = Path(catalog_build.__file__).parents[6]
 ROLE = Path(catalog_build.__file__).parents[3] / "roles/catalog"
 KEY = "sk-a-key-that-must-not-show"
 PROVIDER = {
@@ -31,35 +28,10 @@ PROVIDER = {
 
 def play(directory: Path, variables: dict[str, t.Any], *arguments: str) -> tuple[int, str]:
     """Run the role with all that Ansible can say; the exit code and everything it printed."""
-    playbook = directory / "play.yml"
     show = {"ansible.builtin.debug": {"msg": "{{ ai_gateway_catalog }}"}}
-    playbook.write_text(
-        json.dumps(
-            [{"hosts": "localhost", "gather_facts": False, "roles": ["egress.ai_gateway.catalog"], "tasks": [show]}]
-        )
-    )
-    (directory / "variables.yml").write_text(yaml.safe_dump(variables))
-    environment = {
-        **os.environ,
-        "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
-        "ANSIBLE_HOME": str(directory / "home"),
-        "ANSIBLE_NOCOLOR": "1",
-        "ANSIBLE_DISPLAY_ARGS_TO_STDOUT": "1",
-    }
-    command = [
-        str(Path(sys.executable).parent / "ansible-playbook"),
-        "-i",
-        "localhost,",
-        "-c",
-        "local",
-        "-e",
-        f"@{directory}/variables.yml",
-        str(playbook),
-    ]
-    ended = subprocess.run(
-        [*command, *arguments], env=environment, capture_output=True, text=True, timeout=120, check=False
-    )
-    return ended.returncode, ended.stdout + ended.stderr
+    shown = {"hosts": "localhost", "gather_facts": False, "roles": ["egress.ai_gateway.catalog"], "tasks": [show]}
+    ended = run_playbook(directory, shown, variables, *arguments, environment={"ANSIBLE_DISPLAY_ARGS_TO_STDOUT": "1"})
+    return ended.returncode, ended.output
 
 
 @pytest.mark.parametrize("arguments", [("-vvvv",), ("--check", "--diff", "-vvvv")])
@@ -114,14 +86,13 @@ def test_the_documented_options_are_the_keys_of_the_catalogue() -> None:
     options = yaml.safe_load((ROLE / "meta/argument_specs.yml").read_text())["argument_specs"]["main"]["options"]
     assert set(options) == set(yaml.safe_load((ROLE / "defaults/main.yml").read_text()))
     assert set(options) == {
-        f"ai_gateway_{name}" for name in (*catalog_build.INPUTS, *catalog_build.OTHER_VARIABLES)
+        f"ai_gateway_{name}" for name in (*catalog_inputs.INPUTS, *catalog_inputs.OTHER_VARIABLES)
     } - {"ai_gateway_catalog"}
 
     def keys(option: dict[str, t.Any], prefix: str = "") -> set[str]:
         found = set()
         for name, suboption in option.get("options", {}).items():
-            names = (name, *suboption.get("aliases", ()))
-            found |= {prefix + known for known in names} | keys(suboption, f"{prefix}{name}.")
+            found |= {prefix + name} | keys(suboption, f"{prefix}{name}.")
         return found
 
     # A mapping with every documented key is read without one that is unknown, and an unknown one is told the documented
@@ -136,7 +107,7 @@ def test_the_documented_options_are_the_keys_of_the_catalogue() -> None:
                 node = node[parent][0] if isinstance(node[parent], list) else node[parent]
             below = any(other.startswith(path + ".") for other in documented)
             node[last] = ([{}] if last == "models" else {}) if below else "x"
-        with pytest.raises(catalog_build.CatalogError) as caught:
+        with pytest.raises(CatalogError) as caught:
             catalog_build.build({name: [{**entry, "?": 1}]})
         unknown = [fault for fault in caught.value.faults if fault.problem == "is not a known key"]
         assert [fault.path for fault in unknown] == [f"ai_gateway_{name}[0].?"]

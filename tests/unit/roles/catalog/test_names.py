@@ -95,5 +95,5 @@ def test_the_policies(tmp_path: Path, template: str, variables: dict[str, t.Any]
 
 
 def test_the_registry_of_maas_api(tmp_path: Path) -> None:
-    texts = found(tmp_path, "maas_api", "models.yaml.j2", TWO_GATEWAYS)
-    assert [value for key, value in texts if key == "id"] == [DATED, PLUS]
+    texts = dict(found(tmp_path, "maas_api", "registry.yaml.j2", TWO_GATEWAYS))
+    assert [model["id"] for model in yaml.safe_load(texts["models"])] == [DATED, PLUS]

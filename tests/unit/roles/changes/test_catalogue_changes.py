@@ -11,8 +11,6 @@ from __future__ import annotations
 import base64
 import json
 import os
-import subprocess
-import sys
 import typing as t
 from pathlib import Path
 
@@ -26,7 +24,8 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.build i
 from api_server import Server
 from cluster import RESOURCES, Resources
 from merging_cluster import MergingCluster
-from rendering import COLLECTIONS, ROLES
+from plays import run_playbook
+from rendering import ROLES
 
 PAIRS = int(os.environ.get("CATALOGUE_CHANGES", "12"))
 #: The set of each role, and its template.
@@ -41,7 +40,7 @@ Texts = list[dict[str, str]]
 
 
 def rendered(directory: Path, catalogues: t.Sequence[Catalogue]) -> Texts:
-    """The manifests of all catalogues, from one process: starting Ansible takes longer than any template."""
+    """The manifests of all catalogues, from one play for each role."""
     found: Texts = [{} for _catalogue in catalogues]
     given = [
         {
@@ -52,47 +51,25 @@ def rendered(directory: Path, catalogues: t.Sequence[Catalogue]) -> Texts:
         }
         for catalogue in catalogues
     ]
-    plays = []
     for role, (_name, template) in SETS.items():
         texts = f"lookup('ansible.builtin.template', '{ROLES / role}/templates/{template}', template_vars=catalogue)"
         content = f"{{% set texts = [] %}}{{% for catalogue in catalogues %}}{{{{ texts.append({texts}) or '' }}}}{{% endfor %}}{{{{ texts | to_json }}}}"
         defaults = [
-            str(ROLES / name / f"{kind}/main.yml") for name in ("ai_gateway", role) for kind in ("defaults", "vars")
+            str(ROLES / name / f"{kind}/main.yml") for name in ("catalog", role) for kind in ("defaults", "vars")
         ]
         (directory / role).mkdir()
         for part in ("templates", "files"):
             if (ROLES / role / part).exists():
                 (directory / role / part).symlink_to(ROLES / role / part)
-        task = {"ansible.builtin.copy": {"content": content, "dest": f"{directory / role}.json"}}
         play = {
             "hosts": "localhost",
             "gather_facts": False,
             "vars_files": [path for path in defaults if Path(path).exists()],
-            "tasks": [task],
+            "tasks": [{"ansible.builtin.copy": {"content": content, "dest": f"{directory / role}.json"}}],
         }
-        (directory / role / "play.yml").write_text(json.dumps([play]))
-        plays.append(str(directory / role / "play.yml"))
-    variables = {
-        "catalogues": given,
-        "__access_policies_identity": {"resources": [KEY_OF_IDENTITIES]},
-        "ansible_python_interpreter": sys.executable,
-    }
-    (directory / "variables.json").write_text(json.dumps(variables))
-    environment = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS), "ANSIBLE_HOME": str(directory / "home")}
-    command = [
-        str(Path(sys.executable).parent / "ansible-playbook"),
-        "-i",
-        "localhost,",
-        "-c",
-        "local",
-        "-e",
-        f"@{directory}/variables.json",
-    ]
-    ended = subprocess.run(
-        [*command, *plays], env=environment, capture_output=True, text=True, timeout=300, check=False
-    )
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    for role in SETS:
+        variables = {"catalogues": given, "__access_policies_identity": {"resources": [KEY_OF_IDENTITIES]}}
+        ended = run_playbook(directory / role, play, variables)
+        assert ended.returncode == 0, ended.output
         for texts_of_one, text in zip(found, json.loads((directory / f"{role}.json").read_text())):
             texts_of_one[role] = text
     return found

@@ -6,15 +6,12 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import typing as t
 from pathlib import Path
 
 import pytest
-import yaml
-from rendering import COLLECTIONS, ROLES, manifests
+from plays import Ended, run_playbook
+from rendering import ROLES, manifests
 
 SINGLE: dict[str, t.Any] = {
     "ai_gateway_allow_empty": True,
@@ -49,9 +46,7 @@ def several(tmp_path_factory: pytest.TempPathFactory) -> Objects:
     )
 
 
-def played(
-    directory: Path, tasks: list[dict[str, t.Any]], variables: dict[str, t.Any]
-) -> subprocess.CompletedProcess[str]:
+def played(directory: Path, tasks: list[dict[str, t.Any]], variables: dict[str, t.Any]) -> Ended:
     """Tasks of a play that knows the variables of the role."""
     files = [str(ROLES / "controllers" / part / "main.yml") for part in ("defaults", "vars")]
     play = {
@@ -61,23 +56,7 @@ def played(
         "vars_files": files,
         "tasks": tasks,
     }
-    (directory / "play.yml").write_text(json.dumps([play]))
-    (directory / "variables.yml").write_text(
-        yaml.safe_dump({"ansible_python_interpreter": sys.executable, **variables})
-    )
-    environment = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS), "ANSIBLE_HOME": str(directory / "home")}
-    command = [
-        str(Path(sys.executable).parent / "ansible-playbook"),
-        "-i",
-        "localhost,",
-        "-c",
-        "local",
-        "-e",
-        f"@{directory}/variables.yml",
-    ]
-    return subprocess.run(
-        [*command, f"{directory}/play.yml"], env=environment, capture_output=True, text=True, timeout=120, check=False
-    )
+    return run_playbook(directory, play, variables)
 
 
 def configuration(directory: Path, variables: dict[str, t.Any]) -> dict[str, t.Any]:
@@ -89,7 +68,7 @@ def configuration(directory: Path, variables: dict[str, t.Any]) -> dict[str, t.A
         }
     }
     ended = played(directory, [task], variables)
-    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert ended.returncode == 0, ended.output
     return t.cast("dict[str, t.Any]", json.loads((directory / "out").read_text()))
 
 
@@ -232,7 +211,7 @@ def test_what_cannot_work_is_refused(tmp_path: Path, variables: dict[str, t.Any]
         [{"ansible.builtin.import_tasks": str(ROLES / "controllers/tasks/validate_variables.yml")}],
         {**SINGLE, **variables},
     )
-    assert ended.returncode == 2, ended.stdout + ended.stderr
+    assert ended.returncode == 2, ended.output
     assert expected in " ".join(ended.stdout.split()), ended.stdout
 
 
@@ -251,7 +230,7 @@ def test_what_works_is_taken(tmp_path: Path, redis: dict[str, t.Any]) -> None:
         [{"ansible.builtin.import_tasks": str(ROLES / "controllers/tasks/validate_variables.yml")}],
         {**SEVERAL, "controllers_redis": redis},
     )
-    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert ended.returncode == 0, ended.output
 
 
 @pytest.mark.parametrize(
@@ -275,7 +254,7 @@ def test_the_secrets_that_must_be_there(tmp_path: Path, variables: dict[str, t.A
         "ansible.builtin.copy": {"content": "{{ __controllers_redis_secrets | to_json }}", "dest": f"{tmp_path}/out"}
     }
     ended = played(tmp_path, [task], {**SEVERAL, **variables})
-    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert ended.returncode == 0, ended.output
     assert [(secret["name"], secret["keys"]) for secret in json.loads((tmp_path / "out").read_text())] == [
         (name, keys) for name, keys in expected
     ]

@@ -6,18 +6,15 @@
 from __future__ import annotations
 
 import copy
-import json
-import os
 import re
-import subprocess
-import sys
 import typing as t
 from pathlib import Path
 
 import pytest
 import yaml
 from maas_cluster import MaasCluster
-from rendering import COLLECTIONS, manifests
+from plays import Ended, run_playbook
+from rendering import manifests
 
 Body = dict[str, t.Any]
 REGISTRY = ("configmaps", "opendatahub", "external-model-registry")
@@ -89,17 +86,17 @@ class Role:
     def __call__(self, *arguments: str, **variables: t.Any) -> int:
         """Run the role; the number of its tasks that changed something."""
         ended = self._run(arguments, variables)
-        assert ended.returncode == 0, ended.stdout + ended.stderr
+        assert ended.returncode == 0, ended.output
         (changed,) = re.findall(r"changed=(\d+)", ended.stdout)
-        self.output = ended.stdout + ended.stderr
+        self.output = ended.output
         return int(changed)
 
     def error(self, **variables: t.Any) -> str:
         ended = self._run((), variables)
         assert ended.returncode != 0, ended.stdout
-        return " ".join((ended.stdout + ended.stderr).split())
+        return " ".join((ended.output).split())
 
-    def _run(self, arguments: tuple[str, ...], variables: Body) -> subprocess.CompletedProcess[str]:
+    def _run(self, arguments: tuple[str, ...], variables: Body) -> Ended:
         reach = {"host": self.cluster.url, "api_key": "k"}
         defaults = {"group/egress.ai_gateway.ai_gateway": reach, "group/kubernetes.core.k8s": reach}
         play = {
@@ -108,32 +105,7 @@ class Role:
             "module_defaults": defaults,
             "roles": ["egress.ai_gateway.maas_api"],
         }
-        (self._directory / "play.yml").write_text(json.dumps([play]))
-        (self._directory / "variables.yml").write_text(
-            yaml.safe_dump({"ansible_python_interpreter": sys.executable, **VARIABLES, **variables})
-        )
-        environment = {
-            **os.environ,
-            "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
-            "ANSIBLE_HOME": str(self._directory / "home"),
-        }
-        command = [
-            str(Path(sys.executable).parent / "ansible-playbook"),
-            "-i",
-            "localhost,",
-            "-c",
-            "local",
-            "-e",
-            f"@{self._directory}/variables.yml",
-        ]
-        return subprocess.run(
-            [*command, *arguments, f"{self._directory}/play.yml"],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        return run_playbook(self._directory, play, {**VARIABLES, **variables}, *arguments)
 
 
 @pytest.fixture

@@ -53,7 +53,7 @@ def secret(name: str, namespace: str = "ai-gateway", **data: str) -> dict[str, t
 
 
 @pytest.mark.parametrize("arguments", [(), ("--check",)])
-@pytest.mark.parametrize("tasks_from", ["secrets", "main"])
+@pytest.mark.parametrize("tasks_from", ["preflight", "main"])
 def test_all_that_is_missing_is_named_at_once(
     server: Server, tmp_path: Path, tasks_from: str, arguments: tuple[str, ...]
 ) -> None:
@@ -81,7 +81,7 @@ def test_what_is_there_is_not_told(server: Server, tmp_path: Path) -> None:
     for name in ("one-key", "two-key"):
         server.add(secret(name, apiKey=ENCODED))
     server.add(secret("ca", **{"ca.crt": ENCODED}))
-    status, output = server.run(tmp_path, "providers", VARIABLES, "-vvv", "--diff", tasks_from="secrets")
+    status, output = server.run(tmp_path, "providers", VARIABLES, "-vvv", "--diff", tasks_from="preflight")
     assert status == 0, output
     assert server.writes == []
     assert KEY not in output
@@ -92,14 +92,14 @@ def test_what_is_there_is_not_told(server: Server, tmp_path: Path) -> None:
 def test_nothing_is_read_where_nothing_is_needed(tmp_path: Path, variables: dict[str, t.Any]) -> None:
     server = Server(KINDS)
     server.close()
-    status, output = server.run(tmp_path, "providers", {**VARIABLES, **variables}, tasks_from="secrets")
+    status, output = server.run(tmp_path, "providers", {**VARIABLES, **variables}, tasks_from="preflight")
     assert status == 0, output
 
 
 def test_a_cluster_that_cannot_be_asked_is_told(tmp_path: Path) -> None:
     server = Server(KINDS)
     server.close()
-    status, output = server.run(tmp_path, "providers", VARIABLES, tasks_from="secrets")
+    status, output = server.run(tmp_path, "providers", VARIABLES, tasks_from="preflight")
     assert status != 0
     assert "Connection refused" in output
     assert "cluster lacks" not in output

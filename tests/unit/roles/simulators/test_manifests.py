@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import subprocess
 import sys
 import typing as t
@@ -16,9 +15,9 @@ from pathlib import Path
 import pytest
 import yaml
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog import build as catalog_build
+from plays import Ended, run_playbook
 
-GIVEN_BY_AI_GATEWAY = {"ai_gateway_platform": "embedded", "ai_gateway_envoy_gateway_namespace": "envoy-gateway-system"}
-COLLECTIONS = Path(catalog_build.__file__).parents[6]
+GIVEN_BY_AI_GATEWAY = {"ai_gateway_platform": "embedded"}
 ROLE = Path(catalog_build.__file__).parents[3] / "roles/simulators"
 KEYS = {"openai": "sk-openai-key-for-demo", "vllm": "change-me-super-secret"}
 PROVIDERS = [
@@ -72,6 +71,7 @@ def catalogue(*providers: dict[str, t.Any]) -> dict[str, t.Any]:
     names = {
         "platform": "embedded",
         "namespace": "ai-gateway",
+        "controller_namespaces": {"envoy_gateway": "envoy-gateway-system"},
         "name": "ai-gateway",
         "simulators_namespace": "external-models",
     }
@@ -86,35 +86,11 @@ ANTHROPIC = {
 GIVEN = [{"name": name, "credential": {"value": f"sk-{name}"}} for name in ("claude", "secure")]
 
 
-def play(
-    directory: Path, roles: list[str], tasks: list[dict[str, t.Any]], **variables: t.Any
-) -> subprocess.CompletedProcess[str]:
+def play(directory: Path, roles: list[str], tasks: list[dict[str, t.Any]], **variables: t.Any) -> Ended:
     """Run tasks with the role's files and variables; those given by name come before all others."""
     files = [str(ROLE / "defaults/main.yml"), str(ROLE / "vars/main.yml")]
     content = {"hosts": "localhost", "gather_facts": False, "roles": roles, "vars_files": files, "tasks": tasks}
-    (directory / "play.yml").write_text(json.dumps([content]))
-    (directory / "variables.yml").write_text(
-        yaml.safe_dump({**GIVEN_BY_AI_GATEWAY, "ai_gateway_providers": PROVIDERS, **variables})
-    )
-    environment = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS), "ANSIBLE_HOME": str(directory / "home")}
-    command = [
-        str(Path(sys.executable).parent / "ansible-playbook"),
-        "-i",
-        "localhost,",
-        "-c",
-        "local",
-        "-e",
-        f"@{directory}/variables.yml",
-    ]
-    python = ["-e", f"ansible_python_interpreter={sys.executable}"]
-    return subprocess.run(
-        [*command, *python, f"{directory}/play.yml"],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    return run_playbook(directory, content, {**GIVEN_BY_AI_GATEWAY, "ai_gateway_providers": PROVIDERS, **variables})
 
 
 def render(directory: Path, **variables: t.Any) -> list[dict[str, t.Any]]:
@@ -131,7 +107,7 @@ def render(directory: Path, **variables: t.Any) -> list[dict[str, t.Any]]:
     ended = play(
         directory, [] if "ai_gateway_catalog" in variables else ["egress.ai_gateway.catalog"], tasks, **variables
     )
-    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert ended.returncode == 0, ended.output
     return [manifest for manifest in yaml.safe_load_all((directory / "out").read_text()) if manifest]
 
 
@@ -481,7 +457,7 @@ def checked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
             }
         )
     ended = play(directory, [], tasks)
-    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert ended.returncode == 0, ended.output
     return {number: "refused" if f"settings {number} are refused" in ended.stdout else "taken" for number in SETTINGS}
 
 

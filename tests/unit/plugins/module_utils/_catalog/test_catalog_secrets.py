@@ -8,7 +8,8 @@ import typing as t
 
 import pytest
 from ansible_collections.egress.ai_gateway.plugins.filter.missing_secrets import FilterModule
-from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.build import build, named_after
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.build import build
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.names import named_after
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.secrets import missing_secrets
 
 VALUE = "sk-a-key-that-must-not-show"

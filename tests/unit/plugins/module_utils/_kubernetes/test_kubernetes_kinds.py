@@ -11,7 +11,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.kind
     GroupKind,
     ResourceType,
     group_version_path,
-    types_of_definition,
+    types_of_crd,
     types_of_discovery,
 )
 
@@ -64,14 +64,14 @@ def test_discovery_lists_resources_without_their_subresources() -> None:
     assert types_of_discovery({"kind": "APIGroup", "name": "apps"}) == []
 
 
-def definition(**spec: t.Any) -> dict[str, t.Any]:
+def crd(**spec: t.Any) -> dict[str, t.Any]:
     names = {"kind": "Widget", "plural": "widgets"}
     versions = [{"name": "v1", "served": True}, {"name": "v1alpha1", "served": False}]
     return {"spec": {"group": "example.com", "names": names, "scope": "Namespaced", "versions": versions, **spec}}
 
 
 def test_a_definition_serves_its_served_versions() -> None:
-    (found,) = types_of_definition(definition())
+    (found,) = types_of_crd(crd())
     assert (found.api_version, found.kind, found.plural, found.namespaced) == (
         "example.com/v1",
         "Widget",
@@ -79,9 +79,9 @@ def test_a_definition_serves_its_served_versions() -> None:
         True,
     )
     assert "deletecollection" in found.verbs
-    assert not types_of_definition(definition(scope="Cluster"))[0].namespaced
+    assert not types_of_crd(crd(scope="Cluster"))[0].namespaced
 
 
 @pytest.mark.parametrize("spec", [{"group": None}, {"names": {}}, {"versions": None}, {"versions": ["v1"]}])
 def test_a_malformed_definition_serves_nothing(spec: dict[str, t.Any]) -> None:
-    assert types_of_definition(definition(**spec)) == []
+    assert types_of_crd(crd(**spec)) == []

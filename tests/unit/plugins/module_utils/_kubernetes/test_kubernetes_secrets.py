@@ -98,7 +98,7 @@ def test_marked_fields_are_masked_with_everything_below_them() -> None:
 
 def test_marked_values_are_hidden_in_text_too() -> None:
     mask = SecretMask([marked("spec", spec={"a": ["swordfish"], "on": True, "size": 123456})])
-    assert mask.text("swordfish, 123456, True") == f"{MASK}, {MASK}, True"
+    assert mask.masked("swordfish, 123456, True") == f"{MASK}, {MASK}, True"
 
 
 def test_known_values_are_hidden_in_text_in_every_form() -> None:
@@ -113,8 +113,8 @@ def test_known_values_are_hidden_in_text_in_every_form() -> None:
         ]
     )
     for hidden in (value, encoded, "line-two-secret", "plain-secret", "12345"):
-        assert hidden not in mask.text(f"bad value {hidden}!")
-    assert mask.text("public") == "public"
+        assert hidden not in mask.masked(f"bad value {hidden}!")
+    assert mask.masked("public") == "public"
 
 
 def test_string_data_is_hidden_as_it_is_submitted() -> None:
@@ -124,39 +124,39 @@ def test_string_data_is_hidden_as_it_is_submitted() -> None:
     )
     for hidden in (value, "2030-01-02"):
         encoded = base64.b64encode(hidden.encode()).decode()
-        assert mask.text(f"{hidden}, {encoded}") == f"{MASK}, {MASK}"
-    assert mask.text("in-a-tuple") == MASK
+        assert mask.masked(f"{hidden}, {encoded}") == f"{MASK}, {MASK}"
+    assert mask.masked("in-a-tuple") == MASK
 
 
 def test_values_that_cannot_be_submitted_do_not_stop_the_mask() -> None:
     endless: dict[str, t.Any] = {"first": "swordfish"}
     endless["itself"] = endless
-    assert SecretMask([{"kind": "Secret", "data": {"a": "x\ud800"}, "stringData": endless}]).text("swordfish") == MASK
+    assert SecretMask([{"kind": "Secret", "data": {"a": "x\ud800"}, "stringData": endless}]).masked("swordfish") == MASK
 
 
 def test_values_are_hidden_as_go_writes_them() -> None:
     mask = SecretMask([{"kind": "Secret", "stringData": {"a": 'horse <"&">'}}])
-    assert mask.text(r"got horse \u003c\"\u0026\"\u003e") == f"got {MASK}"
+    assert mask.masked(r"got horse \u003c\"\u0026\"\u003e") == f"got {MASK}"
 
 
 def test_values_are_hidden_as_others_quote_them() -> None:
     value = 'correct "horse" \\ b\u00e4ttery'
     mask = SecretMask([{"kind": "Secret", "data": {"a": base64.b64encode(value.encode()).decode()}}])
     for quoted in (value, json.dumps(value), json.dumps(value, ensure_ascii=False)):
-        assert "horse" not in mask.text(f"expected string, got {quoted}")
+        assert "horse" not in mask.masked(f"expected string, got {quoted}")
 
 
 def test_short_values_do_not_spoil_ordinary_text() -> None:
-    assert SecretMask([{"kind": "Secret", "stringData": {"a": "on", "b": ""}}]).text("condition on") == "condition on"
+    assert SecretMask([{"kind": "Secret", "stringData": {"a": "on", "b": ""}}]).masked("condition on") == "condition on"
 
 
 def test_a_value_quoted_in_a_message_about_a_secret_is_hidden() -> None:
     message = 'Secret "s" is invalid: data[a b]: Invalid value: "x \\"y": must be short'
     assert (
-        SecretMask().text(message, secret=True)
+        SecretMask().masked(message, secret=True)
         == f'Secret "s" is invalid: data[a b]: Invalid value: {MASK}: must be short'
     )
-    assert SecretMask().text(message) == message
+    assert SecretMask().masked(message) == message
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_a_value_quoted_in_a_message_about_a_secret_is_hidden() -> None:
     ],
 )
 def test_a_value_shown_in_a_message_about_a_secret_is_hidden_to_its_end(message: str, masked: str) -> None:
-    assert SecretMask().text(message, secret=True) == masked
+    assert SecretMask().masked(message, secret=True) == masked
 
 
 def test_an_expression_that_is_a_text_is_hidden_without_its_quotes_too() -> None:
@@ -185,4 +185,4 @@ def test_an_expression_that_is_a_text_is_hidden_without_its_quotes_too() -> None
         "metadata": {"name": "c", "annotations": annotations},
         "spec": {"expression": '"Bearer \\"sk-key\\""'},
     }
-    assert "sk-key" not in SecretMask([body]).text('the provider refused Bearer "sk-key"')
+    assert "sk-key" not in SecretMask([body]).masked('the provider refused Bearer "sk-key"')

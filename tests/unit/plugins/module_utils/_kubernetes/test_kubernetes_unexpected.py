@@ -148,4 +148,4 @@ def test_errors_of_no_object_and_no_request() -> None:
     with pytest.raises(TypeError) as error:
         broken()
     place = r"_kubernetes/test_kubernetes_unexpected.py:\d+"
-    assert re.match(rf"unexpected TypeError at {place}, {place}; ", kubernetes_unexpected.told(error.value))
+    assert re.match(rf"unexpected TypeError at {place}, {place}; ", kubernetes_unexpected.describe(error.value))

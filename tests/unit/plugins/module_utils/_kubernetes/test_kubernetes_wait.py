@@ -377,7 +377,9 @@ def test_each_reading_is_judged_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     bodies = [deployment(0, f"web-{number}") for number in range(200)]
     waits = waiter(Cluster([deployment(1, f"web-{number}") for number in range(200)], deployments=bodies))[0]
     monkeypatch.setattr(
-        waits, "verdict", lambda body: Counted(State.READY if body["status"]["availableReplicas"] else State.WAITING)
+        waits,
+        "verdict",
+        lambda body: Counted(State.CURRENT if body["status"]["availableReplicas"] else State.IN_PROGRESS),
     )
     waits.ready([awaited(body) for body in bodies])
     assert judged < 200 * 8

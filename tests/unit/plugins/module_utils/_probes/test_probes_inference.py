@@ -14,7 +14,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.checks i
     failures,
     shortened,
 )
-from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.http import Answer, Event
+from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.http_client import Answer, Event
 from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.inference import (
     OPERATIONS,
     ApiError,

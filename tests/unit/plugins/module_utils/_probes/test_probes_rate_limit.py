@@ -9,9 +9,9 @@ import pytest
 from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.inference import ApiError, Observation
 from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.rate_limit import (
     Limit,
+    LimitProbe,
     Outcome,
     Refusal,
-    Spender,
     describe_limit,
     judge_limit,
     judge_recovery,
@@ -72,7 +72,7 @@ def spend(
     gateway: Gateway, *, recovery: float | None = 75, calls: int = 5, most: int = 30, aligned: bool = True
 ) -> tuple[Limit, Outcome]:
     limit = Limit(gateway.limit, 60, aligned)
-    spender = Spender(
+    limit_probe = LimitProbe(
         limit,
         gateway.ask,
         max_requests=most,
@@ -81,7 +81,7 @@ def spend(
         sleep=gateway.clock.sleep,
         say=lambda message: None,
     )
-    return limit, spender.run(recovery, calls)
+    return limit, limit_probe.run(recovery, calls)
 
 
 @pytest.mark.parametrize(
@@ -197,7 +197,7 @@ def test_a_limit_that_was_spent_before() -> None:
 def test_another_failure_ends_it(seen: Observation) -> None:
     clock = Clock(1200)
     limit = Limit(100, 60)
-    outcome = Spender(
+    outcome = LimitProbe(
         limit, lambda: seen, max_requests=9, pause=0.1, now=clock.now, sleep=clock.sleep, say=lambda message: None
     ).run(75, 5)
     assert len(outcome.calls) == 1
@@ -209,7 +209,7 @@ def test_another_failure_ends_it(seen: Observation) -> None:
 def test_answers_without_usage() -> None:
     clock = Clock(1200)
     answers = iter([Observation(status=200), Observation(status=429), Observation(status=429)])
-    outcome = Spender(
+    outcome = LimitProbe(
         Limit(100, 60),
         lambda: next(answers),
         max_requests=9,
@@ -227,7 +227,7 @@ def test_a_limit_that_does_not_hold() -> None:
     clock = Clock(1200)
     usage = {"total_tokens": 100}
     answers = iter([Observation(status=status, usage=usage) for status in (200, 429, 200, 200)])
-    spender = Spender(
+    limit_probe = LimitProbe(
         Limit(100, 60),
         lambda: next(answers),
         max_requests=4,
@@ -236,7 +236,7 @@ def test_a_limit_that_does_not_hold() -> None:
         sleep=clock.sleep,
         say=lambda message: None,
     )
-    (finding,) = judge_limit(Limit(100, 60), spender.run(None, 2))
+    (finding,) = judge_limit(Limit(100, 60), limit_probe.run(None, 2))
     assert (finding.met, finding.observed) == (False, "3 calls with 300 tokens passed, 429 once and then 200 again")
 
 
@@ -272,10 +272,10 @@ def test_progress_says_what_it_waits_for() -> None:
     clock = Clock(1200)
     said: list[str] = []
     gateway = Gateway(clock, 100, 30)
-    spender = Spender(
+    limit_probe = LimitProbe(
         Limit(100, 60), gateway.ask, max_requests=9, pause=0.2, now=clock.now, sleep=clock.sleep, say=said.append
     )
-    spender.run(75, 5)
+    limit_probe.run(75, 5)
     assert said[:2] == ["call 1: status 200, 30 of 100 tokens spent", "call 2: status 200, 60 of 100 tokens spent"]
     waits = [line for line in said if line.startswith("waiting")]
     assert waits[0] == "waiting 59 s for the window to end"
@@ -383,10 +383,10 @@ class Counter:
 
 def count(limit: Limit, counter: Counter) -> tuple[list[t.Any], dict[str, t.Any]]:
     clock = Clock(1200)
-    spender = Spender(
+    limit_probe = LimitProbe(
         limit, counter.ask, max_requests=30, pause=0.1, now=clock.now, sleep=clock.sleep, say=lambda message: None
     )
-    outcome = spender.run(None, 5)
+    outcome = limit_probe.run(None, 5)
     return [(finding.met, finding.expected, finding.observed) for finding in judge_limit(limit, outcome)], result_of(
         limit, outcome
     )
@@ -474,7 +474,7 @@ def test_recovery_follows_retry_after() -> None:
             counter.calls = 0
         return counter.ask()
 
-    outcome = Spender(
+    outcome = LimitProbe(
         limit, ask, max_requests=9, pause=0.1, now=clock.now, sleep=clock.sleep, say=lambda message: None
     ).run(75, 3)
     assert outcome.recovered_after is not None

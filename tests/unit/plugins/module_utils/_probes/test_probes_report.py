@@ -129,18 +129,3 @@ def test_summary_has_the_worst_status(checks: tuple[Check, ...], status: str) ->
 def test_faults() -> None:
     assert report_faults([PASSED, FAILED]) == []
     assert report_faults([PASSED, PASSED]) == ["checks[1].id: 'gateway' is given twice"]
-
-
-def test_references_stand_with_their_checks() -> None:
-    report = Report(
-        "Validation",
-        "production",
-        "",
-        "2026-01-01T12:00:00Z",
-        (PASSED, FAILED, SKIPPED),
-        {"gateway": "step 1", "chat": "step <4>"},
-    )
-    assert [check.get("reference") for check in json.loads(report.to_json())["checks"]] == ["step 1", "step <4>", None]
-    page = report.to_html()
-    assert "step 1</span>" in page
-    assert "step &lt;4&gt;</span>" in page

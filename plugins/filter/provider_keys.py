@@ -1,0 +1,58 @@
+# Copyright: Contributors to the egress.ai_gateway project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Callable
+
+from ansible.errors import AnsibleFilterError
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog import keys
+
+DOCUMENTATION = r"""
+name: provider_keys
+short_description: The keys of providers that an inventory has
+version_added: 1.0.0
+description:
+  - Accepts the providers of an inventory and returns their keys by the providers' names. Providers whose key is in a Secret are left out.
+  - The result holds secrets. Use it in templates of Secrets, and with C(no_log) where a task shows its values.
+  - An entry without name, or with a key that is empty or no string, is an error that names the field and holds no key.
+options:
+  _input:
+    description: The value of C(ai_gateway_providers), as the role P(egress.ai_gateway.catalog#role) checks it.
+    type: list
+    elements: dict
+    required: true
+author:
+  - Contributors to the egress.ai_gateway project (!UNKNOWN)
+seealso:
+  - plugin: egress.ai_gateway.stored_keys
+    plugin_type: filter
+"""
+
+EXAMPLES = r"""
+- name: Name the providers whose keys the inventory has
+  ansible.builtin.debug:
+    msg: "{{ ai_gateway_providers | egress.ai_gateway.provider_keys | list }}"
+"""
+
+RETURN = r"""
+_value:
+  description: The keys by the providers' names.
+  type: dict
+"""
+
+
+def provider_keys(providers: t.Any) -> dict[str, str]:
+    try:
+        return keys.provider_keys(providers)
+    except keys.ProviderKeyError as error:
+        raise AnsibleFilterError(str(error)) from None
+
+
+class FilterModule:
+    """Filters of keys."""
+
+    def filters(self) -> dict[str, Callable[..., t.Any]]:
+        return {"provider_keys": provider_keys}

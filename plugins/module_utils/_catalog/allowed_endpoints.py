@@ -1,0 +1,59 @@
+# Copyright: Contributors to the egress.ai_gateway project
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Reader of what an inventory says about endpoints: those that are allowed, and the cluster's addresses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.endpoints import Network, danger, network
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.entry import Entry
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.faults import Fault, quote
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.inputs import PREFIX
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.strings import ENDPOINT, NETWORK
+
+
+class AllowedEndpoints:
+    """Which endpoints providers may have, from ``allowed_endpoints``, ``cluster_networks`` and the gateway's
+    namespaces.
+    """
+
+    def __init__(self, root: Entry, namespaces: Sequence[str]) -> None:
+        """
+        :param root: all variables, by their names without the prefix.
+        :param namespaces: see ``danger``.
+        """
+        self._namespaces = namespaces
+        #: The cluster's ranges of addresses.
+        self.cluster_networks = [
+            found
+            for path, cidr in (root.strings("cluster_networks", NETWORK) if root.value.get("cluster_networks") else ())
+            if (found := _network(root, path, cidr)) is not None
+        ]
+        #: Names, addresses and ranges that may be called all the same.
+        self.allowed = (
+            [name for _path, name in root.strings("allowed_endpoints", ENDPOINT)]
+            if root.value.get("allowed_endpoints")
+            else []
+        )
+
+    def check(self, entry: Entry, hostname: str) -> None:
+        """Note a fault at key ``hostname`` of ``entry`` if the endpoint must not be called."""
+        problem = danger(hostname, self._namespaces, self.cluster_networks, self.allowed) if hostname else ""
+        if problem:
+            remedy = f"write the provider's public name, or add this one to {PREFIX}allowed_endpoints if it is meant"
+            entry.fault("hostname", f"{quote(hostname)} {problem}", remedy)
+
+
+def _network(root: Entry, path: str, cidr: str) -> Network | None:
+    found = network(cidr)
+    if found is None:
+        root.faults.append(
+            Fault(
+                path,
+                f"{quote(cidr)} is no range of addresses",
+                "write one such as 10.96.0.0/12, without bits set after the prefix",
+            )
+        )
+    return found

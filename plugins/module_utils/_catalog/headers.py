@@ -1,0 +1,166 @@
+# Copyright: Contributors to the egress.ai_gateway project
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Every request header that the gateway gives a meaning, once: who sets it, and where the gateway removes it.
+
+A request passes the places in this order: the listener, authorization, the filter behind it, and then either the
+provider's backend or, with Kuadrant, the bridge to the egress gateway. Whoever is behind the last place that removes a
+header may see it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+#: Who sets a header.
+HTTP = "the protocol"
+CLIENT = "the client, or a proxy before the gateway"
+ENVOY = "Envoy, from the connection"
+AUTHORINO = "Authorino, from the token"
+FILTER = "body_filter.lua"
+ENVOY_AI_GATEWAY = "Envoy AI Gateway, from the body"
+ENDPOINT_PICKER = "the endpoint picker"
+
+#: Where a header is removed. What a client sends of it ends at the listener, before any filter sees it.
+AT_LISTENER = "listener"
+#: Behind authorization, in body_filter.lua. Envoy AI Gateway removes keys at a backend as well, but not while a route is
+#: being deleted, and Envoy lets no processor remove its own header of the caller's address.
+AFTER_AUTHORIZATION = "after_authorization"
+#: By Envoy AI Gateway at a provider, before it puts the provider's key in.
+AT_BACKEND = "backend"
+#: By the HTTPRoute of a bridge, but for the header in which the policy put the provider's key.
+AT_BRIDGE = "bridge"
+
+
+@dataclass(frozen=True)
+class Header:
+    """A request header, by its name in lower case.
+
+    ``reserved``: no entry of a provider may set it or send its key in it. ``token``: a caller's token may be in it.
+    """
+
+    name: str
+    set_by: str
+    removed_at: tuple[str, ...] = ()
+    reserved: bool = False
+    token: bool = False
+
+
+_KEYS = (AFTER_AUTHORIZATION, AT_BACKEND, AT_BRIDGE)
+
+TABLE = (
+    Header("host", HTTP, reserved=True),
+    Header("connection", HTTP, reserved=True),
+    Header("content-length", HTTP, reserved=True),
+    Header("content-type", HTTP, reserved=True),
+    Header("transfer-encoding", HTTP, reserved=True),
+    # What a caller shows to come in, or has as a key of its own. Names that end with KEY_SUFFIX are removed after
+    # authorization too.
+    Header("authorization", CLIENT, _KEYS, token=True),
+    Header("x-api-key", CLIENT, (AT_BACKEND, AT_BRIDGE), token=True),
+    Header("api-key", CLIENT, _KEYS),
+    Header("x-provider-api-key", CLIENT, (AT_BRIDGE,)),
+    Header("proxy-authorization", CLIENT, _KEYS),
+    Header("cookie", CLIENT, _KEYS),
+    Header("openai-organization", CLIENT, _KEYS),
+    Header("openai-project", CLIENT, _KEYS),
+    Header("authentication", CLIENT, (AFTER_AUTHORIZATION,)),
+    Header("cf-access-jwt-assertion", CLIENT, (AFTER_AUTHORIZATION,)),
+    Header("ocp-apim-subscription-key", CLIENT, (AFTER_AUTHORIZATION,)),
+    Header("helicone-auth", CLIENT, (AFTER_AUTHORIZATION,)),
+    # Who calls, in words that only the gateway and maas-api may read.
+    Header("x-maas-user", AUTHORINO, (AT_LISTENER, AT_BACKEND, AT_BRIDGE), reserved=True),
+    Header("x-maas-tier", AUTHORINO, (AT_LISTENER, AT_BACKEND, AT_BRIDGE), reserved=True),
+    Header("x-maas-username", AUTHORINO, (AT_LISTENER, AT_BRIDGE)),
+    Header("x-maas-group", AUTHORINO, (AT_LISTENER, AT_BRIDGE)),
+    # Who calls, in values that distinguish callers and name nobody. They reach the provider: limits count by them when
+    # the response ends.
+    Header("x-ai-gateway-user", FILTER, (AT_LISTENER,)),
+    Header("x-ai-gateway-tier", FILTER, (AT_LISTENER,)),
+    # What routes match.
+    Header("x-ai-gateway-provider", FILTER, (AT_LISTENER, AT_BACKEND), reserved=True),
+    Header("x-ai-gateway-api", FILTER, (AT_LISTENER, AT_BACKEND), reserved=True),
+    Header("x-ai-eg-model", ENVOY_AI_GATEWAY, (AT_LISTENER,), reserved=True),
+    Header("x-gateway-destination-endpoint", ENDPOINT_PICKER, (AT_LISTENER,)),
+    # What a caller and the proxies before this gateway say of the caller. FAMILIES has more of them.
+    Header("x-forwarded-for", ENVOY, (AT_BACKEND, AT_BRIDGE)),
+    Header("x-envoy-external-address", ENVOY, (AFTER_AUTHORIZATION, AT_BRIDGE)),
+    Header("forwarded", CLIENT, (AFTER_AUTHORIZATION,)),
+    Header("via", CLIENT, (AFTER_AUTHORIZATION,)),
+    Header("from", CLIENT, (AFTER_AUTHORIZATION,)),
+    Header("referer", CLIENT, (AFTER_AUTHORIZATION,)),
+    Header("origin", CLIENT, (AFTER_AUTHORIZATION,)),
+    Header("baggage", CLIENT, (AFTER_AUTHORIZATION,)),
+    Header("remote-user", CLIENT, (AFTER_AUTHORIZATION,)),
+    Header("true-client-ip", CLIENT, (AFTER_AUTHORIZATION,)),
+    Header("cf-connecting-ip", CLIENT, (AFTER_AUTHORIZATION,)),
+    Header("cf-access-authenticated-user-email", CLIENT, (AFTER_AUTHORIZATION,)),
+    Header("x-client-ip", CLIENT, (AFTER_AUTHORIZATION,)),
+    Header("x-client-cert", CLIENT, (AFTER_AUTHORIZATION,)),
+    Header("x-client-dn", CLIENT, (AFTER_AUTHORIZATION,)),
+    Header("x-user", CLIENT, (AFTER_AUTHORIZATION,)),
+    Header("x-user-id", CLIENT, (AFTER_AUTHORIZATION,)),
+    Header("x-user-email", CLIENT, (AFTER_AUTHORIZATION,)),
+    Header("x-email", CLIENT, (AFTER_AUTHORIZATION,)),
+    Header("x-groups", CLIENT, (AFTER_AUTHORIZATION,)),
+)
+
+#: The second word of headers x-<word>-<more> that are removed after authorization.
+FAMILIES = (
+    "access",
+    "amz",
+    "amzn",
+    "auth",
+    "csrf",
+    "forwarded",
+    "goog",
+    "jwt",
+    "maas",
+    "ms",
+    "original",
+    "real",
+    "remote",
+)
+#: Those of the families that stay, as Envoy needs them.
+KEPT = ("x-forwarded-proto",)
+#: How names of further headers of keys end, which are removed after authorization.
+KEY_SUFFIX = "-api-key"
+#: The response header in which Envoy says, for the filters alone, why it answered itself.
+REFUSAL = "x-ai-gateway-refusal"
+
+RESERVED = frozenset(header.name for header in TABLE if header.reserved)
+
+
+@dataclass(frozen=True)
+class Headers:
+    """The names of headers by what the roles do with them."""
+
+    #: Those in which a caller's token may be.
+    tokens: tuple[str, ...]
+    removed_at_listener: tuple[str, ...]
+    removed_after_authorization: tuple[str, ...]
+    #: See ``FAMILIES``, ``KEPT`` and ``KEY_SUFFIX``.
+    families: tuple[str, ...]
+    kept: tuple[str, ...]
+    key_suffix: str
+    removed_at_backend: tuple[str, ...]
+    removed_at_bridge: tuple[str, ...]
+    refusal: str
+
+
+def removed_at(place: str) -> tuple[str, ...]:
+    """The names of the headers that are removed at a place."""
+    return tuple(header.name for header in TABLE if place in header.removed_at)
+
+
+HEADERS = Headers(
+    tokens=tuple(header.name for header in TABLE if header.token),
+    removed_at_listener=removed_at(AT_LISTENER),
+    removed_after_authorization=removed_at(AFTER_AUTHORIZATION),
+    families=FAMILIES,
+    kept=KEPT,
+    key_suffix=KEY_SUFFIX,
+    removed_at_backend=removed_at(AT_BACKEND),
+    removed_at_bridge=removed_at(AT_BRIDGE),
+    refusal=REFUSAL,
+)

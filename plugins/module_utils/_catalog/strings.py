@@ -1,0 +1,173 @@
+# Copyright: Contributors to the egress.ai_gateway project
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the strings of an inventory must look like."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+from dataclasses import dataclass
+
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.faults import Fault, quote
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.names import (
+    CREDENTIAL_SUFFIX,
+    LABEL_LIMIT,
+    SIMULATOR_SUFFIX,
+    slug,
+)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a string must look like."""
+
+    #: What it is, for messages: "a host name".
+    kind: str
+    #: Regular expression of the whole string.
+    pattern: str
+    #: What to write, for messages, without the verb.
+    remedy: str
+    #: The most characters.
+    limit: int = LABEL_LIMIT
+    #: Whether messages leave out the string, as it may be a key that was written in the wrong place.
+    secret: bool = False
+    #: Whether characters that cannot be seen are refused: line breaks, tabs, changes of the direction of writing.
+    printable: bool = False
+    #: Makes what was probably meant of a wrong string; empty where it cannot.
+    suggest: t.Callable[[str], str] = lambda string: ""
+
+    def accepts(self, string: str) -> bool:
+        return (
+            len(string) <= self.limit
+            and re.fullmatch(self.pattern, string) is not None
+            and (string.isprintable() or not self.printable)
+        )
+
+    def fault(self, path: str, string: str) -> Fault:
+        """The fault of a string that the rule does not accept."""
+        if not string.strip():
+            return Fault(path, "is empty", f"write {self.remedy}")
+        shown = "the string" if self.secret else quote(string)
+        if len(string) > self.limit:
+            return Fault(path, f"{shown} has {len(string)} characters", f"write at most {self.limit}")
+        suggestion = self.suggest(string)
+        example = f", for example {quote(suggestion)}" if suggestion and self.accepts(suggestion) else ""
+        return Fault(path, f"{shown} is not {self.kind}", f"write {self.remedy}{example}")
+
+
+def _host_of(url: str) -> str:
+    return re.sub(r"^[a-z]+://", "", url.strip().lower()).split("/")[0].split(":")[0].rstrip(".")
+
+
+_LABEL_PATTERN = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+_SUBDOMAIN_PATTERN = rf"{_LABEL_PATTERN}(\.{_LABEL_PATTERN})*"
+_LETTERS = 'lower-case letters, digits and "-", with a letter or digit at both ends'
+
+LABEL = Rule("a DNS-1123 label", _LABEL_PATTERN, _LETTERS, suggest=slug)
+PROVIDER = Rule(
+    "a provider's name (a DNS-1123 label that starts with a letter, as objects are named after it)",
+    r"[a-z]([-a-z0-9]*[a-z0-9])?",
+    _LETTERS.replace("a letter or digit at both ends", "a letter first and a letter or digit last"),
+    limit=LABEL_LIMIT - max(len(SIMULATOR_SUFFIX), len(CREDENTIAL_SUFFIX)),
+    suggest=slug,
+)
+SERVICE_NAME = Rule(
+    "a name of an LLMInferenceService (a DNS-1123 label that starts with a letter, as KServe names a Service after it)",
+    PROVIDER.pattern,
+    PROVIDER.remedy,
+    # The longest name that KServe does not cut.
+    limit=43,
+    suggest=slug,
+)
+OBJECT = Rule(
+    "a name of an object (a DNS-1123 subdomain)", _SUBDOMAIN_PATTERN, _LETTERS + ', in parts joined by "."', limit=253
+)
+SECRET = Rule(
+    "a name of a Secret (a DNS-1123 subdomain)",
+    _SUBDOMAIN_PATTERN,
+    _LETTERS + "; a key itself belongs in `value`",
+    limit=253,
+    secret=True,
+)
+HOSTNAME = Rule(
+    "a host name",
+    # The last label is not a number, so an address is not a name.
+    rf"(?!.*(^|\.)[0-9]+$){_SUBDOMAIN_PATTERN}",
+    "the name alone: lower case, no scheme, port, path, address or final dot",
+    limit=253,
+    suggest=_host_of,
+)
+MODEL = Rule(
+    "a model's name",
+    r"[A-Za-z0-9]([A-Za-z0-9._:/@+-]*[A-Za-z0-9])?",
+    "letters, digits and . _ : / @ + - with a letter or digit at both ends",
+    limit=253,
+    suggest=lambda string: re.sub(r"[^A-Za-z0-9._:/@+-]+", "-", string).strip("-._:/@+"),
+)
+PROVIDER_MODEL = Rule(
+    "a model's name at its provider",
+    r"[!-~]([ -~]*[!-~])?",
+    "the name as the provider lists it, in ASCII and without a space at either end",
+    limit=253,
+)
+GROUP = Rule(
+    "a name of a group",
+    r"\S(.*\S)?",
+    "names of groups on one line and without a space at either end, for example system:authenticated or Domain Users",
+    limit=253,
+    printable=True,
+)
+HEADER = Rule(
+    "a name of an HTTP header", r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", "a name such as Authorization or x-api-key", secret=True
+)
+SCHEME = Rule(
+    "an authentication scheme", r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", "one word such as Bearer, or leave it out", secret=True
+)
+KEY = Rule(
+    "a key that fits into a header",
+    r"[!-~]+",
+    "the key without spaces and line breaks (a lookup gives nothing for a variable that is not set, and a line break "
+    "at the end of a file: add `| trim`)",
+    limit=8192,
+    secret=True,
+)
+# HTTP drops spaces at the ends, and gives other letters no meaning.
+HEADER_VALUE = Rule(
+    "a value of an HTTP header",
+    r"[!-~]([ -~]*[!-~])?",
+    "a string of one line, in ASCII and without a space at either end",
+    limit=4096,
+)
+REMOTE_KEY = Rule(
+    "a name inside of a secret store",
+    r"\S(.*\S)?",
+    "the name as the store has it, on one line and without a space at either end",
+    limit=1024,
+    secret=True,
+    printable=True,
+)
+PATH_PREFIX = Rule(
+    "a path",
+    r"/|(/[A-Za-z0-9._~:@+=,-]+)+",
+    'the path that comes before "/chat/completions", such as /v1 or /api/v1, or / alone, without a slash at its end',
+    limit=253,
+    suggest=lambda string: "/" + re.sub(r"/+", "/", string).strip("/"),
+)
+NETWORK = Rule("a range of addresses", r"[0-9a-fA-F.:]+/[0-9]{1,3}", "ranges of addresses such as 10.96.0.0/12")
+CERTIFICATE_BLOCK = r"-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----"
+# What tools write there to say whose certificate follows; no block of any other kind.
+_BETWEEN_BLOCKS = r"(?:(?!-----)[\s\S])*"
+ENDPOINT = Rule(
+    "a host name, address or range of addresses",
+    r"[a-z0-9.:/-]+",
+    "host names, addresses or ranges of addresses",
+    limit=253,
+)
+CERTIFICATES = Rule(
+    "certificates in PEM",
+    rf"{_BETWEEN_BLOCKS}({CERTIFICATE_BLOCK}{_BETWEEN_BLOCKS})+",
+    "the name of a Secret, or certificates from -----BEGIN CERTIFICATE----- to -----END CERTIFICATE-----, and no key",
+    limit=262_144,
+    secret=True,
+)

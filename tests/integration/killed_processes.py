@@ -1,0 +1,111 @@
+# Copyright: Contributors to the egress.ai_gateway project
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Kill a process of the embedded cluster while requests run, and see what the requests came to and when it is back."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import os
+import pathlib
+import signal
+import subprocess
+import threading
+import time
+
+import openai
+from objects import kubectl
+
+#: Seconds of requests before the kill and after the recovery.
+MARGIN = 3
+#: Seconds between two requests, which bounds their count.
+PACE = 0.1
+
+
+class Traffic:
+    """Chat requests at a steady pace, one after the other, each with when it ended and what it came to."""
+
+    def __init__(self, client: openai.OpenAI) -> None:
+        self._client = client
+        self._outcomes: list[tuple[float, str]] = []
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> Traffic:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.wait(PACE):
+            try:
+                self._client.chat.completions.create(model="gpt-4", messages=[{"role": "user", "content": "Hello"}])
+                outcome = "200"
+            except openai.APIStatusError as error:
+                outcome = str(error.status_code)
+            except openai.APIConnectionError as error:
+                outcome = type(error).__name__
+            self._outcomes.append((time.monotonic(), outcome))
+
+    def counts(self, since: float = 0) -> dict[str, int]:
+        """Return how many requests that ended after `since` came to what."""
+        return dict(collections.Counter(outcome for when, outcome in self._outcomes if when >= since))
+
+
+@dataclasses.dataclass(frozen=True)
+class Recovery:
+    """Seconds from the kill until the process was back and its part of the cluster answered; counts of the requests."""
+
+    seconds: float
+    requests: dict[str, int]
+    requests_afterwards: dict[str, int]
+
+
+def processes(name: str) -> set[int]:
+    """Return the ids of the embedded cluster's processes whose program is `name`:
+
+    those in another network namespace than ours.
+    """
+    ours = os.readlink("/proc/self/ns/net")
+    found = set()
+    for directory in pathlib.Path("/proc").glob("[0-9]*"):
+        try:
+            if os.path.basename(os.readlink(directory / "exe")) == name and os.readlink(directory / "ns/net") != ours:
+                found.add(int(directory.name))
+        except OSError:
+            continue  # It has ended, or is the kernel's.
+    return found
+
+
+def answers() -> bool:
+    """Whether the API server answers, and kubelet through it: a pod's log goes through both, and through containerd."""
+    try:
+        return bool(
+            kubectl(
+                "logs", "--namespace=kube-system", "--selector=k8s-app=kube-dns", "--tail=1", "--request-timeout=3s"
+            )
+        )
+    except subprocess.SubprocessError:
+        return False
+
+
+def kill_during_traffic(name: str, client: openai.OpenAI, patience: float) -> Recovery:
+    """Kill the one process `name` of the cluster with SIGKILL during requests; fail when it is not back after
+    `patience` seconds.
+    """
+    (victim,) = processes(name)
+    with Traffic(client) as traffic:
+        time.sleep(MARGIN)
+        killed = time.monotonic()
+        os.kill(victim, signal.SIGKILL)
+        while not (processes(name) - {victim} and answers()):
+            assert time.monotonic() - killed < patience, (
+                f"{name} is not back after {patience} s; requests since: {traffic.counts(killed)}"
+            )
+            time.sleep(0.2)
+        recovered = time.monotonic()
+        time.sleep(MARGIN)
+    return Recovery(round(recovered - killed, 1), traffic.counts(), traffic.counts(recovered))

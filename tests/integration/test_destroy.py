@@ -1,0 +1,25 @@
+# Copyright: Contributors to the egress.ai_gateway project
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The last end-to-end test: nothing of the cluster is left on the machine."""
+
+from __future__ import annotations
+
+import pathlib
+
+import machine
+import objects
+from runs import playbook
+from sites import NO_CLUSTER, Sites
+from test_end_to_end import molecule
+
+
+def test_destroy_leaves_the_machine_as_it_was(
+    machine_before: dict[str, object], bare_objects: set[str], sites: Sites
+) -> None:
+    """With what the tests of two gateways had on the cluster besides."""
+    assert bare_objects
+    with sites.becomes(NO_CLUSTER):
+        assert molecule("destroy") > 0
+    assert machine.state() == machine_before
+    assert not pathlib.Path(objects.STATE).exists()
+    assert playbook("egress.ai_gateway.destroy") == 0

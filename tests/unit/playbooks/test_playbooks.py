@@ -1,0 +1,182 @@
+# Copyright: Contributors to the egress.ai_gateway project
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What playbooks consist of: roles in their order, with a tag of each role's name, and no variable of a role that the
+inventory could not set.
+"""
+
+from __future__ import annotations
+
+import sys
+import typing as t
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog import build as catalog_build
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "roles"))
+from api_server import Server
+from plays import ansible_playbook
+
+COLLECTION = Path(catalog_build.__file__).parents[3]
+PLAYBOOKS = {path.stem: path for path in (COLLECTION / "playbooks").glob("*.yml")}
+ROLES = sorted(path.name for path in (COLLECTION / "roles").iterdir())
+#: What site applies and validates.
+SITE_ROLES = set(ROLES) - {"catalog", "key_rotation", "tokens"}
+IMPORTS = ("ansible.builtin.import_role", "ansible.builtin.include_role")
+PREFIX = "egress.ai_gateway."
+KEYS = {"name", "hosts", "gather_facts", "module_defaults", "vars_files", "pre_tasks", "roles", "tasks", "post_tasks"}
+
+
+class Step(t.NamedTuple):
+    """A role in a play, with the entry point that is run."""
+
+    role: str
+    entry: str
+    tags: tuple[str, ...]
+
+
+def plays(playbook: str) -> list[dict[str, t.Any]]:
+    found: list[dict[str, t.Any]] = yaml.safe_load(PLAYBOOKS[playbook].read_text(encoding="utf-8"))
+    return found
+
+
+def steps(playbook: str) -> list[Step]:
+    """The roles of a playbook in their order. Fails where a task is anything else than a role."""
+    found = []
+    for play in plays(playbook):
+        for section in ("pre_tasks", "roles", "tasks", "post_tasks"):
+            for task in play.get(section, []):
+                (role,) = [task] if section == "roles" else [task[key] for key in IMPORTS if key in task]
+                name = role["role" if section == "roles" else "name"].removeprefix(PREFIX)
+                found.append(
+                    Step(name, role.get("tasks_from", "main").removesuffix(".yml"), tuple(task.get("tags", ())))
+                )
+    return found
+
+
+@pytest.mark.parametrize("playbook", sorted(PLAYBOOKS))
+def test_a_playbook_holds_the_order_of_roles_and_nothing_else(playbook: str) -> None:
+    assert {step.role for step in steps(playbook)} <= set(ROLES)
+    for play in plays(playbook):
+        assert set(play) <= KEYS
+        for task in [*play.get("pre_tasks", []), *play.get("tasks", []), *play.get("post_tasks", [])]:
+            assert set(task) <= {"name", "when", "tags", *IMPORTS}
+
+
+@pytest.mark.parametrize("playbook", sorted(set(PLAYBOOKS) - {"teardown"}))
+def test_no_variable_of_a_role_is_set_by_a_playbook(playbook: str) -> None:
+    """It would beat the inventory. The exception are playbooks that need the names of the catalogue alone."""
+    (play,) = plays(playbook)
+    assert play.get("vars_files", []) == (["vars/names_only.yml"] if playbook == "token" else [])
+    for role in play.get("roles", []):
+        assert set(role) <= {"role", "tags"}
+
+
+def test_teardown_applies_the_roles_of_site_in_reverse() -> None:
+    applied = [step.role for step in steps("site") if step.entry == "main"]
+    removed = [step.role for step in steps("teardown") if step.entry == "main"]
+    assert removed == [role for role in reversed(applied) if role not in ("embedded_cluster", "validation")]
+    for role in plays("teardown")[0]["roles"]:
+        name = role["role"].removeprefix(PREFIX)
+        assert role == {"role": role["role"], f"{name}_state": "absent", "tags": [name]}
+
+
+def test_every_role_has_a_tag_of_its_name() -> None:
+    site = [step for step in steps("site") if step.entry == "main"]
+    assert {step.role for step in site} == SITE_ROLES
+    for step in [*site, *(step for step in steps("teardown") if step.entry == "main"), *steps("validate")]:
+        assert {step.role, "always"} & set(step.tags)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_role_that_asserts_something_of_its_variables_does_so_before_anything_is_written(role: str) -> None:
+    tasks = {path.stem for path in (COLLECTION / "roles" / role / "tasks").glob("*.yml")}
+    assert ("validate_variables" in tasks) == (role != "catalog")
+    if role in SITE_ROLES:
+        site = steps("site")
+        (checked,) = [step for step in site if (step.role, step.entry) == (role, "validate_variables")]
+        assert role in checked.tags
+        assert site.index(checked) < min(site.index(step) for step in site if step.entry == "main")
+
+
+def test_every_preflight_is_run_before_the_first_role() -> None:
+    with_preflight = {role for role in ROLES if (COLLECTION / f"roles/{role}/tasks/preflight.yml").exists()}
+    site = steps("site")
+    assert {step.role for step in site if step.entry == "preflight"} == with_preflight
+    first = site.index(Step("crds", "main", ("crds",)))
+    assert max(site.index(step) for step in site if step.entry == "preflight") < first
+
+
+def run(directory: Path, playbook: str, variables: dict[str, t.Any], *arguments: str) -> str:
+    """Run a playbook that fails, with ``variables`` in its inventory, and return what it printed."""
+    provider = {"name": "openai", "schema": "openai", "simulated": True, "credential": {"value": "k"}}
+    given = {
+        "ansible_connection": "local",
+        "ansible_python_interpreter": sys.executable,
+        "ai_gateway_providers": [{**provider, "models": [{"name": "gpt-4"}]}],
+        **variables,
+    }
+    inventory = {"all": {"hosts": {"cluster": None}, "vars": given}}
+    (directory / "hosts.yml").write_text(yaml.safe_dump(inventory), encoding="utf-8")
+    ended = ansible_playbook(directory, "--inventory", f"{directory}/hosts.yml", *arguments, f"{PREFIX}{playbook}")
+    assert ended.returncode != 0
+    return " ".join(ended.output.split())
+
+
+@pytest.mark.parametrize(
+    ("playbook", "variables", "said"),
+    [
+        ("rotate_keys", {"key_rotation_providers": ["nobody"]}, "no provider is named nobody"),
+        ("rotate_keys", {"key_rotation_overlap": "soon"}, "argument 'key_rotation_overlap' is of type"),
+        ("token", {"tokens_source": "maas_api", "tokens_file": "/a"}, "tokens_maas_api_url is empty"),
+        ("token", {}, "tokens_file is empty"),
+    ],
+)
+def test_a_variable_in_the_inventory_takes_effect(
+    playbook: str, variables: dict[str, t.Any], said: str, tmp_path: Path
+) -> None:
+    assert said in run(tmp_path, playbook, {"ai_gateway_kubeconfig": "/nonexistent/kubeconfig", **variables})
+
+
+@pytest.mark.parametrize("step", ["accept", "revoke"])
+def test_tasks_for_real_providers_that_the_inventory_names_are_run(step: str, tmp_path: Path) -> None:
+    tasks = [{"ansible.builtin.fail": {"msg": "these tasks run for {{ key_rotation_replaced | join }}"}}]
+    (tmp_path / "tasks.yml").write_text(yaml.safe_dump(tasks), encoding="utf-8")
+    variables = {
+        f"key_rotation_{step}_tasks": "{{ inventory_dir }}/tasks.yml",
+        "providers_replaced_keys": {"openai": ["k"]},
+    }
+    (title,) = [
+        task["name"]
+        for task in yaml.safe_load((COLLECTION / "roles/key_rotation/tasks/main.yml").read_text(encoding="utf-8"))
+        if f"key_rotation_{step}_tasks" in str(task.get("ansible.builtin.include_tasks"))
+    ]
+    # What comes before asks a cluster.
+    assert "these tasks run for openai" in run(tmp_path, "rotate_keys", variables, f"--start-at-task={title}")
+
+
+def test_a_token_is_of_the_tier_that_the_inventory_names(tmp_path: Path) -> None:
+    server = Server({("v1", "namespaces"): "Namespace"})
+    variables = {"tokens_file": str(tmp_path / "token"), "tokens_tier": "gold"}
+    try:
+        said = run(tmp_path, "token", {"ai_gateway_kubeconfig": str(server.kubeconfig(tmp_path)), **variables})
+    finally:
+        server.close()
+    assert "tier 'gold' has no namespace ai-gateway-tier-gold" in said
+    assert server.writes == []
+
+
+@pytest.mark.parametrize("playbook", ["teardown", "token"])
+def test_no_key_of_a_provider_is_needed_where_the_names_are_enough(playbook: str, tmp_path: Path) -> None:
+    variables = {
+        "ai_gateway_kubeconfig": "/nonexistent/kubeconfig",
+        "ai_gateway_providers": "{{ lookup('ansible.builtin.file', '/nonexistent/key') }}",
+        "tokens_file": str(tmp_path / "token"),
+    }
+    said = run(tmp_path, playbook, variables)
+    # It came as far as the cluster.
+    assert "cannot read how to reach the cluster from kubeconfig" in said
+    assert "/nonexistent/key" not in said
+    assert "changed=0" in said

@@ -1,0 +1,59 @@
+# Copyright: Contributors to the egress.ai_gateway project
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The one action plugin of all modules that show their progress."""
+
+from __future__ import annotations
+
+import typing as t
+from pathlib import Path
+from unittest import mock
+
+import pytest
+import yaml
+from ansible_collections.egress.ai_gateway.plugins.action.progress import ActionModule
+from ansible_collections.egress.ai_gateway.plugins.module_utils import _progress
+from ansible_collections.egress.ai_gateway.plugins.plugin_utils import _progress as shown
+
+PLUGINS = Path(_progress.__file__).parents[1]
+RUNTIME = yaml.safe_load((PLUGINS.parent / "meta/runtime.yml").read_text(encoding="utf-8"))
+ROUTES = {name: route["action_plugin"] for name, route in RUNTIME["plugin_routing"]["modules"].items()}
+
+
+def reporting_modules() -> set[str]:
+    sources = {path.stem: path.read_text(encoding="utf-8") for path in (PLUGINS / "modules").glob("*.py")}
+    return {name for name, source in sources.items() if "module_utils._progress import" in source}
+
+
+def test_every_module_that_reports_progress_has_an_action_plugin_that_shows_it() -> None:
+    own = {path.stem for path in (PLUGINS / "action").glob("*.py")}
+    assert set(ROUTES) == reporting_modules() - own
+    assert set(ROUTES.values()) == {"egress.ai_gateway.progress"}
+
+
+@pytest.mark.parametrize("module", sorted(ROUTES))
+def test_it_runs_the_module_of_the_task_and_shows_its_lines(
+    module: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(shown, "INTERVAL", 0.01)
+    name = f"egress.ai_gateway.{module}"
+    action: t.Any = ActionModule(
+        task=mock.Mock(action=name, args={}, async_val=0),
+        connection=mock.Mock(),
+        play_context=mock.Mock(remote_addr="embedded"),
+        loader=mock.Mock(),
+        templar=mock.Mock(),
+        shared_loader_obj=None,
+    )
+    asked: list[t.Any] = []
+
+    def execute(module_name: str | None = None, **_others: t.Any) -> dict[str, t.Any]:
+        # Ansible takes the action of the task where no name is given.
+        asked.append(module_name or action._task.action)
+        _progress.Progress().say("half of it is done")
+        return {"changed": True}
+
+    action._execute_module = execute
+    assert action.run(task_vars={})["changed"]
+    assert asked == [name]
+    assert "[embedded] half of it is done" in capsys.readouterr().out
