@@ -26,7 +26,7 @@ Object = dict[str, t.Any]
 class ApiError(Exception):
     """The API server refused a request; ``status`` is 0 where it could not be reached.
 
-    The text names the fields of an invalid object and never their values, which may be providers' keys.
+    The message names the fields of an invalid object and never their values, which may be providers' keys.
     """
 
     def __init__(self, status: int, message: str) -> None:

@@ -140,7 +140,7 @@ class Operator:
         try:
             self.api.patch_status(f"{path_of(*key[:2])}/{key[2]}", status)
         except ApiError as error:
-            # Gone, or changed meanwhile: the next pass sees what is there.
+            # Gone, or changed meanwhile: the next pass sees it.
             said = f"its status could not be written: {error}"
         if self._said.get(key) != said:
             print(f"{' '.join(key)}: {said}", flush=True)

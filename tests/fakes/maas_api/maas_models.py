@@ -141,7 +141,7 @@ def is_ready(service: Body) -> bool:
 
 
 def parse_registry(text: str) -> list[Body]:
-    """The listed models of a registry's text, in its order; a text that is none lists nothing."""
+    """The listed models of a registry's YAML, in its order; anything else lists nothing."""
     now = int(time.time())
     try:
         entries = yaml.safe_load(text) or []

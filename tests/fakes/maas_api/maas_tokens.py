@@ -50,7 +50,7 @@ class Tier:
 
 
 def parse_duration(value: t.Any) -> int:
-    """Nanoseconds of seconds as a number, or of a text such as ``10m``, ``1h30m``, ``1.5h`` or ``30d``.
+    """Nanoseconds of seconds as a number, or of a string such as ``10m``, ``1h30m``, ``1.5h`` or ``30d``.
 
     Raises ValueError.
     """
@@ -71,7 +71,7 @@ def parse_duration(value: t.Any) -> int:
 
 
 def format_duration(nanoseconds: int) -> str:
-    """The same as a text, as maas-api writes it: 10m is 10m0s."""
+    """The same as a string, as maas-api writes it: 10m is 10m0s."""
     if nanoseconds < 0:
         return "-" + format_duration(-nanoseconds)
     if nanoseconds == 0:

@@ -163,7 +163,7 @@ def operator(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     program = _start(cluster, tmp_path_factory.mktemp("kuadrant"))
     eventually(lambda: Objects(cluster.url).conditions(KUADRANT)["Ready"]["status"] == "True")
     yield cluster.url
-    # No log tells a key.
+    # No log shows a key.
     assert KEY not in program.log
     program.stop()
 

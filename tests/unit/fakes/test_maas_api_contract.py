@@ -182,7 +182,7 @@ def test_a_token_of_the_highest_tier(maas: Maas) -> None:
 
 
 def test_no_token_without_a_tier(maas: Maas) -> None:
-    answer = maas.ask("POST", "/v1/tokens", X_MaaS_Group='["strangers"]')
+    answer = maas.ask("POST", "/v1/tokens", X_MaaS_Group='["nobody"]')
     assert answer == (500, {"error": "Failed to generate token"})
 
 
@@ -236,7 +236,7 @@ def test_the_tier_of_groups(maas: Maas, groups: list[str], tier: str, name: str)
 @pytest.mark.parametrize(
     ("body", "status", "error"),
     [
-        ({"groups": ["strangers"]}, 404, "not_found"),
+        ({"groups": ["nobody"]}, 404, "not_found"),
         ({"groups": []}, 400, "bad_request"),
         ({"groups": "x"}, 400, "bad_request"),
         ("", 400, "bad_request"),

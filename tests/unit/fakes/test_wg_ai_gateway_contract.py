@@ -174,7 +174,7 @@ def test_a_gateway_gets_an_envoy_and_its_conditions(controller: Controller) -> N
     (bootstrap,) = made[0]["data"].values()
     assert "ai-gateway-controller.ai-gateway-system.svc.cluster.local" in bootstrap
     assert "15001" in bootstrap
-    # Nobody can tell of which generation they are, nor where the Gateway is.
+    # They do not say of which generation they are, nor where the Gateway is.
     conditions = controller.conditions(GATEWAY)
     assert {name: item["status"] for name, item in conditions.items()} == {"Accepted": "True", "Programmed": "True"}
     assert not any("observedGeneration" in item for item in conditions.values())
@@ -259,13 +259,13 @@ def test_a_real_envoy_serves_what_the_objects_say(
         upstream.start()
     port = free_port()
     bundle = {"caBundleRef": [{"group": "", "kind": "Secret", "name": "ca"}]}
-    strangers = {"caBundleRef": [{"group": "", "kind": "Secret", "name": "client"}]}
+    unrelated = {"caBundleRef": [{"group": "", "kind": "Secret", "name": "client"}]}
     ends = {
         "plain": {"mode": "None"},
         "verified": {"mode": "Simple", "sni": "provider.example", "subjectAltNames": ["provider.example"], **bundle},
         "misnamed": {"mode": "Simple", "sni": "other.example", "subjectAltNames": ["other.example"], **bundle},
-        "untrusted": {"mode": "Simple", **strangers},
-        "skipping": {"mode": "Simple", "insecureSkipVerify": True, **strangers},
+        "untrusted": {"mode": "Simple", **unrelated},
+        "skipping": {"mode": "Simple", "insecureSkipVerify": True, **unrelated},
         "unverified": {"mode": "Simple"},
         "mutual": {
             "mode": "Mutual",

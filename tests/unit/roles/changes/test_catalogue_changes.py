@@ -119,7 +119,9 @@ def contents(cluster: MergingCluster) -> dict[t.Any, t.Any]:
         key: {
             **body,
             "metadata": {
-                name: value for name, value in body["metadata"].items() if name not in ("uid", "resourceVersion")
+                name: value
+                for name, value in body["metadata"].items()
+                if name not in ("uid", "resourceVersion", "generation")
             },
         }
         for key, body in cluster.objects.items()
