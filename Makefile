@@ -76,7 +76,7 @@ lint: $(READY) ## Run the linters
 	MYPYPATH=.collections mypy -p ansible_collections.egress.ai_gateway.plugins
 
 units: $(READY) ## Run the unit tests
-	pytest --numprocesses auto --dist loadscope tests/unit
+	pytest --numprocesses auto --dist worksteal tests/unit
 
 .PHONY: built
 built: $(READY)
@@ -106,9 +106,12 @@ bench-scale: $(READY) ## Measure the gateway with many providers (ARGS="--provid
 
 ##### Files that are generated
 
-.PHONY: readmes lock
+.PHONY: readmes changelog lock
 readmes: $(READY) ## Write the variables of the roles into their READMEs
 	@scripts/readmes
+
+changelog: $(READY) ## Write CHANGELOG.md from the fragments
+	antsibull-changelog release --reload-plugins --update-existing
 
 lock: ## Resolve requirements.in into requirements.txt
 	@command -v uv >/dev/null || { echo 'make lock: uv is missing: pip install uv' >&2; exit 1; }

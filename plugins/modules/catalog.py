@@ -306,10 +306,13 @@ catalog:
               podSelector: {matchLabels: {app.kubernetes.io/name: provider-simulator}}
     headers:
       description:
-        - Names of request headers, in lower case. Those where a caller's token may be are the C(tokens).
-        - C(removed_at_listener), C(removed_after_authorization), C(removed_at_backend) and C(removed_at_bridge) are those that end at these places.
-        - After authorization names of the C(families) end too, C(x-<family>-<more>) but for those C(kept), and names with the C(key_suffix).
-        - C(refusal) is the response header in which the proxies say, for their filters alone, why they answered themselves.
+        - Names of request headers, in lower case. Those in which a caller's token may be are the C(tokens).
+        - C(removed_at_listener), C(removed_after_authorization), C(removed_at_backend) and C(removed_at_bridge) are
+          those that are removed at these places.
+        - After authorization, names C(x-<family>-<more>) of the C(families) are removed too, except for those C(kept),
+          and names that end with the C(key_suffix).
+        - C(refusal) is the response header in which the proxies say, for their filters alone, why they answered
+          themselves.
       type: dict
       sample: {tokens: [authorization, x-api-key], key_suffix: -api-key, refusal: x-ai-gateway-refusal}
 faults:

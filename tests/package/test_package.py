@@ -50,6 +50,7 @@ def test_the_package_holds_what_the_collection_needs_and_nothing_else() -> None:
     files = json.loads((COLLECTION / "FILES.json").read_text(encoding="utf-8"))["files"]
     top = {entry["name"].split("/")[0] for entry in files} - {"."}
     assert top == {
+        "CHANGELOG.md",
         "LICENSE",
         "README.md",
         "changelogs",

@@ -1,19 +1,29 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Schemas of kinds that others define, from a directory of their CustomResourceDefinitions."""
+"""Schemas of kinds that others define, from a directory of their CRDs."""
 
 from __future__ import annotations
 
+import functools
 import os
 import typing as t
 from pathlib import Path
 
+import jsonschema
 import pytest
 import yaml
 
 #: The environment variable that names the directory.
 DIRECTORY = "THIRD_PARTY_CRDS"
+
+
+@functools.cache
+def validator_of(file: str, version: str) -> jsonschema.Draft202012Validator:
+    """A validator of manifests against ``schema_of``, which is checked once: that takes seconds."""
+    schema = schema_of(file, version)
+    jsonschema.Draft202012Validator.check_schema(schema)
+    return jsonschema.Draft202012Validator(schema)
 
 
 def schema_of(file: str, version: str) -> dict[str, t.Any]:
@@ -23,9 +33,10 @@ def schema_of(file: str, version: str) -> dict[str, t.Any]:
     """
     directory = os.environ.get(DIRECTORY)
     if not directory:
-        pytest.skip(f"{DIRECTORY} names no directory of CustomResourceDefinitions")
-    definition = yaml.safe_load((Path(directory) / file).read_text(encoding="utf-8"))
-    (found,) = [item for item in definition["spec"]["versions"] if item["name"] == version and item["served"]]
+        pytest.skip(f"{DIRECTORY} names no directory of CRDs")
+    # One has megabytes.
+    crd = yaml.load((Path(directory) / file).read_text(encoding="utf-8"), yaml.CSafeLoader)
+    (found,) = [item for item in crd["spec"]["versions"] if item["name"] == version and item["served"]]
     return t.cast("dict[str, t.Any]", _strict(found["schema"]["openAPIV3Schema"]))
 
 

@@ -10,10 +10,9 @@ import typing as t
 from pathlib import Path
 
 import cel
-import jsonschema
 import pytest
 import yaml
-from definitions import schema_of
+from definitions import validator_of
 from rendering import manifests, rendered
 
 KEY = "sk-a-key-that-must-not-show"
@@ -369,7 +368,7 @@ def test_audiences_and_the_time_that_reviews_are_kept(tmp_path: Path) -> None:
     ],
 )
 def test_kuadrants_schemas(objects: Objects, kind: str, file: str, version: str) -> None:
-    schema = schema_of(file, version)
+    validator = validator_of(file, version)
     (policy,) = [item for (found, _name), item in objects.items() if found == kind]
     assert policy["apiVersion"] == f"kuadrant.io/{version}"
-    jsonschema.validate(policy, schema)
+    validator.validate(policy)

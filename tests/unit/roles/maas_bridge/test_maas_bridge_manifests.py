@@ -10,14 +10,13 @@ import json
 import typing as t
 from pathlib import Path
 
-import jsonschema
 import pytest
 import yaml
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.secrets import (
     SecretMask,
     secret_field_faults,
 )
-from definitions import schema_of
+from definitions import validator_of
 from rendering import manifests, rendered
 
 
@@ -201,7 +200,7 @@ def test_the_rules_are_those_of_the_gateway(objects: Objects, tmp_path: Path) ->
 
 
 def test_kuadrants_schema(objects: Objects) -> None:
-    schema = schema_of("kuadrant.io_authpolicies.yaml", "v1")
+    validator = validator_of("kuadrant.io_authpolicies.yaml", "v1")
     for (kind, _name), item in objects.items():
         if kind == "AuthPolicy":
-            jsonschema.validate(item, schema)
+            validator.validate(item)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from definitions import schema_of
+from definitions import validator_of
 from rendering import manifests
 
 CERTIFICATE = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
@@ -113,12 +113,12 @@ def test_connections_are_verified(objects: dict[tuple[str, str], dict[str, t.Any
 
 
 def test_destinations_fit_their_definition(objects: dict[tuple[str, str], dict[str, t.Any]]) -> None:
-    schema = schema_of("ainetworking.prototype.x-k8s.io_xbackenddestinations.yaml", "v0alpha0")
+    validator = validator_of("ainetworking.prototype.x-k8s.io_xbackenddestinations.yaml", "v0alpha0")
     for (kind, _name), manifest in objects.items():
         if kind == "XBackendDestination":
-            jsonschema.validate(manifest, schema)
+            validator.validate(manifest)
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate({**manifest, "spec": {"destination": {"type": "Fqdn", "ports": [{"number": 1}]}}}, schema)
+        validator.validate({**manifest, "spec": {"destination": {"type": "Fqdn", "ports": [{"number": 1}]}}})
 
 
 def test_no_key_is_in_it(objects: dict[tuple[str, str], dict[str, t.Any]]) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from definitions import schema_of
+from definitions import validator_of
 from rendering import manifests
 
 KEY = "sk-a-key-that-must-not-show"
@@ -382,13 +382,13 @@ def test_only_an_inference_service_with_a_spec_and_without_a_simulator_is_made(
 
 def test_the_inference_service_fits_its_definition(services: dict[tuple[str, str], dict[str, t.Any]]) -> None:
     manifest = services["LLMInferenceService", "made"]
-    schema = schema_of("serving.kserve.io_llminferenceservices.yaml", "v1alpha1")
-    jsonschema.validate(manifest, schema)
+    validator = validator_of("serving.kserve.io_llminferenceservices.yaml", "v1alpha1")
+    validator.validate(manifest)
     wrong = {**manifest, "spec": {**SPEC, "replicas": "one"}}
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(wrong, schema)
+        validator.validate(wrong)
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate({**manifest, "spec": {**SPEC, "replica": 1}}, schema)
+        validator.validate({**manifest, "spec": {**SPEC, "replica": 1}})
 
 
 def test_where_the_proxies_may_call(objects: dict[tuple[str, str], dict[str, t.Any]]) -> None:
