@@ -87,7 +87,7 @@ def variables(path: pathlib.Path, engine: str) -> pathlib.Path:
 
 def images(path: pathlib.Path) -> pathlib.Path:
     """Make the images of the fakes, and write the extra variables that load them into the cluster."""
-    run("ansible-playbook", FAKES / "images.yml", "--extra-vars", json.dumps({"doubles_variables_file": str(path)}))
+    run("ansible-playbook", FAKES / "images.yml", "--extra-vars", json.dumps({"fakes_variables_file": str(path)}))
     return path
 
 

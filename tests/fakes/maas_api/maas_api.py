@@ -1,11 +1,11 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A stand-in for maas-api of Models-as-a-Service as the proof of concept has it, before version 0.1.0: tokens of tiers,
+"""The fake of maas-api of Models-as-a-Service as the proof of concept has it, before version 0.1.0: tokens of tiers,
 and the list of models.
 
-README.md says what it does as the real one, and what not. Needs Python 3.11 and the files beside this one, and nothing
-else.
+README.md says what it does as the real one, and what not. Needs Python 3.11, PyYAML, kubernetes_client.py and the files
+beside this one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import urllib.parse
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from maas_kubernetes import Api, ApiError
+from kubernetes_client import Api, ApiError
 from maas_models import Gateway, Models
 from maas_tokens import (
     DEFAULT_EXPIRATION,
@@ -150,10 +150,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def list_models(self, _body: bytes) -> tuple[int, t.Any]:
         self._user()
-        if not self.headers.get("Authorization", "").strip():
+        authorization = self.headers.get("Authorization", "").strip()
+        if not authorization:
             raise RefusedError(401, {"error": {"message": "Authorization required", "type": "authentication_error"}})
         try:
-            return 200, {"data": self.server.service.models.listed(), "object": "list"}
+            return 200, {"data": self.server.service.models.listed(authorization), "object": "list"}
         except ApiError as error:
             log(f"the models cannot be listed: {error}")
             raise RefusedError(
@@ -250,7 +251,7 @@ def log(text: str) -> None:
 
 def parse_arguments(arguments: t.Sequence[str], environment: t.Mapping[str, str]) -> argparse.Namespace:
     gateway = environment.get("GATEWAY_NAME") or "maas-default-gateway"
-    parser = argparse.ArgumentParser(description="Stands in for maas-api in tests.")
+    parser = argparse.ArgumentParser(description="A fake of maas-api, for tests.")
     parser.add_argument(
         "--name",
         default=environment.get("INSTANCE_NAME"),
@@ -280,7 +281,9 @@ def parse_arguments(arguments: t.Sequence[str], environment: t.Mapping[str, str]
         action="store_true",
         help="list the models of the registry too, as the image of the proof of concept does",
     )
-    parser.add_argument("--apiserver-url", help="an API server that asks for no token; by default the pod's own")
+    parser.add_argument(
+        "--apiserver-url", default="", help="an API server that asks for no token; by default the pod's own"
+    )
     options = parser.parse_args(arguments)
     options.name = options.name or options.gateway_name
     if bool(options.tls_cert) != bool(options.tls_key):
@@ -300,7 +303,7 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_arguments: sys.exit(0))
     options = parse_arguments(sys.argv[1:], os.environ)
-    api = Api(options.apiserver_url, None) if options.apiserver_url else Api.of_pod()
+    api = Api.of_pod(options.apiserver_url, patience=10.0)
     gateway = Gateway(options.gateway_namespace, options.gateway_name)
     service = Service.of(api, options.name, options.namespace, gateway, options.external_models)
     tls = None

@@ -9,23 +9,27 @@ those of LLMInferenceServices on the gateway, and those of the registry of exter
 from __future__ import annotations
 
 import datetime
+import http.client
+import sys
 import time
 import typing as t
+import urllib.request
 from dataclasses import dataclass
 
-import maas_yaml
-from maas_kubernetes import Api, ApiError
+import yaml
+from kubernetes_client import Api, ApiError
+from kubernetes_client import Object as Body
 
 SERVICES = "/apis/serving.kserve.io/v1alpha1/llminferenceservices"
 ROUTES = "/apis/gateway.networking.k8s.io/v1"
 REGISTRY = "external-model-registry"
+#: Seconds for which a model is asked.
+TIMEOUT = 5.0
 #: The labels of the HTTPRoute that KServe makes itself.
 MANAGED_ROUTE = {
     "app.kubernetes.io/component": "llminferenceservice-router",
     "app.kubernetes.io/part-of": "llminferenceservice",
 }
-
-Body = dict[str, t.Any]
 
 
 @dataclass(frozen=True)
@@ -53,17 +57,16 @@ class Models:
         missing = []
         for kind, path in (("LLMInferenceService", SERVICES), ("HTTPRoute", f"{ROUTES}/httproutes")):
             try:
-                self.api.get(path, limit="1")
+                self.api.request("GET", f"{path}?limit=1")
             except ApiError as error:
                 missing.append(f"{kind} ({error})")
         return missing
 
-    def listed(self) -> list[Body]:
-        services = [item for item in self.api.get(SERVICES).get("items") or [] if self._is_on_gateway(item)]
-        # Without an address a model cannot be asked whether the caller may use it, so it is hidden.
-        return [model for model in map(model_of, services) if model["url"]] + (
-            self.registered() if self.external else []
-        )
+    def listed(self, authorization: str) -> list[Body]:
+        """The models that a caller with this header may use."""
+        services = [item for item in self.api.items(SERVICES) if self._is_on_gateway(item)]
+        found = [model for model in map(model_of, services) if answers(model["url"], authorization)]
+        return found + (self.registered() if self.external else [])
 
     def registered(self) -> list[Body]:
         """The models of the registry; whatever is wrong with it, it is an empty one."""
@@ -88,12 +91,8 @@ class Models:
             found = [self.api.find(f"{routes}/{reference['name']}") for reference in route["refs"]]
         elif not route.get("spec"):
             labels = {**MANAGED_ROUTE, "app.kubernetes.io/name": service["metadata"]["name"]}
-            found = (
-                self.api.get(routes, labelSelector=",".join(f"{name}={value}" for name, value in labels.items())).get(
-                    "items"
-                )
-                or []
-            )
+            selector = ",".join(f"{name}={value}" for name, value in labels.items())
+            found = list[Body | None](self.api.items(routes, labelSelector=selector))
         else:
             found = []
         return any(self.gateway.is_referenced(item["spec"].get("parentRefs"), namespace) for item in found if item)
@@ -117,6 +116,19 @@ def model_of(service: Body) -> Body:
     }
 
 
+def answers(url: str, authorization: str) -> bool:
+    """Whether the model at ``url`` answers this caller; one that does not, or has no address, is hidden."""
+    if not url:
+        return False
+    request = urllib.request.Request(f"{url}/v1/models", headers={"Authorization": authorization})
+    try:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=TIMEOUT):
+            return True
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        sys.stderr.write(f"{url} is hidden: {error}\n")
+        return False
+
+
 def is_ready(service: Body) -> bool:
     metadata, status = service["metadata"], service.get("status") or {}
     conditions = status.get("conditions") or []
@@ -129,10 +141,10 @@ def is_ready(service: Body) -> bool:
 
 
 def parse_registry(text: str) -> list[Body]:
-    """The listed models of a registry's text, in its order; a text that is none lists nothing."""
+    """The listed models of a registry's YAML, in its order; anything else lists nothing."""
     now = int(time.time())
     try:
-        entries = maas_yaml.load(text) or []
+        entries = yaml.safe_load(text) or []
         return [
             {
                 "id": str(entry["id"]),
@@ -144,5 +156,5 @@ def parse_registry(text: str) -> list[Body]:
             for entry in entries
             if entry.get("id")
         ]
-    except (ValueError, TypeError, AttributeError):
+    except (yaml.YAMLError, ValueError, TypeError, AttributeError):
         return []

@@ -14,8 +14,8 @@ import typing as t
 import uuid
 from dataclasses import dataclass
 
-import maas_yaml
-from maas_kubernetes import Api, ApiError
+import yaml
+from kubernetes_client import Api, ApiError
 
 TIERS = "tier-to-group-mapping"
 LABELS = "maas.opendatahub.io"
@@ -50,7 +50,7 @@ class Tier:
 
 
 def parse_duration(value: t.Any) -> int:
-    """Nanoseconds of seconds as a number, or of a text such as ``10m``, ``1h30m``, ``1.5h`` or ``30d``.
+    """Nanoseconds of seconds as a number, or of a string such as ``10m``, ``1h30m``, ``1.5h`` or ``30d``.
 
     Raises ValueError.
     """
@@ -71,7 +71,7 @@ def parse_duration(value: t.Any) -> int:
 
 
 def format_duration(nanoseconds: int) -> str:
-    """The same as a text, as maas-api writes it: 10m is 10m0s."""
+    """The same as a string, as maas-api writes it: 10m is 10m0s."""
     if nanoseconds < 0:
         return "-" + format_duration(-nanoseconds)
     if nanoseconds == 0:
@@ -102,9 +102,8 @@ def service_account_name(user: str) -> str:
 def parse_tiers(text: str, instance: str) -> list[Tier]:
     """The tiers of the mapping, the highest first; raises TierError."""
     try:
-        listed = maas_yaml.load(text)
-        tiers = [_tier(item, instance) for item in listed or []]
-    except (ValueError, TypeError, AttributeError) as error:
+        tiers = [_tier(item, instance) for item in yaml.safe_load(text) or []]
+    except (yaml.YAMLError, ValueError, TypeError, AttributeError) as error:
         raise TierError(f"ConfigMap {TIERS}: key tiers is no list of tiers: {error}") from None
     names = [tier.name for tier in tiers]
     for name in names:
@@ -177,13 +176,8 @@ class Tokens:
         """Make all tokens of the user's ServiceAccount invalid: a new one of the same name takes its place."""
         tier = self.tier_of(user.groups)
         name = service_account_name(user.name)
-        try:
-            self.api.request("DELETE", f"{self._accounts(tier)}/{name}")
-        except ApiError as error:
-            if error.status != 404:
-                raise
-            return
-        self._ensure_account(tier, name)
+        if self.api.delete(f"{self._accounts(tier)}/{name}"):
+            self._ensure_account(tier, name)
 
     def _accounts(self, tier: Tier) -> str:
         return f"/api/v1/namespaces/{tier_namespace(self.instance, tier.name)}/serviceaccounts"

@@ -76,7 +76,7 @@ def behaviour_of(model: object) -> str:
 
 
 def usage_of(behaviour: str, api: str) -> Document | None:
-    """Return the usage in the words of ``api``, or None where there is none to tell."""
+    """Return the usage in the words of ``api``, or None where there is none to report."""
     prompt, completion, total = USAGES.get(behaviour, GOOD)
     if match := re.fullmatch(r"good-([0-9]{1,15})", behaviour):
         total = int(match[1])
@@ -128,7 +128,7 @@ def document_of(api: str, model: str, behaviour: str) -> Document:
         "embeddings": {
             "object": "list",
             "model": model,
-            # The text is no part of it, so a big one has many numbers.
+            # The content is no part of it, so a big one has many numbers.
             "data": [
                 {"object": "embedding", "index": 0, "embedding": [0.25] * (BIG_BYTES // 6 if behaviour == "big" else 8)}
             ],
@@ -189,7 +189,7 @@ def openai_events(api: str, model: str, behaviour: str, wanted: bool) -> list[Do
 def anthropic_events(model: str, behaviour: str) -> list[Document]:
     """Return the events of a stream of Anthropic's API:
 
-    the prompt's tokens are told by the first, the completion's by the last but one.
+    the prompt's tokens are reported by the first, the completion's by the last but one.
     """
     usage = usage_of(behaviour, "messages")
     message = document_of("messages", model, behaviour) | {"content": [], "stop_reason": None}

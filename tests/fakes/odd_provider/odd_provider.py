@@ -1,7 +1,7 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A provider that misbehaves as its models' names say, and tells what it received. README.md has the list."""
+"""A provider that misbehaves as its models' names say, and reports what it received. README.md has the list."""
 
 from __future__ import annotations
 

@@ -1,13 +1,13 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A stand-in for the controller of wg-ai-gateway, for tests: it drives a real Envoy from XBackendDestination, Gateway
+"""The fake of the controller of wg-ai-gateway: it drives a real Envoy from XBackendDestination, Gateway
 and HTTPRoute.
 
 It takes the real one's arguments and asks for the same rights. README.md says what of the real one it does, and what
 not.
 
-Needs Python 3.11 and, beside this file, wg_discovery.py, wg_kubernetes.py, wg_manifests.py and wg_translation.py.
+Needs Python 3.11, kubernetes_client.py and, beside this file, wg_discovery.py, wg_manifests.py and wg_translation.py.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ import time
 import traceback
 import typing as t
 
+from kubernetes_client import Api, ApiError
 from wg_discovery import Discovery
-from wg_kubernetes import Api, ApiError
 from wg_manifests import DISCOVERY_PORT, MANAGED_LABEL, manifests, node_id, resource_name
 from wg_translation import (
     CLASS_NAME,
@@ -242,12 +242,20 @@ class Controller:
             else:
                 self._write_parents(route, parents)
 
+    def _listed(self, path: str, name: str) -> Object | None:
+        """One object of a collection, by a list:
+
+        the real controller reads from what it listed, so this needs no other right.
+        """
+        found = self.api.items(path, fieldSelector=f"metadata.name={name}")
+        return found[0] if found else None
+
     def _translate(self, gateway: Object) -> Translation:
         secrets: dict[Key, t.Mapping[str, str] | None] = {}
 
         def secret(key: Key) -> t.Mapping[str, str] | None:
             if key not in secrets:
-                found = self.api.find(f"/api/v1/namespaces/{key[0]}/secrets", key[1])
+                found = self._listed(f"/api/v1/namespaces/{key[0]}/secrets", key[1])
                 secrets[key] = None if found is None else found.get("data") or {}
             return secrets[key]
 
@@ -291,7 +299,7 @@ class Controller:
         """Write a status where it changes. That it could not be written is logged: the proxies serve nevertheless."""
         for _attempt in range(3):
             try:
-                body = self.api.find(path, name)
+                body = self._listed(path, name)
                 if body is None:
                     return
                 status = change(body.get("status") or {})
@@ -340,7 +348,7 @@ def seconds(text: str) -> float:
 def parse(arguments: t.Sequence[str]) -> argparse.Namespace:
     """The real one's flags, with one hyphen or two as Go takes them. klog's others than -v are taken and do nothing."""
     parser = argparse.ArgumentParser(
-        prog="wg-ai-gateway", description="Stand-in for the controller of wg-ai-gateway.", allow_abbrev=False
+        prog="wg-ai-gateway", description="A fake of the controller of wg-ai-gateway.", allow_abbrev=False
     )
 
     def flag(name: str, description: str, **more: t.Any) -> None:
@@ -349,6 +357,7 @@ def parse(arguments: t.Sequence[str]) -> argparse.Namespace:
     flag("envoy-image", "image of the proxies (required)", default="")
     flag("kubeconfig", "not read: leave it empty", default="")
     flag("apiserver-url", "address of an API server that asks for no credentials, instead of the pod's own", default="")
+    flag("discovery-port", "where proxies ask; the real one has no such flag", type=int, default=DISCOVERY_PORT)
     flag("resync-period", "look at everything anew after this time; 0 for never", type=seconds, default=0.0)
     flag("v", "from 4 on more is logged", type=int, default=0)
     for name in (
@@ -367,7 +376,7 @@ def parse(arguments: t.Sequence[str]) -> argparse.Namespace:
         parser.error("--envoy-image cannot be empty")
     if options.kubeconfig:
         parser.error(
-            "--kubeconfig: the stand-in reads no kubeconfig; run it in a pod, or give --apiserver-url of a kubectl proxy"
+            "--kubeconfig: the fake reads no kubeconfig; run it in a pod, or give --apiserver-url of a kubectl proxy"
         )
     return options
 
@@ -377,14 +386,11 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: os._exit(0))
     options = parse(sys.argv[1:])
-    try:
-        api = Api(options.apiserver_url) if options.apiserver_url else Api.in_cluster()
-    except (OSError, ValueError) as error:
-        sys.exit(f"wg-ai-gateway: {error}")
-    discovery = Discovery("0.0.0.0", DISCOVERY_PORT)
+    api = Api.of_pod(options.apiserver_url)
+    discovery = Discovery("0.0.0.0", options.discovery_port)
     threading.Thread(target=discovery.serve_forever, daemon=True).start()
     log(
-        f"stand-in for {CONTROLLER_NAME} in namespace {os.environ.get('POD_NAMESPACE', '?')}: proxies run {options.envoy_image}"
+        f"fake of {CONTROLLER_NAME} in namespace {os.environ.get('POD_NAMESPACE', '?')}: proxies run {options.envoy_image}"
     )
     controller = Controller(api, discovery, options.envoy_image, options.resync_period, options.v)
     said = ""

@@ -4,8 +4,8 @@
 """Envoy's discovery services of listeners and clusters by REST: the newest configuration of each proxy, by the id of
 its node.
 
-Like the real one's gRPC it knows neither TLS nor callers, so that whoever reaches the port and knows an id gets what
-that proxy gets.
+Like the real one's gRPC it knows neither TLS nor callers, so that anyone who reaches the port and knows an id gets
+what that proxy gets.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
 """Envoy's configuration, and the statuses, out of a Gateway, its HTTPRoutes and what they refer to.
 
 Everything here is pure. Where the real controller departs from the Gateway API, this does too, so that what is tested
-with the stand-in holds there: README.md lists it.
+with the fake holds there: README.md lists it.
 """
 
 from __future__ import annotations

@@ -1,70 +1,43 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What stands in for a cluster with Models-as-a-Service:
-
-its manifests, and the program that writes the model's status.
-"""
+"""The fake of a cluster with Models-as-a-Service: its manifests, and the program that writes the model's status."""
 
 from __future__ import annotations
 
 import importlib
-import json
-import os
-import subprocess
 import sys
 import typing as t
 from collections.abc import Iterator
 from pathlib import Path
 
+import definitions
 import jsonschema
 import pytest
 import yaml
-from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog import build as catalog_build
-from maas_api_cluster import GATEWAY_API, KSERVE, Cluster
+from cluster import RESOURCES, Cluster
+from contracts import FAKES, Objects
+from plays import run_playbook
 
-TESTS = Path(__file__).resolve().parents[2]
-FAKES = TESTS / "fakes"
-COLLECTIONS = Path(catalog_build.__file__).parents[6]
-# The program's modules as in their pod, and the schemas of kinds that others define.
-sys.path += [str(FAKES / "maas_api"), str(FAKES / "maas_platform"), str(TESTS / "unit/roles")]
-maas_kubernetes, maas_tokens, model_status, definitions = map(
-    importlib.import_module, ("maas_kubernetes", "maas_tokens", "model_status", "definitions")
-)
+TESTS = FAKES.parent
+# The program of the model's status, as in its pod.
+sys.path.append(str(FAKES / "maas_platform"))
+model_status = importlib.import_module("model_status")
 
 MODEL = "facebook-opt-125m-simulated"
-SERVICES = f"{KSERVE}/namespaces/llm/llminferenceservices"
 Manifests = dict[tuple[str, str], dict[str, t.Any]]
-
-
-def play(directory: Path, *arguments: str, **variables: t.Any) -> subprocess.CompletedProcess[str]:
-    (directory / "variables.yml").write_text(
-        yaml.safe_dump({"ansible_python_interpreter": sys.executable, **variables})
-    )
-    environment = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS), "ANSIBLE_HOME": str(directory / "home")}
-    command = [
-        str(Path(sys.executable).parent / "ansible-playbook"),
-        "-i",
-        "localhost,",
-        "-c",
-        "local",
-        "-e",
-        f"@{directory}/variables.yml",
-    ]
-    return subprocess.run(
-        [*command, *arguments], env=environment, capture_output=True, text=True, timeout=120, check=False
-    )
 
 
 def rendered(directory: Path, **variables: t.Any) -> Manifests:
     lookup = "{{ lookup('ansible.builtin.template', maas_platform_directory ~ '/platform.yaml.j2') }}"
-    tasks = [{"ansible.builtin.copy": {"content": lookup, "dest": f"{directory}/out"}}]
-    roles = ["egress.ai_gateway.versions"]
-    (directory / "play.yml").write_text(
-        json.dumps([{"hosts": "localhost", "gather_facts": False, "roles": roles, "tasks": tasks}])
-    )
-    ended = play(directory, f"{directory}/play.yml", maas_platform_directory=str(FAKES / "maas_platform"), **variables)
-    assert ended.returncode == 0, ended.stdout + ended.stderr
+    play = {
+        "hosts": "localhost",
+        "gather_facts": False,
+        "roles": ["egress.ai_gateway.versions"],
+        "tasks": [{"ansible.builtin.copy": {"content": lookup, "dest": f"{directory}/out"}}],
+    }
+    ended = run_playbook(directory, play, {"maas_platform_directory": str(FAKES / "maas_platform"), **variables})
+    assert ended.returncode == 0, ended.output
     found = [manifest for manifest in yaml.safe_load_all((directory / "out").read_text()) if manifest]
     named = {(manifest["kind"], manifest["metadata"]["name"]): manifest for manifest in found}
     assert len(named) == len(found)
@@ -106,16 +79,10 @@ def test_the_platform_alone(plain: Manifests) -> None:
     assert environment == {"NAMESPACE": None, "INSTANCE_NAME": "maas-default-gateway", **gateway}
 
 
-def test_the_tiers_are_those_that_the_program_reads(plain: Manifests) -> None:
-    tiers = maas_tokens.parse_tiers(
-        plain["ConfigMap", "tier-to-group-mapping"]["data"]["tiers"], "maas-default-gateway"
-    )
-    assert [(tier.name, tier.level) for tier in tiers] == [("enterprise", 2), ("premium", 1), ("free", 0)]
-    assert tiers[2].groups == {
-        "tier-free-users",
-        "system:authenticated",
-        "system:serviceaccounts:maas-default-gateway-tier-free",
-    }
+def test_the_tiers_that_models_as_a_service_comes_with(plain: Manifests) -> None:
+    tiers = yaml.safe_load(plain["ConfigMap", "tier-to-group-mapping"]["data"]["tiers"])
+    assert [(tier["name"], tier["level"]) for tier in tiers] == [("free", 0), ("premium", 1), ("enterprise", 2)]
+    assert tiers[0]["groups"] == ["tier-free-users", "system:authenticated"]
 
 
 @pytest.mark.parametrize(
@@ -211,7 +178,8 @@ def test_kinds_of_others_are_valid(full: Manifests, kind: str, name: str, file: 
 
 @pytest.mark.parametrize("variables", [{"maas_platform_state": "gone"}, {"maas_platform_crds": "/nowhere"}])
 def test_wrong_variables_are_named(tmp_path: Path, variables: dict[str, t.Any]) -> None:
-    ended = play(tmp_path, str(FAKES / "maas_platform.yml"), ai_gateway_platform="kubernetes", **variables)
+    given = {"ai_gateway_platform": "kubernetes", **variables}
+    ended = run_playbook(tmp_path, str(FAKES / "maas_platform.yml"), given)
     assert ended.returncode != 0
     assert "write maas_platform_state as present or absent, and maas_platform_crds as a directory" in " ".join(
         ended.stdout.split()
@@ -222,62 +190,82 @@ def test_wrong_variables_are_named(tmp_path: Path, variables: dict[str, t.Any]) 
 
 
 @pytest.fixture
-def cluster() -> Iterator[Cluster]:
-    running = Cluster()
+def cluster(full: Manifests) -> Iterator[Cluster]:
+    """The platform on the fake API server, with a Gateway that has an address and a model whose pod is available."""
+    kinds = {
+        "v1": {**RESOURCES["v1"], "services": ("Service", True)},
+        "apps/v1": RESOURCES["apps/v1"],
+        "serving.kserve.io/v1alpha1": {"llminferenceservices": ("LLMInferenceService", True)},
+        "gateway.networking.k8s.io/v1": {"gateways": ("Gateway", True)},
+    }
+    running = Cluster(kinds)
+    running.add(*(full[kind, name] for kind, name in full if kind in ("Service", "Deployment", "LLMInferenceService")))
+    gateway = {"apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway"}
+    status = {"addresses": [{"value": "10.0.0.1"}]}
+    running.add({**gateway, "metadata": {"name": "clients", "namespace": "ai-gateway"}, "status": status})
+    running.objects["deployments", "llm", f"{MODEL}-kserve"]["status"] = {"availableReplicas": 1}
+    running.serve()
     yield running
-    running.stop()
+    running.close()
 
 
-def serve(cluster: Cluster, replicas: int = 1, listeners: t.Any = None, addresses: t.Any = None) -> None:
-    cluster.put(
-        f"{SERVICES}/model", spec={"router": {"gateway": {"refs": [{"name": "clients", "namespace": "ai-gateway"}]}}}
-    )
-    cluster.put("/apis/apps/v1/namespaces/llm/deployments/model-kserve", status={"availableReplicas": replicas})
-    gateway = {"listeners": listeners or [{"protocol": "HTTP", "port": 80}]}
-    status = {"addresses": [{"value": "10.0.0.1"}] if addresses is None else addresses}
-    cluster.put(f"{GATEWAY_API}/namespaces/ai-gateway/gateways/clients", spec=gateway, status=status)
-
-
-def status(cluster: Cluster) -> tuple[str, str]:
-    """The url, and whether the model is ready; after a second look, which is to change nothing."""
-    api = maas_kubernetes.Api(cluster.url, None)
-    model_status.reconcile(api, "llm")
-    cluster.requests.clear()
-    model_status.reconcile(api, "llm")
-    assert [request for request in cluster.requests if request.startswith("PATCH")] == []
-    found = cluster.objects[f"{SERVICES}/model"]["status"]
+def status(cluster: Cluster) -> tuple[str, dict[str, str]]:
+    """The url and the conditions, after a second look, which changes nothing."""
+    objects = Objects(cluster.url)
+    model_status.reconcile(objects.api, "llm")
+    cluster.writes.clear()
+    model_status.reconcile(objects.api, "llm")
+    assert cluster.writes == []
+    found = cluster.of_kind("LLMInferenceService")[MODEL]["status"]
     assert found["observedGeneration"] == 1
     assert all(condition["lastTransitionTime"] for condition in found["conditions"])
-    return found.get("url", ""), next(
-        condition["status"] for condition in found["conditions"] if condition["type"] == "Ready"
-    )
+    return found.get("url", ""), {condition["type"]: condition["status"] for condition in found["conditions"]}
 
 
-@pytest.mark.parametrize(
-    ("listeners", "url"),
-    [
-        (None, "http://10.0.0.1/llm/model"),
-        ([{"protocol": "HTTP", "port": 8080}], "http://10.0.0.1:8080/llm/model"),
-        (
-            [{"protocol": "TLS", "port": 9}, {"protocol": "HTTPS", "port": 443, "hostname": "maas.example.com"}],
-            "https://maas.example.com/llm/model",
-        ),
-    ],
-)
-def test_a_model_that_can_be_reached(cluster: Cluster, listeners: t.Any, url: str) -> None:
-    serve(cluster, listeners=listeners)
-    assert status(cluster) == (url, "True")
+def test_the_url_of_a_model_answers_from_pods(cluster: Cluster, full: Manifests) -> None:
+    """maas-api asks there, in a pod. That the port of the Service leads to one of the model's is tested above."""
+    service = full["Service", f"{MODEL}-kserve-workload-svc"]
+    host = f"{MODEL}-kserve-workload-svc.{service['metadata']['namespace']}.svc.cluster.local"
+    url, conditions = status(cluster)
+    assert url == f"http://{host}:{service['spec']['ports'][0]['port']}" == f"http://{host}:8000"
+    assert conditions == {"RouterReady": "True", "WorkloadsReady": "True", "Ready": "True"}
+
+
+def test_the_program_may_read_what_it_reads(full: Manifests) -> None:
+    allowed = {
+        (verb, resource)
+        for kind, name in (("Role", "model-status"), ("ClusterRole", "maas-platform-model-status"))
+        for rule in full[kind, name]["rules"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+    assert allowed == {
+        ("list", "llminferenceservices"),
+        ("patch", "llminferenceservices/status"),
+        ("get", "gateways"),
+        ("get", "deployments"),
+        ("get", "services"),
+    }
 
 
 def test_a_model_without_pods(cluster: Cluster) -> None:
-    serve(cluster, replicas=0)
-    assert status(cluster) == ("http://10.0.0.1/llm/model", "False")
+    cluster.objects["deployments", "llm", f"{MODEL}-kserve"]["status"] = {}
+    url, conditions = status(cluster)
+    assert url
+    assert conditions == {"RouterReady": "True", "WorkloadsReady": "False", "Ready": "False"}
 
 
 def test_a_model_without_a_gateway(cluster: Cluster) -> None:
-    serve(cluster, addresses=[])
-    assert status(cluster) == ("", "False")
-    del cluster.objects[f"{GATEWAY_API}/namespaces/ai-gateway/gateways/clients"]
-    assert status(cluster) == ("", "False")
-    serve(cluster)
-    assert status(cluster) == ("http://10.0.0.1/llm/model", "True")
+    gateway = cluster.objects["gateways", "ai-gateway", "clients"]
+    addresses = gateway.pop("status")
+    assert status(cluster)[1] == {"RouterReady": "False", "WorkloadsReady": "True", "Ready": "False"}
+    del cluster.objects["gateways", "ai-gateway", "clients"]
+    assert status(cluster)[1]["Ready"] == "False"
+    cluster.add({**gateway, "status": addresses})
+    assert status(cluster)[1]["Ready"] == "True"
+
+
+def test_a_model_without_a_service(cluster: Cluster) -> None:
+    del cluster.objects["services", "llm", f"{MODEL}-kserve-workload-svc"]
+    url, conditions = status(cluster)
+    assert (url, conditions["Ready"]) == ("", "False")

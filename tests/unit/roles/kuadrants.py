@@ -41,8 +41,8 @@ class Kuadrant(Server):
         self.ready = True
         self.status = self._status
         for name in ("ai-gateway", "ai-gateway-egress", "openshift-ingress", "kuadrant-system"):
-            self.put({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
-        self.put(
+            self.add({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+        self.add(
             {
                 "apiVersion": "apps/v1",
                 "kind": "Deployment",
@@ -51,7 +51,7 @@ class Kuadrant(Server):
             }
         )
         if installed:
-            self.put(
+            self.add(
                 {
                     "apiVersion": "kuadrant.io/v1beta1",
                     "kind": "Kuadrant",
@@ -69,7 +69,7 @@ class Kuadrant(Server):
         """A policy that somebody else has put on the Gateway."""
         version = "kuadrant.io/v1alpha1" if kind == "TokenRateLimitPolicy" else "kuadrant.io/v1"
         target = {"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": gateway}
-        self.put(
+        self.add(
             {
                 "apiVersion": version,
                 "kind": kind,

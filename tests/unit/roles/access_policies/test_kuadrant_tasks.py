@@ -58,7 +58,7 @@ def test_policies_are_applied_and_stay(kuadrant: Kuadrant, tmp_path: Path) -> No
 
 def authorino(kuadrant: Kuadrant, spec: dict[str, int]) -> None:
     metadata = {"name": "authorino", "namespace": "kuadrant-system"}
-    kuadrant.put(
+    kuadrant.add(
         {
             "apiVersion": "operator.authorino.kuadrant.io/v1beta1",
             "kind": "Authorino",

@@ -119,7 +119,9 @@ def contents(cluster: MergingCluster) -> dict[t.Any, t.Any]:
         key: {
             **body,
             "metadata": {
-                name: value for name, value in body["metadata"].items() if name not in ("uid", "resourceVersion")
+                name: value
+                for name, value in body["metadata"].items()
+                if name not in ("uid", "resourceVersion", "generation")
             },
         }
         for key, body in cluster.objects.items()
@@ -205,12 +207,12 @@ def test_what_a_playbook_shows_of_its_sets_is_read(
     }
     server = Server({**kinds, ("gateway.networking.k8s.io/v1", "gateways"): "Gateway"})
     for name in ("ai-gateway", "authorino"):
-        server.put({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+        server.add({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
     identity_key = build({"providers": first["ai_gateway_providers"], "tiers": first["ai_gateway_tiers"]}).as_dict()[
         "identity_key"
     ]
     metadata = {"name": identity_key["secret"], "namespace": identity_key["namespace"]}
-    server.put({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, **KEY_OF_IDENTITIES})
+    server.add({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, **KEY_OF_IDENTITIES})
     conditions = [{"type": name, "status": "True"} for name in ("Accepted", "Programmed", "Ready")]
     ancestor = {"ancestorRef": {"name": "ai-gateway"}, "controllerName": "example.com/ours", "conditions": conditions}
     server.status = lambda body: {"phase": "Active", "conditions": conditions, "ancestors": [ancestor]}

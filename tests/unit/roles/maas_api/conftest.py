@@ -3,15 +3,9 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-
-# Where the API server in memory is.
-sys.path.insert(0, str(Path(__file__).parents[2] / "plugins"))
-
 from maas_cluster import MaasCluster
 
 

@@ -188,7 +188,8 @@ def test_maas_api_is_gone_at_the_end(cluster: MaasCluster, role: Role) -> None:
 
 
 def test_the_later_generation_is_told(cluster: MaasCluster, role: Role) -> None:
-    cluster.definitions = ["externalmodels.maas.opendatahub.io", "maassubscriptions.maas.opendatahub.io"]
+    for name in ("externalmodels.maas.opendatahub.io", "maassubscriptions.maas.opendatahub.io"):
+        cluster.put("customresourcedefinitions", "", name)
     error = role.error()
     found = "maassubscriptions.maas.opendatahub.io, externalmodels.maas.opendatahub.io"
     assert (

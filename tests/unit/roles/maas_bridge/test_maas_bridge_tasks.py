@@ -61,8 +61,8 @@ def secret(key: str) -> dict[str, t.Any]:
 def kuadrant() -> t.Iterator[Kuadrant]:
     server = Kuadrant()
     server.policy()
-    server.put(GUARD)
-    server.put(secret(STORED))
+    server.add(GUARD)
+    server.add(secret(STORED))
     yield server
     server.close()
 
@@ -95,7 +95,7 @@ def test_bridges_are_put_up_and_removed_and_no_key_is_told(kuadrant: Kuadrant, t
     assert status == 0, output
     assert "changed=0" in output
 
-    kuadrant.put(secret(NEXT))
+    kuadrant.add(secret(NEXT))
     status, output = kuadrant.run(tmp_path, "maas_bridge", VARIABLES, "-vvv", "--diff")
     assert status == 0, output
     assert values(kuadrant)["vllm-bridge-auth"] == f"Bearer {NEXT}"
@@ -138,7 +138,7 @@ def test_without_an_enforced_policy_nothing_is_written(kuadrant: Kuadrant, tmp_p
 def test_a_policy_of_another_gateway_does_not_count(tmp_path: Path) -> None:
     server = Kuadrant()
     server.policy(gateway="other-gateway")
-    server.put(GUARD)
+    server.add(GUARD)
     status, output = server.run(tmp_path, "maas_bridge", VARIABLES)
     server.close()
     assert status != 0
@@ -147,7 +147,7 @@ def test_a_policy_of_another_gateway_does_not_count(tmp_path: Path) -> None:
 
 
 def test_without_the_route_that_guards_the_paths_nothing_is_written(kuadrant: Kuadrant, tmp_path: Path) -> None:
-    kuadrant.objects = {key: body for key, body in kuadrant.objects.items() if key[3] != "external"}
+    kuadrant.objects = {key: body for key, body in kuadrant.objects.items() if key[2] != "external"}
     status, output = kuadrant.run(tmp_path, "maas_bridge", VARIABLES)
     assert status != 0
     assert "there is no HTTPRoute ai-gateway/external" in " ".join(output.split())

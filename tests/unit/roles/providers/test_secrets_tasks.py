@@ -57,8 +57,8 @@ def secret(name: str, namespace: str = "ai-gateway", **data: str) -> dict[str, t
 def test_all_that_is_missing_is_named_at_once(
     server: Server, tmp_path: Path, tasks_from: str, arguments: tuple[str, ...]
 ) -> None:
-    server.put(secret("two-key", password=ENCODED))
-    server.put(secret("one-key", namespace="elsewhere", apiKey=ENCODED))
+    server.add(secret("two-key", password=ENCODED))
+    server.add(secret("one-key", namespace="elsewhere", apiKey=ENCODED))
     status, output = server.run(tmp_path, "providers", VARIABLES, "-vvv", "--diff", *arguments, tasks_from=tasks_from)
     assert status != 0
     said = output.replace("\\n", " ")
@@ -79,8 +79,8 @@ def test_all_that_is_missing_is_named_at_once(
 
 def test_what_is_there_is_not_told(server: Server, tmp_path: Path) -> None:
     for name in ("one-key", "two-key"):
-        server.put(secret(name, apiKey=ENCODED))
-    server.put(secret("ca", **{"ca.crt": ENCODED}))
+        server.add(secret(name, apiKey=ENCODED))
+    server.add(secret("ca", **{"ca.crt": ENCODED}))
     status, output = server.run(tmp_path, "providers", VARIABLES, "-vvv", "--diff", tasks_from="preflight")
     assert status == 0, output
     assert server.writes == []
