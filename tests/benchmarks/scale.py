@@ -15,10 +15,10 @@ runs, ``ansible-playbook egress.ai_gateway.site --tags simulators,access_policie
 * prune: to 10, or to none from 10 and fewer. Nothing of the others may be left then.
 
 After each phase the gateway is asked, from the end of the command on, until the last provider's model answers (after a
-prune, until the model that went last is refused with 404), and until /v1/models lists exactly the models that are
-there. Once all models have answered, the next phase waits until the controllers are at rest. From what Ansible takes, a
-play without tasks over the same inventory is told apart, and so is the time in which a task waits for controllers; the
-rest is the collection's own part. Memory is the resident set of a component's processes, read before the prune; as
+prune, until the model that went last is refused with 404), and until /v1/models lists exactly the existing
+models. Once all models have answered, the next phase waits until the controllers are at rest. The time of a play
+without tasks over the same inventory is subtracted from Ansible's, as is the time in which a task waits for
+controllers; the rest is the collection's own part. Memory is the resident set of a component's processes, read before the prune; as
 sizes go up, what a controller keeps of a larger size is not counted for a smaller one.
 
 In the end the inventory's own catalogue is restored.
@@ -482,7 +482,7 @@ def main() -> None:
 
     around = environment()
     if arguments.json:
-        # A path that cannot be written is to be told before the hours of measuring.
+        # A path that cannot be written fails here, before hours of measuring.
         arguments.json.touch()
     with tempfile.TemporaryDirectory() as directory:
         benchmark = Benchmark(pathlib.Path(directory), arguments.limit)

@@ -16,7 +16,7 @@ from provider_kinds import UNLIMITED, token_of
 #: By path, the slow model of each kind of provider.
 SLOW = {"odd-slow": "/v1/chat/completions", "tls-odd-slow": "/v1/completions", "claude-odd-slow": "/v1/messages"}
 PROTOCOLS = ("--http1.1", "--http2-prior-knowledge")
-#: The events after which a client leaves; the first ones have no text yet.
+#: The events after which a client leaves; the first ones have no content yet.
 EVENTS = 6
 #: Tokens a minute of tier premium.
 LIMIT = 50_000

@@ -41,7 +41,7 @@ MOST_SECONDS = 30.0
 MOST_BYTES = 2**22
 #: Outcomes that no complete request may have.
 NO_ANSWER = ("timeout", "not-connected", "too-large")
-#: Samples that are kept or told of each sort.
+#: Samples of each sort that are kept or printed.
 SAMPLES = 20
 
 
@@ -64,7 +64,7 @@ class Outcome:
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
-    """A case with its outcome, to be told and to be sent again by its seed and number."""
+    """A case with its outcome, which is printed, and can be sent again by its seed and number."""
 
     case: Case
     outcome: Outcome
@@ -77,7 +77,7 @@ class Sample:
 
 
 class Reader(t.Protocol):
-    """Takes what arrives; `answer` is the first whole answer, and `end` tells how the gateway ended the request
+    """Reads what arrives; `answer` is the first whole answer, and `end` says how the gateway ended the request
     otherwise.
     """
 
@@ -259,7 +259,7 @@ def exchange(connection: socket.socket, case: Case) -> Outcome:
             except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
                 pass
             except OSError:
-                # It takes no more, and may have answered.
+                # The gateway reads no more, and may have answered.
                 writable, segments = False, []
                 waiting = memoryview(b"")
         if readable or pending:
@@ -339,7 +339,7 @@ class Result:
         self.timeouts: list[Sample] = []
         #: Answers that are no JSON.
         self.not_json: list[Sample] = []
-        #: Answers in JSON that api_errors.problems finds fault with, where the path tells the API.
+        #: Answers in JSON in which api_errors.problems finds faults, where the path decides the API.
         self.problems: list[Sample] = []
         #: Outcomes of a well-formed request before and after.
         self.before = self.after = ""

@@ -634,7 +634,7 @@ def test_a_killed_process_comes_back_during_traffic(client: openai.OpenAI, name:
 
 @pytest.mark.usefixtures("default_site")
 def test_any_catalogue_becomes_any_other(sites: Sites, tmp_path: pathlib.Path) -> None:
-    """Last before the teardown, which takes any away: with a tier go the accounts of its tokens."""
+    """Runs last before the teardown, which removes any catalogue: with a tier go the accounts of its tokens."""
     with sites.becomes("one of a pair of catalogues"):
         catalogue_changes.change_often(tmp_path, pairs=int(os.environ.get("CATALOGUE_PAIRS", "1")))
 

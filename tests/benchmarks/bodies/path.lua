@@ -1,8 +1,13 @@
 -- Copyright: Contributors to the egress.ai_gateway project
 -- SPDX-License-Identifier: GPL-3.0-or-later
 
--- A program of headers alone, as one that stands before authentication: the path and the form of the token.
-local served = {["/v1/chat/completions"] = true, ["/v1/completions"] = true, ["/v1/embeddings"] = true, ["/v1/messages"] = true}
+-- A program that reads headers alone, as one before authentication does: the path and the form of the token.
+local served = {
+  ["/v1/chat/completions"] = true,
+  ["/v1/completions"] = true,
+  ["/v1/embeddings"] = true,
+  ["/v1/messages"] = true,
+}
 
 function envoy_on_request(handle)
   local headers = handle:headers()
