@@ -54,7 +54,8 @@ OBJECTS = [
     string.Template(f"---\n{text}\n{METADATA}\n")
     for text in (
         f"apiVersion: v1\nkind: Secret\ntype: Opaque\ndata: {{apiKey: {SECRET}}}",
-        "apiVersion: gateway.envoyproxy.io/v1alpha1\nkind: Backend\nspec:\n  endpoints: [{fqdn: {hostname: provider-$provider.example.com, port: 443}}]\n"
+        "apiVersion: gateway.envoyproxy.io/v1alpha1\nkind: Backend\nspec:\n"
+        "  endpoints: [{fqdn: {hostname: provider-$provider.example.com, port: 443}}]\n"
         "  tls: {sni: provider-$provider.example.com, wellKnownCACertificates: System}",
         "apiVersion: aigateway.envoyproxy.io/v1beta1\nkind: AIServiceBackend\nspec:\n  schema: {name: OpenAI}\n"
         "  backendRef: {group: gateway.envoyproxy.io, kind: Backend, name: provider-$provider}",
@@ -299,7 +300,8 @@ def table(figures: t.Sequence[Figures]) -> str:
     lines = [
         f"{figures[0].objects} objects, {rounds} round{'s' if rounds > 1 else ''}",
         f"{'':40}{'whole command':^30}  {'net of':>9}  {'times':>9}  {'peak':>8}  {'writing':>9}",
-        f"{'phase':18}  {'way':20}{'median':>9}  {'least - most':>19}  {'Ansible':>9}  {'apply_set':>9}  {'memory':>8}  {'requests':>9}",
+        f"{'phase':18}  {'way':20}{'median':>9}  {'least - most':>19}"
+        f"  {'Ansible':>9}  {'apply_set':>9}  {'memory':>8}  {'requests':>9}",
     ]
     for phase, way in sorted(
         groups, key=lambda key: ((EMPTY_PLAY, *PHASES).index(key[0]), (EMPTY_PLAY, *WAYS).index(key[1]))
@@ -309,7 +311,8 @@ def table(figures: t.Sequence[Figures]) -> str:
         base = net.get((phase, "apply_set"))
         writes = [figure.writes for figure in group]
         lines.append(
-            f"{phase:18}  {way if way != phase else '':20}{medians[phase, way]:7.2f} s  {min(seconds):7.2f} - {max(seconds):7.2f} s"
+            f"{phase:18}  {way if way != phase else '':20}{medians[phase, way]:7.2f} s"
+            f"  {min(seconds):7.2f} - {max(seconds):7.2f} s"
             f"  {f'{net[phase, way]:7.2f} s' if way != EMPTY_PLAY else '':>9}"
             f"  {f'{net[phase, way] / base:.2f}' if base else '':>9}"
             f"  {max(figure.memory for figure in group) / 1024:4.0f} MiB"

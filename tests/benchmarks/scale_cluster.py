@@ -75,7 +75,8 @@ def gateway_url(namespace: str, instance: str) -> str:
         namespace,
         "--output=jsonpath={.status.addresses[0].value}",
     )
-    labels = f"gateway.envoyproxy.io/owning-gateway-name={instance},gateway.envoyproxy.io/owning-gateway-namespace={namespace}"
+    owner = "gateway.envoyproxy.io/owning-gateway"
+    labels = f"{owner}-name={instance},{owner}-namespace={namespace}"
     ports = kubectl(
         "get",
         "services",

@@ -104,7 +104,8 @@ def kill_and_complete(directory: pathlib.Path, kills: int) -> None:
     afterwards it must be exactly that, whenever the kill came.
     """
     here, there = "apply-set-kills", "apply-set-kills-more"
-    seed = int(os.environ.get("APPLY_SET_SEED") or random.randrange(10**6))  # noqa: S311 - spreads kills, keeps no secret
+    # The seed spreads kills and keeps no secret.
+    seed = int(os.environ.get("APPLY_SET_SEED") or random.randrange(10**6))  # noqa: S311
     print(f"{kills} kills, APPLY_SET_SEED={seed}")
     chance = random.Random(seed)  # noqa: S311
     many = Set("many", here, directory)
@@ -134,7 +135,8 @@ def kill_and_complete(directory: pathlib.Path, kills: int) -> None:
                 if data.get("value") in (f"killed {number}", encoded(f"killed {number}"))
             ]
             print(
-                f"{'killed' if killed else 'over'} after {after:.2f} s: {len(written)} of {COUNT} objects written, {len(left)} there"
+                f"{'killed' if killed else 'over'} after {after:.2f} s: "
+                f"{len(written)} of {COUNT} objects written, {len(left)} left"
             )
 
             wanted = numbered(range(100, 100 + COUNT), f"complete {number}", here)
@@ -290,8 +292,8 @@ def kubectl_on_a_set(directory: pathlib.Path) -> str:
         assert sorted(listed) == sorted(f"{member['kind'].lower()}/{member['name']}" for member in result["created"])
         ended = subprocess.run(
             [
-                *KUBECTL, "apply", "--prune", f"--applyset=configmap/{shared.name}", f"--namespace={place}", "--dry-run=server",
-                "--filename", str(directory / "manifests.yaml"),
+                *KUBECTL, "apply", "--prune", f"--applyset=configmap/{shared.name}", f"--namespace={place}",
+                "--dry-run=server", "--filename", str(directory / "manifests.yaml"),
             ],
             env=os.environ | {"KUBECTL_APPLYSET": "true"}, capture_output=True, text=True, check=False,
         )  # fmt: skip

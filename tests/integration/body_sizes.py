@@ -71,7 +71,8 @@ def faults(
             command, input=config, capture_output=True, text=True, check=False, timeout=LONGEST + 10
         ).stdout
         code, seconds, version, content_type = (*said.split(" ", 3), "", "", "")[:4]
-        what = f"{path} {size} bytes {protocol}{'' if told else ' without a length'}: {code} {content_type} after {seconds} s"
+        length = "" if told else " without a length"
+        what = f"{path} {size} bytes {protocol}{length}: {code} {content_type} after {seconds} s"
         slowest = sorted([*slowest, (float(seconds or 0), what)], reverse=True)[:3]
         if code != ("413" if size > LIMIT else "200") or version != protocol.removeprefix("--http")[: len(version)]:
             yield what

@@ -94,7 +94,8 @@ def change(directory: pathlib.Path, seed: int) -> str:
         for output in outputs:
             assert key not in output, f"pair {seed}: a key is shown"
             assert base64.b64encode(key.encode()).decode() not in output, f"pair {seed}: a key is shown"
-    return f"pair {seed}: {json.dumps({key: len(found) for key, found in told.items()})} in {time.monotonic() - started:.0f} s"
+    counts = json.dumps({key: len(found) for key, found in told.items()})
+    return f"pair {seed}: {counts} in {time.monotonic() - started:.0f} s"
 
 
 def change_often(directory: pathlib.Path, pairs: int) -> None:
@@ -103,7 +104,8 @@ def change_often(directory: pathlib.Path, pairs: int) -> None:
 
     CATALOGUE_SEED repeats a run.
     """
-    seed = int(os.environ.get("CATALOGUE_SEED") or random.randrange(2, 10**6))  # noqa: S311 - chooses catalogues, keeps no secret
+    # The seed chooses catalogues and keeps no secret.
+    seed = int(os.environ.get("CATALOGUE_SEED") or random.randrange(2, 10**6))  # noqa: S311
     print(f"{pairs} pairs of catalogues, CATALOGUE_SEED={seed}")
     lines = [change(directory, number) for number in [seed, 0, 1, *range(seed + 1, seed + pairs)][:pairs]]
     print("\n".join(lines))

@@ -280,7 +280,7 @@ def search_files(needles: Needles, paths: t.Iterable[pathlib.Path]) -> Searched:
 
 
 def search_processes(needles: Needles, proc: pathlib.Path = pathlib.Path("/proc")) -> Searched:
-    """Search command lines and environments of the embedded cluster's processes, which are this machine's; not our own."""
+    """Search command lines and environments of this machine's processes, the embedded cluster's; not of this one."""
     searched = Searched("command lines and environments", "processes")
     for directory in sorted(proc.glob("[0-9]*")):
         try:

@@ -90,7 +90,8 @@ def one_table(url: str, kinds: list[Kind]) -> list[str]:
     for kind, user, replies in spent:
         remaining = [reply.header("x-ratelimit-remaining") for reply in replies]
         print(
-            f"{kind.name}: {kind.cost} tokens a call, answers {[reply.status for reply in replies]}, remaining {remaining}, {user} in the log"
+            f"{kind.name}: {kind.cost} tokens a call, answers {[reply.status for reply in replies]}, "
+            f"remaining {remaining}, {user} in the log"
         )
         found += faults(kind, user, replies, entries)
     return found

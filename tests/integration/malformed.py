@@ -71,9 +71,10 @@ class Sample:
     problems: list[str] = dataclasses.field(default_factory=list)
 
     def __str__(self) -> str:
-        told = "; ".join(self.problems)
+        problems = f": {'; '.join(self.problems)}" if self.problems else ""
         body = f" {self.outcome.answer.body[:160]!r}" if self.outcome.answer else ""
-        return f"{self.case.kind} #{self.case.index}: {self.outcome.name} after {self.outcome.seconds:.2f} s{': ' if told else ''}{told}{body}"
+        case = f"{self.case.kind} #{self.case.index}"
+        return f"{case}: {self.outcome.name} after {self.outcome.seconds:.2f} s{problems}{body}"
 
 
 class Reader(t.Protocol):
@@ -409,7 +410,8 @@ class Result:
         total = sum(self.counts.values())
         lines = [
             self.table(),
-            f"{total} cases of seed {self.seed} in {self.seconds:.1f} s; a well-formed request: {self.before} before, {self.after} afterwards",
+            f"{total} cases of seed {self.seed} in {self.seconds:.1f} s; "
+            f"a well-formed request: {self.before} before, {self.after} afterwards",
         ]
         right = sum(count for (_status, json), count in self.json.items() if json)
         lines.append(f"answers of 400 and above: {right} JSON, {sum(self.json.values()) - right} not")

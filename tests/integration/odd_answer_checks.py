@@ -131,17 +131,20 @@ DISPUTED: list[tuple[str, str, bool]] = [
     ("/v1/chat/completions", '{"model":"odd-good","messages":[],"stream":true,"stream_options":null}', False),
     (
         "/v1/chat/completions",
-        '{"model":"odd-good","messages":[],"stream":true,"stream_options":{"include_usage":true},"stream_options":null}',
+        '{"model":"odd-good","messages":[],"stream":true,'
+        '"stream_options":{"include_usage":true},"stream_options":null}',
         True,
     ),
     (
         "/v1/chat/completions",
-        '{"model":"odd-good","messages":[],"stream":true,"stream_options":{"include_usage":true,"include_usage":false}}',
+        '{"model":"odd-good","messages":[],"stream":true,'
+        '"stream_options":{"include_usage":true,"include_usage":false}}',
         True,
     ),
     (
         "/v1/completions",
-        '{"model":"odd-good","prompt":"a","stream":true,"stream_options":{"include_usage":false},"stream_options":null}',
+        '{"model":"odd-good","prompt":"a","stream":true,'
+        '"stream_options":{"include_usage":false},"stream_options":null}',
         True,
     ),
     ("/v1/completions", '{"model":"odd-good","prompt":"a","stream":true,"stre\\u0061m":false}', True),

@@ -195,7 +195,7 @@ def site(directory: pathlib.Path, engine: str, name: str = "site", *more: str) -
 
 @pytest.fixture(scope="module")
 def directory(sites: Sites, tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    """With the extra variables of each engine and those of the fakes' images, which the cluster has; no site is on it."""
+    """Files of the extra variables of each engine and of the fakes' images, which a cluster without a site has."""
     found = tmp_path_factory.mktemp("two-gateways")
     if sites.present != NO_SITE:
         playbook("egress.ai_gateway.destroy")

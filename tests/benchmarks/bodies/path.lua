@@ -15,7 +15,8 @@ function envoy_on_request(handle)
   local token = (headers:get("authorization") or ""):match("^Bearer ([%w%-_]+%.[%w%-_]+%.[%w%-_]+)$")
   local status = not served[name] and "404" or headers:get(":method") ~= "POST" and "405" or not token and "401"
   if status then
-    return handle:respond({[":status"] = status, ["content-type"] = "application/json"}, '{"error":{"message":"refused"}}')
+    local fields = {[":status"] = status, ["content-type"] = "application/json"}
+    return handle:respond(fields, '{"error":{"message":"refused"}}')
   end
   headers:replace("x-ai-gateway-api", name == "/v1/messages" and "anthropic" or "openai")
   handle:streamInfo():dynamicMetadata():set("egress.ai-gateway", "path", name)
