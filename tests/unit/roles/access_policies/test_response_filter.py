@@ -151,7 +151,7 @@ ERROR = b'{"error": {"message": "slow down", "type": "requests", "param": null, 
 WORDS: list[tuple[bytes, dict[str, str], str]] = [
     (ERROR, {"content_type": "application/json"}, "slow down"),
     (ERROR, {}, "slow down"),
-    (gzip.compress(ERROR), {"content_encoding": "gzip", "content_type": "application/json"}, "slow down"),
+    (gzip.compress(ERROR, mtime=0), {"content_encoding": "gzip", "content_type": "application/json"}, "slow down"),
     (zlib.compress(ERROR), {"content_encoding": "deflate"}, "slow down"),
     # A processor replaced the body and left the header.
     (ERROR, {"content_encoding": "gzip"}, "slow down"),
@@ -176,7 +176,7 @@ WORDS: list[tuple[bytes, dict[str, str], str]] = [
         "The provider refused with status 429: slow down",
     ),
     (
-        gzip.compress(b"<p>slow down"),
+        gzip.compress(b"<p>slow down", mtime=0),
         {"content_type": "text/html", "content_encoding": "gzip"},
         "The provider refused with status 429: slow down",
     ),
