@@ -41,8 +41,7 @@ def catalogue(
     """Return the variables of an inventory that has ``count`` providers beside the simulated one.
 
     :param key: what the simulator accepts, from every provider.
-    :param tiers: the inventory's; they stay, so that no namespace is deleted, except for their entries of models that are not
-        there.
+    :param tiers: the inventory's; they are kept, so that no namespace is deleted, without their entries of missing models.
     """
     hostname = f"{SIMULATED}-simulator.{simulators_namespace}.svc.cluster.local"
     simulated = {

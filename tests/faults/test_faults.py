@@ -28,7 +28,7 @@ SEED = int(os.environ.get("FAULTS_SEED", "1"))
 
 @pytest.mark.usefixtures("default_site")
 def test_malformed_requests_restart_nothing() -> None:
-    """The gateway has no internal error, no answer that cannot be read, no restart, and the gateway answers afterwards."""
+    """The gateway has no internal error, no malformed answer and no restart, and it answers afterwards."""
     before = gateway_requests.restarts()
     result = malformed.run(
         gateway_url(),

@@ -231,7 +231,7 @@ def held() -> list[str]:
 
 
 def forget(longest: float) -> list[Removal]:
-    """Have the controller forget its finalizer of every kind that has one; a removal, and a set that is made anew, must
+    """Have the controller forget its finalizer of every kind that has one; a removal, and a set that is created again, must
     get over it.
     """
     removals = []
@@ -254,7 +254,7 @@ def forget(longest: float) -> list[Removal]:
         removals.append(
             apply(
                 manifests if again else [],
-                "what was forgotten, made anew" if again else "what was forgotten",
+                "forgotten objects, created again" if again else "forgotten objects",
                 longest,
                 wait=not again,
             )
