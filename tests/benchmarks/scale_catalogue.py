@@ -41,7 +41,8 @@ def catalogue(
     """Return the variables of an inventory that has ``count`` providers beside the simulated one.
 
     :param key: what the simulator accepts, from every provider.
-    :param tiers: the inventory's; they are kept, so that no namespace is deleted, without their entries of missing models.
+    :param tiers: the inventory's; they are kept without their entries of missing models, so that no namespace is
+        deleted.
     """
     hostname = f"{SIMULATED}-simulator.{simulators_namespace}.svc.cluster.local"
     simulated = {

@@ -231,8 +231,8 @@ def held() -> list[str]:
 
 
 def forget(longest: float) -> list[Removal]:
-    """Have the controller forget its finalizer of every kind that has one; a removal, and a set that is created again, must
-    get over it.
+    """Have the controller forget its finalizer of every kind that has one; a removal, and a set that is created again,
+    must get over it.
     """
     removals = []
     for again in (False, True):
