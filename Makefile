@@ -17,7 +17,8 @@ PYTHON ?= python3
 CACHE ?= $(HOME)/.cache/egress-ai-gateway
 
 # Clones with the same lock and Python share one environment.
-VENV := $(CACHE)/venv/$(shell { cat requirements.txt; $(PYTHON) -c 'import sys; print(sys.version, sys.base_prefix)'; } | sha256sum | cut -c1-16)
+VENV := $(CACHE)/venv/$(shell { cat requirements.txt; $(PYTHON) -c 'import sys; print(sys.version, sys.base_prefix)'; } \
+  | sha256sum | cut -c1-16)
 # The checkout as a collection that Ansible finds.
 COLLECTION := .collections/ansible_collections/egress/ai_gateway
 READY := $(VENV)/.complete $(COLLECTION)
@@ -115,7 +116,8 @@ changelog: $(READY) ## Write CHANGELOG.md from the fragments
 
 lock: ## Resolve requirements.in into requirements.txt
 	@command -v uv >/dev/null || { echo 'make lock: uv is missing: pip install uv' >&2; exit 1; }
-	uv pip compile --quiet --universal --python-version "$$(sed -n 's/^requires-python = ">=\(.*\)"/\1/p' pyproject.toml)" --only-binary :all: --generate-hashes \
+	uv pip compile --quiet --universal --only-binary :all: --generate-hashes \
+	  --python-version "$$(sed -n 's/^requires-python = ">=\(.*\)"/\1/p' pyproject.toml)" \
 	  --custom-compile-command 'make lock' --output-file requirements.txt requirements.in
 
 ##### The environment

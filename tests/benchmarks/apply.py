@@ -8,8 +8,8 @@ their seconds, the largest memory that one of their processes held, and the requ
 kinds that the API server answered meanwhile, those that change nothing and those of others among them. Deleting a whole
 collection is one request, whatever it holds. Removal lasts until the objects are gone. That is where kubectl takes
 longest: it looks after the objects one by one, five a second. Two of the ways run in Ansible, so a play without tasks
-is timed in each round as well; its median is taken off theirs. The definitions of the objects' kinds are enough on the
-cluster; controllers that look after the objects are measured with them. Everything is removed again.
+is timed in each round as well; its median is taken off theirs. The cluster needs only the CRDs of the
+objects' kinds; controllers that look after the objects are measured with them. Everything is removed again.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ OBJECTS = [
     string.Template(f"---\n{text}\n{METADATA}\n")
     for text in (
         f"apiVersion: v1\nkind: Secret\ntype: Opaque\ndata: {{apiKey: {SECRET}}}",
-        "apiVersion: gateway.envoyproxy.io/v1alpha1\nkind: Backend\nspec:\n  endpoints: [{fqdn: {hostname: provider-$provider.example.com, port: 443}}]\n"
+        "apiVersion: gateway.envoyproxy.io/v1alpha1\nkind: Backend\nspec:\n"
+        "  endpoints: [{fqdn: {hostname: provider-$provider.example.com, port: 443}}]\n"
         "  tls: {sni: provider-$provider.example.com, wellKnownCACertificates: System}",
         "apiVersion: aigateway.envoyproxy.io/v1beta1\nkind: AIServiceBackend\nspec:\n  schema: {name: OpenAI}\n"
         "  backendRef: {group: gateway.envoyproxy.io, kind: Backend, name: provider-$provider}",
@@ -138,7 +139,7 @@ def measure(command: t.Sequence[str]) -> tuple[float, int]:
         started = time.monotonic()
         process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
         try:
-            # Tells of the command and of every descendant that was waited for.
+            # Covers the command and every descendant that was waited for.
             _pid, status, usage = os.wait4(process.pid, 0)
         except KeyboardInterrupt:
             process.send_signal(signal.SIGINT)
@@ -152,10 +153,10 @@ def measure(command: t.Sequence[str]) -> tuple[float, int]:
                 f"\n{' '.join(command)}: exit status {process.returncode}\n{output.read().decode(errors='replace')}"
             )
     # Linux counts the memory of the process that started the command as the command's own, so only what exceeds it
-    # tells anything.
+    # counts.
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert usage.ru_maxrss > own, (
-        f"the benchmark itself holds {own} KiB, so it cannot tell the memory of a command that holds less"
+        f"the benchmark itself holds {own} KiB, so it cannot measure the memory of a command that holds less"
     )
     return seconds, usage.ru_maxrss
 
@@ -299,7 +300,8 @@ def table(figures: t.Sequence[Figures]) -> str:
     lines = [
         f"{figures[0].objects} objects, {rounds} round{'s' if rounds > 1 else ''}",
         f"{'':40}{'whole command':^30}  {'net of':>9}  {'times':>9}  {'peak':>8}  {'writing':>9}",
-        f"{'phase':18}  {'way':20}{'median':>9}  {'least - most':>19}  {'Ansible':>9}  {'apply_set':>9}  {'memory':>8}  {'requests':>9}",
+        f"{'phase':18}  {'way':20}{'median':>9}  {'least - most':>19}"
+        f"  {'Ansible':>9}  {'apply_set':>9}  {'memory':>8}  {'requests':>9}",
     ]
     for phase, way in sorted(
         groups, key=lambda key: ((EMPTY_PLAY, *PHASES).index(key[0]), (EMPTY_PLAY, *WAYS).index(key[1]))
@@ -309,7 +311,8 @@ def table(figures: t.Sequence[Figures]) -> str:
         base = net.get((phase, "apply_set"))
         writes = [figure.writes for figure in group]
         lines.append(
-            f"{phase:18}  {way if way != phase else '':20}{medians[phase, way]:7.2f} s  {min(seconds):7.2f} - {max(seconds):7.2f} s"
+            f"{phase:18}  {way if way != phase else '':20}{medians[phase, way]:7.2f} s"
+            f"  {min(seconds):7.2f} - {max(seconds):7.2f} s"
             f"  {f'{net[phase, way]:7.2f} s' if way != EMPTY_PLAY else '':>9}"
             f"  {f'{net[phase, way] / base:.2f}' if base else '':>9}"
             f"  {max(figure.memory for figure in group) / 1024:4.0f} MiB"
@@ -348,13 +351,13 @@ def main() -> None:
         )
     served = set(kubectl("api-resources", "--cached=false", "--output=name").split())
     if missing := [resource for resource in RESOURCES if resource not in served]:
-        sys.exit(f"The cluster does not serve {', '.join(missing)}. Bring their definitions up with `make site`.")
+        sys.exit(f"The cluster does not serve {', '.join(missing)}. Install their CRDs with `make site`.")
     # A termination cleans up like Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
     around = environment()
     if arguments.json:
-        # A path that cannot be written is to be told before the hours of measuring.
+        # A path that cannot be written fails here, before hours of measuring.
         arguments.json.touch()
     with contextlib.ExitStack() as stack:
         benchmark = Benchmark(pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory())))

@@ -15,11 +15,11 @@ runs, ``ansible-playbook egress.ai_gateway.site --tags simulators,access_policie
 * prune: to 10, or to none from 10 and fewer. Nothing of the others may be left then.
 
 After each phase the gateway is asked, from the end of the command on, until the last provider's model answers (after a
-prune, until the model that went last is refused with 404), and until /v1/models lists exactly the models that are
-there. Once all models have answered, the next phase waits until the controllers are at rest. From what Ansible takes, a
-play without tasks over the same inventory is told apart, and so is the time in which a task waits for controllers; the
-rest is the collection's own part. Memory is the resident set of a component's processes, read before the prune; as
-sizes go up, what a controller keeps of a larger size is not counted for a smaller one.
+prune, until the model that went last is refused with 404), and until /v1/models lists exactly the existing
+models. Once all models have answered, the next phase waits until the controllers are at rest. The time of a play
+without tasks over the same inventory is subtracted from Ansible's, as is the time in which a task waits for
+controllers; the rest is the collection's own part. Memory is the resident set of a component's processes, read before
+the prune; as sizes go up, memory that a controller keeps of a larger size is not counted for a smaller one.
 
 In the end the inventory's own catalogue is restored.
 """
@@ -361,10 +361,12 @@ class Table:
         return median(group, lambda figure: figure.seconds - waiting(figure)) - self._empty[group[0].providers]
 
     def _times(self) -> list[str]:
-        head = f"{'':27}  {'whole command':>28}  {'empty':>10}  {'':>8}  {'own':>9}  {'last model, from the end':>28}  {'from the':>9}"
+        head = f"{'':27}  {'whole command':>28}  {'empty':>10}  {'':>8}  {'own':>9}"
+        head += f"  {'last model, from the end':>28}  {'from the':>9}"
         lines = [
             head,
-            f"{'phase':18}{'providers':>9}  {'':28}  {'play':>10}  {'waiting':>8}  {'part':>9}  {'of the command':>28}  {'start':>9}",
+            f"{'phase':18}{'providers':>9}  {'':28}  {'play':>10}  {'waiting':>8}  {'part':>9}"
+            f"  {'of the command':>28}  {'start':>9}",
         ]
         for phase, size, group in self._measured():
             own = f"{self._empty[size]:8.1f} s  {median(group, waiting):6.1f} s  {self._own(group):7.1f} s"
@@ -482,7 +484,7 @@ def main() -> None:
 
     around = environment()
     if arguments.json:
-        # A path that cannot be written is to be told before the hours of measuring.
+        # A path that cannot be written fails here, before hours of measuring.
         arguments.json.touch()
     with tempfile.TemporaryDirectory() as directory:
         benchmark = Benchmark(pathlib.Path(directory), arguments.limit)

@@ -35,7 +35,7 @@ NAMED_BY_CHART = {"ai-gateway-helm": "ai-gateway-controller"}
 #: Those that have to do something about a provider once it is written, until it is served.
 GATEWAY_COMPONENTS = COMPONENTS[:4]
 
-#: Events come and go by themselves, and tell of objects that are gone; EndpointSlices say what Endpoints say.
+#: Events come and go by themselves and name deleted objects; Endpoints repeat what EndpointSlices say.
 VOLATILE = {"events", "events.events.k8s.io", "componentstatuses", "endpoints"}
 ROW = '{range .items[*]}{.kind} {.metadata.namespace}/{.metadata.name}{"\\n"}{end}'
 
@@ -75,7 +75,8 @@ def gateway_url(namespace: str, instance: str) -> str:
         namespace,
         "--output=jsonpath={.status.addresses[0].value}",
     )
-    labels = f"gateway.envoyproxy.io/owning-gateway-name={instance},gateway.envoyproxy.io/owning-gateway-namespace={namespace}"
+    owner = "gateway.envoyproxy.io/owning-gateway"
+    labels = f"{owner}-name={instance},{owner}-namespace={namespace}"
     ports = kubectl(
         "get",
         "services",

@@ -1,8 +1,6 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run ansible-playbook as a user does and tell from the lines of its output, and when they came, what its time went
-into.
-"""
+"""Run ansible-playbook as a user does, and split its time into parts by the lines of its output and their times."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from provider_kinds import UNLIMITED, token_of
 #: By path, the slow model of each kind of provider.
 SLOW = {"odd-slow": "/v1/chat/completions", "tls-odd-slow": "/v1/completions", "claude-odd-slow": "/v1/messages"}
 PROTOCOLS = ("--http1.1", "--http2-prior-knowledge")
-#: The events after which a client leaves; the first ones have no text yet.
+#: The events after which a client leaves; the first ones have no content yet.
 EVENTS = 6
 #: Tokens a minute of tier premium.
 LIMIT = 50_000
@@ -66,7 +66,8 @@ def one_table(url: str) -> list[str]:
     for (model, path, protocol, _user), ask, count, reply in zip(cases, asks, read, after, strict=True):
         entry = entries[ask.agent]
         spent = LIMIT - int(reply.header("x-ratelimit-remaining") or -1)
-        what = f"{model} {path} {protocol}: left after {count} events, {entry['response_flags']}, {tokens(entry)} tokens in the log, {spent} taken from the limit"
+        what = f"{model} {path} {protocol}: left after {count} events, {entry['response_flags']}, "
+        what += f"{tokens(entry)} tokens in the log, {spent} taken from the limit"
         print(what)
         if not (count == EVENTS and 0 < tokens(entry) < 1000 and spent == tokens(entry)):
             faults.append(what)

@@ -47,7 +47,7 @@ def document(body: bytes) -> t.Any:
 def _text(holder: dict[str, t.Any], name: str, place: str) -> list[str]:
     value = holder.get(name)
     if not isinstance(value, str):
-        return [f"{place}.{name} is no text but {value!r}"]
+        return [f"{place}.{name} is no string but {value!r}"]
     return [] if value.strip() else [f"{place}.{name} is empty"]
 
 
@@ -58,9 +58,9 @@ def _openai(found: t.Any) -> list[str]:
     faults = _text(error, "message", "error") + _text(error, "type", "error")
     faults += [f"error has no {name}" for name in ("param", "code") if name not in error]
     if not isinstance(error.get("param"), str | None):
-        faults.append(f"error.param is neither text nor null but {error['param']!r}")
+        faults.append(f"error.param is neither a string nor null but {error['param']!r}")
     if not isinstance(error.get("code"), str | int | None) or isinstance(error.get("code"), bool):
-        faults.append(f"error.code is neither text nor null but {error['code']!r}")
+        faults.append(f"error.code is neither a string nor null but {error['code']!r}")
     return faults
 
 
@@ -86,9 +86,9 @@ def problems(
 
     :param headers: of the answer, with names in any case; the same name may come more than once.
     :param body: without the chunks' framing, and not decompressed.
-    :param path: of the request, which tells the API together with the names in `request_headers`.
-    :param accept: what the request accepts, which changes nothing: the error is JSON whatever it says. It is told in
-        the message.
+    :param path: of the request; it decides the API together with the names in `request_headers`.
+    :param accept: what the request accepts, which changes nothing: the error is JSON whatever it says. The message
+        quotes it.
     :param method: of the request; the answer to HEAD has no body.
     """
     if status < 400:

@@ -118,7 +118,7 @@ def account(directory: pathlib.Path) -> pathlib.Path:
 
 
 def as_a_pod(directory: pathlib.Path) -> dict[str, t.Any]:
-    """Apply and remove a set with nothing but what a pod has of its account; return what the module returned for each."""
+    """Apply and remove a set with a pod's credentials alone; return the module's result of each."""
     way = Set("access", PLACE, directory)
     host, _colon, port = server().rpartition(":")
     variables = {"KUBERNETES_SERVICE_HOST": host.strip("[]"), "KUBERNETES_SERVICE_PORT": port, "KUBECONFIG": os.devnull}

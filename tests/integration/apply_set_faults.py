@@ -1,7 +1,7 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Kill runs of apply_set and the API server under them, see what is left and whether it converges, and look for secrets
-in what is told.
+"""Kill runs of apply_set and the API server under them, assert that the next run converges, and search for secrets in
+the output and logs.
 """
 
 from __future__ import annotations
@@ -104,7 +104,8 @@ def kill_and_complete(directory: pathlib.Path, kills: int) -> None:
     afterwards it must be exactly that, whenever the kill came.
     """
     here, there = "apply-set-kills", "apply-set-kills-more"
-    seed = int(os.environ.get("APPLY_SET_SEED") or random.randrange(10**6))  # noqa: S311 - spreads kills, keeps no secret
+    # The seed spreads kills and keeps no secret.
+    seed = int(os.environ.get("APPLY_SET_SEED") or random.randrange(10**6))  # noqa: S311
     print(f"{kills} kills, APPLY_SET_SEED={seed}")
     chance = random.Random(seed)  # noqa: S311
     many = Set("many", here, directory)
@@ -134,7 +135,8 @@ def kill_and_complete(directory: pathlib.Path, kills: int) -> None:
                 if data.get("value") in (f"killed {number}", encoded(f"killed {number}"))
             ]
             print(
-                f"{'killed' if killed else 'over'} after {after:.2f} s: {len(written)} of {COUNT} objects written, {len(left)} there"
+                f"{'killed' if killed else 'over'} after {after:.2f} s: "
+                f"{len(written)} of {COUNT} objects written, {len(left)} left"
             )
 
             wanted = numbered(range(100, 100 + COUNT), f"complete {number}", here)
@@ -195,9 +197,9 @@ def kill_api_server(directory: pathlib.Path) -> float:
 
 @contextlib.contextmanager
 def system_log() -> t.Iterator[list[str]]:
-    """What the system's log is told during the block, complete after it.
+    """The lines of the system's log during the block, complete after it.
 
-    On a machine without a log, be it for that time.
+    A machine without a log gets one for that time.
     """
     lines: list[str] = []
     if os.path.exists(LOG_SOCKET):
@@ -231,7 +233,7 @@ def system_log() -> t.Iterator[list[str]]:
 
 
 def look_for_secrets(directory: pathlib.Path) -> None:
-    """Change a Secret, and a secret of another object, with everything told that Ansible tells, and find neither value
+    """Change a Secret, and a secret of another object, with Ansible's most verbose output, and find neither value
     in it.
     """
     place = "apply-set-secrets"
@@ -257,7 +259,7 @@ def look_for_secrets(directory: pathlib.Path) -> None:
                     "data": {"a.key": value, "color": "green"},
                 },
             ]
-            # The first run is inside of Ansible, the second as a module, of which the system's log is told.
+            # The first run is inside of Ansible, the second as a module, which writes to the system's log.
             command = told.command(
                 manifests, "--diff", "-vvv", set_environment={"LANGUAGE": "en"} if value == values[1] else {}
             )
@@ -267,7 +269,7 @@ def look_for_secrets(directory: pathlib.Path) -> None:
         assert "******** (changed)" in texts[-2]
         told.apply([])
     texts += [(directory / "ansible.log").read_text(encoding="utf-8"), *log]
-    assert any("apply_set" in line for line in log), "the system's log was told nothing"
+    assert any("apply_set" in line for line in log), "the system's log has no line of apply_set"
     for value in values:
         for text in texts:
             assert value not in text
@@ -290,8 +292,8 @@ def kubectl_on_a_set(directory: pathlib.Path) -> str:
         assert sorted(listed) == sorted(f"{member['kind'].lower()}/{member['name']}" for member in result["created"])
         ended = subprocess.run(
             [
-                *KUBECTL, "apply", "--prune", f"--applyset=configmap/{shared.name}", f"--namespace={place}", "--dry-run=server",
-                "--filename", str(directory / "manifests.yaml"),
+                *KUBECTL, "apply", "--prune", f"--applyset=configmap/{shared.name}", f"--namespace={place}",
+                "--dry-run=server", "--filename", str(directory / "manifests.yaml"),
             ],
             env=os.environ | {"KUBECTL_APPLYSET": "true"}, capture_output=True, text=True, check=False,
         )  # fmt: skip

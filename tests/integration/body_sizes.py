@@ -27,7 +27,7 @@ def body(path: str, model: str, size: int) -> bytes:
 
 
 def cases(sizes: t.Sequence[int]) -> list[tuple[str, int, str, bool]]:
-    """Each path, size, protocol, and whether the length is told.
+    """Each path, size, protocol, and whether the request states its length.
 
     The largest that pass take seconds, so one path stands for all.
     """
@@ -71,7 +71,8 @@ def faults(
             command, input=config, capture_output=True, text=True, check=False, timeout=LONGEST + 10
         ).stdout
         code, seconds, version, content_type = (*said.split(" ", 3), "", "", "")[:4]
-        what = f"{path} {size} bytes {protocol}{'' if told else ' of untold length'}: {code} {content_type} after {seconds} s"
+        length = "" if told else " without a length"
+        what = f"{path} {size} bytes {protocol}{length}: {code} {content_type} after {seconds} s"
         slowest = sorted([*slowest, (float(seconds or 0), what)], reverse=True)[:3]
         if code != ("413" if size > LIMIT else "200") or version != protocol.removeprefix("--http")[: len(version)]:
             yield what

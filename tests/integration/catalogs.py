@@ -54,7 +54,7 @@ MODELS: list[dict[str, t.Any]] = [
         "backend_ref": {"name": "facebook-opt-125m-simulated", "namespace": "llm", "port": 8000},
     }
 ]
-#: What is wrong with the certificate of a provider of that name, and the word that tells it in the report.
+#: What is wrong with the certificate of a provider of that name, and the word for it in the report.
 REFUSED = {"tls-wrong-name": "SAN", "tls-unknown-authority": "issuer certificate", "tls-expired": "expired"}
 
 
@@ -112,12 +112,12 @@ def variables(path: pathlib.Path, *, keys: dict[str, str] | None = None, refused
     :param keys: other keys by provider, for rotate_keys. That of the Secret is then the second one.
     :param refused: whether those providers are added whose certificates are wrong.
     """
-    authority, stranger = Authority("One"), Authority("Another")
+    authority, unknown = Authority("One"), Authority("Another")
     hostname = "{}-simulator." + NAMESPACE + ".svc.cluster.local"
     issued = {"tls": authority.issue(hostname.format("tls"))}
     if refused:
         issued["tls-wrong-name"] = authority.issue("other.example.com")
-        issued["tls-unknown-authority"] = stranger.issue(hostname.format("tls-unknown-authority"))
+        issued["tls-unknown-authority"] = unknown.issue(hostname.format("tls-unknown-authority"))
         issued["tls-expired"] = authority.issue(hostname.format("tls-expired"), -DAY)
     providers = [provider(entry, keys) for entry in PROVIDERS]
     for name in issued:

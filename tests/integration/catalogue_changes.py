@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Change a site's catalogue to others:
 
-a check with a diff must tell what the run does, the next run must do nothing, and none may tell a key.
+a check with a diff must show what the run does, the next run must change nothing, and none may show a key.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def change(directory: pathlib.Path, seed: int) -> str:
     outputs.append(output)
     count, output = _run(after)
     outputs.append(output)
-    assert changes(output) == told, f"pair {seed}: the check told another story than the run"
+    assert changes(output) == told, f"pair {seed}: the check shows other changes than the run"
     assert (count > 0) == (expected > 0) == bool(told), (
         f"pair {seed}: {expected} tasks change in the check, {count} in the run, objects: {told}"
     )
@@ -92,9 +92,10 @@ def change(directory: pathlib.Path, seed: int) -> str:
     assert (count, changes(output)) == (0, {}), f"pair {seed}: the run after it changed something"
     for key in catalogue_pairs.keys(first, second):
         for output in outputs:
-            assert key not in output, f"pair {seed}: a key is told"
-            assert base64.b64encode(key.encode()).decode() not in output, f"pair {seed}: a key is told"
-    return f"pair {seed}: {json.dumps({key: len(found) for key, found in told.items()})} in {time.monotonic() - started:.0f} s"
+            assert key not in output, f"pair {seed}: a key is shown"
+            assert base64.b64encode(key.encode()).decode() not in output, f"pair {seed}: a key is shown"
+    counts = json.dumps({key: len(found) for key, found in told.items()})
+    return f"pair {seed}: {counts} in {time.monotonic() - started:.0f} s"
 
 
 def change_often(directory: pathlib.Path, pairs: int) -> None:
@@ -103,7 +104,8 @@ def change_often(directory: pathlib.Path, pairs: int) -> None:
 
     CATALOGUE_SEED repeats a run.
     """
-    seed = int(os.environ.get("CATALOGUE_SEED") or random.randrange(2, 10**6))  # noqa: S311 - chooses catalogues, keeps no secret
+    # The seed chooses catalogues and keeps no secret.
+    seed = int(os.environ.get("CATALOGUE_SEED") or random.randrange(2, 10**6))  # noqa: S311
     print(f"{pairs} pairs of catalogues, CATALOGUE_SEED={seed}")
     lines = [change(directory, number) for number in [seed, 0, 1, *range(seed + 1, seed + pairs)][:pairs]]
     print("\n".join(lines))

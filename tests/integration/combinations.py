@@ -1,12 +1,12 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Have the API server check the manifests of every cell of platform, stack and policy engine, and print a table of the
-combinations.
+"""Have the API server check the manifests of every combination of platform, stack and policy engine, and print a table
+of them.
 
-The embedded cluster must have a site of two gateways with engine authorino, whose definitions all combinations use; those of
-Kuadrant are added from THIRD_PARTY_CRDS. Each cell is a run of site in check mode: module apply_set submits each object
-as a dry run with strict validation of its fields, so that an unknown or a wrong field fails the run. Which catalogue a
-cell takes and how many objects were submitted stands in its row.
+The embedded cluster must have a site of two gateways with engine authorino, whose CRDs all combinations use; Kuadrant's
+are added from THIRD_PARTY_CRDS. Each combination is a run of site in check mode: module apply_set submits each object
+as a dry run with strict validation of its fields, so that an unknown or a wrong field fails the run. The row of a
+combination shows its catalogue and the number of submitted objects.
 
 Usage: python tests/integration/combinations.py
 """
@@ -28,7 +28,7 @@ import yaml
 from runs import INVENTORY, ROOT, start
 
 PLATFORMS = ("embedded", "kind", "openshift", "kubernetes")
-#: Stack and engine; what the catalogue refuses is no cell.
+#: Stack and engine; what the catalogue refuses is no combination.
 ENGINES = (("envoy_ai_gateway", "authorino"), ("wg_ai_gateway", "authorino"), ("wg_ai_gateway", "kuadrant"))
 #: The lists of a result of apply_set with objects that were submitted, or looked at because nothing of them would
 #: change.
@@ -42,16 +42,14 @@ KUADRANT = {
 
 
 def prepare() -> None:
-    """Kuadrant's definitions, its object and the namespace of a MaaS gateway; nobody acts on them."""
-    definitions = [str(path) for path in sorted(two_gateways.CRDS.glob("kuadrant.io_*.yaml"))]
-    objects.kubectl(
-        "apply", "--server-side", *itertools.chain.from_iterable(("--filename", path) for path in definitions)
-    )
+    """Kuadrant's CRDs, its object and the namespace of a MaaS gateway; nobody acts on them."""
+    crds = [str(path) for path in sorted(two_gateways.CRDS.glob("kuadrant.io_*.yaml"))]
+    objects.kubectl("apply", "--server-side", *itertools.chain.from_iterable(("--filename", path) for path in crds))
     objects.kubectl(
         "wait",
         "--for",
         "condition=Established",
-        *itertools.chain.from_iterable(("--filename", path) for path in definitions),
+        *itertools.chain.from_iterable(("--filename", path) for path in crds),
     )
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": two_gateways.MAAS_NAMESPACE}}
     for body in (namespace, KUADRANT):

@@ -4,9 +4,9 @@
 
 Usage: expired_token.py KEY SECONDS <TOKEN
 
-KEY is the file with the private key that the cluster signs tokens with, in PEM. The token that is printed expires SECONDS
-after the issue of the one on standard input, which may lie in the past; the rest of its claims stays. Without a token
-there nothing is printed.
+KEY is the file with the private key that the cluster signs tokens with, in PEM. The printed token expires SECONDS after
+the issue of the one on standard input, which may lie in the past; its other claims are the same. Without a token on
+standard input the program prints nothing.
 """
 
 from __future__ import annotations

@@ -162,7 +162,7 @@ def requests(model: str | None = None) -> list[Document]:
 
 
 def keys() -> dict[bool, set[str]]:
-    """Return the keys that the provider received since it was told to forget, by whether they came in TLS."""
+    """Return the keys that the provider received since it was reset, by whether they came in TLS."""
     found: dict[bool, set[str]] = {False: set(), True: set()}
     for entry in _admin("GET", "/requests")["keys"]:
         found[entry["tls"]].add(entry["key"])

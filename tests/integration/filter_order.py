@@ -68,7 +68,7 @@ def faults(names: list[str]) -> list[str]:
     places = list(ORDER)
     known = [name for name in plain if name in ORDER]
     found += [
-        f"{later} stands before {earlier}"
+        f"{later} comes before {earlier}"
         for later, earlier in itertools.pairwise(known)
         if places.index(later) > places.index(earlier)
     ]
@@ -95,6 +95,6 @@ def dump() -> Document:
                     return found
                 except OSError:
                     time.sleep(0.5)
-            raise AssertionError("the proxy does not tell its configuration")
+            raise AssertionError("the proxy does not return its configuration")
         finally:
             forward.terminate()

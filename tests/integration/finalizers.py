@@ -44,7 +44,8 @@ POLICY = {
         },
         "validations": [
             {
-                "expression": "!(request.userInfo.username.startsWith('system:serviceaccount:envoy-ai-gateway') && has(oldObject.metadata.deletionTimestamp))"
+                "expression": "!(request.userInfo.username.startsWith('system:serviceaccount:envoy-ai-gateway')"
+                " && has(oldObject.metadata.deletionTimestamp))"
             }
         ],
     },
@@ -75,12 +76,28 @@ def provider(name: str) -> list[Body]:
     target = {"group": AI, "kind": "AIServiceBackend", "name": name}
     return [
         body("", "v1", "Secret", stringData={"apiKey": "none"}),
-        body(ENVOY, "v1alpha1", "Backend", spec={"endpoints": [{"fqdn": {"hostname": f"{name}.example.com", "port": 443}}]}),
-        body(AI, "v1beta1", "AIServiceBackend", spec={"schema": {"name": "OpenAI"}, "backendRef": {"group": ENVOY, "kind": "Backend", "name": name}}),
-        body(AI, "v1beta1", "BackendSecurityPolicy", spec={"targetRefs": [target], "type": "APIKey", "apiKey": {"secretRef": {"name": name}}}),
+        body(
+            ENVOY, "v1alpha1", "Backend",
+            spec={"endpoints": [{"fqdn": {"hostname": f"{name}.example.com", "port": 443}}]},
+        ),
+        body(
+            AI, "v1beta1", "AIServiceBackend",
+            spec={"schema": {"name": "OpenAI"}, "backendRef": {"group": ENVOY, "kind": "Backend", "name": name}},
+        ),
+        body(
+            AI, "v1beta1", "BackendSecurityPolicy",
+            spec={"targetRefs": [target], "type": "APIKey", "apiKey": {"secretRef": {"name": name}}},
+        ),
         body(
             AI, "v1beta1", "AIGatewayRoute",
-            spec={"rules": [{"matches": [{"headers": [{"name": "x-ai-eg-model", "value": name}]}], "backendRefs": [{"name": name}]}]},
+            spec={
+                "rules": [
+                    {
+                        "matches": [{"headers": [{"name": "x-ai-eg-model", "value": name}]}],
+                        "backendRefs": [{"name": name}],
+                    }
+                ]
+            },
         ),
     ]  # fmt: skip
 
@@ -148,7 +165,8 @@ def disturbed(seconds: float) -> t.Iterator[None]:
     def write(resource: str, name: str) -> None:
         plural = resource.partition(".")[0]
         # Names of resources are singular, those of paths plural.
-        path = f"/apis/{AI}/v1beta1/namespaces/{PLACE}/{'backendsecuritypolicies' if plural == 'backendsecuritypolicy' else plural + 's'}/{name}"
+        plural = "backendsecuritypolicies" if plural == "backendsecuritypolicy" else f"{plural}s"
+        path = f"/apis/{AI}/v1beta1/namespaces/{PLACE}/{plural}/{name}"
         with contextlib.suppress(ApiError):
             while time.monotonic() < deadline:
                 patch = {"metadata": {"annotations": {"disturbed": str(time.monotonic())}}}
@@ -259,7 +277,8 @@ def main() -> int:
     seconds = sorted(removal.seconds for removal in removals)
     reminded = sum(bool(removal.warnings) for removal in removals)
     print(
-        f"{len(seconds)} removals: median {statistics.median(seconds):.1f} s, longest {seconds[-1]:.1f} s; a controller was reminded in {reminded} of them"
+        f"{len(seconds)} removals: median {statistics.median(seconds):.1f} s, longest {seconds[-1]:.1f} s; "
+        f"a controller was reminded in {reminded} of them"
     )
     assert reminded or not options.removals, "no finalizer was forgotten, so that nothing is shown"
     return 0

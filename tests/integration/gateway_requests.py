@@ -48,7 +48,7 @@ class Ask:
 class Reply:
     """An answer; `whole` unless the connection ended within it.
 
-    Without any, `status` is 0 and `body` tells the error.
+    Without any, `status` is 0 and `body` is the error.
     """
 
     ask: Ask
@@ -63,7 +63,7 @@ class Reply:
 
     @functools.cached_property
     def problems(self) -> list[str]:
-        """What is wrong with an error of the client's API, which the path tells under a provider's own as well."""
+        """What is wrong with an error of the client's API. The path shows the API, also below a provider's prefix."""
         path = self.ask.path[max(0, self.ask.path.find("/v1/")) :]
         return api_errors.problems(
             self.status, self.headers, self.body, path, request_headers=self.ask.headers, method=self.ask.method

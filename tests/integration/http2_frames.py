@@ -16,7 +16,7 @@ Header = tuple[bytes, bytes]
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes = b"", length: int | None = None) -> bytes:
-    """Return a frame; `length` is told instead of the payload's own."""
+    """Return a frame; its header states `length` instead of the payload's own."""
     return (
         (len(payload) if length is None else length).to_bytes(3, "big")
         + bytes([kind, flags])

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Search a run's keys in whatever could tell them: objects, logs, files of output and reports, processes of the
+"""Search for a run's keys wherever they could leak: objects, logs, files of output and reports, processes of the
 embedded cluster.
 
 Usage: key_search.py --keys FILE [--secret NAMESPACE/NAME]... [PATH]...
@@ -39,7 +39,7 @@ from objects import KUBECTL
 SHORTEST_KEY = 8
 #: Bytes read at once of what may be large.
 CHUNK = 1 << 20
-#: How many layers of base64 and gzip are taken off a text; a Helm release has three.
+#: How many layers of base64 and gzip are taken off a string; a Helm release has three.
 LAYERS = 4
 BASE64 = re.compile(rb"[A-Za-z0-9+/_-]{16,}={0,2}\s*")
 GZIP = b"\x1f\x8b"
@@ -50,7 +50,7 @@ TIMEOUT = 300
 
 
 def _inside_base64(text: bytes, encode: t.Callable[[bytes], bytes]) -> t.Iterator[bytes]:
-    """What of ``text`` is the same in the base64 of any longer text that holds it:
+    """The part of ``text`` whose base64 is the same in the base64 of any longer string that holds it:
 
     for each of three alignments, without the edges.
     """
@@ -80,7 +80,7 @@ def encodings(key: str) -> dict[bytes, str]:
     )
     add("hex", plain.hex().encode(), plain.hex().upper().encode())
     for text in (json.dumps(key)[1:-1], json.dumps(key, ensure_ascii=False)[1:-1]):
-        # Go writes these so that a page of HTML may hold the JSON, and with them JSON may be in a text of JSON.
+        # Go escapes these, so that a page of HTML may hold the JSON; and JSON may be in a string of JSON.
         html = text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
         add("JSON-escaped", text.encode(), html.encode(), *(json.dumps(inner)[1:-1].encode() for inner in (text, html)))
     return found
@@ -88,7 +88,7 @@ def encodings(key: str) -> dict[bytes, str]:
 
 @dataclasses.dataclass(frozen=True, order=True)
 class Hit:
-    """A key was found. ``number`` is the key's line in its file: the key itself is told nowhere."""
+    """A key was found. ``number`` is the key's line in its file: the key itself is shown nowhere."""
 
     place: str
     number: int
@@ -118,7 +118,7 @@ class Needles:
         return {meaning for needle, meaning in self._meanings.items() if needle in text}
 
     def in_text(self, text: str) -> set[tuple[int, str]]:
-        """The same of a text, and of what it holds when all of it is base64, or gzip in that."""
+        """The same of a string, and of its decoded content when all of it is base64, or gzip in base64."""
         found: set[tuple[int, str]] = set()
         layer: bytes | None = text.encode(errors="surrogatepass")
         for _number in range(LAYERS):
@@ -139,7 +139,7 @@ class Needles:
         return size, found
 
     def in_object(self, value: t.Any, path: str = "") -> t.Iterator[tuple[str, int, str]]:
-        """Path, number and encoding of each key in the names and texts of an object."""
+        """Path, number and encoding of each key in the names and strings of an object."""
         if isinstance(value, dict):
             for name, item in value.items():
                 yield from ((f"name of a field in {path or 'it'}", *found) for found in self.in_text(name))
@@ -256,7 +256,7 @@ def search_log(needles: Needles, pod: dict[str, t.Any], container: str, searched
         size, found = needles.in_stream(process.stdout)
         trouble = process.stderr.read().decode(errors="replace").strip()
     searched.add(place, size, found)
-    # A log that is gone by now, and its pod with it, tells nothing any more.
+    # A log that was deleted with its pod can no longer leak a key.
     if process.returncode and "not found" not in trouble:
         searched.failures.append(f"{place}: {trouble}")
 
@@ -280,7 +280,7 @@ def search_files(needles: Needles, paths: t.Iterable[pathlib.Path]) -> Searched:
 
 
 def search_processes(needles: Needles, proc: pathlib.Path = pathlib.Path("/proc")) -> Searched:
-    """Search command lines and environments of the embedded cluster's processes, which are this machine's; not our own."""
+    """Search command lines and environments of this machine's processes, the embedded cluster's; not of this one."""
     searched = Searched("command lines and environments", "processes")
     for directory in sorted(proc.glob("[0-9]*")):
         try:
@@ -377,7 +377,7 @@ def search(keys: t.Sequence[str], expected_secrets: t.Sequence[str], paths: t.Se
 
 
 def main(arguments: t.Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Search a run's keys in whatever could tell them.")
+    parser = argparse.ArgumentParser(description="Search for a run's keys wherever they could leak.")
     parser.add_argument("--keys", type=pathlib.Path, required=True, metavar="FILE", help="file of the keys, one a line")
     parser.add_argument(
         "--secret",

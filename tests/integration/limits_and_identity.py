@@ -59,7 +59,7 @@ def spend(url: str, kind: Kind) -> tuple[str, list[Reply]]:
 
 
 def faults(kind: Kind, user: str, replies: list[Reply], entries: t.Mapping[str, t.Any]) -> list[str]:
-    """Return what is wrong with the answers, and with the lines of the log that tell of them."""
+    """Return what is wrong with the answers, and with their lines in the log."""
     found = []
     statuses = [reply.status for reply in replies]
     if statuses != [200] * calls(kind) + [429]:
@@ -90,7 +90,8 @@ def one_table(url: str, kinds: list[Kind]) -> list[str]:
     for kind, user, replies in spent:
         remaining = [reply.header("x-ratelimit-remaining") for reply in replies]
         print(
-            f"{kind.name}: {kind.cost} tokens a call, answers {[reply.status for reply in replies]}, remaining {remaining}, {user} in the log"
+            f"{kind.name}: {kind.cost} tokens a call, answers {[reply.status for reply in replies]}, "
+            f"remaining {remaining}, {user} in the log"
         )
         found += faults(kind, user, replies, entries)
     return found
@@ -138,7 +139,7 @@ def received(url: str, kind: Kind, token: str) -> dict[str, str]:
 
 
 def identity_faults(kind: Kind, headers: dict[str, str], user: str, tier: str, token: str) -> list[str]:
-    """Return what the headers of a request tell a provider that they may not, or lack."""
+    """Return what the headers of a request to a provider reveal although they must not, or lack."""
     sys.path.insert(0, str(ROOT / ".collections"))
     from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog import identity as catalog_identity
     from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog import model as catalog_model
@@ -156,7 +157,7 @@ def identity_faults(kind: Kind, headers: dict[str, str], user: str, tier: str, t
     ]
     name, value = kind.key
     keys = {header: headers[header] for header in ("authorization", "x-api-key", "api-key") if header in headers}
-    # A simulator does not tell its key.
+    # A simulator does not return its key.
     if set(keys) != ({name} if name else set()) or (kind.upstream and keys[name] != value):
         found.append(f"{kind.name}: the headers with keys are {keys}")
     for header, text in headers.items():
@@ -165,7 +166,7 @@ def identity_faults(kind: Kind, headers: dict[str, str], user: str, tier: str, t
         # The word free is in no header by chance; those of a request id and of keys have no such letters.
         told = [word for word in (token, token.split(".")[2], user, f"{INSTANCE}-tier-{tier}", tier) if word in text]
         if told:
-            found.append(f"{kind.name}: header {header} tells a caller's token, name or tier")
+            found.append(f"{kind.name}: header {header} reveals a caller's token, name or tier")
     return found
 
 

@@ -32,7 +32,7 @@ class Request:
 
 
 class Load:
-    """Sends `requests` in turn, again and again, until it is told to end or MOST were sent; `outcomes` counts statuses
+    """Sends `requests` in turn, again and again, until it is asked to end or MOST were sent; `outcomes` counts statuses
     and errors.
     """
 

@@ -73,7 +73,7 @@ def addresses(victim: Victim) -> int:
 
 
 def delete(victim: Victim) -> Callable[[], bool]:
-    """Delete a pod without waiting for it to end; return what tells whether another is ready in its place."""
+    """Delete a pod without waiting for it to end; return a function that says whether another is ready in its place."""
     before = ready_pods(victim)
     pod = min(before)
     kubectl("delete", "pod", pod, f"--namespace={victim.namespace}", "--grace-period=0", "--force", "--wait=false")
@@ -81,7 +81,7 @@ def delete(victim: Victim) -> Callable[[], bool]:
 
 
 def crash(victim: Victim) -> Callable[[], bool]:
-    """Kill the program of a pod, which keeps its address; return what tells whether it runs again."""
+    """Kill the program of a pod, which keeps its address; return a function that says whether it runs again."""
     before, pods = processes(victim.program), len(ready_pods(victim))
     assert len(before) == pods, f"{len(before)} processes {victim.program} in {pods} pods"
     process = min(before)

@@ -41,7 +41,7 @@ MOST_SECONDS = 30.0
 MOST_BYTES = 2**22
 #: Outcomes that no complete request may have.
 NO_ANSWER = ("timeout", "not-connected", "too-large")
-#: Samples that are kept or told of each sort.
+#: Samples of each sort that are kept or printed.
 SAMPLES = 20
 
 
@@ -64,20 +64,21 @@ class Outcome:
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
-    """A case with its outcome, to be told and to be sent again by its seed and number."""
+    """A case with its outcome, which is printed, and can be sent again by its seed and number."""
 
     case: Case
     outcome: Outcome
     problems: list[str] = dataclasses.field(default_factory=list)
 
     def __str__(self) -> str:
-        told = "; ".join(self.problems)
+        problems = f": {'; '.join(self.problems)}" if self.problems else ""
         body = f" {self.outcome.answer.body[:160]!r}" if self.outcome.answer else ""
-        return f"{self.case.kind} #{self.case.index}: {self.outcome.name} after {self.outcome.seconds:.2f} s{': ' if told else ''}{told}{body}"
+        case = f"{self.case.kind} #{self.case.index}"
+        return f"{case}: {self.outcome.name} after {self.outcome.seconds:.2f} s{problems}{body}"
 
 
 class Reader(t.Protocol):
-    """Takes what arrives; `answer` is the first whole answer, and `end` tells how the gateway ended the request
+    """Reads what arrives; `answer` is the first whole answer, and `end` says how the gateway ended the request
     otherwise.
     """
 
@@ -259,7 +260,7 @@ def exchange(connection: socket.socket, case: Case) -> Outcome:
             except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
                 pass
             except OSError:
-                # It takes no more, and may have answered.
+                # The gateway reads no more, and may have answered.
                 writable, segments = False, []
                 waiting = memoryview(b"")
         if readable or pending:
@@ -339,7 +340,7 @@ class Result:
         self.timeouts: list[Sample] = []
         #: Answers that are no JSON.
         self.not_json: list[Sample] = []
-        #: Answers in JSON that api_errors.problems finds fault with, where the path tells the API.
+        #: Answers in JSON in which api_errors.problems finds faults, where the path decides the API.
         self.problems: list[Sample] = []
         #: Outcomes of a well-formed request before and after.
         self.before = self.after = ""
@@ -409,7 +410,8 @@ class Result:
         total = sum(self.counts.values())
         lines = [
             self.table(),
-            f"{total} cases of seed {self.seed} in {self.seconds:.1f} s; a well-formed request: {self.before} before, {self.after} afterwards",
+            f"{total} cases of seed {self.seed} in {self.seconds:.1f} s; "
+            f"a well-formed request: {self.before} before, {self.after} afterwards",
         ]
         right = sum(count for (_status, json), count in self.json.items() if json)
         lines.append(f"answers of 400 and above: {right} JSON, {sum(self.json.values()) - right} not")

@@ -68,7 +68,8 @@ def move(url: str, token: str, site: Site) -> list[str]:
     gone, new = before.keys() - after.keys(), after.keys() - before.keys()
     changed = {name for name in before.keys() & after.keys() if before[name] != after[name]}
     print(
-        f"{sum(load.outcomes.values())} requests: {dict(load.outcomes)}; routes gone {gone}, new {new}, changed {changed}; keys {keys}"
+        f"{sum(load.outcomes.values())} requests: {dict(load.outcomes)}; "
+        f"routes gone {gone}, new {new}, changed {changed}; keys {keys}"
     )
     found = [
         f"{count} answers {outcome}: {load.refusals}" for outcome, count in load.outcomes.items() if outcome != "200"

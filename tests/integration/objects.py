@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """List every object of a cluster by name, with kubectl alone:
 
-nothing of the collection is trusted to tell what it left.
+the collection is not trusted to report what it left.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ COMPRESSED = {*UNREAD, "gzip", "br"}
 FORMLESS = {"cr", "ndjson", "json-stream"}
 #: Streams that end before their usage.
 CUT = {"stream-error", "stream-reset", "half"}
-#: Models whose stream tells its usage in an event of its own, if it is asked for.
+#: Models whose stream has its usage in a separate event, if the request asks for it.
 TELL_USAGE = ("odd-good", "odd-crlf", "odd-no-space", "odd-split", "tls-odd-good")
 #: What is left of the provider's words by the kind of its error.
 WORDS = {
@@ -123,7 +123,7 @@ def error_faults(reply: Reply) -> list[str]:
     return found
 
 
-#: Bodies in which one parser may see another request than the next: as text, the path, and whether they are refused.
+#: Bodies in which one parser may see another request than the next: the path, the body, and whether it is refused.
 DISPUTED: list[tuple[str, str, bool]] = [
     ("/v1/completions", '{"model":"odd-good","prompt":"a","stream":true,"metadata":{"include_usage":true}}', False),
     ("/v1/completions", '{"model":"odd-good","prompt":"a","stre\\u0061m":true}', False),
@@ -131,17 +131,20 @@ DISPUTED: list[tuple[str, str, bool]] = [
     ("/v1/chat/completions", '{"model":"odd-good","messages":[],"stream":true,"stream_options":null}', False),
     (
         "/v1/chat/completions",
-        '{"model":"odd-good","messages":[],"stream":true,"stream_options":{"include_usage":true},"stream_options":null}',
+        '{"model":"odd-good","messages":[],"stream":true,'
+        '"stream_options":{"include_usage":true},"stream_options":null}',
         True,
     ),
     (
         "/v1/chat/completions",
-        '{"model":"odd-good","messages":[],"stream":true,"stream_options":{"include_usage":true,"include_usage":false}}',
+        '{"model":"odd-good","messages":[],"stream":true,'
+        '"stream_options":{"include_usage":true,"include_usage":false}}',
         True,
     ),
     (
         "/v1/completions",
-        '{"model":"odd-good","prompt":"a","stream":true,"stream_options":{"include_usage":false},"stream_options":null}',
+        '{"model":"odd-good","prompt":"a","stream":true,'
+        '"stream_options":{"include_usage":false},"stream_options":null}',
         True,
     ),
     ("/v1/completions", '{"model":"odd-good","prompt":"a","stream":true,"stre\\u0061m":false}', True),

@@ -65,8 +65,8 @@ MODELS = {
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """A kind of provider: a model of it that costs `cost` tokens a call, `prefix` the other path of it, `upstream` the
-    model's name there; simulators are told the cost by headers."""
+    """A kind of provider: a model of it that costs `cost` tokens a call, `prefix` its other path, `upstream` the
+    model's name there; headers of a request set the cost at simulators."""
 
     name: str
     model: str
@@ -194,7 +194,7 @@ def token_of(tier: str, user: str = "", namespace: str = "") -> tuple[str, str]:
 
 
 def secret(name: str, key: str, namespace: str) -> str:
-    """Return one text of a Secret."""
+    """Return the value of one key of a Secret."""
     escaped = key.replace(".", "\\.")
     return base64.b64decode(
         kubectl("get", "secret", name, f"--namespace={namespace}", f"--output=jsonpath={{.data.{escaped}}}")

@@ -3,8 +3,8 @@
 """A provider outside whose key is in a Secret that somebody else makes: refused without it, served with it, and a new
 key is taken up without a run.
 
-The provider is the simulator of another one, called by its name inside the cluster, so that it can tell which key it
-got.
+The provider is the simulator of another one, called by its name inside the cluster, so that the received key can be
+read there.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def used(client: openai.OpenAI) -> str:
 
 
 def fingerprint(key: str) -> str:
-    """As the simulator tells a key."""
+    """Return a key in the form in which the simulator lists it."""
     return hashlib.sha256(key.encode()).hexdigest()[:12]
 
 

@@ -23,13 +23,13 @@ def of_the_gateway(url: str, token: str, spent: str) -> list[tuple[int, Reply]]:
     :param spent: of a user whose limit is used up.
     """
     found = []
-    _user, stranger = token_of("free", namespace=external_provider.NAMESPACE)
+    _user, outsider = token_of("free", namespace=external_provider.NAMESPACE)
     for path in APIS:
         right = body_of(path, MODEL)
         for status, given, ask in (
             (401, "", Ask(path, right)),
             (401, "not-a-token", Ask(path, right)),
-            (403, stranger, Ask(path, right)),
+            (403, outsider, Ask(path, right)),
             (429, spent, Ask(path, right)),
             (404, token, Ask(path, body_of(path, "no-such-model"))),
             (404, token, Ask(f"/external/nobody{path}", right)),

@@ -105,7 +105,7 @@ def bodies(directory: pathlib.Path) -> dict[str, Body]:
 
 
 def _shown(rules: Body) -> Body:
-    """The rules with what they tell Kuadrant's limits as a header of that name, as raw HTTP has no place for anything
+    """The rules with the metadata for Kuadrant's limits as headers of the same names, as raw HTTP carries nothing
     else.
     """
     response = {**rules["response"], "success": {"headers": rules["response"]["success"]["filters"]}}

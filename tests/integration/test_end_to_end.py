@@ -61,7 +61,8 @@ MODELS = ["claude-3-sonnet", "gpt-4"]
 #: What validation must have looked at, whatever else it did.
 CHECKS = {
     "gateway", "tokens", "models", "unknown-model", "rate-limit", "rate-limit-recovery",
-    "no-token:chat", "no-token:models", "no-token:messages", "bad-token", "tampered-token", "expired-token", "other-audience", "outsider",
+    "no-token:chat", "no-token:models", "no-token:messages",
+    "bad-token", "tampered-token", "expired-token", "other-audience", "outsider",
     "unknown-path", "api-key-header", "rate-limit-elsewhere", "wrong-key",
     *(f"{check}:{model}" for check in ("chat", "messages", "stream", "key", "forged") for model in MODELS),
     "path:openai:gpt-4", "path:anthropic:claude-3-sonnet",
@@ -231,7 +232,10 @@ def test_the_openai_sdk_understands_refusals(client: openai.OpenAI) -> None:
 def test_a_key_in_a_secret_of_somebody_else_is_required(mixed_variables: pathlib.Path) -> None:
     """Site refuses before the first write while the Secret is missing or empty."""
     provider_secrets.remove()
-    missing = "provider outside: Secret ai-gateway/outside-key is missing: kubectl create secret generic outside-key --namespace ai-gateway"
+    missing = (
+        "provider outside: Secret ai-gateway/outside-key is missing: "
+        "kubectl create secret generic outside-key --namespace ai-gateway"
+    )
     assert missing in provider_secrets.refused(mixed_variables)
     provider_secrets.put("")
     empty = "provider outside: Secret ai-gateway/outside-key has no apiKey, or an empty one"
@@ -363,9 +367,8 @@ def test_another_provider_takes_over(client: openai.OpenAI, failure: dict[str, t
 
 def test_the_other_key_of_the_secret_is_taken_up(client: openai.OpenAI, secret_changed: float) -> None:
     """Without a run of site."""
-    print(
-        f"the key of a changed Secret was in use after {provider_secrets.taken_up(client, secret_changed):.1f} s at most"
-    )
+    seconds = provider_secrets.taken_up(client, secret_changed)
+    print(f"the key of a changed Secret was in use after {seconds:.1f} s at most")
 
 
 @pytest.fixture(scope="module")
@@ -634,7 +637,7 @@ def test_a_killed_process_comes_back_during_traffic(client: openai.OpenAI, name:
 
 @pytest.mark.usefixtures("default_site")
 def test_any_catalogue_becomes_any_other(sites: Sites, tmp_path: pathlib.Path) -> None:
-    """Last before the teardown, which takes any away: with a tier go the accounts of its tokens."""
+    """Runs last before the teardown, which removes any catalogue: with a tier go the accounts of its tokens."""
     with sites.becomes("one of a pair of catalogues"):
         catalogue_changes.change_often(tmp_path, pairs=int(os.environ.get("CATALOGUE_PAIRS", "1")))
 

@@ -3,8 +3,8 @@
 """End-to-end tests of two gateways in a row on the embedded cluster, with the fakes of tests/fakes where no registry
 has a component.
 
-The tests are steps, for one policy engine after the other, on the cluster that the tests of one gateway leave. Each runs
-alone too: make integration ARGS="-k NAME".
+The tests are steps, for one policy engine after the other, on the cluster that the tests of one gateway leave. Each
+runs alone too: make integration ARGS="-k NAME".
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def both_gateways(sites: Sites, directory: pathlib.Path, platform: Platform, eng
 
 class TestTwoGateways:
     def test_a_run_is_cut_off(self, directory: pathlib.Path, platform: Platform, engine: str) -> None:
-        """Cut off after maas-api was changed and before its new pods were seen. make faults cuts all of site off there."""
+        """Cut off after maas-api was changed and before its pods were replaced; make faults cuts off all of site there."""
         two_gateways.cut_off([*arguments(directory, engine), "--tags", "maas_api", "egress.ai_gateway.site"])
         assert two_gateways.maas_api() != platform.maas_api
         if engine == "authorino":

@@ -22,7 +22,7 @@ from runs import INVENTORY, ROOT, follow, playbook, run, start
 from sites import NO_SITE, Sites
 
 FAKES = ROOT / "tests/fakes"
-#: Third-party definitions that no package registry has.
+#: Third-party CRDs that no package registry has.
 CRDS = pathlib.Path(os.environ.get("THIRD_PARTY_CRDS") or "/nonexistent")
 #: The namespace of the fake of a cluster's own MaaS gateway.
 MAAS_NAMESPACE = "openshift-ingress"
@@ -118,7 +118,7 @@ def platform(engine: str) -> None:
 
 
 def gateway_api() -> None:
-    """The definitions of the Gateway API, as somebody else installs them."""
+    """Install the CRDs of the Gateway API, as another owner does."""
     chart = f"{objects.STATE}/upstream/gateway-crds-helm"
     values = [
         "--set",
@@ -195,7 +195,7 @@ def site(directory: pathlib.Path, engine: str, name: str = "site", *more: str) -
 
 @pytest.fixture(scope="module")
 def directory(sites: Sites, tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    """With the extra variables of each engine and those of the fakes' images, which the cluster has; no site is on it."""
+    """Files of the extra variables of each engine and of the fakes' images, which a cluster without a site has."""
     found = tmp_path_factory.mktemp("two-gateways")
     if sites.present != NO_SITE:
         playbook("egress.ai_gateway.destroy")

@@ -23,8 +23,8 @@ ENDPOINT_PICKER = "the endpoint picker"
 
 #: Where a header is removed. What a client sends of it ends at the listener, before any filter sees it.
 AT_LISTENER = "listener"
-#: Behind authorization, in body_filter.lua. Envoy AI Gateway removes keys at a backend as well, but not while a route is
-#: being deleted, and Envoy lets no processor remove its own header of the caller's address.
+#: Behind authorization, in body_filter.lua. Envoy AI Gateway removes keys at a backend as well, but not while a route
+#: is being deleted, and Envoy lets no processor remove its own header of the caller's address.
 AFTER_AUTHORIZATION = "after_authorization"
 #: By Envoy AI Gateway at a provider, before it puts the provider's key in.
 AT_BACKEND = "backend"
@@ -54,25 +54,11 @@ TABLE = (
     Header("content-length", HTTP, reserved=True),
     Header("content-type", HTTP, reserved=True),
     Header("transfer-encoding", HTTP, reserved=True),
-    # What a caller shows to come in, or has as a key of its own. Names that end with KEY_SUFFIX are removed after
-    # authorization too.
+    # What a caller shows to come in. Names that end with KEY_SUFFIX are removed after authorization too.
     Header("authorization", CLIENT, _KEYS, token=True),
     Header("x-api-key", CLIENT, (AT_BACKEND, AT_BRIDGE), token=True),
     Header("api-key", CLIENT, _KEYS),
     Header("x-provider-api-key", CLIENT, (AT_BRIDGE,)),
-    Header("proxy-authorization", CLIENT, _KEYS),
-    Header("cookie", CLIENT, _KEYS),
-    Header("openai-organization", CLIENT, _KEYS),
-    Header("openai-project", CLIENT, _KEYS),
-    Header("authentication", CLIENT, (AFTER_AUTHORIZATION,)),
-    Header("cf-access-jwt-assertion", CLIENT, (AFTER_AUTHORIZATION,)),
-    Header("ocp-apim-subscription-key", CLIENT, (AFTER_AUTHORIZATION,)),
-    Header("helicone-auth", CLIENT, (AFTER_AUTHORIZATION,)),
-    # Who calls, in words that only the gateway and maas-api may read.
-    Header("x-maas-user", AUTHORINO, (AT_LISTENER, AT_BACKEND, AT_BRIDGE), reserved=True),
-    Header("x-maas-tier", AUTHORINO, (AT_LISTENER, AT_BACKEND, AT_BRIDGE), reserved=True),
-    Header("x-maas-username", AUTHORINO, (AT_LISTENER, AT_BRIDGE)),
-    Header("x-maas-group", AUTHORINO, (AT_LISTENER, AT_BRIDGE)),
     # Who calls, in values that distinguish callers and name nobody. They reach the provider: limits count by them when
     # the response ends.
     Header("x-ai-gateway-user", FILTER, (AT_LISTENER,)),
@@ -82,9 +68,23 @@ TABLE = (
     Header("x-ai-gateway-api", FILTER, (AT_LISTENER, AT_BACKEND), reserved=True),
     Header("x-ai-eg-model", ENVOY_AI_GATEWAY, (AT_LISTENER,), reserved=True),
     Header("x-gateway-destination-endpoint", ENDPOINT_PICKER, (AT_LISTENER,)),
-    # What a caller and the proxies before this gateway say of the caller. FAMILIES has more of them.
+    # Who calls, in words that only the gateway and maas-api may read.
+    Header("x-maas-user", AUTHORINO, (AT_LISTENER, AT_BACKEND, AT_BRIDGE), reserved=True),
+    Header("x-maas-username", AUTHORINO, (AT_LISTENER, AT_BRIDGE)),
+    Header("x-maas-tier", AUTHORINO, (AT_LISTENER, AT_BACKEND, AT_BRIDGE), reserved=True),
+    Header("x-maas-group", AUTHORINO, (AT_LISTENER, AT_BRIDGE)),
+    # What a caller has as a key of its own, and what it and the proxies before this gateway say of the caller. FAMILIES
+    # has more of them.
     Header("x-forwarded-for", ENVOY, (AT_BACKEND, AT_BRIDGE)),
     Header("x-envoy-external-address", ENVOY, (AFTER_AUTHORIZATION, AT_BRIDGE)),
+    Header("cookie", CLIENT, _KEYS),
+    Header("proxy-authorization", CLIENT, _KEYS),
+    Header("openai-organization", CLIENT, _KEYS),
+    Header("openai-project", CLIENT, _KEYS),
+    Header("authentication", CLIENT, (AFTER_AUTHORIZATION,)),
+    Header("cf-access-jwt-assertion", CLIENT, (AFTER_AUTHORIZATION,)),
+    Header("ocp-apim-subscription-key", CLIENT, (AFTER_AUTHORIZATION,)),
+    Header("helicone-auth", CLIENT, (AFTER_AUTHORIZATION,)),
     Header("forwarded", CLIENT, (AFTER_AUTHORIZATION,)),
     Header("via", CLIENT, (AFTER_AUTHORIZATION,)),
     Header("from", CLIENT, (AFTER_AUTHORIZATION,)),

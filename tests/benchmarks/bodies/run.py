@@ -428,7 +428,8 @@ def main() -> None:
                     results.setdefault((name, way.name), []).append(benchmark.measured(way, body, options.seconds))
             print(f"round {number + 1} of {options.rounds} is done", file=sys.stderr)
         print(
-            "| body | way | requests/s | median, ms | 99th percentile, ms | CPU seconds for 1,000 requests |\n|---|---|---|---|---|---|"
+            "| body | way | requests/s | median, ms | 99th percentile, ms | CPU seconds for 1,000 requests |\n"
+            "|---|---|---|---|---|---|"
         )
         for body_name, way in itertools.product(bodies, ways):
             figures = results[body_name, way.name]

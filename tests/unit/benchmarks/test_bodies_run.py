@@ -17,7 +17,12 @@ HANDLE = b"""
 return function(body)
   local status
   envoy_on_request({
-    body = function() return {length = function() return #body end, getBytes = function(_, from, length) return body:sub(from + 1, from + length) end} end,
+    body = function()
+      return {
+        length = function() return #body end,
+        getBytes = function(_, from, length) return body:sub(from + 1, from + length) end,
+      }
+    end,
     respond = function(_, headers) status = headers[":status"] end,
   })
   return status

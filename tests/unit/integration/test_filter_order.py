@@ -33,7 +33,7 @@ def test_each_filter_is_missed(name: str) -> None:
 def test_envoy_ai_gateway_before_what_must_precede_it(place: int) -> None:
     names = [name for name in RIGHT if "ext_proc" not in name]
     names.insert(place, RIGHT[4])
-    assert any(fault.startswith("envoy.filters.http.ext_proc stands before") for fault in filter_order.faults(names))
+    assert any(fault.startswith("envoy.filters.http.ext_proc comes before") for fault in filter_order.faults(names))
 
 
 def test_what_nobody_knows_is_told() -> None:

@@ -35,7 +35,7 @@ ENCODED = {
     "base64 of Bearer": b64(f"Bearer {KEY}"),
     "base64 of Bearer in a line": f'{{"value": "{b64("Bearer " + KEY)}"}}',
     **{
-        f"base64 of a longer text, {before} before": f"x: {b64('b' * before + KEY + 'after it')}."
+        f"base64 of a longer string, {before} before": f"x: {b64('b' * before + KEY + 'after it')}."
         for before in range(7)
     },
     "URL-encoded": urllib.parse.quote(KEY, safe=""),

@@ -1,7 +1,8 @@
 // Copyright: Contributors to the egress.ai_gateway project
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-// Judges bodies of requests for Envoy's ext_proc filter, on the Unix socket that the only argument names. Needs GOEXPERIMENT=jsonv2.
+// Judges bodies of requests for Envoy's ext_proc filter, on the Unix socket that the only argument names.
+// Needs GOEXPERIMENT=jsonv2.
 package main
 
 import (
@@ -67,7 +68,9 @@ func (server) Process(stream extproc.ExternalProcessor_ProcessServer) error {
 		if err != nil {
 			return err
 		}
-		answer := &extproc.ProcessingResponse{Response: &extproc.ProcessingResponse_RequestBody{RequestBody: &extproc.BodyResponse{}}}
+		answer := &extproc.ProcessingResponse{
+			Response: &extproc.ProcessingResponse_RequestBody{RequestBody: &extproc.BodyResponse{}},
+		}
 		if judge(request.GetRequestBody().GetBody()) != nil {
 			answer.Response = &extproc.ProcessingResponse_ImmediateResponse{ImmediateResponse: &extproc.ImmediateResponse{
 				Status: &types.HttpStatus{Code: types.StatusCode_BadRequest},

@@ -2,7 +2,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 // Sends one request again and again for some seconds and waits for the last answers, so that all work begun is counted.
-// Arguments: address, file of the whole request, connections, seconds. Prints requests, seconds, median and 99th percentile in milliseconds, and lost requests as JSON.
+// Arguments: address, file of the whole request, connections, seconds. Prints requests, seconds, median and 99th
+// percentile in milliseconds, and lost requests as JSON.
 package main
 
 import (
@@ -88,7 +89,13 @@ func main() {
 		log.Fatal("no request was answered")
 	}
 	slices.Sort(all)
-	figures := map[string]any{"requests": len(all), "seconds": spent, "median": all[len(all)/2], "p99": all[len(all)*99/100], "lost": lost}
+	figures := map[string]any{
+		"requests": len(all),
+		"seconds":  spent,
+		"median":   all[len(all)/2],
+		"p99":      all[len(all)*99/100],
+		"lost":     lost,
+	}
 	if err := json.NewEncoder(os.Stdout).Encode(figures); err != nil {
 		log.Fatal(err)
 	}

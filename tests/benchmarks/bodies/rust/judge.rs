@@ -13,24 +13,24 @@ const FEW: usize = 8;
 pub struct Refused;
 
 struct Reader<'a> {
-    text: &'a [u8],
+    body: &'a [u8],
     position: usize,
     model: bool,
 }
 
 /// Whether a body is an object with a string named `model`, in JSON that has only one reading.
-pub fn judge(text: &[u8]) -> Result<(), Refused> {
-    std::str::from_utf8(text).map_err(|_| Refused)?;
-    let mut reader = Reader { text, position: 0, model: false };
+pub fn judge(body: &[u8]) -> Result<(), Refused> {
+    std::str::from_utf8(body).map_err(|_| Refused)?;
+    let mut reader = Reader { body, position: 0, model: false };
     reader.space();
     reader.value(0)?;
     reader.space();
-    if reader.position == text.len() && reader.model { Ok(()) } else { Err(Refused) }
+    if reader.position == body.len() && reader.model { Ok(()) } else { Err(Refused) }
 }
 
 impl<'a> Reader<'a> {
     fn next(&self) -> u8 {
-        self.text.get(self.position).copied().unwrap_or(0)
+        self.body.get(self.position).copied().unwrap_or(0)
     }
 
     fn space(&mut self) {
@@ -76,7 +76,7 @@ impl<'a> Reader<'a> {
 
     /// The number of the four hexadecimal digits that follow.
     fn code(&mut self) -> Result<u32, Refused> {
-        let digits = self.text.get(self.position..self.position + 4).ok_or(Refused)?;
+        let digits = self.body.get(self.position..self.position + 4).ok_or(Refused)?;
         self.position += 4;
         digits.iter().try_fold(0, |code, digit| Ok(code * 16 + (*digit as char).to_digit(16).ok_or(Refused)?))
     }
@@ -118,7 +118,7 @@ impl<'a> Reader<'a> {
             match self.next() {
                 b'"' => break,
                 b'\\' => {
-                    let plain = &self.text[start..self.position];
+                    let plain = &self.body[start..self.position];
                     self.position += 1;
                     let character = self.escape()?;
                     if name {
@@ -132,7 +132,7 @@ impl<'a> Reader<'a> {
                 _ => self.position += 1,
             }
         }
-        let rest = &self.text[start..self.position];
+        let rest = &self.body[start..self.position];
         self.position += 1;
         Ok(match whole {
             Some(mut whole) => {
@@ -202,7 +202,7 @@ impl<'a> Reader<'a> {
     }
 
     fn word(&mut self, word: &[u8]) -> Result<(), Refused> {
-        if !self.text[self.position..].starts_with(word) {
+        if !self.body[self.position..].starts_with(word) {
             return Err(Refused);
         }
         self.position += word.len();

@@ -86,7 +86,11 @@ pub extern "C" fn envoy_dynamic_module_on_program_init() -> *const c_char {
 }
 
 #[unsafe(no_mangle)]
-pub extern "C" fn envoy_dynamic_module_on_http_filter_config_new(_: *mut c_void, _: Buffer, _: Buffer) -> *const c_void {
+pub extern "C" fn envoy_dynamic_module_on_http_filter_config_new(
+    _: *mut c_void,
+    _: Buffer,
+    _: Buffer,
+) -> *const c_void {
     NOTHING
 }
 
@@ -102,12 +106,20 @@ pub extern "C" fn envoy_dynamic_module_on_http_filter_new(_: *const c_void, _: *
 pub extern "C" fn envoy_dynamic_module_on_http_filter_destroy(_: *const c_void) {}
 
 #[unsafe(no_mangle)]
-pub extern "C" fn envoy_dynamic_module_on_http_filter_request_headers(_: *mut c_void, _: *const c_void, end: bool) -> u32 {
+pub extern "C" fn envoy_dynamic_module_on_http_filter_request_headers(
+    _: *mut c_void,
+    _: *const c_void,
+    end: bool,
+) -> u32 {
     if end { CONTINUE } else { STOP }
 }
 
 #[unsafe(no_mangle)]
-pub extern "C" fn envoy_dynamic_module_on_http_filter_request_body(filter: *mut c_void, _: *const c_void, end: bool) -> u32 {
+pub extern "C" fn envoy_dynamic_module_on_http_filter_request_body(
+    filter: *mut c_void,
+    _: *const c_void,
+    end: bool,
+) -> u32 {
     if !end {
         return STOP;
     }

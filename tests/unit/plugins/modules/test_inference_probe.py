@@ -219,17 +219,20 @@ def test_a_stream_that_breaks_off_fails(loopback: Loopback, run_module: RunModul
 def test_many_probes_keep_their_order_and_number(
     loopback: Loopback, run_module: RunModule, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    lock = threading.Lock()
+    changed = threading.Condition()
     under_way: list[int] = [0]
     most: list[int] = [0]
 
     def counted(request: Request) -> Reply:
-        with lock:
+        with changed:
             under_way[0] += 1
             most[0] = max(most[0], under_way[0])
+            changed.notify_all()
+            # However busy the machine is.
+            changed.wait_for(lambda: most[0] >= 4, timeout=60)
         # Later ones are answered sooner.
         time.sleep(0.03 if int(request.body["model"]) % 2 else 0.06)
-        with lock:
+        with changed:
             under_way[0] -= 1
         return Reply(200, completion(model=request.body["model"]))
 
@@ -247,17 +250,19 @@ def test_many_probes_keep_their_order_and_number(
 
 
 def test_probes_are_sent_at_the_same_time(loopback: Loopback, run_module: RunModule) -> None:
-    def slowly(request: Request) -> Reply:
-        time.sleep(0.4)
+    everyone = threading.Barrier(8, timeout=60)
+
+    def together(request: Request) -> Reply:
+        everyone.wait()
         return gateway(request)
 
-    loopback.answer = slowly
+    loopback.answer = together
     probes = [{"id": str(number)} for number in range(8)]
-    started = time.monotonic()
     run_module(
         "inference_probe", {"url": loopback.url, "token": TOKEN, "model": "gpt-4", "probes": probes, "parallel": 8}
     )
-    assert time.monotonic() - started < 2
+    assert len(loopback.requests) == 8
+    assert not everyone.broken
 
 
 def test_waiting_repeats_until_it_is_as_expected(loopback: Loopback, run_module: RunModule) -> None:

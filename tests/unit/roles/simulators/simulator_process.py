@@ -57,7 +57,7 @@ class Simulator:
         key = [] if "--no-key" in arguments else [f"--key-file={self.key_file}"]
         with self.log_file.open("wb") as log:
             self.process = subprocess.Popen([*command, *key, *arguments], stderr=log, stdout=log)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not (found := re.search(r"127\.0\.0\.1:(\d+)(?: and 127\.0\.0\.1:(\d+) \(admin\))?.* serves ", self.log)):
             assert self.process.poll() is None, self.log
             assert time.monotonic() < deadline, self.log
@@ -71,7 +71,7 @@ class Simulator:
 
     def logged(self, pattern: str) -> str:
         """The log, once the pattern is in it: a line is written after its answer."""
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while not re.search(pattern, self.log):
             assert time.monotonic() < deadline, self.log
             time.sleep(0.02)
@@ -79,8 +79,8 @@ class Simulator:
 
     def connect(self) -> http.client.HTTPConnection:
         if self.tls is None:
-            return http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
-        return http.client.HTTPSConnection("127.0.0.1", self.port, timeout=10, context=self.tls)
+            return http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        return http.client.HTTPSConnection("127.0.0.1", self.port, timeout=30, context=self.tls)
 
     def ask(self, method: str, path: str, body: t.Any = None, **headers: str) -> tuple[int, dict[str, str], t.Any]:
         """Status, headers with lower-case names and the parsed body of one request on a connection of its own."""
@@ -94,11 +94,11 @@ class Simulator:
 
     def admin(self, method: str, path: str, body: t.Any = None) -> tuple[int, t.Any]:
         """Status and document of the admin endpoint."""
-        return _ask(http.client.HTTPConnection("127.0.0.1", self.admin_port, timeout=10), method, path, body, {})[::2]
+        return _ask(http.client.HTTPConnection("127.0.0.1", self.admin_port, timeout=30), method, path, body, {})[::2]
 
     def raw(self, data: bytes) -> bytes:
         """What comes back for ``data`` until the simulator closes."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=10) as connection:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=30) as connection:
             connection.sendall(data)
             parts = []
             while part := connection.recv(65536):

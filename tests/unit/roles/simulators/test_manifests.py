@@ -88,7 +88,7 @@ GIVEN = [{"name": name, "credential": {"value": f"sk-{name}"}} for name in ("cla
 
 def play(directory: Path, roles: list[str], tasks: list[dict[str, t.Any]], **variables: t.Any) -> Ended:
     """Run tasks with the role's files and variables; those given by name come before all others."""
-    files = [str(ROLE / "defaults/main.yml"), str(ROLE / "vars/main.yml")]
+    files = [str(ROLE.parent / "versions/vars/main.yml"), str(ROLE / "defaults/main.yml"), str(ROLE / "vars/main.yml")]
     content = {"hosts": "localhost", "gather_facts": False, "roles": roles, "vars_files": files, "tasks": tasks}
     return run_playbook(directory, content, {**GIVEN_BY_AI_GATEWAY, "ai_gateway_providers": PROVIDERS, **variables})
 
@@ -213,7 +213,7 @@ def test_the_program_in_the_config_map_takes_the_arguments_and_runs(
     assert [argument for argument in arguments if argument.startswith("--model")] == ["--model=Qwen/Qwen3-0.6B"]
     # It reads the arguments and then stumbles over the key, which is not there.
     ended = subprocess.run(
-        [sys.executable, "-B", str(program), *arguments], capture_output=True, text=True, timeout=20, check=False
+        [sys.executable, "-B", str(program), *arguments], capture_output=True, text=True, timeout=60, check=False
     )
     assert ended.returncode == 2
     assert "--key-file /run/simulator/apiKey: FileNotFoundError" in ended.stderr

@@ -252,7 +252,7 @@ def test_usage_on_request(simulator: Simulator) -> None:
 def test_delay_on_request(simulator: Simulator) -> None:
     start = time.monotonic()
     assert simulator.chat(**{"x-simulator-delay": "0.3"})[0] == 200
-    assert 0.3 <= time.monotonic() - start < 3
+    assert 0.3 <= time.monotonic() - start < 10
 
 
 @pytest.mark.parametrize(
@@ -312,21 +312,22 @@ def test_received_headers_of_refused_and_streamed_requests(simulator: Simulator)
     )
 
 
-def test_the_log_has_a_line_a_request_without_keys_and_bodies(simulator: Simulator) -> None:
+def test_the_log_has_a_line_a_request_without_keys_and_bodies(start: Callable[..., Simulator]) -> None:
+    simulator = start()
     simulator.chat({**CHAT, "model": "gpt-4", "messages": [{"role": "user", "content": "a-private-word"}]})
     simulator.ask("GET", f"/v1/models?key={KEY}", **{"x-api-key": KEY})
     simulator.ask("GET", "/v1/models%0aforged", **BEARER)
     simulator.ask("GET", "/health")
-    deadline = time.monotonic() + 5
-    while "forged" not in simulator.log and time.monotonic() < deadline:
-        time.sleep(0.02)
-    lines = simulator.log.splitlines()[-3:]
+    # Each is written after its answer, in any order.
+    for path in ("completions", "models", "models.forged"):
+        simulator.logged(rf"/v1/\S*{path} \d")
+    models, forged, completions = sorted(re.findall(r"(?m)^(?:GET|POST) .*$", simulator.log))
     assert re.fullmatch(
         r"POST /v1/chat/completions 200 [0-9.]+ms model=gpt-4 stream=false prompt_tokens=1 completion_tokens=\d+",
-        lines[0],
+        completions,
     )
-    assert re.fullmatch(r"GET /v1/models 200 [0-9.]+ms ", lines[1])
-    assert lines[2].startswith("GET /v1/models?forged 404")
+    assert re.fullmatch(r"GET /v1/models 200 [0-9.]+ms ", models)
+    assert forged.startswith("GET /v1/models?forged 404")
     assert KEY not in simulator.log
     assert "a-private-word" not in simulator.log
 
@@ -359,16 +360,17 @@ def test_bad_arguments_end_the_process(argument: str, tmp_path: Path) -> None:
         f"--key-file={tmp_path / 'key'}",
         argument,
     ]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == 2
     assert argument.partition("=")[0] in ended.stderr
     assert "Traceback" not in ended.stderr
 
 
 def test_sigterm_lets_requests_finish(start: Callable[..., Simulator]) -> None:
-    simulator = start("--grace=0.5")
-    connection = http.client.HTTPConnection("127.0.0.1", simulator.port, timeout=10)
-    connection.request("POST", "/v1/chat/completions", json.dumps(CHAT), {**BEARER, "x-simulator-delay": "1.2"})
+    # The requests that follow are all in this time.
+    simulator = start("--grace=2")
+    connection = http.client.HTTPConnection("127.0.0.1", simulator.port, timeout=30)
+    connection.request("POST", "/v1/chat/completions", json.dumps(CHAT), {**BEARER, "x-simulator-delay": "3"})
     time.sleep(0.3)
     os.kill(simulator.process.pid, signal.SIGTERM)
     time.sleep(0.1)
@@ -376,7 +378,7 @@ def test_sigterm_lets_requests_finish(start: Callable[..., Simulator]) -> None:
     status, headers, _document = simulator.chat()
     assert (status, headers["connection"]) == (200, "close")
     assert connection.getresponse().status == 200
-    assert simulator.process.wait(10) == 0
+    assert simulator.process.wait(30) == 0
 
 
 def test_the_openai_sdk(simulator: Simulator) -> None:
@@ -441,6 +443,6 @@ def test_a_simulator_without_a_key_asks_for_none_and_shows_none(start: Callable[
 )
 def test_that_no_key_is_wanted_must_be_said(arguments: list[str]) -> None:
     command = [sys.executable, "-B", str(PROGRAM), "--provider=p", "--model=m", *arguments]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == 2
     assert "--no-key" in ended.stderr

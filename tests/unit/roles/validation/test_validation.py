@@ -12,8 +12,6 @@ import contextlib
 import importlib
 import io
 import json
-import os
-import subprocess
 import sys
 import typing as t
 from pathlib import Path
@@ -24,9 +22,8 @@ from ansible.module_utils.testing import patch_module_args
 from ansible_collections.egress.ai_gateway.plugins.filter.validation_plan import validation_plan
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.build import build
 from ansible_collections.egress.ai_gateway.plugins.module_utils._probes import checks as probes_checks
+from plays import ansible_playbook
 
-# Not resolved: a checkout may be linked into the tree of collections.
-COLLECTIONS = Path(probes_checks.__file__).parents[6]
 ROLES = Path(probes_checks.__file__).parents[3] / "roles"
 ROLE = ROLES / "validation"
 MODULES = "ansible_collections.egress.ai_gateway.plugins.modules"
@@ -98,30 +95,22 @@ def checks_of(variables: dict[str, t.Any]) -> list[dict[str, t.Any]]:
 
 def play(directory: Path, inventories: dict[str, dict[str, t.Any]], *arguments: str) -> tuple[int, str]:
     """Run the role for a host of each inventory; the exit code and everything it printed."""
-    playbook = directory / "play.yml"
     copy = {
         "content": "{{ __validation_checks | to_json }}",
         "dest": f"{directory}/{{{{ inventory_hostname }}}}.json",
     }
     keep = {"ansible.builtin.copy": copy, "check_mode": False, "changed_when": False}
     roles = ["egress.ai_gateway.validation"]
+    playbook = directory / "play.yml"
     playbook.write_text(json.dumps([{"hosts": "all", "gather_facts": False, "roles": roles, "post_tasks": [keep]}]))
     local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
     hosts = {name: {**local, **variables} for name, variables in inventories.items()}
     (directory / "inventory.yml").write_text(yaml.safe_dump({"all": {"hosts": hosts}}))
-    environment = {
-        **os.environ,
-        "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
-        "ANSIBLE_HOME": str(directory / "home"),
-        "ANSIBLE_NOCOLOR": "1",
-        # Nothing here may reach a cluster.
-        "K8S_AUTH_KUBECONFIG": "/nowhere/kubeconfig",
-    }
-    command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", f"{directory}/inventory.yml", str(playbook)]
-    ended = subprocess.run(
-        [*command, *arguments], env=environment, cwd=directory, capture_output=True, text=True, timeout=120, check=False
-    )
-    return ended.returncode, ended.stdout + ended.stderr
+    inventory = ["--inventory", f"{directory}/inventory.yml"]
+    # Nothing here may reach a cluster.
+    environment = {"K8S_AUTH_KUBECONFIG": "/nowhere/kubeconfig"}
+    ended = ansible_playbook(directory, *inventory, str(playbook), *arguments, environment=environment)
+    return ended.returncode, ended.output
 
 
 @pytest.mark.parametrize(
