@@ -17,8 +17,8 @@ PYTHON ?= python3
 CACHE ?= $(HOME)/.cache/egress-ai-gateway
 
 # Clones with the same lock and Python share one environment.
-VENV := $(CACHE)/venv/$(shell { cat requirements.txt; $(PYTHON) -c 'import sys; print(sys.version, sys.base_prefix)'; } \
-  | sha256sum | cut -c1-16)
+VENV := $(CACHE)/venv/$(shell \
+  { cat requirements.txt; $(PYTHON) -c 'import sys; print(sys.version, sys.base_prefix)'; } | sha256sum | cut -c1-16)
 # The checkout as a collection that Ansible finds.
 COLLECTION := .collections/ansible_collections/egress/ai_gateway
 READY := $(VENV)/.complete $(COLLECTION)

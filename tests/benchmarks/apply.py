@@ -3,7 +3,7 @@
 """Apply, apply again and remove the same objects by apply_set, by kubectl and by kubernetes.core.k8s, side by side, on
 the embedded cluster.
 
-Each round gives every way a turn, in another order each time, in a namespace of its own. Measured are whole commands:
+Each round runs every way once, in another order each time and in a separate namespace. It measures whole commands:
 their seconds, the largest memory that one of their processes held, and the requests to write objects of the benchmark's
 kinds that the API server answered meanwhile, those that change nothing and those of others among them. Deleting a whole
 collection is one request, whatever it holds. Removal lasts until the objects are gone. That is where kubectl takes
@@ -80,7 +80,7 @@ METRIC_LABEL = re.compile(r'(\w+)="([^"]*)"')
 
 @dataclasses.dataclass(frozen=True)
 class Figures:
-    """What one command took."""
+    """Time, memory and requests of one command."""
 
     objects: int
     round: int
@@ -243,7 +243,7 @@ class Benchmark:
         seconds, memory = measure(command)
         writes = count_writes() - before
         if writes < 0:
-            sys.exit(f"\n{way}, {phase}: the API server was started anew meanwhile")
+            sys.exit(f"\n{way}, {phase}: the API server restarted meanwhile")
         self.figures.append(Figures(objects, number + 1, way, phase, seconds, memory, writes))
         print(f"  {phase} {seconds:.2f} s", end="", flush=True)
 

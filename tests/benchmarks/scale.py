@@ -60,7 +60,7 @@ MEMORY = scale_cluster.GATEWAY_COMPONENTS
 
 @dataclasses.dataclass(frozen=True)
 class Figures:
-    """What one phase took. Without a gateway to ask, as for an empty play, all but the first five are empty."""
+    """The figures of one phase. Without a gateway to ask, as for an empty play, all but the first five are empty."""
 
     providers: int
     round: int
@@ -82,7 +82,7 @@ class Figures:
     peak: dict[str, int] = dataclasses.field(default_factory=dict)
 
 
-#: What the embedded inventory, or else the collection's defaults, say of names and tiers.
+#: Names and tiers of the embedded inventory, or else of the collection's defaults.
 SETTINGS = ("ai_gateway_namespace", "ai_gateway_name", "ai_gateway_simulators_namespace", "ai_gateway_tiers")
 
 
@@ -119,7 +119,7 @@ class Benchmark:
         #: Of no providers but the simulator's: KiB of memory by component.
         self.memory_before: dict[str, int] = {}
         self._directory = directory
-        #: Seconds, for each command and for what is waited for after it.
+        #: Seconds, for each command and for the wait after it.
         self._limit = limit
         self._key = f"sk-{secrets.token_urlsafe(24)}"
         self._settings = settings(directory, limit)
@@ -428,7 +428,7 @@ class Table:
             name: sum(figure.restarts.get(name, 0) for figure in self._figures) for name in scale_cluster.COMPONENTS
         }
         return (
-            ["Started anew meanwhile: " + ", ".join(f"{name} {count} times" for name, count in counts.items() if count)]
+            ["Restarted meanwhile: " + ", ".join(f"{name} {count} times" for name, count in counts.items() if count)]
             if any(counts.values())
             else []
         )
@@ -464,7 +464,7 @@ def main() -> None:
         type=float,
         default=1800,
         metavar="SECONDS",
-        help="how long one command, or what is waited for after it, may take",
+        help="how long one command, or the wait after it, may take",
     )
     parser.add_argument(
         "--json",

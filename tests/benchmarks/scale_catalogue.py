@@ -41,8 +41,8 @@ def catalogue(
     """Return the variables of an inventory that has ``count`` providers beside the simulated one.
 
     :param key: what the simulator accepts, from every provider.
-    :param tiers: the inventory's; they stay, so that no namespace goes, but for what they say of models that are not
-        there.
+    :param tiers: the inventory's; they are kept without their entries of missing models, so that no namespace is
+        deleted.
     """
     hostname = f"{SIMULATED}-simulator.{simulators_namespace}.svc.cluster.local"
     simulated = {
@@ -77,7 +77,7 @@ def catalogue(
         "ai_gateway_models": [],
         "ai_gateway_tiers": [*kept, own],
         "ai_gateway_allowed_endpoints": [hostname],
-        # What the inventory says of simulators that are not there would be refused.
+        # The catalogue would refuse the inventory's settings of missing simulators.
         "simulators_additional_keys": {},
         "simulators_certificates": {},
         "simulators_client_ca": {},

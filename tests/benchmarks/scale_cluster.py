@@ -146,7 +146,7 @@ def wait_until(check: t.Callable[[], bool], what: str, limit: float, pause: floa
 class Usage:
     """Of all containers of one name:
 
-    resident memory now and the largest so far in KiB, CPU seconds so far, and how often they were started anew.
+    resident memory now and the largest so far in KiB, CPU seconds so far, and the number of restarts.
     """
 
     memory: int = 0

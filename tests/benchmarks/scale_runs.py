@@ -39,7 +39,7 @@ class RunError(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """What one run took; ``parts`` are its seconds by PARTS, ``started`` and ``ended`` are of the monotonic clock."""
+    """The times of one run; ``parts`` are its seconds by PARTS, ``started`` and ``ended`` of the monotonic clock."""
 
     started: float
     ended: float

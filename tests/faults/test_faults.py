@@ -1,6 +1,6 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the end-to-end tests have samples of, by the dozen and the thousand.
+"""Faults by the dozen and the thousand; the end-to-end tests have a sample of each.
 
 Each uses the site on the embedded cluster, or provisions one. FAULTS_SEED, APPLY_SET_SEED and CATALOGUE_SEED repeat a
 run.
@@ -28,7 +28,7 @@ SEED = int(os.environ.get("FAULTS_SEED", "1"))
 
 @pytest.mark.usefixtures("default_site")
 def test_malformed_requests_restart_nothing() -> None:
-    """No error of ours, no answer that cannot be read, no restart, and the gateway answers afterwards."""
+    """The gateway has no internal error, no malformed answer and no restart, and it answers afterwards."""
     before = gateway_requests.restarts()
     result = malformed.run(
         gateway_url(),

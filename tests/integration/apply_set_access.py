@@ -122,7 +122,7 @@ def as_a_pod(directory: pathlib.Path) -> dict[str, t.Any]:
     way = Set("access", PLACE, directory)
     host, _colon, port = server().rpartition(":")
     variables = {"KUBERNETES_SERVICE_HOST": host.strip("[]"), "KUBERNETES_SERVICE_PORT": port, "KUBECONFIG": os.devnull}
-    # In a mount namespace of its own: the host sees none of it, and it ends with the command.
+    # The command has a separate mount namespace: the host sees none of it, and it ends with the command.
     view = (
         f'mount -t tmpfs tmpfs "$(realpath /var/run)" && mkdir -p {ACCOUNT} && mount --bind "$0" {ACCOUNT} && exec "$@"'
     )

@@ -32,7 +32,7 @@ ORDER = {
     "envoy.filters.http.header_to_metadata": False,
     "envoy.filters.http.router": True,
 }
-#: What may stand anywhere, as it judges nothing.
+#: Filters that may be anywhere, as they judge nothing.
 ANYWHERE = {"envoy.filters.http.health_check", "envoy.filters.http.grpc_web", "envoy.filters.http.grpc_stats"}
 
 

@@ -1,9 +1,9 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Take objects away whose controllers keep finalizers and forget some: none of the removals may hang.
+"""Delete objects whose controllers keep finalizers and forget some: none of the removals may hang.
 
-The embedded cluster must have a site. What is made is in a namespace of its own and attached to no Gateway, so that
-nobody's requests notice.
+The embedded cluster must have a site. The objects are in a separate namespace and attached to no Gateway, so that they
+affect no requests.
 
 Usage: python tests/integration/finalizers.py [--removals 100] [--longest 40]
 """
@@ -32,7 +32,7 @@ AI, ENVOY = "aigateway.envoyproxy.io", "gateway.envoyproxy.io"
 #: The kinds that Envoy AI Gateway keeps by its finalizer.
 KINDS = ("aigatewayroutes", "aiservicebackends", "backendsecuritypolicies", "mcproutes", "quotapolicies")
 FINALIZER = "aigateway.envoyproxy.io/finalizer"
-#: Nobody but the controllers is kept from updates, and only from those of what is being deleted.
+#: The policy denies updates to the controllers alone, and only of objects that are being deleted.
 POLICY = {
     "apiVersion": "admissionregistration.k8s.io/v1",
     "kind": "ValidatingAdmissionPolicy",
@@ -63,7 +63,7 @@ BINDING = {
 
 
 def provider(name: str) -> list[Body]:
-    """What role providers makes for a provider, but attached to no Gateway."""
+    """The objects of a provider as role providers creates them, but attached to no Gateway."""
 
     def body(group: str, version: str, kind: str, **content: t.Any) -> Body:
         return {
@@ -226,13 +226,13 @@ def forgetful() -> t.Iterator[None]:
 
 
 def held() -> list[str]:
-    """What is left in the namespace, as "kind/name"."""
+    """The remaining objects of the namespace, as "kind/name"."""
     return kubectl("get", ",".join(f"{kind}.{AI}" for kind in KINDS), f"--namespace={PLACE}", "--output=name").split()
 
 
 def forget(longest: float) -> list[Removal]:
-    """Have the controller forget its finalizer of every kind that has one; a removal, and a set that is made anew, must
-    get over it.
+    """Have the controller forget its finalizer of every kind that has one; a removal, and a set that is created again,
+    must get over it.
     """
     removals = []
     for again in (False, True):
@@ -254,7 +254,7 @@ def forget(longest: float) -> list[Removal]:
         removals.append(
             apply(
                 manifests if again else [],
-                "what was forgotten, made anew" if again else "what was forgotten",
+                "forgotten objects, created again" if again else "forgotten objects",
                 longest,
                 wait=not again,
             )

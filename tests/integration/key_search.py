@@ -61,7 +61,7 @@ def _inside_base64(text: bytes, encode: t.Callable[[bytes], bytes]) -> t.Iterato
 
 
 def encodings(key: str) -> dict[bytes, str]:
-    """What to search for a key: bytes, and the name of the encoding that has made them."""
+    """A form of a key to search for: bytes, and the name of their encoding."""
     plain = key.encode()
     found = {plain: "plain"}
 
@@ -134,7 +134,7 @@ class Needles:
         while chunk := stream.read(CHUNK):
             size += len(chunk)
             found |= self.in_bytes(kept + chunk)
-            # What begins in one chunk may end in the next.
+            # A key may begin in one chunk and end in the next.
             kept = (kept + chunk)[-self._longest :]
         return size, found
 
@@ -152,7 +152,7 @@ class Needles:
 
 
 def _unpacked(layer: bytes) -> bytes | None:
-    """What ``layer`` holds if it is gzip, or base64 from its beginning to its end."""
+    """The content of ``layer`` if it is gzip, or base64 from its beginning to its end."""
     if layer.startswith(GZIP):
         try:
             return gzip.decompress(layer)
@@ -172,14 +172,14 @@ def _unpacked(layer: bytes) -> bytes | None:
 
 @dataclasses.dataclass
 class Searched:
-    """What of one sort was searched."""
+    """The searched places of one sort."""
 
     what: str
     unit: str
     count: int = 0
     bytes: int = 0
     hits: list[Hit] = dataclasses.field(default_factory=list)
-    #: What could not be searched, and why.
+    #: Places that could not be searched, and the reasons.
     failures: list[str] = dataclasses.field(default_factory=list)
 
     def add(self, place: str, size: int, found: t.Iterable[tuple[int, str]]) -> None:

@@ -18,7 +18,7 @@ from runs import ROOT
 LIMIT = 100
 #: Seconds that a window must have left for a whole table, and seconds after an answer within which it is counted.
 NEEDED, COUNTED = 12, 0.25
-#: What the request itself and proxies on the way put into it, which differs from provider to provider.
+#: Headers of the request itself and of proxies on the way, which differ from provider to provider.
 OF_THE_CALL = {
     *("host", "content-length", "content-type", "user-agent", "accept-encoding", "x-request-id"),
     *("x-envoy-expected-rq-timeout-ms", "x-envoy-attempt-count"),
@@ -82,7 +82,7 @@ def faults(kind: Kind, user: str, replies: list[Reply], entries: t.Mapping[str, 
 
 
 def one_table(url: str, kinds: list[Kind]) -> list[str]:
-    """Spend a limit at each kind; print the figures and return what is wrong."""
+    """Use up a limit at each kind; print the figures and return what is wrong."""
     fresh_window()
     spent = [(kind, *spend(url, kind)) for kind in kinds]
     entries = log(reply.ask.agent for _kind, _user, replies in spent for reply in replies)

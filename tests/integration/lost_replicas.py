@@ -1,6 +1,6 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Take one of several pods of what judges and counts requests while requests run, and see what the requests came to.
+"""Remove one of several pods that judge and count requests while requests run, and check the outcome of the requests.
 
 On the embedded cluster with ai_gateway_controller_replicas=2. By hand: lost_replicas.py URL TOKEN MODEL
 """
@@ -118,7 +118,7 @@ def lose(
 
 
 def lose_each(url: str, token: str, requests: list[Request]) -> dict[str, Loss]:
-    """Take each of VICTIMS in each way, one after the other; by program and way, as in "authorino delete"."""
+    """Remove each of VICTIMS in each way, one after the other; by program and way, as in "authorino delete"."""
     return {
         f"{victim.program} {how.__name__}": lose(victim, how, url, token, requests)
         for victim in VICTIMS

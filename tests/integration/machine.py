@@ -1,6 +1,6 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What of a machine an embedded cluster could leave behind, to be compared before and after."""
+"""The state of a machine that an embedded cluster could leave behind, to be compared before and after."""
 
 from __future__ import annotations
 

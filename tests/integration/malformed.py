@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # Copyright: Contributors to the egress.ai_gateway project
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Send malformed requests to a gateway, each on a connection of its own, and count what became of them.
+"""Send malformed requests to a gateway, each on a separate connection, and count their outcomes.
 
 python tests/integration/malformed.py --url http://127.0.0.1:8080 --token-file token --seed 1 --count 500
 """
@@ -54,7 +54,7 @@ class Answer:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What became of a case: a status, or `closed`, `reset`, `stream-reset`, `goaway`, `timeout`, `no-http`,
+    """The outcome of a case: a status, or `closed`, `reset`, `stream-reset`, `goaway`, `timeout`, `no-http`,
     `no-http2`, `too-large`, `not-connected`, or for one that is not complete `unanswered`."""
 
     name: str
@@ -86,7 +86,7 @@ class Reader(t.Protocol):
     end: str
 
     def feed(self, data: bytes) -> bytes:
-        """Take bytes; return what has to be sent for them."""
+        """Read bytes; return the bytes to send for them."""
 
     def close(self) -> None:
         """The gateway sends no more."""
@@ -326,7 +326,7 @@ def is_json(answer: Answer) -> bool:
 
 
 class Result:
-    """What a run found:
+    """The findings of a run:
 
     `counts` by kind and outcome, `json` by status and whether the answer was JSON, and samples of what should not be.
     """

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Malformed requests, and odd ones that are not:
 
-every case is made of a seed and its number alone, so that it can be made again.
+every case depends on a seed and its number alone, so that it can be repeated.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the gateway must make of each odd answer:
+"""The gateway's required response to each odd answer:
 
 its status, the tokens that it counts, and whose words an error has.
 """
@@ -16,7 +16,7 @@ from provider_kinds import MODELS
 #: Nothing of what the table asks can be reckoned to cost more.
 MOST = 5000
 UNBELIEVABLE = {"negative", "huge", "float", "text", "zero", "none", "null"}
-#: No answer of these can be read: as a whole it is refused, and a stream goes on as it is.
+#: No answer of these can be read: a whole one is refused, and a stream is forwarded unchanged.
 UNREAD = {"deflate", "zstd"}
 COMPRESSED = {*UNREAD, "gzip", "br"}
 #: Streams in a form that no client reads.
@@ -25,7 +25,7 @@ FORMLESS = {"cr", "ndjson", "json-stream"}
 CUT = {"stream-error", "stream-reset", "half"}
 #: Models whose stream has its usage in a separate event, if the request asks for it.
 TELL_USAGE = ("odd-good", "odd-crlf", "odd-no-space", "odd-split", "tls-odd-good")
-#: What is left of the provider's words by the kind of its error.
+#: The part of the provider's message that is kept, by the kind of its error.
 WORDS = {
     **dict.fromkeys(("json", "anthropic", "gzip-json"), "The odd provider refuses with {}."),
     **dict.fromkeys(("html", "gzip-html", "text"), "The odd provider refuses."),
@@ -85,7 +85,7 @@ def expected(model: str, stream: bool) -> tuple[set[int], int, int]:
 
 
 def faults(reply: Reply, entry: Entry) -> list[str]:
-    """Return what is wrong with an answer and with what the log has of it."""
+    """Return what is wrong with an answer and with its line in the log."""
     model, stream = reply.ask.body["model"], reply.ask.body.get("stream") is True
     statuses, least, most = expected(model, stream)
     found = [] if reply.status in statuses else [f"answered {reply.status}"]

@@ -25,7 +25,7 @@ INSTANCE = NAMESPACE = "ai-gateway"
 ORIGIN = "https://app.example.com"
 #: Of the Gateway, where it listens to TLS.
 HOSTNAME = "gateway.example.com"
-#: What the model on the premises is called by its path.
+#: The name of the model on the premises in its path.
 ON_PREMISES = "facebook/opt-125m"
 #: A model of the provider outside that tier premium may spend 100 tokens of.
 LIMITED, UNLIMITED = "odd-good-40", "odd-good-45"
@@ -183,7 +183,7 @@ def deploy(directory: pathlib.Path) -> Site:
 
 
 def token_of(tier: str, user: str = "", namespace: str = "") -> tuple[str, str]:
-    """Make a new user of a tier, whose limits nobody has spent from, and return its name and a token.
+    """Create a new user of a tier, with unused limits, and return its name and a token.
 
     :param namespace: another one than the tier's.
     """

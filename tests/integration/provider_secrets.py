@@ -1,6 +1,6 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A provider outside whose key is in a Secret that somebody else makes: refused without it, served with it, and a new
+"""A provider outside whose key is in a Secret of another owner: refused without it, served with it, and a new
 key is taken up without a run.
 
 The provider is the simulator of another one, called by its name inside the cluster, so that the received key can be
@@ -68,7 +68,7 @@ def put(key: str) -> None:
 
 
 def refused(extra: pathlib.Path) -> str:
-    """What site says without the Secret; it must have changed nothing of the cluster."""
+    """The output of site without the Secret; it must have changed nothing of the cluster."""
     before = listing()
     with start(
         "ansible-playbook", "--inventory", INVENTORY, "--extra-vars", f"@{extra}", "egress.ai_gateway.site"

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the gateway refuses itself, in both APIs; what browsers may; and tokens that come twice or in other words."""
+"""The gateway's own refusals, in both APIs; requests of browsers; and tokens that come twice or in other forms."""
 
 from __future__ import annotations
 

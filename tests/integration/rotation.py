@@ -22,7 +22,7 @@ REQUESTS = [
 
 @dataclasses.dataclass(frozen=True)
 class Rotated:
-    """What rotations came to.
+    """The outcome of rotations.
 
     `outcomes` counts the requests during them by status or error, `refusals` quotes some that were not answered.
     `again` and `site` say how many tasks the runs after them changed. `keys` are the last ones by provider, and

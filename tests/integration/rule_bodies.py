@@ -71,7 +71,7 @@ class Case:
 
 @dataclasses.dataclass(frozen=True)
 class Said:
-    """What Authorino said to a request:
+    """Authorino's response to a request:
 
     all that a client of a gateway gets of a refusal, and who the caller is otherwise.
     """
@@ -117,7 +117,7 @@ def _shown(rules: Body) -> Body:
 def compare(directory: pathlib.Path) -> int:
     """Ask each body of rules all cases, and return how many there were; the first difference fails.
 
-    :param directory: a new one, for what is rendered.
+    :param directory: a new one, for the rendered manifests.
     """
     specs = bodies(directory)
     cases = 0
@@ -222,7 +222,7 @@ def _forwarded(port: int) -> t.Iterator[int]:
 
 
 def _ask(port: int, host: str, headers: dict[str, str], patience: float = 10) -> Said:
-    """What Authorino says; it may learn of an AuthConfig that is Ready a moment later."""
+    """Authorino's response; it may read a Ready AuthConfig a moment later."""
     deadline = time.monotonic() + patience
     while True:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)

@@ -23,7 +23,7 @@ from runs import ROOT, playbook
 #: For sites whose limit another step has seen end, which takes up to a minute.
 WITHOUT_RECOVERY = ("--extra-vars", "validation_recovery=false")
 REPORT = ROOT / "reports/embedded/validation.json"
-#: What may be on the machine, besides the names of sites.
+#: The possible states of the machine, besides the names of sites.
 UNKNOWN, NO_CLUSTER, NO_SITE = "unknown", "no cluster", "no site"
 DEFAULT, MIXED = "the default inventory", "a mixed catalogue"
 

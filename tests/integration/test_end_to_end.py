@@ -58,7 +58,7 @@ from sites import (
 )
 
 MODELS = ["claude-3-sonnet", "gpt-4"]
-#: What validation must have looked at, whatever else it did.
+#: Checks that validation must have run, besides others.
 CHECKS = {
     "gateway", "tokens", "models", "unknown-model", "rate-limit", "rate-limit-recovery",
     "no-token:chat", "no-token:models", "no-token:messages",
@@ -375,7 +375,7 @@ def test_the_other_key_of_the_secret_is_taken_up(client: openai.OpenAI, secret_c
 def rotated(
     sites: Sites, token: str, mixed_variables: pathlib.Path, tmp_path_factory: pytest.TempPathFactory
 ) -> rotation.Rotated:
-    """What rotations under load came to, on the mixed catalogue."""
+    """The outcome of rotations under load, on the mixed catalogue."""
     sites.ensure_mixed(mixed_variables)
     with sites.becomes("a mixed catalogue of other keys"):
         return rotation.rotate(
@@ -448,7 +448,7 @@ def kinds(sites: Sites, tmp_path_factory: pytest.TempPathFactory) -> provider_ki
 
 @pytest.fixture(scope="module")
 def rich(kinds: provider_kinds.Site) -> str:
-    """A token whose limit nobody reaches."""
+    """A token whose limit no test reaches."""
     assert kinds
     return provider_kinds.token_of("enterprise")[1]
 
@@ -603,7 +603,7 @@ def test_the_catalogue_shrinks_again(sites: Sites) -> None:
     external_provider.remove()
     shutil.rmtree(REPORT.parent, ignore_errors=True)
     with sites.becomes(DEFAULT):
-        # What a run that was interrupted has left of its state.
+        # The state that an interrupted run has left.
         molecule("reset")
         molecule("syntax")
         assert molecule("create") == 0, "the cluster was changed by a run that had nothing to change"
@@ -619,7 +619,7 @@ def test_the_catalogue_shrinks_again(sites: Sites) -> None:
         )
     ]
     assert left == []
-    # What this leaves out follows.
+    # The checks that this run skips follow.
     assert molecule("idempotence", "--skip-tags", "validation_probes,validation_rate_limit") == 0
     assert molecule("verify") == 0
     assert {check for check, status in validation().items() if status != "passed"} == {"rate-limit-recovery"}

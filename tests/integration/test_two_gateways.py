@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(
     not two_gateways.CRDS.is_dir(), reason="THIRD_PARTY_CRDS names no directory of CustomResourceDefinitions"
 )
 
-#: What validation must have looked at, whatever else it did: what the proof of concept checks by hand.
+#: Checks that validation must have run, besides others: those that the proof of concept does by hand.
 CHECKS = {
     *(
         "gateway",
@@ -72,7 +72,7 @@ def engine(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="class")
 def platform(directory: pathlib.Path, engine: str) -> Platform:
-    """The cluster of somebody else, with Models-as-a-Service."""
+    """A user's cluster, with Models-as-a-Service."""
     assert directory
     two_gateways.platform(engine)
     return two_gateways.Platform.present()
@@ -87,7 +87,7 @@ def both_gateways(sites: Sites, directory: pathlib.Path, platform: Platform, eng
 
 class TestTwoGateways:
     def test_a_run_is_cut_off(self, directory: pathlib.Path, platform: Platform, engine: str) -> None:
-        """Cut off after maas-api was changed and before its pods were replaced; make faults cuts off all of site there."""
+        """Cut off after maas-api was changed and before its pods were replaced. make faults cuts all of site there."""
         two_gateways.cut_off([*arguments(directory, engine), "--tags", "maas_api", "egress.ai_gateway.site"])
         assert two_gateways.maas_api() != platform.maas_api
         if engine == "authorino":
@@ -138,7 +138,7 @@ class TestTwoGateways:
 
 @pytest.mark.usefixtures("authorino")
 def test_both_bodies_of_rules_say_the_same(tmp_path: pathlib.Path) -> None:
-    """What the engines render of one source, asked of the one Authorino on the cluster."""
+    """The engines' rules, rendered from one source, all tried with the one Authorino on the cluster."""
     assert rule_bodies.compare(tmp_path) > 0
 
 

@@ -33,8 +33,8 @@ ENGINES = ("authorino", "kuadrant")
 HEADERS = {"authorino": {}, "kuadrant": {"header": "X-Provider-Api-Key"}}
 MODEL = {"kind": "LLMInferenceService", "name": "facebook-opt-125m-simulated", "namespace": "llm"}
 
-#: A Deployment that was another for a while, or was started anew, has other pods and keeps the other template in its
-#: history. And Kuadrant's operator enforces the policy of maas-api only since it was started anew.
+#: A Deployment that was changed for a while, or restarted, has other pods and keeps the other template in its history.
+#: And Kuadrant's operator enforces the policy of maas-api only since its restart.
 HISTORY = "|".join(
     [
         r"^(apps/v1 ReplicaSet|v1 Pod) (opendatahub/maas-api|kuadrant-system/kuadrant-operator)-",
@@ -95,7 +95,7 @@ def platform(engine: str) -> None:
     """Deploy what plays a cluster with Models-as-a-Service, and with engine kuadrant for its gateway and its
     Kuadrant too.
 
-    Kuadrant's operator comes before any gateway provider, so that it enforces nothing until it is started anew.
+    Kuadrant's operator is installed before any gateway provider, so that it enforces nothing until it restarts.
     """
     gateway_api()
     maas: dict[str, t.Any] = {"maas_platform_crds": str(CRDS), "maas_platform_model": True, "maas_platform_wait": False}
@@ -141,7 +141,7 @@ def gateway_api() -> None:
 
 
 def maas_api() -> dict[str, t.Any]:
-    """What belongs to maas-api and to the tiers, without what the API server counts by itself."""
+    """The objects of maas-api and of the tiers, without the fields that the API server counts."""
     found: dict[str, t.Any] = {}
     for kind in ("deployment/maas-api", "configmap/tier-to-group-mapping"):
         read = json.loads(objects.kubectl("--namespace", "opendatahub", "get", kind, "--output", "json"))
@@ -169,7 +169,7 @@ def cut_off(arguments: list[str]) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Platform:
-    """What is on a cluster before site: the names of all objects, and what belongs to maas-api."""
+    """The state of a cluster before site: the names of all objects, and the objects of maas-api."""
 
     objects: set[str]
     maas_api: dict[str, t.Any]
@@ -179,7 +179,7 @@ class Platform:
         return cls(objects.settled_listing(quiet=5, besides=HISTORY), maas_api())
 
     def differences(self) -> tuple[list[str], list[str]]:
-        """What is left behind and what was taken away, once the collectors have had their time."""
+        """The objects left behind and those missing, after garbage collection."""
         after = objects.wait_for(self.objects, besides=HISTORY)
         return sorted(after - self.objects), sorted(self.objects - after)
 

@@ -6,7 +6,7 @@ Each way has an Envoy of its own with one worker and a static configuration; all
 the body and answers. In each round every way gets every body, in another order each time, on sixteen connections for
 some seconds. Measured are requests per second, the median and the 99th percentile of their times, and the seconds of
 processor time that the way's Envoy, and its external processor, took for a thousand requests. Before that, all ways
-have to come to the same judgements. What is needed is in README.md.
+have to come to the same judgements. README.md lists the requirements.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ TOKEN = "Bearer eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJtZSJ9.c2lnbmF0dXJl"
 
 
 class BenchmarkError(Exception):
-    """What went wrong, for the user."""
+    """An error for the user."""
 
 
 def chat(size: int) -> bytes:
@@ -109,7 +109,7 @@ HOSTILE = {
         '{"model":"m"' + "".join(f',"\\u0061{number:05x}":1' for number in range(LARGE // 16)) + "}"
     ).encode(),
 }
-#: What every way has to say of a body.
+#: The judgement of every way on a body.
 JUDGEMENTS = [
     (True, b'{"model":"m"}'),
     (True, b' {"a":{"model":1},"model":"m","b":[1.5e3,-0,true,false,null,"\\ud83d\\ude00",{}]} '),

@@ -176,4 +176,4 @@ def test_the_tables_tell_own_part_and_slope() -> None:
     )
     slopes = text.split("slope a provider")[1].splitlines()[1]
     assert " ".join(slopes.split()) == "first converge 100.00 ms 0.00 ms 100.00 ms 100.00 ms"
-    assert "Started anew" not in text
+    assert "Restarted" not in text

@@ -169,7 +169,7 @@ def test_no_token_for_less_than_ten_minutes(maas: Maas, expiration: t.Any, provi
     assert "at least 10 minutes" in answer["error"]
 
 
-@pytest.mark.parametrize("body", [*({"expiration": value} for value in ("soon", "10", [], 0, "-10m")), "{"])
+@pytest.mark.parametrize("body", [*({"expiration": text} for text in ("soon", "10", "-10m")), {"expiration": 0}, "{"])
 def test_no_token_for_what_is_no_duration(maas: Maas, body: t.Any) -> None:
     status, answer = maas.ask("POST", "/v1/tokens", body)
     assert (status, list(answer)) == (400, ["error"])

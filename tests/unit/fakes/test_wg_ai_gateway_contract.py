@@ -260,7 +260,7 @@ def test_a_real_envoy_serves_what_the_objects_say(
     port = free_port()
     bundle = {"caBundleRef": [{"group": "", "kind": "Secret", "name": "ca"}]}
     unrelated = {"caBundleRef": [{"group": "", "kind": "Secret", "name": "client"}]}
-    ends = {
+    backends: dict[str, Body] = {
         "plain": {"mode": "None"},
         "verified": {"mode": "Simple", "sni": "provider.example", "subjectAltNames": ["provider.example"], **bundle},
         "misnamed": {"mode": "Simple", "sni": "other.example", "subjectAltNames": ["other.example"], **bundle},
@@ -277,7 +277,7 @@ def test_a_real_envoy_serves_what_the_objects_say(
     controller.secret("client", tls_crt=certificate, tls_key=key)
     modifier = {"set": [{"name": "x-api-key", "value": "sk"}], "remove": ["x-maas-user"]}
     change = {"type": "RequestHeaderModifier", "requestHeaderModifier": modifier}
-    for name, tls in ends.items():
+    for name, tls in backends.items():
         number = plain.port if name == "plain" else secure.port
         controller.destination(name, number, hostname="localhost", tls=tls)
         controller.route(name, rule(f"/{name}", name, replace_prefix("/"), change, port=number))
@@ -305,7 +305,7 @@ def test_a_real_envoy_serves_what_the_objects_say(
         assert envoy.ask("/plainer/v1")[0] == 404
         assert envoy.ask("/broken/v1")[0] == 500
         # What has no bundle is not verified.
-        assert {name: envoy.ask(f"/{name}/v1")[0] for name in ends if name != "plain"} == {
+        assert {name: envoy.ask(f"/{name}/v1")[0] for name in backends if name != "plain"} == {
             "verified": 200,
             "misnamed": 503,
             "untrusted": 503,
