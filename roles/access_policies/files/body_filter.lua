@@ -1,24 +1,24 @@
 -- Copyright: Contributors to the egress.ai_gateway project
 -- SPDX-License-Identifier: GPL-3.0-or-later
 
--- What becomes of a request that Authorino let in: who calls is hidden from here on, paths are taken apart, lists of
--- models answered, and bodies read once and strictly. A client that did not ask for the usage of a stream does not get
--- it.
+-- Handles requests that Authorino has allowed: hides the caller from here on, splits paths, answers lists of models,
+-- and reads bodies once and strictly. A client that did not ask for the usage of a stream does not receive it.
 
--- What the gateway serves; anything else that Envoy AI Gateway's processor knows would count no tokens.
+-- The paths that the gateway serves. Other paths that Envoy AI Gateway's processor knows would count no tokens.
 local SERVED = {
   ["/v1/chat/completions"] = true, ["/v1/completions"] = true, ["/v1/embeddings"] = true, ["/v1/messages"] = true,
 }
--- Those whose streams tell their tokens only if they are asked to.
+-- The paths whose streams report their tokens only on request.
 local ASKED = {["/v1/chat/completions"] = true, ["/v1/completions"] = true}
--- No API has as many options of streams.
+-- The API has fewer options of streams.
 local OPTIONS = 32
--- Keys that Go's parser takes in any case, so that another spelling would be read by one and not by the other.
+-- Keys that Go's parser accepts in upper and lower case. One parser would read another spelling and the other would
+-- not.
 local KEYS = {
   model = true, stream = true, stream_options = true, include_usage = true, messages = true, prompt = true,
   input = true, max_tokens = true, n = true}
--- Nobody behind this needs to know what the caller shows to come in, or what it and the proxies before this gateway say
--- of it, and no provider may get it.
+-- Nothing behind this filter needs the caller's credentials, or what the caller and previous proxies state about it. No
+-- provider may receive them.
 local function hide_caller(headers)
   local found = {}
   for name in pairs(headers) do
@@ -29,7 +29,7 @@ local function hide_caller(headers)
     for _, name in ipairs(names) do headers:remove(name) end
   end
 end
--- Neither dialect lets a model's age be unknown; Anthropic's documentation says to give the epoch then.
+-- Both dialects need a model's age. Anthropic's documentation states the epoch for an unknown one.
 local function described(model, anthropic)
   if anthropic then
     return '{"type":"model","id":' .. json.quoted(model[1]) .. ',"display_name":' .. json.quoted(model[1])
@@ -71,7 +71,7 @@ local function missing(model, anthropic)
     "model_not_found")
 end
 
--- A key that another parser might take for one that matters.
+-- A key that another parser might read as one that matters.
 local function other_spelling(object)
   for key in pairs(object) do
     if type(key) == "string" and not KEYS[key] then
@@ -81,7 +81,7 @@ local function other_spelling(object)
   end
 end
 
--- The body without anything but the request that was judged, or what is wrong with it: status, message, code.
+-- The body with the judged request alone, or its fault: status, message, code.
 local function judged(text, name)
   local body, spans = json.read(text)
   if not json.is_object(body) then
@@ -97,7 +97,7 @@ local function judged(text, name)
   if key then return nil, 400, "The key " .. key .. " must be spelled " .. plain .. ".", "invalid_json" end
   local model = body.model
   if type(model) ~= "string" or model == "" then
-    return nil, 400, "The body must name its model, as a text.", "missing_model"
+    return nil, 400, "The body must name its model, as a string.", "missing_model"
   end
   if #model > 256 or model:find("[%z\1-\31\127]") then
     return nil, 404, "There is no model of this name.", "model_not_found"
@@ -118,7 +118,7 @@ local function judged(text, name)
   end
   local result = {model = model, text = text, streams = body.stream == true}
   if body.stream == true and asks ~= true and ASKED[name] then
-    -- The provider is asked in any case; the client does not see what it did not ask for.
+    -- The provider always receives this option. The client does not receive what it did not ask for.
     result.hides_usage = true
     local others = {}
     for option, value in pairs(options) do
@@ -141,7 +141,7 @@ end
 local function judge(handle)
   local headers, metadata = handle:headers(), handle:streamInfo():dynamicMetadata()
   local path = headers:get(":path") or ""
-  -- maas-api answers for itself.
+  -- maas-api answers these requests itself.
   if settings.maas_api and path:find("^/maas%-api/") then return end
   local tier, user = headers:get("x-maas-tier") or "", headers:get("x-maas-user") or ""
   hide_caller(headers)
@@ -149,7 +149,7 @@ local function judge(handle)
   local anthropic = errors.in_anthropics_api(headers)
   metadata:set(METADATA, "tier", tier)
   metadata:set(METADATA, "user", user)
-  -- Nothing is spent yet.
+  -- No tokens are spent yet.
   counting.count(handle, 0, 0, 0)
   local kept = metadata:get(METADATA)
   if type(kept) ~= "table" or not kept.begun then
@@ -159,7 +159,7 @@ local function judge(handle)
   local hidden, hidden_tier = identity.of(tier, user), settings.hidden_tiers[tier]
   if not hidden or not hidden_tier then
     handle:logErr("there is no key for identities in " .. settings.identity_key_file .. ", or no tier " .. tier)
-    return errors.refuse(handle, 503, "This gateway cannot tell callers apart at the moment.", anthropic,
+    return errors.refuse(handle, 503, "This gateway cannot distinguish callers at the moment.", anthropic,
       "identity_unavailable")
   end
   headers:replace("x-ai-gateway-user", hidden)
@@ -172,14 +172,14 @@ local function judge(handle)
     path = rest
     name = path:match("^[^?]*")
   end
-  -- A path of which the tier may use nothing is one that does not exist.
+  -- A path without a model that the tier may use does not exist for the tier.
   if prefix and (not only or #listed(tier, only) == 0) then
     return errors.refuse(handle, 404, "No provider or model answers under " .. prefix .. ".", anthropic, "unknown_url")
   end
   if prefix then
     headers:replace(":path", path)
   end
-  -- Which end the path asked for and in which API, for the routes to match; a client cannot say it otherwise.
+  -- The routes match the backend and the API of the path. A client cannot set these headers itself.
   headers:replace("x-ai-gateway-provider", only or "*")
   headers:replace("x-ai-gateway-api", name == "/v1/messages" and "anthropic" or "openai")
 
@@ -213,10 +213,10 @@ local function judge(handle)
   if encoding and encoding:lower() ~= "identity" then
     return errors.refuse(handle, 415, "Send the body without a content-encoding.", anthropic, "unsupported_media_type")
   end
-  -- A response that is compressed cannot be counted, and without the header any encoding would do.
+  -- A compressed response cannot be counted, and without the header any encoding would be allowed.
   headers:replace("accept-encoding", "identity")
   local buffer = handle:body(true)
-  -- Envoy's own limit is soft: what it had read when the limit was reached is let through.
+  -- Envoy's own limit is soft: it passes on what it had read when it reached the limit.
   if buffer:length() > settings.body_limit then
     return errors.refuse(handle, 413, "The body is larger than this gateway takes.", anthropic, "body_too_large")
   end
@@ -237,7 +237,7 @@ local function judge(handle)
   metadata:set(METADATA, "asked", #text)
   metadata:set(METADATA, "streams", request.streams)
   metadata:set(METADATA, "hides_usage", request.hides_usage == true)
-  -- Of one who leaves before the response; what comes of the response replaces it.
+  -- The costs for a client that disconnects before the response. The response replaces them.
   counting.reckon(handle, #text, 0)
 end
 
@@ -245,7 +245,7 @@ function envoy_on_request(handle)
   errors.judge(handle, judge)
 end
 
--- A line of a stream that has the usage which the client did not ask for, or null for it.
+-- Whether a line of a stream has a usage, or null for it, that the client did not ask for.
 local function is_unasked(data)
   if not data:find('"choices"%s*:%s*%[%s*%]') then return false end
   local value = json.read(data)
@@ -253,7 +253,7 @@ local function is_unasked(data)
 end
 
 local function hide_usage(handle)
-  -- Of a line that came without its end, whether it was passed on, which is what becomes of its end.
+  -- For a line without its end: whether it was passed on. Its end is handled in the same way.
   local passed, skips_blank, unended = {}, false, nil
 
   local read = lines.reader(function(line)
@@ -286,7 +286,7 @@ local function hide_usage(handle)
   end
 end
 
--- Of a response that came compressed, what Envoy AI Gateway read in it.
+-- The tokens that Envoy AI Gateway read in a compressed response.
 local function count_compressed(handle)
   for _ in handle:bodyChunks() do end
   local told = handle:streamInfo():dynamicMetadata():get("io.envoy.ai_gateway")
@@ -303,7 +303,7 @@ function envoy_on_response(handle)
   if kept.compressed then return count_compressed(handle) end
   if not kept.hides_usage then return end
   if (headers:get("content-type") or ""):lower():find("text/event-stream", 1, true) ~= 1 then return end
-  -- Not that of what the client gets.
+  -- The length is not that of the client's response.
   headers:remove("content-length")
   hide_usage(handle)
 end

@@ -1,7 +1,7 @@
 -- Copyright: Contributors to the egress.ai_gateway project
 -- SPDX-License-Identifier: GPL-3.0-or-later
 
--- Errors in the words of both APIs.
+-- Errors in the formats of both APIs.
 local errors = {}
 do
   -- OpenAI's and Anthropic's names for the kinds of errors.
@@ -16,7 +16,7 @@ do
     return "invalid_request_error"
   end
 
-  -- The body of an error; code and what, its kind where the status does not say it, are OpenAI's alone.
+  -- The body of an error. Only OpenAI's has code, and what, which is its kind where the status does not determine it.
   function errors.failure(status, message, anthropic, code, what)
     if anthropic then
       return '{"type":"error","error":{"type":' .. json.quoted(kind(status, true)) .. ',"message":'
@@ -26,9 +26,9 @@ do
       .. ',"param":null,"code":' .. (code and json.quoted(code) or "null") .. "}}"
   end
 
-  -- Answers in place of whatever stands behind.
+  -- Answers in place of the backend.
   function errors.send(handle, status, body)
-    -- So that Envoy leaves it as it is.
+    -- With this header Envoy does not change the response.
     handle:streamInfo():dynamicMetadata():set(METADATA, "replied", true)
     handle:respond({[":status"] = tostring(status), ["content-type"] = "application/json"}, body)
   end
@@ -37,7 +37,7 @@ do
     errors.send(handle, status, errors.failure(status, message, anthropic, code))
   end
 
-  -- Has a function judge a request. One that it cannot judge goes no further.
+  -- Calls a function that judges a request. A request that it cannot judge is refused.
   function errors.judge(handle, judge)
     local done, problem = pcall(judge, handle)
     if not done then
@@ -50,14 +50,14 @@ do
   function errors.in_anthropics_api(headers)
     local path = (headers:get(":path") or ""):match("^[^?]*")
     if path:find("/v1/messages", 1, true) then return true end
-    -- The header tells where a path is of both APIs or of none.
+    -- The header decides where a path belongs to both APIs or to none.
     for _, place in ipairs({"/v1/chat/", "/v1/completions", "/v1/embeddings"}) do
       if path:find(place, 1, true) then return false end
     end
     return (headers:get("anthropic-version") or "") ~= ""
   end
 
-  -- Whether a text is an error of that API already.
+  -- Whether a body is an error of that API already.
   function errors.is_one(text, anthropic)
     local value = json.read(text)
     if not json.is_object(value) or not json.is_object(value.error) then return false end
@@ -73,10 +73,10 @@ do
     if told:sub(1, #settings.refused_by) == settings.refused_by then return told:sub(#settings.refused_by + 2) end
   end
 
-  -- How much of an error that is no JSON its message takes, and how much of it is read for that, in bytes.
+  -- How many bytes of an error without JSON its message contains, and how many are read for that.
   local WORDS, READ = 2000, 16384
 
-  -- A text without its markup, in one pass.
+  -- A string without its markup, in one pass.
   local function unmarked(text)
     local last = 0
     for stop in text:gmatch("</[sS][tT][yY][lL][eE]>()") do last = stop end
@@ -84,7 +84,7 @@ do
     return ((styled .. text:sub(math.max(1, last))):gsub("<[^<>]*>", " "))
   end
 
-  -- The message in a body of any shape, or the body itself; a text of markup loses it.
+  -- The message in a body of any shape, or the body itself. Markup is removed.
   function errors.words(text, content_type)
     local value = json.read(text)
     if json.is_object(value) then
@@ -97,13 +97,13 @@ do
     end
     text = text:sub(1, READ):gsub("%s+", " "):match("^ ?(.-) ?$")
     if #text <= WORDS then return text end
-    -- Not in the middle of a letter.
+    -- The cut is not in the middle of a character.
     local stop = WORDS
     while stop > 0 and (text:byte(stop + 1) or 0) >= 128 and (text:byte(stop + 1) or 0) < 192 do stop = stop - 1 end
     return text:sub(1, stop) .. " …"
   end
 
-  -- What a client is told of a provider's error, from its words.
+  -- The client's message about a provider's error, from the provider's message.
   function errors.of_provider(status, words)
     return "The provider refused with status " .. status .. (words ~= "" and ": " .. words or " and said nothing.")
   end

@@ -1,20 +1,20 @@
 -- Copyright: Contributors to the egress.ai_gateway project
 -- SPDX-License-Identifier: GPL-3.0-or-later
 
--- The value that stands for a user from here on: HMAC-SHA256 with the key of this installation, so that a provider that
--- sees it learns no name and cannot try names. identity.of(tier, user) gives 32 hexadecimal digits, or nil where there
--- is no key. Envoy has no such function for programs, and takes no library.
+-- The value that represents a user from here on: HMAC-SHA256 with the key of this installation. A provider that sees it
+-- learns no name and cannot guess names. identity.of(tier, user) returns 32 hexadecimal digits, or nil without a key.
+-- Envoy has no such function for Lua, and loads no library.
 local identity = {}
 do
-  -- Only where the program runs; Envoy Gateway, which tries it first, has neither.
+  -- These exist only in Envoy. Envoy Gateway, which tries the program first, has neither.
   local bits, file = bit, io.open(settings.identity_key_file, "rb")
   local key = file and file:read("*a") or ""
   if file then file:close() end
 
   local ROUNDS, START = {}, {}
   do
-    -- The first 32 bits of the fractions of the cube and square roots of the first primes, by Newton's method on whole
-    -- numbers that a double holds exactly.
+    -- The first 32 bits of the fractions of the cube and square roots of the first primes, by Newton's method on
+    -- integers of at most 53 bits, which Lua's numbers hold exactly.
     local function fraction(prime, root)
       local value = prime ^ (1 / root)
       return math.floor((value - math.floor(value)) * 4294967296)
@@ -81,7 +81,7 @@ do
     return sha256(padded(92) .. sha256(padded(54) .. message))
   end
 
-  -- Of a worker's latest callers.
+  -- The values of a worker's latest callers.
   local KEPT = 10000
   local known, count = {}, 0
 

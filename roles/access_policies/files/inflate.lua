@@ -1,9 +1,9 @@
 -- Copyright: Contributors to the egress.ai_gateway project
 -- SPDX-License-Identifier: GPL-3.0-or-later
 
--- What gzip (RFC 1952), zlib (RFC 1950) or bare deflate (RFC 1951) has compressed, for the words of a provider's error.
--- inflate(bytes, limit) gives at most limit bytes, or nil for what it cannot read. Envoy has no such function for
--- programs, and takes no library.
+-- Decompresses gzip (RFC 1952), zlib (RFC 1950) and bare deflate (RFC 1951), for the message of a provider's error.
+-- inflate(bytes, limit) returns at most limit bytes, or nil for what it cannot read. Envoy has no such function for
+-- Lua, and loads no library.
 local inflate
 do
   local ORDER = {16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15}

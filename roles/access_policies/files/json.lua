@@ -1,27 +1,25 @@
 -- Copyright: Contributors to the egress.ai_gateway project
 -- SPDX-License-Identifier: GPL-3.0-or-later
 
--- JSON (RFC 8259), read strictly: UTF-8 alone, no key twice in an object however it is spelled, nothing after the
--- value. json.read(text) gives the value, and where a value of the outermost object stands in the text, by its key:
--- {first byte, last byte}. For anything else it gives nil and what is wrong. Objects and arrays are tables, null is
--- json.null. Escapes stay as they are in texts that stand in arrays or in more than two objects, as nobody asks for
--- these.
+-- A strict reader of JSON (RFC 8259): UTF-8 alone, no key twice in an object in any spelling, nothing after the value.
+-- json.read(body) returns the value, and the position of each value of the outermost object by its key: {first byte,
+-- last byte}. For anything else it returns nil and the fault. Objects and arrays are tables, null is json.null. Escapes
+-- are not replaced in strings inside arrays or more than two objects, as no caller needs these.
 local json = {null = {}}
 do
   local byte, find, sub, char, concat = string.byte, string.find, string.sub, string.char, table.concat
-  -- No request of either API nests as deeply or has as many values; a parser that is asked to is under attack. Names of
-  -- the outermost object, whose places are kept, and names with escapes are dear, and nobody has many different ones.
+  -- No request of either API nests as deeply or has as many values; one that does is an attack. Names of the outermost
+  -- object, whose positions are kept, and names with escapes are expensive, and no request has many different ones.
   local DEPTH, VALUES, OUTERMOST, ESCAPED_NAMES = 64, 500000, 1000, 1000
-  -- So many objects and arrays, and one more for each so many bytes: honest ones have something in them.
+  -- The number of objects and arrays, and the bytes that allow one more: in ordinary requests they are not empty.
   local TABLES, BYTES = 2000, 8
   local ESCAPED = {
     [34] = '"', [92] = "\\", [47] = "/", [98] = "\b", [102] = "\f", [110] = "\n", [114] = "\r", [116] = "\t"}
   local LITERALS = {[116] = {"true", true}, [102] = {"false", false}, [110] = {"null", json.null}}
 
-  -- The text that is read, and the next backslash and control character of it at or after a place: each is looked for
-  -- once.
+  -- The string to read, and the next backslash and control character at or after a position: each is searched once.
   local text, backslash, control, values, tables, depth, spans
-  -- What names with escapes stand for, as they are written.
+  -- Names with escapes, from their spelling to their value.
   local names, named
   local allowed, deep
 
@@ -36,7 +34,7 @@ do
 
   local function next_control(at)
     if control < at then
-      -- Byte by byte, as that is compiled, and a pattern is not.
+      -- Byte by byte, as LuaJIT compiles this loop, and not a pattern.
       local size = #text
       while at <= size and byte(text, at) > 31 do at = at + 1 end
       control = at <= size and at or math.huge
@@ -75,7 +73,7 @@ do
     return number
   end
 
-  -- What the escape at that backslash stands for, and the place after it.
+  -- The value of the escape at that backslash, and the position after it.
   local function read_escape(at)
     local code = byte(text, at + 1)
     if code ~= 117 then return ESCAPED[code] or fail("an escape is none of JSON's", at), at + 2 end
@@ -86,11 +84,11 @@ do
     return 65536 + (first - 55296) * 1024 + second - 56320, at + 12
   end
 
-  -- From the byte after the opening quote; gives the text and the place after the closing one. Escapes are always
-  -- checked, and replaced where that is wanted.
+  -- Reads from the byte after the opening quote; returns the string and the position after the closing quote. Escapes
+  -- are always checked, and replaced if wanted is true.
   local function read_string(at, wanted)
     local first = at
-    local stop = find(text, '"', at, true) or fail("a text has no end", at)
+    local stop = find(text, '"', at, true) or fail("a string has no end", at)
     local parts, count, done = nil, 0, nil
     while next_backslash(at) < stop do
       if wanted then
@@ -109,9 +107,9 @@ do
         local _
         _, at = read_escape(backslash)
       end
-      if at > stop then stop = find(text, '"', at, true) or fail("a text has no end", at) end
+      if at > stop then stop = find(text, '"', at, true) or fail("a string has no end", at) end
     end
-    if next_control(first) < stop then fail("a text has a control character", control) end
+    if next_control(first) < stop then fail("a string has a control character", control) end
     if not parts then return sub(text, first, stop - 1), stop + 1 end
     parts[count + 1] = sub(text, at, stop - 1)
     local last = concat(parts, "", 1, count + 1)
@@ -146,13 +144,13 @@ do
       stop = after_digits(exponent)
       digits = stop - exponent
     end
-    -- LuaJIT takes up to a tenth of a millisecond for a large exponent or hundreds of digits. Nobody asks for such a
-    -- number; it stays one that is not whole.
+    -- LuaJIT needs up to a tenth of a millisecond for a large exponent or hundreds of digits. No caller needs such a
+    -- number; it becomes one that is not whole.
     if digits > 1 or stop - first > 40 then return 0.5, stop end
     return tonumber(sub(text, first, stop - 1)), stop
   end
 
-  -- What the name stands for that begins at that quote and has escapes.
+  -- The value of the name with escapes that begins at that quote.
   local function name_of(written, opening)
     local name = names[written]
     if not name then
@@ -166,8 +164,8 @@ do
     return name
   end
 
-  -- Numbers that follow each other in an array, in a loop of their own: LuaJIT compiles that whatever else arrays have
-  -- held. Gives the number of items, and the place and the byte of what ends the last.
+  -- Numbers that follow each other in an array, in a loop of their own, which LuaJIT compiles whatever other arrays
+  -- contain. Returns the number of items, and the position and the byte after the last.
   local function read_numbers(array, count, at)
     while true do
       values = values + 1
@@ -215,9 +213,9 @@ do
   local function read_array(at)
     local code
     at, code = after_space(at)
-    -- By what is at 0 it is told from an object.
+    -- The item at 0 distinguishes it from an object.
     if code == 93 then return {[0] = true}, at + 1 end
-    -- With room for the first item: most have one, if they are many.
+    -- With space for the first item: where there are many arrays, most have one.
     local array, count = {[0] = true, true}, 0
     while true do
       if is_number(code) then
@@ -233,7 +231,7 @@ do
     end
   end
 
-  -- Whether the escapes of a text are replaced is for the caller to say.
+  -- The caller decides whether the escapes of a string are replaced.
   function read_value(at, wanted)
     values = values + 1
     if values > allowed then fail("there are too many values", at) end
@@ -258,7 +256,7 @@ do
     return read_number(at)
   end
 
-  -- The place of the first byte that is no UTF-8, or nil.
+  -- The position of the first byte that is not UTF-8, or nil.
   function json.not_utf8(bytes)
     local at, size = 1, #bytes
     while at <= size do
@@ -295,7 +293,7 @@ do
     return value
   end
 
-  -- Of a response, most and deepest are how many values it may have and how deeply they may nest.
+  -- For a response, most and deepest limit the number of its values and their nesting.
   function json.read(given, most, deepest)
     local wrong = json.not_utf8(given)
     if wrong then return nil, "it is not UTF-8 at byte " .. wrong end
@@ -318,7 +316,7 @@ do
 
   local QUOTED = {['"'] = '\\"', ["\\"] = "\\\\", ["\n"] = "\\n", ["\r"] = "\\r", ["\t"] = "\\t"}
 
-  -- A text as JSON; bytes that are no UTF-8 become the replacement character.
+  -- A string as JSON; bytes that are not UTF-8 become the replacement character.
   function json.quoted(words)
     local wrong = json.not_utf8(words)
     if wrong then

@@ -1,13 +1,14 @@
 -- Copyright: Contributors to the egress.ai_gateway project
 -- SPDX-License-Identifier: GPL-3.0-or-later
 
--- The first and the last to see a request: refuses what is malformed before anybody else reads it, gives the token one
--- form, and makes every error one of the client's API that says truthfully who refused.
+-- The first filter of a request and the last of its response: refuses malformed requests before other filters read
+-- them, converts the token to one form, and converts every error to the client's API, with the true source of the
+-- refusal.
 
--- Envoy takes 100 headers and 60 KiB of them, and what comes after this program adds some.
+-- Envoy accepts 100 headers and 60 KiB of them, and later filters add some.
 local HEADERS, HEADER_BYTES = 80, 49152
 
--- What a response of ours says instead of the proxy's own words, by the beginning of its response code details.
+-- The gateway's messages in place of the proxy's own, by the beginning of the response code details.
 local REASONS = {
   {"request_payload_too_large", 413, "The body is larger than this gateway takes.", "body_too_large"},
   {"response_payload_too_large", 502, "The provider's answer is larger than this gateway takes.", "answer_too_large"},
@@ -44,8 +45,7 @@ local function refused(handle, status, message, code)
     handle, status, message, handle:streamInfo():dynamicMetadata():get(METADATA).anthropic == true, code)
 end
 
--- What is wrong with a path, for a client; nil for one whose every character is one of RFC 3986 and whose escapes are
--- whole.
+-- The fault of a path, for a client; nil for a path with only characters of RFC 3986 and complete escapes.
 local function path_problem(path)
   if path:sub(1, 1) ~= "/" then return "does not begin with /" end
   if path:sub(1, 2) == "//" then return "begins with two slashes" end
@@ -64,7 +64,7 @@ local function path_problem(path)
   return nil
 end
 
--- The token of the request in the one form that is checked, Authorization: Bearer <token>; or what is wrong with it.
+-- The token of the request in the one form that is checked, Authorization: Bearer <token>; or its fault.
 local function one_token(headers)
   for _, name in ipairs({"authorization", "x-api-key"}) do
     if headers:getNumValues(name) > 1 then
@@ -81,13 +81,13 @@ local function one_token(headers)
     end
   end
   if not key then return nil end
-  -- A pattern that tries each blank as the end would take seconds for 48 kB of them.
+  -- A pattern that tries each blank as the end would need seconds for 48 kB of blanks.
   headers:remove("x-api-key")
-  -- An empty one is none.
+  -- An empty header counts as missing.
   if not key:find("%S") then return nil end
   key = key:match("^%s*(%S+)%s*$")
   if not key then return "The header x-api-key holds more than a token." end
-  -- Whoever sends a header of another scheme beside it means the key; proxies and libraries add such headers.
+  -- With a header of another scheme beside it, the key is used; proxies and libraries add such headers.
   if token and token ~= key then
     return "The headers authorization and x-api-key have different tokens. Send one of them."
   end
@@ -95,7 +95,7 @@ local function one_token(headers)
   return nil
 end
 
--- What a page of an allowed origin may read beside its response; Envoy's own filter for this is not in every build.
+-- The response headers that a page of an allowed origin may read. Envoy's own filter for this is not in every build.
 local EXPOSED = "retry-after, x-ratelimit-limit, x-ratelimit-remaining, x-ratelimit-reset, x-request-id"
 local ORIGINS = {}
 for index, origin in ipairs(settings.origins) do
@@ -103,14 +103,14 @@ for index, origin in ipairs(settings.origins) do
     or "^" .. origin:gsub("[%^%$%(%)%%%.%[%]%+%-%?]", "%%%0"):gsub("%*", "[%%w%%.%%-]+") .. "$"
 end
 
--- What the response names as allowed for the origin of a request, or nil.
+-- The allowed origin in the response to a request's origin, or nil.
 local function allowed_origin(origin)
   for index, pattern in ipairs(ORIGINS) do
     if origin:find(pattern) then return settings.origins[index] == "*" and "*" or origin end
   end
 end
 
--- A browser's question whether the page may ask, which comes without a token.
+-- A browser's preflight request, which has no token.
 local function answer_preflight(handle, headers, allowed)
   local wanted = (headers:get("access-control-request-headers") or ""):match("^[%w%-, ]*$") or ""
   handle:respond({
@@ -123,9 +123,9 @@ local function begin(handle)
   local headers, metadata = handle:headers(), handle:streamInfo():dynamicMetadata()
   local path = headers:get(":path") or ""
   metadata:set(METADATA, "anthropic", errors.in_anthropics_api(headers))
-  -- maas-api answers for itself.
+  -- maas-api answers these requests itself.
   metadata:set(METADATA, "elsewhere", settings.maas_api and path:find("^/maas%-api/") ~= nil)
-  -- Without it the program after authorization lets nothing through.
+  -- Without it the program after authorization refuses every request.
   metadata:set(METADATA, "begun", true)
   local allowed = allowed_origin(headers:get("origin") or "")
   if allowed then
@@ -149,8 +149,8 @@ local function begin(handle)
       "headers_too_large")
   end
   local length = tonumber(headers:get("content-length") or "")
-  -- Over HTTP/2 it is let come until the buffer is full: clients such as curl 7 do not read a response that comes while
-  -- they send.
+  -- Over HTTP/2 the body is accepted until the buffer is full: clients such as curl 7 do not read a response while they
+  -- send.
   if length and length > settings.body_limit and handle:streamInfo():protocol() ~= "HTTP/2" then
     return refused(handle, 413,
       "The body has " .. length .. " bytes, and this gateway takes " .. settings.body_limit .. ".", "body_too_large")
@@ -163,7 +163,7 @@ function envoy_on_request(handle)
   errors.judge(handle, begin)
 end
 
--- The sentence for a used-up limit, and what was counted.
+-- The message for an exhausted limit, and the counted unit.
 local function spent(tier, headers)
   local stated = headers:get("x-ratelimit-limit") or ""
   local amount, seconds = stated:match("^(%d+), %1;w=(%d+)")
@@ -182,7 +182,7 @@ local function spent(tier, headers)
     measure:find("request") and "requests" or "tokens", reset
 end
 
--- What a provider said, which the program next to it made an error of the provider's API.
+-- A provider's error, which the program next to the provider has converted to the provider's API.
 local function of_provider(status, text, content_type, anthropic)
   if errors.is_one(text, anthropic) then return text end
   local words = errors.words(text, content_type)
@@ -191,12 +191,12 @@ local function of_provider(status, text, content_type, anthropic)
 end
 
 local function of_gateway(status, text, details, headers, kept)
-  -- What Envoy refused before the program saw it is in the API of its path already.
+  -- A request that Envoy refused before this program has an error in the API of its path already.
   local anthropic, tier = kept.anthropic == true or kept.anthropic == nil and errors.is_one(text, true), kept.tier or ""
   if details == "lua_response" or details == "ext_authz_denied" then
     if errors.is_one(text, anthropic) then return status, text end
   end
-  -- With 504 Envoy says that all of the request was there.
+  -- With 504 Envoy reports that the request was complete.
   if status == 504 and (details:find("^stream_idle_timeout") or details:find("^request_overall_timeout")) then
     details = "response_timeout"
   end
@@ -220,7 +220,7 @@ local function of_gateway(status, text, details, headers, kept)
       return status, errors.failure(status, message, anthropic, code, what)
     end
   end
-  -- What Envoy AI Gateway says of a request that it cannot use; its errors are no JSON where they quote the request.
+  -- Envoy AI Gateway's error about a request that it cannot use. It is not JSON where it quotes the request.
   local value = json.read(text)
   local words = json.is_object(value) and json.is_object(value.error)
     and tostring(value.error.message):match("^" .. settings.unreadable:gsub("%p", "%%%0") .. " ?(.*)$") or text
@@ -247,14 +247,14 @@ local function finish(handle)
     headers:replace("access-control-expose-headers", EXPOSED)
     headers:replace("vary", "origin")
   else
-    -- Which pages may ask is not the provider's to say.
+    -- A provider does not decide which pages may call.
     headers:remove("access-control-allow-origin")
   end
   if not status or status < 400 then return end
   if kept.elsewhere and not details then return end
   local content_type = (headers:get("content-type") or ""):lower()
   local buffer = handle:body(true)
-  -- The wait for the body ended the life of what was got before.
+  -- The wait for the body invalidated the previous headers object.
   headers = handle:headers()
   local text = buffer:length() > 0 and buffer:getBytes(0, buffer:length()) or ""
   local changed
@@ -263,7 +263,7 @@ local function finish(handle)
     ours, changed = of_gateway(status, text, details, headers, kept)
     if ours ~= status then headers:replace(":status", tostring(ours)) end
   else
-    -- What was refused before this program saw the request is in the API of its path already.
+    -- A request that was refused before this program has an error in the API of its path already.
     local anthropic = kept.anthropic == true or not kept.begun and errors.is_one(text, true)
     changed = of_provider(status, text, content_type, anthropic)
   end
@@ -274,5 +274,5 @@ end
 
 function envoy_on_response(handle)
   local done, problem = pcall(finish, handle)
-  if not done then handle:logErr("the error could not be told: " .. tostring(problem)) end
+  if not done then handle:logErr("the error could not be reported: " .. tostring(problem)) end
 end

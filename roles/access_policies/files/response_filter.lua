@@ -1,19 +1,19 @@
 -- Copyright: Contributors to the egress.ai_gateway project
 -- SPDX-License-Identifier: GPL-3.0-or-later
 
--- The first to see what a provider answers: counts its tokens from the provider's own words, and lets nothing through
--- that Envoy AI Gateway's processor, which reads it next, would end with.
+-- The first filter of a provider's response: counts the tokens from the provider's own response, and passes on nothing
+-- that would make Envoy AI Gateway's processor, which reads it next, abort the request.
 
--- Bytes of an event of a stream that are around its text.
+-- Bytes of a stream's event around its content.
 local AROUND = 200
--- Bytes of its other lines that are none of the response's text; a comment has no name.
+-- Bytes of the other lines of an event that are not content of the response; a comment has no name.
 local FIELDS = {event = 64, id = 64, retry = 64, [""] = 64}
--- How much of a compressed error is read, in bytes.
+-- How many bytes of a compressed error are read.
 local UNPACKED = 16384
--- How many values a response may have, and how deeply they may nest: embeddings of a batch are millions, and tools have
--- any input.
+-- The limits of a response's values and of their nesting: embeddings of a batch have millions, and the input of tools
+-- can be any JSON.
 local VALUES, DEPTH = 5000000, 1000
--- What the processor reads beside plain text.
+-- The encodings that the processor reads.
 local READ = {identity = true, gzip = true, br = true}
 local NUMBERS = {"prompt_tokens", "completion_tokens", "input_tokens", "output_tokens", "total_tokens"}
 
@@ -23,8 +23,8 @@ local function whole(value)
   end
 end
 
--- Adds what a usage of either API tells to what was told before: later numbers of a stream are larger or the same. A
--- number that is none spoils all of it.
+-- Adds the usage of either API to the previous ones: later numbers of a stream are larger or equal. An invalid number
+-- makes all of them invalid.
 local function learn(known, usage)
   if not json.is_object(usage) then return end
   for _, name in ipairs(NUMBERS) do
@@ -36,7 +36,7 @@ local function learn(known, usage)
   end
   local input = whole(usage.prompt_tokens)
   if not input and whole(usage.input_tokens) then
-    -- Anthropic's input leaves out what its cache wrote and read.
+    -- Anthropic's input does not include the tokens that its cache wrote and read.
     input = whole(usage.input_tokens) + (whole(usage.cache_creation_input_tokens) or 0)
       + (whole(usage.cache_read_input_tokens) or 0)
   end
@@ -54,11 +54,11 @@ local function learn_from(known, value)
   if json.is_object(value.message) then learn(known, value.message.usage) end
 end
 
--- Counts what is known, or reckons: gives the total, the input and the output that stand for it then.
+-- Counts the known usage, or estimates it and returns the estimated total, input and output.
 local function settle(handle, asked, known, reckoned)
   if not known.spoiled and known.input then
-    -- A stream tells its output last, and its caller may leave before; some providers tell their reasoning in the total
-    -- alone.
+    -- A stream reports its output last, and its caller may disconnect before. Some providers report their reasoning in
+    -- the total alone.
     local output = math.max(
       known.output, reckoned - (known.at or reckoned), known.input > 0 and known.total - known.input or 0)
     local total = math.min(counting.MOST, math.max(known.total, known.input + output))
@@ -70,8 +70,8 @@ local function settle(handle, asked, known, reckoned)
   return counting.reckon(handle, asked, reckoned)
 end
 
--- Whether a text may hold a usage that says something: most events of a stream have none, or null. One that is spelled
--- with escapes is not looked for: such a response is reckoned.
+-- Whether an event may have a usage: most events of a stream have none, or null. A key with escapes is not searched:
+-- such a response is estimated.
 local function may_tell(text)
   local at = 1
   while true do
@@ -88,7 +88,7 @@ local function stream(handle, asked)
   local function take(line)
     local data = lines.data_of(line)
     if not data then
-      -- What belongs to an event beside its data, and what is no line of one.
+      -- The other lines of an event, and lines outside of events.
       local field = line:match("^(%l*):")
       reckoned = reckoned + math.max(0, math.ceil((#line - (field and FIELDS[field] or 2)) / counting.TOKEN))
       return
@@ -103,13 +103,13 @@ local function stream(handle, asked)
   for chunk in handle:bodyChunks() do
     local size = chunk:length()
     local begun = read(size > 0 and chunk:getBytes(0, size) or "")
-    -- Each time, as the caller may leave before the end.
+    -- This is done for each chunk, as the caller may disconnect before the end.
     settle(handle, asked, known, reckoned + math.max(0, math.ceil((begun - AROUND) / counting.TOKEN)))
   end
 end
 
--- A stream that cannot be read costs a token for each byte, as it was made smaller; where Envoy AI Gateway can, the
--- program behind it counts what that found.
+-- A compressed stream costs a token for each byte. Where Envoy AI Gateway can read it, the program behind it counts the
+-- tokens found there.
 local function compressed_stream(handle, asked, encoding)
   local size = 0
   if READ[encoding] then handle:streamInfo():dynamicMetadata():set(METADATA, "compressed", true) end
@@ -131,8 +131,8 @@ local function refuse(handle, buffer, anthropic, status, message)
   replace(handle, buffer, errors.failure(status, message, anthropic, "provider_error"))
 end
 
--- With the usage that is counted where the provider's is none: what Envoy AI Gateway and the client read is what the
--- caller pays.
+-- Adds the counted usage where the provider's is missing or invalid: Envoy AI Gateway and the client read the same
+-- numbers that are counted.
 local function with_usage(text, value, spans, anthropic, total, input, output)
   local usage = anthropic and string.format('{"input_tokens":%d,"output_tokens":%d}', input, output)
     or string.format('{"prompt_tokens":%d,"completion_tokens":%d,"total_tokens":%d}', input, output, total)
@@ -154,7 +154,7 @@ local function document(handle, kept, encoding, anthropic)
       "The provider answered in " .. encoding .. ", which it was not asked for and which this gateway does not read.")
   end
   if encoding ~= "identity" then
-    -- Envoy AI Gateway reads it, and the program behind it counts what that found.
+    -- Envoy AI Gateway reads it, and the program behind it counts the tokens found there.
     metadata:set(METADATA, "compressed", true)
     return counting.reckon(handle, kept.asked, size)
   end
@@ -169,7 +169,7 @@ local function document(handle, kept, encoding, anthropic)
   if total then replace(handle, buffer, with_usage(text, value, spans, anthropic, total, input, output)) end
 end
 
--- What a body says, whatever it was compressed with; nil where that cannot be told.
+-- The decompressed body; nil where it cannot be decompressed.
 local function readable(text, encoding)
   if encoding == "identity" or text == "" or json.read(text) ~= nil then return text end
   if encoding == "gzip" or encoding == "x-gzip" or encoding == "deflate" then
@@ -182,7 +182,7 @@ local function refusal(handle, status, encoding, content_type, anthropic)
   local buffer = handle:body(true)
   local text = buffer:length() > 0 and buffer:getBytes(0, buffer:length()) or ""
   local plain = readable(text, encoding)
-  -- Of a key that is not taken a client must learn that it is the gateway's, not its own.
+  -- If the provider refuses the key, a client must learn that it is the gateway's key, not its own.
   local of_key = status == 401 or status == 407
   if of_key then handle:headers():remove("www-authenticate") end
   if plain and not of_key and errors.is_one(plain, anthropic) then return replace(handle, buffer, plain) end
@@ -201,10 +201,10 @@ local function weigh(handle)
   local content_type = (headers:get("content-type") or ""):lower()
   local anthropic = settings.anthropic[kept.model] == true
   if status < 200 or status >= 300 then
-    -- What is refused costs nothing, unless a provider has answered before.
+    -- A refused request costs nothing, unless a provider has answered before.
     if not kept.answered then counting.count(handle, 0, 0, 0) end
     if status >= 300 and status < 400 and not ours then
-      -- A client would follow it, with its token and its body.
+      -- A client would follow the redirect with its token and its body.
       headers:remove("location")
       return refuse(handle, handle:body(true), anthropic, 502,
         "The provider answered with status " .. status .. ", which leads elsewhere.")
@@ -223,6 +223,6 @@ end
 
 function envoy_on_response(handle)
   local done, problem = pcall(weigh, handle)
-  -- What was reckoned before stays.
+  -- The previous estimate remains.
   if not done then handle:logErr("the response could not be weighed: " .. tostring(problem)) end
 end

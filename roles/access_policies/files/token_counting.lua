@@ -1,12 +1,12 @@
 -- Copyright: Contributors to the egress.ai_gateway project
 -- SPDX-License-Identifier: GPL-3.0-or-later
 
--- What a request costs, where the limits and the log find it.
+-- Writes the cost of a request where the limits and the log read it.
 local counting = {}
 do
-  -- No response has more tokens; what says so is not believed.
+  -- No response has more tokens; a larger number is ignored.
   counting.MOST = 10000000
-  -- Bytes of a text that make a token.
+  -- Bytes of a response that are estimated as a token.
   counting.TOKEN = 4
 
   function counting.count(handle, total, input, output)
@@ -16,8 +16,8 @@ do
     metadata:set(METADATA, "output_tokens", output)
   end
 
-  -- What a response costs of which nothing can be counted, from the bytes of the request and the tokens that its own
-  -- bytes are reckoned to be: counts it, and gives the total, the input and the output.
+  -- Counts a response without a usable usage, from the bytes of the request and the tokens that are estimated from the
+  -- response's bytes. Returns the total, the input and the output.
   function counting.reckon(handle, asked, reckoned)
     local fixed = settings.uncounted_tokens
     if fixed > 0 then
@@ -38,7 +38,7 @@ do
   -- No event is longer.
   local LONGEST = 16777216
 
-  -- What the line of an event says, without its end, or a line that is JSON without being one; nil for another line.
+  -- The data of an event's line, without its end, or a line of bare JSON; nil for another line.
   function lines.data_of(line)
     local start, stop = line:match("^data: ?()") or line:match("^%s*(){"), #line
     if not start then return nil end
@@ -46,15 +46,15 @@ do
     return line:sub(start, stop)
   end
 
-  -- Whether a line is all there although its end is not: the last of a stream may have none.
+  -- Whether a line is complete without its end: the last line of a stream may have none.
   local function is_whole(line)
     local data = lines.data_of(line)
     return data ~= nil and (data == "[DONE]" or data:sub(-1) == "}" and json.read(data) ~= nil)
   end
 
-  -- Gives a function that takes texts, and calls take for each line in them, with its end; or without it, where all of
-  -- a line is there but its end, which then comes as a line. It gives the bytes of the line that has begun. The work is
-  -- in proportion to the bytes, in however many texts they come.
+  -- Returns a function that reads chunks and calls take for each line with its end. A complete line without its end is
+  -- passed too, and its end follows as a line. The function returns the number of bytes of the incomplete line. The
+  -- work is in proportion to the bytes, in any number of chunks.
   function lines.reader(take)
     local pieces, size, judged, ends_in_return = {}, 0, 0, false
     local function whole()
@@ -68,7 +68,7 @@ do
     end
     return function(text)
       local at = 1
-      -- A return ends a line too, but the one before a newline does so with it.
+      -- A carriage return ends a line too; one before a newline ends it together with the newline.
       if ends_in_return and text ~= "" and text:byte(1) ~= 10 then give(whole()) end
       ends_in_return = ends_in_return and text == ""
       while true do
@@ -90,8 +90,7 @@ do
       local rest = text:sub(at)
       pieces[#pieces + 1], size = rest, size + #rest
       if size > LONGEST then give(whole()) end
-      -- Judged in vain, a line is judged again only as long as all that was judged of it is no more than three times
-      -- its size.
+      -- An incomplete line is judged again only while all judged bytes are at most three times its size.
       if rest:find("[}%]]\r?$") and judged <= 3 * size then
         judged = judged + size
         if is_whole(whole()) then give(pieces[1]) end
