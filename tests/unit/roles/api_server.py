@@ -34,7 +34,7 @@ class Server:
     """Holds ``objects`` by (api_version, plural, namespace, name), knows ``kinds`` as (api_version, plural) and lists
     the ``writes`` it got.
 
-    ``status`` tells what an object's controller says of it, asked whenever the object is read.
+    ``status`` returns the status that an object's controller sets, and is called whenever the object is read.
     """
 
     def __init__(self, kinds: dict[tuple[str, str], str], cluster_scoped: t.Collection[str] = ("Namespace",)) -> None:

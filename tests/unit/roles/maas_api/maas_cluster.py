@@ -72,7 +72,7 @@ class MaasCluster(Cluster):
         self._server.server_close()
 
     def respond(self, method: str, path: str, body: bytes, content_type: str) -> tuple[int, t.Any]:
-        """Status and document of an answer; what kubernetes.core's discovery asks for beyond what Cluster has is here."""
+        """Status and document of an answer, also for the discovery of kubernetes.core, which Cluster lacks."""
         if path == "/version":
             return 200, {"gitVersion": "v1.35.0", "major": "1", "minor": "35"}
         if path == "/api":
