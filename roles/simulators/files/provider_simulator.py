@@ -1,9 +1,9 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A stand-in for a provider of models that speaks the OpenAI or the Anthropic API.
+"""A simulator of a provider of models that speaks the OpenAI or the Anthropic API.
 
-It checks its key, answers with a fixed text and counts tokens exactly, so that tests know what to expect. Request
+It checks its key, sends a fixed answer and counts tokens exactly, so that tests know what to expect. Request
 headers steer one request:
 
 x-simulator-prompt-tokens, x-simulator-completion-tokens   the usage to report x-simulator-delay
@@ -85,12 +85,16 @@ class Settings:
     delay: float = 0.0
     event_delay: float = 0.0
     retry_after: int | None = None
-    #: What stands before a path of the API beside /v1, without a slash at the end.
+    #: The prefix of the API's paths beside /v1, without a slash at the end.
     prefix: str = "/v1"
 
     def api_path(self, path: str) -> str:
         """The path of the API, which begins with /v1, for one that begins with the prefix; any other as it is."""
-        return "/v1" + path[len(self.prefix) :] if path.startswith(self.prefix + "/") and not path.startswith("/v1/") else path
+        return (
+            "/v1" + path[len(self.prefix) :]
+            if path.startswith(self.prefix + "/") and not path.startswith("/v1/")
+            else path
+        )
 
 
 @dataclass(frozen=True)
@@ -210,8 +214,12 @@ class Handler(BaseHTTPRequestHandler):
         finally:
             known = exchange.path if exchange.path in self.server.dialect.routes else ""
             self.server.counters.add(known, exchange.model, exchange.status, exchange.key, exchange.usage)
-            printable = "".join(character if character.isprintable() else "?" for character in f"{self.command} {exchange.path[:200]}")
-            sys.stderr.write(f"{printable} {exchange.status} {(time.monotonic() - start) * 1000:.1f}ms {exchange.note}\n")
+            printable = "".join(
+                character if character.isprintable() else "?" for character in f"{self.command} {exchange.path[:200]}"
+            )
+            sys.stderr.write(
+                f"{printable} {exchange.status} {(time.monotonic() - start) * 1000:.1f}ms {exchange.note}\n"
+            )
 
     def _answer(self, exchange: Exchange, query: t.Mapping[str, str]) -> None:
         """Answer a request, or refuse it in the words of the dialect."""
@@ -231,7 +239,9 @@ class Handler(BaseHTTPRequestHandler):
         exchange.note = f"model={reply.model}" if reply.model else ""
         if usage is not None:
             stream = str(reply.document is None).lower()
-            exchange.note += f" stream={stream} prompt_tokens={usage.input_tokens} completion_tokens={usage.output_tokens}"
+            exchange.note += (
+                f" stream={stream} prompt_tokens={usage.input_tokens} completion_tokens={usage.output_tokens}"
+            )
 
     def _reply(self, exchange: Exchange, query: t.Mapping[str, str]) -> Reply:
         """What answers a request, after all that may keep it from being answered.
@@ -262,7 +272,9 @@ class Handler(BaseHTTPRequestHandler):
         if document is None and self.command == "POST":
             raise ApiError(400, "The body is not a JSON object", "invalid_json")
         prompt_tokens = settings.prompt_tokens if controls.prompt_tokens is None else controls.prompt_tokens
-        completion_tokens = settings.completion_tokens if controls.completion_tokens is None else controls.completion_tokens
+        completion_tokens = (
+            settings.completion_tokens if controls.completion_tokens is None else controls.completion_tokens
+        )
         try:
             reply = answer(Call(document or {}, query, prompt_tokens, completion_tokens))
         except RecursionError:
@@ -274,7 +286,12 @@ class Handler(BaseHTTPRequestHandler):
     def _failed(self, failure: Failure) -> ApiError:
         status = failure.status or 500
         retry_after = self.server.settings.retry_after if failure.retry_after is None else failure.retry_after
-        return ApiError(status, "This failure is simulated", "simulated_failure", retry_after=1 if retry_after is None and status == 429 else retry_after)
+        return ApiError(
+            status,
+            "This failure is simulated",
+            "simulated_failure",
+            retry_after=1 if retry_after is None and status == 429 else retry_after,
+        )
 
     def _check_key(self, exchange: Exchange) -> None:
         """Refuse a request unless one of the headers for it carries a key; note its fingerprint.
@@ -292,7 +309,7 @@ class Handler(BaseHTTPRequestHandler):
             raise ApiError(401, "The API key is not the one of this provider", "invalid_api_key")
 
     def _read_body(self, headers: t.Mapping[str, str]) -> bytes:
-        """The body, which a proxy may send in chunks; an unreadable one ends the connection, as its end is unknown."""
+        """The body, which a proxy may send in chunks. One that cannot be read closes the connection."""
         length = headers.get("content-length")
         encoding = headers.get("transfer-encoding")
         if encoding is not None:
@@ -340,7 +357,9 @@ class Handler(BaseHTTPRequestHandler):
         extra = "" if error.retry_after is None else f"Retry-After: {error.retry_after}"
         self._send_document(error.status, self.server.dialect.error(error, exchange.request_id), exchange, extra)
 
-    def _send_document(self, status: int, document: dict[str, t.Any], exchange: Exchange | None = None, extra: str = "") -> None:
+    def _send_document(
+        self, status: int, document: dict[str, t.Any], exchange: Exchange | None = None, extra: str = ""
+    ) -> None:
         """Send a document, or half of it where its exchange is to break.
 
         :raises PlannedBreakError: after that half.
@@ -374,7 +393,15 @@ class Handler(BaseHTTPRequestHandler):
                 exchange.status, exchange.note = error.status, f"code={error.code} break=event"
                 events.append(dialect.event(dialect.error(error, exchange.request_id)))
         delay = self.server.settings.event_delay if failure.event_delay is None else failure.event_delay
-        self.wfile.write(self._head(200, "text/event-stream", exchange, "Cache-Control: no-cache", "Transfer-Encoding: chunked" if chunked else ""))
+        self.wfile.write(
+            self._head(
+                200,
+                "text/event-stream",
+                exchange,
+                "Cache-Control: no-cache",
+                "Transfer-Encoding: chunked" if chunked else "",
+            )
+        )
         for index, event in enumerate(events):
             time.sleep(delay if index else 0)
             self.wfile.write(b"%x\r\n%b\r\n" % (len(event), event) if chunked else event)
@@ -390,7 +417,12 @@ class Handler(BaseHTTPRequestHandler):
         if self.unread or self.server.stopping.is_set():
             self.close_connection = True
         reason = self.responses.get(status, ("Simulated",))[0]
-        head = [f"HTTP/1.1 {status} {reason}", f"Server: {self.server_version}", f"Date: {self.date_time_string()}", f"Content-Type: {content_type}"]
+        head = [
+            f"HTTP/1.1 {status} {reason}",
+            f"Server: {self.server_version}",
+            f"Date: {self.date_time_string()}",
+            f"Content-Type: {content_type}",
+        ]
         head += [line for line in lines if line]
         if exchange is not None:
             head.append(f"{self.server.dialect.request_id_header}: {exchange.request_id}")
@@ -446,7 +478,13 @@ class SimulatorServer(ThreadingHTTPServer):
     allow_reuse_address = True
 
     def __init__(
-        self, address: tuple[str, int], settings: Settings, dialect: Dialect, keys: Keys, failures: Failures, tls: Reloading[ssl.SSLContext] | None
+        self,
+        address: tuple[str, int],
+        settings: Settings,
+        dialect: Dialect,
+        keys: Keys,
+        failures: Failures,
+        tls: Reloading[ssl.SSLContext] | None,
     ) -> None:
         self.settings = settings
         self.dialect = dialect
@@ -520,7 +558,9 @@ class _Busy:
 
 
 def parse_arguments(arguments: t.Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Simulates a provider of models that speaks the OpenAI or the Anthropic API.")
+    parser = argparse.ArgumentParser(
+        description="Simulates a provider of models that speaks the OpenAI or the Anthropic API."
+    )
 
     def bounded(kind: type, low: float, high: float) -> t.Callable[[str], t.Any]:
         def parse(text: str) -> t.Any:
@@ -544,36 +584,82 @@ def parse_arguments(arguments: t.Sequence[str] | None = None) -> argparse.Namesp
         return text.rstrip("/")
 
     parser.add_argument("--host", default="0.0.0.0", help="address to listen on")  # noqa: S104 (a pod has one address)
-    parser.add_argument("--port", type=bounded(int, 0, 65535), default=8000, help="port to listen on; 0 takes a free one, which is printed")
-    parser.add_argument("--admin-port", type=bounded(int, 0, 65535), help="port of the admin endpoint on 127.0.0.1; by default there is none")
+    parser.add_argument(
+        "--port",
+        type=bounded(int, 0, 65535),
+        default=8000,
+        help="port to listen on; 0 takes a free one, which is printed",
+    )
+    parser.add_argument(
+        "--admin-port",
+        type=bounded(int, 0, 65535),
+        help="port of the admin endpoint on 127.0.0.1; by default there is none",
+    )
     parser.add_argument("--provider", required=True, help="name of the provider, shown as owned_by")
     parser.add_argument("--schema", choices=sorted(DIALECTS), default="openai", help="the API that it speaks")
-    parser.add_argument("--prefix", type=prefix, default="/v1", help="what stands before the paths of the API beside /v1, for example /api/v1 or /")
-    parser.add_argument("--model", action="append", required=True, dest="models", help="name of a model to serve; may be repeated")
+    parser.add_argument(
+        "--prefix", type=prefix, default="/v1", help="prefix of the API's paths beside /v1, for example /api/v1 or /"
+    )
+    parser.add_argument(
+        "--model", action="append", required=True, dest="models", help="name of a model to serve; may be repeated"
+    )
     key = parser.add_mutually_exclusive_group(required=True)
     key.add_argument(
-        "--key-file", type=Path, action="append", default=[], dest="key_files", help="file with keys that are accepted, one a line; may be repeated"
+        "--key-file",
+        type=Path,
+        action="append",
+        default=[],
+        dest="key_files",
+        help="file with keys that are accepted, one a line; may be repeated",
     )
     key.add_argument("--no-key", action="store_true", help="ask for no key, as a model inside the cluster does")
-    parser.add_argument("--key-header", type=word, help="the one header that carries the key; by default those that are usual for the schema")
-    parser.add_argument("--key-scheme", type=word, help="scheme before the key in that header, empty for none; by default Bearer in Authorization alone")
-    parser.add_argument("--tls-certificate", type=Path, help="file with the certificate to serve TLS with, and its chain")
+    parser.add_argument(
+        "--key-header",
+        type=word,
+        help="the one header that carries the key; by default those that are usual for the schema",
+    )
+    parser.add_argument(
+        "--key-scheme",
+        type=word,
+        help="scheme before the key in that header, empty for none; by default Bearer in Authorization alone",
+    )
+    parser.add_argument(
+        "--tls-certificate", type=Path, help="file with the certificate to serve TLS with, and its chain"
+    )
     parser.add_argument("--tls-key", type=Path, help="file with the key of the certificate")
-    parser.add_argument("--client-ca", type=Path, help="file with the authority that the clients' certificates must come from")
-    parser.add_argument("--prompt-tokens", type=bounded(int, 0, TOKENS_LIMIT), help="tokens to report for every prompt; by default its words")
-    parser.add_argument("--completion-tokens", type=bounded(int, 0, TOKENS_LIMIT), help="tokens to report for every answer; by default its words")
+    parser.add_argument(
+        "--client-ca", type=Path, help="file with the authority that the clients' certificates must come from"
+    )
+    parser.add_argument(
+        "--prompt-tokens",
+        type=bounded(int, 0, TOKENS_LIMIT),
+        help="tokens to report for every prompt; by default its words",
+    )
+    parser.add_argument(
+        "--completion-tokens",
+        type=bounded(int, 0, TOKENS_LIMIT),
+        help="tokens to report for every answer; by default its words",
+    )
     parser.add_argument("--delay", type=bounded(float, 0, DELAY_LIMIT), default=0.0, help="seconds before every answer")
-    parser.add_argument("--event-delay", type=bounded(float, 0, DELAY_LIMIT), default=0.0, help="seconds between the events of a stream")
-    parser.add_argument("--failure-rate", type=bounded(float, 0, 1), default=0.0, help="share of the requests that fail, 0 to 1")
-    parser.add_argument("--failure-status", type=bounded(int, 400, 599), help="status of a failed request, 500 unless it breaks")
+    parser.add_argument(
+        "--event-delay", type=bounded(float, 0, DELAY_LIMIT), default=0.0, help="seconds between the events of a stream"
+    )
+    parser.add_argument(
+        "--failure-rate", type=bounded(float, 0, 1), default=0.0, help="share of the requests that fail, 0 to 1"
+    )
+    parser.add_argument(
+        "--failure-status", type=bounded(int, 400, 599), help="status of a failed request, 500 unless it breaks"
+    )
     parser.add_argument("--failure-break", choices=BREAKS, help="where a failed request breaks; by default it does not")
     parser.add_argument(
-        "--retry-after", type=bounded(int, 0, RETRY_AFTER_LIMIT), help="seconds that a simulated failure's retry-after names; by default 1 with 429 alone"
+        "--retry-after",
+        type=bounded(int, 0, RETRY_AFTER_LIMIT),
+        help="seconds that a simulated failure's retry-after names; by default 1 with 429 alone",
     )
     parser.add_argument("--grace", type=bounded(float, 0, 60), default=2.0, help="seconds to serve on after SIGTERM")
     options = parser.parse_args(arguments)
     if options.no_key and options.key_header:
-        parser.error("--no-key takes no --key-header")
+        parser.error("--no-key does not accept --key-header")
     if options.key_scheme is not None and not options.key_header:
         parser.error("--key-scheme needs --key-header")
     if (options.tls_certificate is None) != (options.tls_key is None):
@@ -604,9 +690,13 @@ def main() -> int:
     if options.tls_certificate is not None:
         files = [file for file in (options.tls_certificate, options.tls_key, options.client_ca) if file is not None]
         try:
-            tls = Reloading("certificate", files, lambda: tls_context(options.tls_certificate, options.tls_key, options.client_ca))
+            tls = Reloading(
+                "certificate", files, lambda: tls_context(options.tls_certificate, options.tls_key, options.client_ca)
+            )
         except OSError as error:
-            print(f"{', '.join(map(str, files))}: {type(error).__name__}: the certificate cannot be used", file=sys.stderr)
+            print(
+                f"{', '.join(map(str, files))}: {type(error).__name__}: the certificate cannot be used", file=sys.stderr
+            )
             return 2
     dialect = DIALECTS[options.schema](options.provider, tuple(dict.fromkeys(options.models)))
     settings = Settings(

@@ -3,8 +3,8 @@
 
 """The admin endpoint of a provider simulator: what it counted, and failures for all requests.
 
-It listens on the loopback interface alone and asks for no key, so whoever may run a command in the pod, or forward a
-port to it, may use it:
+It listens on the loopback interface alone and asks for no key, so every user who may run a command in the pod, or forward
+a port to it, may use it:
 
 GET /counters      {"provider", "since": seconds of the epoch, "keys": fingerprints of the keys accepted now, "counts":
 [{"path", "model", "status", "key", "requests", "input_tokens", "output_tokens"}, ...], "totals": {"requests",
@@ -70,12 +70,16 @@ class AdminServer(ThreadingTCPServer):
         answers: dict[str, dict[str, t.Callable[[bytes], dict[str, t.Any]]]] = {
             "/counters": {"GET": lambda body: self._counters()},
             "/reset": {"POST": lambda body: self._reset()},
-            "/failures": {"GET": lambda body: self.failures.as_dict(), "POST": self._set, "DELETE": lambda body: self._clear()},
+            "/failures": {
+                "GET": lambda body: self.failures.as_dict(),
+                "POST": self._set,
+                "DELETE": lambda body: self._clear(),
+            },
         }
         if path not in answers:
             return 404, {"error": f"there are {', '.join(answers)}"}
         if method not in answers[path]:
-            return 405, {"error": f"{path} takes {', '.join(answers[path])}"}
+            return 405, {"error": f"{path} accepts {', '.join(answers[path])}"}
         try:
             return 200, answers[path][method](body)
         except (ValueError, RecursionError) as error:

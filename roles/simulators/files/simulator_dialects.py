@@ -38,7 +38,14 @@ class ApiError(Exception):
     retry-after.
     """
 
-    def __init__(self, status: int, message: str, code: str = "invalid_request", param: str | None = None, retry_after: int | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        code: str = "invalid_request",
+        param: str | None = None,
+        retry_after: int | None = None,
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.message = message
@@ -90,7 +97,7 @@ class Reply:
 class Dialect(abc.ABC):
     """What the dialects share: the paths, the models and the answer itself."""
 
-    #: Where the key is looked for, unless the simulator is told.
+    #: Default headers of the key.
     key_forms: tuple[KeyForm, ...]
     #: The response header with the request's id.
     request_id_header: str
@@ -118,7 +125,7 @@ class Dialect(abc.ABC):
             raise ApiError(404, f"No such path: {path}", "unknown_url")
         wanted, answer = self.routes[path]
         if wanted != method:
-            raise ApiError(405, f"{path} takes {wanted}", "method_not_allowed")
+            raise ApiError(405, f"{path} accepts {wanted}", "method_not_allowed")
         return answer
 
     def check_headers(self, headers: t.Mapping[str, str]) -> None:  # noqa: B027 (one that takes all is fine)
@@ -126,7 +133,7 @@ class Dialect(abc.ABC):
 
     @abc.abstractmethod
     def error(self, error: ApiError, request_id: str) -> Document:
-        """The document that tells an error."""
+        """The document of an error."""
 
     def event(self, event: Document) -> bytes:
         """An event as a stream carries it."""
@@ -134,14 +141,16 @@ class Dialect(abc.ABC):
 
     @abc.abstractmethod
     def model(self, name: str) -> Document:
-        """What is told of a model."""
+        """The description of a model."""
 
     @abc.abstractmethod
     def list_models(self, call: Call) -> Reply:
         """All models, or the page of them that ``call`` asks for."""
 
     def unknown_model(self, name: str) -> ApiError:
-        return ApiError(404, f"The model {name!r} does not exist at provider {self.provider}", "model_not_found", "model")
+        return ApiError(
+            404, f"The model {name!r} does not exist at provider {self.provider}", "model_not_found", "model"
+        )
 
     def checked_model(self, call: Call) -> str:
         model = call.body.get("model")
@@ -169,7 +178,12 @@ class OpenAI(Dialect):
     key_forms = (KeyForm("authorization", "Bearer"), KeyForm("x-api-key"), KeyForm("x-provider-api-key"))
     request_id_header = "x-request-id"
     stream_end = b"data: [DONE]\n\n"
-    error_types = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
+    error_types = {
+        401: "authentication_error",
+        403: "permission_error",
+        404: "not_found_error",
+        429: "rate_limit_error",
+    }
 
     def __init__(self, provider: str, models: t.Sequence[str]) -> None:
         super().__init__(provider, models)
@@ -193,15 +207,24 @@ class OpenAI(Dialect):
 
     def chat(self, call: Call) -> Reply:
         messages = call.body.get("messages")
-        if not isinstance(messages, list) or not messages or not all(isinstance(item, dict) and "role" in item for item in messages):
-            raise ApiError(400, "messages must be a list of at least one object with role and content", "invalid_messages", "messages")
+        if (
+            not isinstance(messages, list)
+            or not messages
+            or not all(isinstance(item, dict) and "role" in item for item in messages)
+        ):
+            raise ApiError(
+                400,
+                "messages must be a list of at least one object with role and content",
+                "invalid_messages",
+                "messages",
+            )
         words = sum(count_words(item.get("content")) for item in messages)
         return self._completion(call, "chat.completion", "chatcmpl", words)
 
     def complete(self, call: Call) -> Reply:
         prompt = call.body.get("prompt")
         if not isinstance(prompt, (str, list)) or not prompt:
-            raise ApiError(400, "prompt must be a text or a list of texts", "invalid_prompt", "prompt")
+            raise ApiError(400, "prompt must be a string or a list of strings", "invalid_prompt", "prompt")
         return self._completion(call, "text_completion", "cmpl", count_words(prompt))
 
     def embed(self, call: Call) -> Reply:
@@ -213,28 +236,49 @@ class OpenAI(Dialect):
         dimensions = call.body.get("dimensions")
         dimensions = DIMENSIONS if dimensions is None else dimensions
         if not _is_whole(dimensions) or not 1 <= dimensions <= DIMENSIONS_LIMIT:
-            raise ApiError(400, f"dimensions must be a whole number from 1 to {DIMENSIONS_LIMIT}", "invalid_dimensions", "dimensions")
+            raise ApiError(
+                400,
+                f"dimensions must be a whole number from 1 to {DIMENSIONS_LIMIT}",
+                "invalid_dimensions",
+                "dimensions",
+            )
         if len(inputs) * dimensions > NUMBERS_LIMIT:
-            raise ApiError(400, f"an answer has up to {NUMBERS_LIMIT} numbers: ask for fewer inputs or dimensions", "invalid_input", "input")
+            raise ApiError(
+                400,
+                f"an answer has up to {NUMBERS_LIMIT} numbers: ask for fewer inputs or dimensions",
+                "invalid_input",
+                "input",
+            )
         words = count_words(inputs)
         usage = Usage(words if call.prompt_tokens is None else call.prompt_tokens, 0)
 
         def embedding(item: t.Any) -> t.Any:
             packed = vector_of(f"{model} {json.dumps(item)}", dimensions)
-            return base64.b64encode(packed).decode() if encoding == "base64" else list(struct.unpack(f"<{dimensions}f", packed))
+            return (
+                base64.b64encode(packed).decode()
+                if encoding == "base64"
+                else list(struct.unpack(f"<{dimensions}f", packed))
+            )
 
-        data = [{"object": "embedding", "index": index, "embedding": embedding(item)} for index, item in enumerate(inputs)]
+        data = [
+            {"object": "embedding", "index": index, "embedding": embedding(item)} for index, item in enumerate(inputs)
+        ]
         tokens = {"prompt_tokens": usage.input_tokens, "total_tokens": usage.input_tokens}
         return Reply({"object": "list", "data": data, "model": model, "usage": tokens}, model=model, usage=usage)
 
     @staticmethod
     def _inputs(value: t.Any) -> list[t.Any]:
-        """The inputs of embeddings: a text, a list of texts, a list of tokens (one input), or a list of such lists."""
+        """The inputs of embeddings: a string, strings, a list of tokens (one input), or a list of such lists."""
         inputs = value if isinstance(value, list) and not all(map(_is_whole, value)) else [value]
         texts = all(isinstance(item, str) and item for item in inputs)
         tokens = all(isinstance(item, list) and item and all(map(_is_whole, item)) for item in inputs)
         if not (texts or tokens) or len(inputs) > INPUTS_LIMIT:
-            raise ApiError(400, f"input must be a text, tokens, or a list of up to {INPUTS_LIMIT} of either, none of them empty", "invalid_input", "input")
+            raise ApiError(
+                400,
+                f"input must be a string, tokens, or a list of up to {INPUTS_LIMIT} of either, none of them empty",
+                "invalid_input",
+                "input",
+            )
         return inputs
 
     def _completion(self, call: Call, kind: str, prefix: str, prompt_words: int) -> Reply:
@@ -268,10 +312,12 @@ class OpenAI(Dialect):
         return Reply({**head, "choices": [choice], "usage": tokens}, model=model, usage=usage)
 
     @staticmethod
-    def _events(head: Document, words: list[str], finish: str, chat: bool, tokens: dict[str, int] | None) -> t.Iterator[Document]:
+    def _events(
+        head: Document, words: list[str], finish: str, chat: bool, tokens: dict[str, int] | None
+    ) -> t.Iterator[Document]:
         """One chunk a word.
 
-        With ``tokens`` these stand in a last chunk of their own; without, a stream tells no usage, as at OpenAI.
+        With ``tokens`` these stand in a last chunk of their own; without, a stream reports no usage, as at OpenAI.
         """
         empty = {} if tokens is None else {"usage": None}
 
@@ -313,12 +359,14 @@ class Anthropic(Dialect):
         504: "timeout_error",
         529: "overloaded_error",
     }
-    #: Types of content blocks; of those beyond text and image only the type is looked at.
+    #: Types of content blocks. Only the content of the first two is checked.
     blocks = ("text", "image", "document", "search_result", "thinking", "redacted_thinking", "tool_use", "tool_result")
 
     def __init__(self, provider: str, models: t.Sequence[str]) -> None:
         super().__init__(provider, models)
-        self.routes.update({"/v1/messages": ("POST", self.create), "/v1/messages/count_tokens": ("POST", self.count_tokens)})
+        self.routes.update(
+            {"/v1/messages": ("POST", self.create), "/v1/messages/count_tokens": ("POST", self.count_tokens)}
+        )
 
     def check_headers(self, headers: t.Mapping[str, str]) -> None:
         version = headers.get("anthropic-version")
@@ -402,14 +450,18 @@ class Anthropic(Dialect):
         yield {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}
         yield {"type": "ping"}
         for index, word in enumerate(words):
-            yield {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": f" {word}" if index else word}}
+            yield {
+                "type": "content_block_delta",
+                "index": 0,
+                "delta": {"type": "text_delta", "text": f" {word}" if index else word},
+            }
         yield {"type": "content_block_stop", "index": 0}
         delta = {"stop_reason": message["stop_reason"], "stop_sequence": None}
         yield {"type": "message_delta", "delta": delta, "usage": {"output_tokens": usage["output_tokens"]}}
         yield {"type": "message_stop"}
 
     def _prompt(self, call: Call) -> tuple[str, int]:
-        """The model, and the words of the system text and all messages."""
+        """The model, and the words of the system prompt and all messages."""
         model = self.checked_model(call)
         messages = call.body.get("messages")
         if not isinstance(messages, list) or not messages:
@@ -419,27 +471,34 @@ class Anthropic(Dialect):
             where = f"messages.{index}"
             role = message.get("role") if isinstance(message, dict) else None
             if role not in ("user", "assistant"):
-                raise ApiError(400, f"{where}.role: Input should be 'user' or 'assistant'; a system text belongs in the field system")
-            # The real end joins messages of one role in a row, so only the beginning tells an order that it refuses.
+                raise ApiError(
+                    400,
+                    f"{where}.role: Input should be 'user' or 'assistant'; a system prompt belongs in the field system",
+                )
+            # The real API joins consecutive messages of one role, so it refuses an order only by the first message.
             if index == 0 and role != "user":
                 raise ApiError(400, 'messages: first message must use the "user" role')
-            words += self._words(message.get("content"), f"{where}.content", empty=index == len(messages) - 1 > 0 and role == "assistant")
+            words += self._words(
+                message.get("content"), f"{where}.content", empty=index == len(messages) - 1 > 0 and role == "assistant"
+            )
         system = call.body.get("system")
         if system is not None:
-            if isinstance(system, list) and not all(isinstance(block, dict) and block.get("type") == "text" for block in system):
-                raise ApiError(400, "system: Input should be a text or a list of text blocks")
+            if isinstance(system, list) and not all(
+                isinstance(block, dict) and block.get("type") == "text" for block in system
+            ):
+                raise ApiError(400, "system: Input should be a string or a list of blocks of type `text`")
             words += self._words(system, "system", empty=True)
         tools = call.body.get("tools")
-        if tools is not None and (not isinstance(tools, list) or not all(isinstance(tool, dict) and tool.get("name") for tool in tools)):
+        if tools is not None and (
+            not isinstance(tools, list) or not all(isinstance(tool, dict) and tool.get("name") for tool in tools)
+        ):
             raise ApiError(400, "tools: Input should be a list of tools, each with a name")
         return model, words
 
     def _words(self, content: t.Any, where: str, empty: bool) -> int:
-        """The words of a content, which is a text or a list of blocks and may be without any only where ``empty`` says
-        so.
-        """
+        """The words of a content, a string or a list of blocks. It may be without any only where ``empty`` says so."""
         if not isinstance(content, (str, list)):
-            raise ApiError(400, f"{where}: Input should be a text or a list of content blocks")
+            raise ApiError(400, f"{where}: Input should be a string or a list of content blocks")
         if not content and not empty:
             raise ApiError(400, f"{where}: only the last message of the assistant may be empty")
         for index, block in enumerate(content if isinstance(content, list) else ()):
@@ -463,7 +522,7 @@ def encoded(document: Document) -> bytes:
 
 
 def count_words(content: t.Any) -> int:
-    """Words of a text, of a list of texts or of the text parts of a message; a number is a token."""
+    """Words of a string, of a list of strings or of the `text` parts of a message; a number is a token."""
     if isinstance(content, str):
         return len(content.split())
     if isinstance(content, list):
@@ -472,7 +531,7 @@ def count_words(content: t.Any) -> int:
 
 
 def vector_of(text: str, dimensions: int) -> bytes:
-    """A vector of length 1 that depends on the text alone, as 32-bit floating point numbers, little-endian."""
+    """A vector of length 1 that depends on the input alone, as 32-bit floating point numbers, little-endian."""
     digest = hashlib.shake_256(text.encode()).digest(2 * dimensions)
     # None of them is zero, so neither is their length.
     numbers = [number - 32767.5 for number in struct.unpack(f"<{dimensions}H", digest)]

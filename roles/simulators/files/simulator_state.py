@@ -1,7 +1,7 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a provider simulator remembers from one request to the next: its keys, the failures it was told and what it
+"""What a provider simulator remembers from one request to the next: its keys, the failures it was set to and what it
 counted.
 
 Everything here may be used from many threads at once.
@@ -24,9 +24,9 @@ DELAY_LIMIT = 600.0
 EVENTS_LIMIT = 1_000_000
 RETRY_AFTER_LIMIT = 86_400
 #: Where an answer is broken: before its head, in the middle of its body, between the events of a stream, or by an event
-#: that tells of an error.
+#: with an error.
 BREAKS = ("headers", "body", "stream", "event")
-#: How many events of a stream come before the break, unless told otherwise.
+#: How many events of a stream come before the break, by default.
 BREAK_AFTER = 2
 #: The status that the counters show for an answer that was broken on purpose.
 BROKEN = 0
@@ -56,8 +56,10 @@ class Reloading(t.Generic[T]):
                 try:
                     self._value = self._load()
                 except (OSError, ValueError) as error:
-                    # Of a secret's file not even the error's own text is shown.
-                    sys.stderr.write(f"the changed {self._what} cannot be loaded ({type(error).__name__}) and the former stays\n")
+                    # The error of a secret's file is not shown.
+                    sys.stderr.write(
+                        f"the changed {self._what} cannot be loaded ({type(error).__name__}) and the former stays\n"
+                    )
             return self._value
 
     def _look(self) -> list[tuple[int, int, int] | None]:
@@ -105,7 +107,7 @@ class Keys:
 
     def __init__(self, files: t.Sequence[Path]) -> None:
         self._keys = Reloading("keys", files, lambda: read_keys(files) if files else {})
-        # Only fingerprints that were accepted once are told apart, so that strangers cannot fill the counters.
+        # Only fingerprints that were accepted once are counted separately, so other callers cannot fill the counters.
         self._seen: set[str] = set()
 
     def texts(self) -> list[str]:
@@ -133,7 +135,7 @@ class Keys:
 
 
 class Fields:
-    """Named values, texts of headers or JSON's own, read within limits; ``spell`` gives the name that an error shows.
+    """Named values, strings of headers or JSON's own, read within limits; ``spell`` gives the name that an error shows.
 
     Every reader gives None for a value that is absent or null and raises ValueError, with a sentence for the caller,
     for one that does not fit.
@@ -152,7 +154,7 @@ class Fields:
     def word(self, name: str, words: t.Sequence[str]) -> str | None:
         value = self._values.get(self._spell(name))
         if value is not None and value not in words:
-            raise ValueError(f"{self._spell(name)} takes {' or '.join(words)}")
+            raise ValueError(f"{self._spell(name)} accepts {' or '.join(words)}")
         return value
 
     def _number(self, name: str, kind: t.Callable[[t.Any], T], low: float, high: float) -> T | None:
@@ -277,5 +279,7 @@ class Counters:
                 {"path": path, "model": model, "status": status, "key": key, **dict(zip(names, numbers))}
                 for (path, model, status, key), numbers in sorted(self._counts.items())
             ]
-            totals = {name: sum(numbers[index] for numbers in self._counts.values()) for index, name in enumerate(names)}
+            totals = {
+                name: sum(numbers[index] for numbers in self._counts.values()) for index, name in enumerate(names)
+            }
             return {"since": self._since, "counts": counts, "totals": totals}

@@ -28,7 +28,7 @@ VARIABLES: dict[str, t.Any] = {
     "ai_gateway_kubeconfig": "/nonexistent/kubeconfig",
     "gateway_allow_plain_http": True,
 }
-#: The other stack, whose definition is any file as long as nothing reads it.
+#: The other stack, whose CRD can be any file as nothing reads it.
 TWO_GATEWAYS = {"ai_gateway_stack": "wg_ai_gateway", "crds_wg_ai_gateway": __file__}
 #: All that a playbook asks of a cluster before its first write.
 KINDS = {("v1", "secrets"): "Secret"}
@@ -54,8 +54,8 @@ def site(tmp_path: Path, variables: dict[str, t.Any], *arguments: str, playbook:
     [
         ({"ai_gateway_providers": [{"name": "openai"}]}, "ai_gateway_providers[0].schema: is missing"),
         (
-            {"ai_gateway_stack": "wg_ai_gateway", "crds_wg_ai_gateway": "/nonexistent/definition"},
-            "crds_wg_ai_gateway is /nonexistent/definition.",
+            {"ai_gateway_stack": "wg_ai_gateway", "crds_wg_ai_gateway": "/nonexistent/crd"},
+            "crds_wg_ai_gateway is /nonexistent/crd.",
         ),
         ({"controllers_images": {"envoy": "envoy:1"}}, "controllers_images takes"),
         ({"gateway_allow_plain_http": False}, "gateway_tls_secret is empty"),
@@ -116,8 +116,8 @@ def test_a_secret_that_is_missing_is_told_before_the_first_write(tmp_path: Path,
         server.close()
     assert status != 0
     assert (
-        "provider outside: Secret ai-gateway/outside-key is missing: kubectl create secret generic outside-key --namespace ai-gateway"
-        in output
+        "provider outside: Secret ai-gateway/outside-key is missing: "
+        "kubectl create secret generic outside-key --namespace ai-gateway" in output
     )
     assert "changed=0" in output
     assert server.writes == []

@@ -16,7 +16,7 @@ ROLES = Path(catalog_build.__file__).parents[3] / "roles"
 
 
 def rendered(directory: Path, role: str, template: str, variables: dict[str, t.Any]) -> str:
-    """The text that ``template`` of ``role`` becomes for an inventory; ``directory`` is a new one of the caller's."""
+    """The rendered ``template`` of ``role`` for an inventory; ``directory`` is a new one of the caller's."""
     defaults = [
         str(path) for path in (ROLES / role / "defaults/main.yml", ROLES / role / "vars/main.yml") if path.exists()
     ]

@@ -67,7 +67,7 @@ PAIRS = (
 
 
 class Handle:
-    """One request or answer; bytes are kept as texts of Latin-1, as the interpreter has them."""
+    """One request or answer; bytes are kept as strings of Latin-1, as the interpreter has them."""
 
     def __init__(
         self, lua: t.Any, headers: dict[str, str], chunks: list[bytes], metadata: dict[str, t.Any] | None = None
@@ -233,7 +233,7 @@ STREAM = {"content_type": "text/event-stream; charset=utf-8"}
 
 
 def cuts(text: bytes) -> list[list[bytes]]:
-    """The text in one piece, in two at several places, and byte by byte."""
+    """The string in one piece, in two at several places, and byte by byte."""
     return [
         [text],
         *([text[:place], text[place:]] for place in range(1, len(text), 37)),

@@ -328,7 +328,8 @@ def test_bodies_that_are_refused(body_filter: Program, body: bytes, status: int,
         ),
         (
             '{"model": "gpt-4", "stream": true, "metadata": {"include_usage": true}}',
-            '{"stream_options":{"include_usage":true},"model": "gpt-4", "stream": true, "metadata": {"include_usage": true}}',
+            '{"stream_options":{"include_usage":true},"model": "gpt-4", "stream": true, '
+            '"metadata": {"include_usage": true}}',
         ),
         (
             '{"stream_options": null, "model": "gpt-4", "stream": true}',
@@ -415,7 +416,7 @@ def test_an_event_in_many_chunks_takes_time_in_proportion_to_its_bytes(body_filt
 
 
 def test_a_chunk_with_choices_is_passed_on_with_its_usage(body_filter: Program) -> None:
-    """As some providers tell the tokens with the last choice."""
+    """Some providers report the tokens with the last choice."""
     text = events(CHUNK, {**LAST, "choices": CHUNK["choices"]}) + DONE
     handle = answered(body_filter, [text], **STREAM)  # type: ignore[arg-type]
     assert handle.content == text

@@ -89,7 +89,8 @@ VALID = [
         " [ ] ",
         "\t\r\n{ } \n",
     ),
-    '{"model":"gpt-4","stream":true,"stream_options":{"include_usage":true,"more":{"deep":1}},"messages":[{"role":"user","content":"hello"},{}],"n":null}',
+    '{"model":"gpt-4","stream":true,"stream_options":{"include_usage":true,"more":{"deep":1}},'
+    '"messages":[{"role":"user","content":"hello"},{}],"n":null}',
     r'{"stre\u0061m":false,"\"\\\/\b\f\n\r\t":"\u00e9\u20ac\ud83d\ude00\u0000\ud7ff\ue000"}',
     '{"é€😀\x7f":"\u0080\u07ff\u0800\ud7ff\ue000\uffff\U00010000\U0010ffff"}',
     '{"a":{"b":{"a":1,"b":2}},"b":[{"a":1},{"a":1}]}',
@@ -216,7 +217,7 @@ def test_what_is_not_utf8(reader: t.Any, digits: str, around: bytes) -> None:
 
 LARGE = {
     "numbers of tokens": "[" + "100000," * 100_000 + "1]",
-    "a text in escapes": '"' + "\\u4f60" * 50_000 + '"',
+    "a string in escapes": '"' + "\\u4f60" * 50_000 + '"',
     "source code": '"' + "if x:\\n" * 50_000 + '"',
     "short lists of tokens": "[" + "[1]," * 2048 + "[]]",
     "short messages": '{"messages":[' + '{"role":"user","content":"a"},' * 50_000 + "{}]}",
@@ -271,7 +272,10 @@ def test_values_and_their_places(reader: t.Any) -> None:
 def test_it_agrees_with_python_about_damaged_texts(reader: t.Any) -> None:
     """But for what is stricter here: a key twice, half a character, and numbers that are none of JSON's."""
     generator = random.Random(11)  # noqa: S311
-    text = b'{"model": "gpt-4", "messages": [{"role": "user", "content": "\\u00e9 \xc3\xa9"}], "n": 1, "stream": true, "stop": null, "t": 0.5}'
+    text = (
+        b'{"model": "gpt-4", "messages": [{"role": "user", "content": "\\u00e9 \xc3\xa9"}], '
+        b'"n": 1, "stream": true, "stop": null, "t": 0.5}'
+    )
 
     def parsed(damaged: bytes) -> bool:
         def refuse(_name: str) -> t.NoReturn:

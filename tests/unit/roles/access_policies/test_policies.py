@@ -58,7 +58,7 @@ VARIABLES: dict[str, t.Any] = {
         },
     ],
 }
-#: The same for the engine that is there without Kuadrant.
+#: The same for the engine without Kuadrant.
 AUTHORINO = {**VARIABLES, "ai_gateway_policy_engine": "authorino", "ai_gateway_models": []}
 #: Tiers that may use everything.
 OPEN = {**VARIABLES, "ai_gateway_tiers": VARIABLES["ai_gateway_tiers"][:1]}
@@ -235,7 +235,7 @@ COUNTED_PATHS = [
 
 def evaluated(expression: str, path: str) -> t.Any:
     """What an expression makes of a request's path, in the CEL that Kuadrant's program of the proxies has, with
-    Authorino's function for texts.
+    Authorino's function for strings.
     """
     context = cel.Context()
     context.add_function("split", lambda text, separator: text.split(separator))

@@ -254,7 +254,10 @@ def test_what_is_not_found(request_filter: Program) -> None:
 
 def test_what_the_processor_says_of_a_request(request_filter: Program) -> None:
     """Its error is no JSON where it quotes the request, and names no reason of Envoy's."""
-    text = '{"type":"error","error":{"type":"BadRequest","code":"400","message":"failed to parse JSON: Mismatch type with value string "at index 2\n"x""}}'
+    text = (
+        '{"type":"error","error":{"type":"BadRequest","code":"400",'
+        '"message":"failed to parse JSON: Mismatch type with value string "at index 2\n"x""}}'
+    )
     told = json.dumps(
         {
             "error": {
@@ -270,7 +273,10 @@ def test_what_the_processor_says_of_a_request(request_filter: Program) -> None:
 
 
 def test_what_authorino_says_stays(request_filter: Program) -> None:
-    body = '{"error": {"message": "No valid token.", "type": "invalid_request_error", "param": null, "code": "invalid_api_key"}}'
+    body = (
+        '{"error": {"message": "No valid token.", "type": "invalid_request_error", "param": null, '
+        '"code": "invalid_api_key"}}'
+    )
     assert (
         answered(
             request_filter, 401, body, details="ext_authz_denied", content_type="application/json"

@@ -42,7 +42,7 @@ def usage_of(**usage: t.Any) -> bytes:
         (usage_of(prompt_tokens=60, completion_tokens=40, total_tokens=5), (100, 60, 40)),
         (usage_of(prompt_tokens=60, total_tokens=60), (60, 60, 0)),
         (usage_of(total_tokens=70), (70, 0, 0)),
-        # Some providers tell their reasoning in the total alone.
+        # Some providers report their reasoning in the total alone.
         (usage_of(prompt_tokens=20, completion_tokens=10, total_tokens=5030), (5030, 20, 5010)),
         (usage_of(input_tokens=25, output_tokens=5), (30, 25, 5)),
         (
@@ -239,7 +239,7 @@ def test_a_caller_who_leaves_a_stream_spends_what_came(response_filter: Program)
 
 
 def test_who_leaves_before_the_output_is_told_pays_for_what_came(response_filter: Program) -> None:
-    """Both APIs tell the input first; what was told of the output then was all that was paid."""
+    """Both APIs report the input first; then only the reported output was paid."""
     start = {"type": "message_start", "message": {"usage": {"input_tokens": 25, "output_tokens": 1}}}
     words = [{"type": "content_block_delta", "delta": {"text": "word"}}] * 2000
     assert costs(
@@ -284,7 +284,10 @@ def test_a_redirect_does_not_take_the_caller_elsewhere(response_filter: Program)
 
 
 def test_a_key_that_the_provider_does_not_take_is_told_as_the_gateways(response_filter: Program) -> None:
-    body = b'{"error":{"message":"Incorrect API key provided","type":"invalid_request_error","param":null,"code":"invalid_api_key"}}'
+    body = (
+        b'{"error":{"message":"Incorrect API key provided","type":"invalid_request_error","param":null,'
+        b'"code":"invalid_api_key"}}'
+    )
     handle = answered(response_filter, [body], status=401, www_authenticate="Bearer")
     assert (handle.values[":status"], "www-authenticate" in handle.values) == ("401", False)
     assert (

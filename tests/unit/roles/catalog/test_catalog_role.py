@@ -95,8 +95,7 @@ def test_the_documented_options_are_the_keys_of_the_catalogue() -> None:
             found |= {prefix + name} | keys(suboption, f"{prefix}{name}.")
         return found
 
-    # A mapping with every documented key is read without one that is unknown, and an unknown one is told the documented
-    # ones.
+    # A mapping with every documented key has no unknown one, and the error of an unknown one lists the documented ones.
     for name in ("providers", "models", "tiers"):
         documented = keys(options[f"ai_gateway_{name}"])
         entry: dict[str, t.Any] = {}

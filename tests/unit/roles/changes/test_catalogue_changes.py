@@ -3,7 +3,7 @@
 
 """From any catalogue to any other:
 
-a check tells with a diff what a run does with it, the run after it does nothing, and none of them tells a key.
+check mode shows with a diff what a run does with it, the run after it does nothing, and none of them shows a key.
 """
 
 from __future__ import annotations
@@ -53,7 +53,10 @@ def rendered(directory: Path, catalogues: t.Sequence[Catalogue]) -> Texts:
     ]
     for role, (_name, template) in SETS.items():
         texts = f"lookup('ansible.builtin.template', '{ROLES / role}/templates/{template}', template_vars=catalogue)"
-        content = f"{{% set texts = [] %}}{{% for catalogue in catalogues %}}{{{{ texts.append({texts}) or '' }}}}{{% endfor %}}{{{{ texts | to_json }}}}"
+        content = (
+            f"{{% set rendered = [] %}}{{% for catalogue in catalogues %}}{{{{ rendered.append({texts}) or '' }}}}"
+            "{% endfor %}{{ rendered | to_json }}"
+        )
         defaults = [
             str(ROLES / name / f"{kind}/main.yml") for name in ("catalog", role) for kind in ("defaults", "vars")
         ]

@@ -203,8 +203,8 @@ def test_no_maas_api(cluster: MaasCluster, role: Role) -> None:
     del cluster.objects[DEPLOYMENT]
     error = role.error()
     assert (
-        "There is no Deployment maas-api in namespace opendatahub. Deploy Models-as-a-Service first, or name its namespace"
-        in error
+        "There is no Deployment maas-api in namespace opendatahub. "
+        "Deploy Models-as-a-Service first, or name its namespace" in error
     )
     assert cluster.writes == []
 
@@ -212,8 +212,8 @@ def test_no_maas_api(cluster: MaasCluster, role: Role) -> None:
 def test_no_tiers(cluster: MaasCluster, role: Role) -> None:
     del cluster.objects[TIERS]
     assert (
-        "There is no ConfigMap tier-to-group-mapping in namespace opendatahub, by which maas-api finds the tier of a user"
-        in role.error()
+        "There is no ConfigMap tier-to-group-mapping in namespace opendatahub, "
+        "by which maas-api finds the tier of a user" in role.error()
     )
     assert cluster.writes == []
 

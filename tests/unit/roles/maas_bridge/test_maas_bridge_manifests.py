@@ -21,12 +21,12 @@ from rendering import manifests, rendered
 
 
 class Unsafe(str):
-    """A text that Ansible must not take for a template."""
+    """A string that Ansible must not render as a template."""
 
 
 yaml.SafeDumper.add_representer(Unsafe, lambda dumper, value: dumper.represent_scalar("!unsafe", str(value)))
 
-#: What would end a text of an expression, of YAML or of a template.
+#: What would end a string of an expression, of YAML or of a template.
 KEY = Unsafe("sk-'a\"key\\{{that}}#must:not-show")
 STORED = "another-key-that-must-not-show"
 VARIABLES: dict[str, t.Any] = {
@@ -153,7 +153,7 @@ def test_what_a_provider_learns_of_the_caller(objects: Objects) -> None:
         "remove": sorted(["x-api-key", "api-key", "x-provider-api-key", *CALLERS[:-1]]),
         "set": [{"name": "openai-project", "value": "ours"}, {"name": "x-region", "value": "eu"}],
     }
-    # Gateway API takes no more.
+    # Gateway API accepts at most these.
     assert all(len(modifier["remove"]) <= 16 for modifier in modifiers.values())
 
 

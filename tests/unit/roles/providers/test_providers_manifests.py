@@ -232,7 +232,7 @@ def listed(rule: dict[str, t.Any]) -> str:
 
 
 def test_each_model_has_a_route_with_one_rule(objects: dict[tuple[str, str], dict[str, t.Any]]) -> None:
-    """Envoy AI Gateway tells ends apart by the place of their rule, which moves where another one goes."""
+    """Envoy AI Gateway distinguishes backends by their rule's index, which changes when another rule is removed."""
     assert {len(route["spec"]["rules"]) for (kind, _name), route in objects.items() if kind == "AIGatewayRoute"} == {1}
     shared = route_of(objects, "shared")
     own = {name for name in names(objects, "AIGatewayRoute") if name.startswith("shared-") and name != shared}

@@ -63,7 +63,10 @@ def test_all_that_is_missing_is_named_at_once(
     assert status != 0
     said = output.replace("\\n", " ")
     assert "The cluster lacks Secrets that ai_gateway_providers and ai_gateway_models name:" in said
-    missing = "provider {0}: Secret ai-gateway/{1} is missing: kubectl create secret generic {1} --namespace ai-gateway --from-file={2}=FILE"
+    missing = (
+        "provider {0}: Secret ai-gateway/{1} is missing: "
+        "kubectl create secret generic {1} --namespace ai-gateway --from-file={2}=FILE"
+    )
     assert missing.format("one", "one-key", "apiKey") in said
     assert missing.format("two", "ca", "ca.crt") in said
     assert (

@@ -110,7 +110,10 @@ def test_a_stream_that_was_asked_for_usage_ends_with_it_alone(simulator: Simulat
 
 def test_each_event_is_a_chunk_of_its_own_and_the_connection_stays(simulator: Simulator) -> None:
     body = json.dumps({**CHAT, "stream": True, "max_tokens": 2}).encode()
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\nContent-Length: {len(body)}\r\n"
+    head = (
+        f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n"
+        f"Content-Length: {len(body)}\r\n"
+    )
     answer = simulator.raw(head.encode() + b"\r\n" + body + head.encode() + b"Connection: close\r\n\r\n" + body)
     assert answer.count(b"HTTP/1.1 200 OK\r\n") == 2
     _head, _blank, rest = answer.partition(b"\r\n\r\n")
@@ -130,7 +133,8 @@ def test_each_event_is_a_chunk_of_its_own_and_the_connection_stays(simulator: Si
 def test_http_1_0_gets_a_stream_that_ends_with_the_connection(simulator: Simulator) -> None:
     body = json.dumps({**CHAT, "stream": True}).encode()
     answer = simulator.raw(
-        f"POST /v1/chat/completions HTTP/1.0\r\nAuthorization: Bearer {KEY}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+        f"POST /v1/chat/completions HTTP/1.0\r\nAuthorization: Bearer {KEY}\r\n".encode()
+        + f"Content-Length: {len(body)}\r\n\r\n".encode()
         + body
     )
     assert b"chunked" not in answer
@@ -139,7 +143,10 @@ def test_http_1_0_gets_a_stream_that_ends_with_the_connection(simulator: Simulat
 
 def test_a_chunked_body(simulator: Simulator) -> None:
     body = json.dumps(CHAT).encode()
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\nTransfer-Encoding: chunked\r\n".encode()
+    head = (
+        f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n"
+        "Transfer-Encoding: chunked\r\n"
+    ).encode()
     chunked = b"7;name=value\r\n%b\r\n%X\r\n%b\r\n0\r\nTrailer: x\r\n\r\n" % (body[:7], len(body) - 7, body[7:])
     answer = simulator.raw(head + b"\r\n" + chunked + head + b"Connection: close\r\n\r\n" + chunked)
     assert answer.count(b"HTTP/1.1 200 OK\r\n") == 2
@@ -149,7 +156,10 @@ def test_a_chunked_body(simulator: Simulator) -> None:
     "body", [b"zz\r\n{}\r\n0\r\n\r\n", b"-2\r\n{}\r\n0\r\n\r\n", b"1\r\n{}\r\n0\r\n\r\n", b"2000001\r\n"]
 )
 def test_a_broken_chunked_body_is_refused_and_ends_the_connection(simulator: Simulator, body: bytes) -> None:
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+    head = (
+        f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n"
+        "Transfer-Encoding: chunked\r\n\r\n"
+    ).encode()
     answer = simulator.raw(head + body)
     assert re.match(rb"HTTP/1\.1 (400|413) ", answer)
     assert b"Connection: close" in answer
@@ -405,7 +415,7 @@ def test_the_openai_sdk(simulator: Simulator) -> None:
         client.with_options(default_headers={"x-simulator-status": "429"}).chat.completions.create(**CHAT)
     assert refusal.value.response.headers["retry-after"] == "1"
     assert refusal.value.request_id.startswith("req_")
-    # Without being told, the SDK asks for base64 and turns it into numbers.
+    # By default the SDK asks for base64 and turns it into numbers.
     embeddings = client.embeddings.create(model="gpt-4", input=["Hello", "there you"])
     assert [len(item.embedding) for item in embeddings.data] == [256, 256]
     numbers = client.embeddings.create(model="gpt-4", input=["Hello", "there you"], encoding_format="float")

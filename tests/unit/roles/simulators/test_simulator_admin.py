@@ -205,7 +205,7 @@ def test_a_rotation_without_a_restart(start: Callable[..., Simulator]) -> None:
         ("/v1/models", "", 200, FINGERPRINT): (1, 0, 0),
         ("/v1/models", "", 200, fingerprint): (2, 0, 0),
         ("/v1/models", "", 401, "unknown"): (1, 0, 0),
-        # A key that was taken out is told apart from a stranger's.
+        # A removed key is distinguished from one that was never accepted.
         ("/v1/models", "", 401, FINGERPRINT): (1, 0, 0),
     }
     assert KEY not in simulator.log

@@ -84,7 +84,7 @@ def test_fields() -> None:
             fields.integer(name, 0, 9)
     with pytest.raises(ValueError, match="x-a-b must be a number from 4 to 9"):
         fields.integer("a_b", 4, 9)
-    with pytest.raises(ValueError, match="x-g takes one or two"):
+    with pytest.raises(ValueError, match="x-g accepts one or two"):
         fields.word("g", ("one", "two"))
 
 

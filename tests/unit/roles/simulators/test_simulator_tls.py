@@ -135,10 +135,10 @@ def test_client_certificates(start: Callable[..., Simulator], authority: Authori
     certificate, key = authority.issue("server")
     simulator = start(f"--tls-certificate={certificate}", f"--tls-key={key}", f"--client-ca={authority.file}")
     (tmp_path / "other").mkdir()
-    stranger = Authority(tmp_path / "other", "stranger")
+    other = Authority(tmp_path / "other", "other")
     simulator.tls = client(authority, authority.issue("client"))
     assert simulator.chat()[0] == 200
-    for context in (client(authority), client(authority, stranger.issue("client"))):
+    for context in (client(authority), client(authority, other.issue("client"))):
         simulator.tls = context
         # With TLS 1.3 a client learns of it after its own part of the handshake.
         with pytest.raises((ssl.SSLError, ConnectionError)):

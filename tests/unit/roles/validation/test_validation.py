@@ -245,7 +245,10 @@ def test_plays_with_wrong_variables_are_refused(tmp_path: Path) -> None:
         "validation_models: no model is named gpt-5; see ai_gateway_providers",
     ):
         assert message in output
-    said = "validation_gateway_url: the gateway has no address yet; run site, or see the status of Gateway ai-gateway/ai-gateway"
+    said = (
+        "validation_gateway_url: the gateway has no address yet; "
+        "run site, or see the status of Gateway ai-gateway/ai-gateway"
+    )
     assert said in " ".join(output.split())
     assert output.count("failed=1") == len(inventories)
 

@@ -1,7 +1,7 @@
 // Copyright: Contributors to the egress.ai_gateway project
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-// Command pause keeps a pod's namespaces open until it is told to end.
+// Command pause keeps a pod's namespaces open until it is stopped.
 package main
 
 import (
