@@ -416,9 +416,7 @@ def test_no_key_is_disclosed(rotated: rotation.Rotated) -> None:
 def test_wrong_certificates_are_refused_and_named(sites: Sites, tmp_path: pathlib.Path) -> None:
     provider_secrets.put(provider_secrets.KEYS[1])
     mixed = catalogs.variables(tmp_path / "mixed.yml", refused=True)
-    extra = ["--extra-vars", f"@{mixed}", "--extra-vars", "validation_wait_timeout=5"]
-    # Limits have nothing to do with certificates.
-    extra += ["--skip-tags", "validation_rate_limit"]
+    extra = ["--extra-vars", f"@{mixed}", "--extra-vars", "validation_wait_timeout=5", *WITHOUT_RECOVERY]
     with (
         sites.becomes("wrong certificates"),
         start("ansible-playbook", "--inventory", INVENTORY, *extra, "egress.ai_gateway.site") as site,
