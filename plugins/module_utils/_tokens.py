@@ -25,7 +25,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.auth
     impersonation_of,
     settings_of,
 )
-from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.checks import shortened
+from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.findings import shortened
 from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.http_client import (
     GATEWAY_ARGUMENT_SPEC,
     Answer,

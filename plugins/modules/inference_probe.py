@@ -428,7 +428,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.checks import FAILED, Check, failures
+from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.findings import FAILED, Check, failures
 from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.http_client import (
     GATEWAY_ARGUMENT_SPEC,
     Gateway,

@@ -79,7 +79,7 @@ status:
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.checks import shortened
+from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.findings import shortened
 from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.http_client import (
     GATEWAY_ARGUMENT_SPEC,
     Answer,

@@ -276,7 +276,7 @@ import time
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.checks import FAILED, Check
+from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.findings import FAILED, Check
 from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.http_client import (
     GATEWAY_ARGUMENT_SPEC,
     Gateway,

@@ -155,7 +155,7 @@ import tempfile
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.checks import STATUSES, Check
+from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.findings import STATUSES, Check
 from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.report import Report, report_faults
 
 

@@ -66,8 +66,8 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.obje
     reference_of,
     some,
 )
+from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.readiness import State, parent_gateways
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.secrets import SecretMask, secret_paths
-from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.status import State, parent_gateways
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.wait import Awaited, Waiter
 
 #: Existing objects of these kinds serve others too: used as they are unless adoption is asked for.

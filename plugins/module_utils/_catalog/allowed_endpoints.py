@@ -7,10 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.endpoints import Network, danger, network
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.entry import Entry
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.faults import Fault, quote
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.inputs import PREFIX
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.refused_endpoints import (
+    Network,
+    danger,
+    network,
+)
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.strings import ENDPOINT, NETWORK
 
 

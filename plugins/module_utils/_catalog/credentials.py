@@ -10,10 +10,10 @@ from collections.abc import Mapping
 
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.entry import Entry
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.faults import listing, type_name
-from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.headers import RESERVED
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.inputs import AUTHORINO
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.model import Credential, ExternalSecret
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.names import CREDENTIAL_KEY
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.request_headers import RESERVED
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.strings import (
     HEADER,
     HEADER_VALUE,

@@ -12,7 +12,7 @@ import typing as t
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
-from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.headers import HEADERS, Headers
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.request_headers import HEADERS, Headers
 
 #: A peer of a NetworkPolicy: ``ipBlock``, or ``namespaceSelector`` with or without ``podSelector``.
 Peer = dict[str, t.Any]

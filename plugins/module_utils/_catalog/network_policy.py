@@ -14,13 +14,6 @@ import typing as t
 from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 
-from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.endpoints import (
-    METADATA_ADDRESSES,
-    PRIVATE_NETWORKS,
-    Network,
-    address,
-    network,
-)
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.model import (
     Destination,
     Model,
@@ -28,6 +21,13 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.model i
     Provider,
 )
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.names import KSERVE_PORT, SIMULATOR_PORT
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.refused_endpoints import (
+    METADATA_ADDRESSES,
+    PRIVATE_NETWORKS,
+    Network,
+    address,
+    network,
+)
 
 
 def to_providers(

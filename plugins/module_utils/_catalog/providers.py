@@ -13,7 +13,6 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.credent
     read_credential,
     read_headers,
 )
-from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.endpoints import address
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.entry import Entry
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.faults import unique
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.model import (
@@ -30,6 +29,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.names i
     named_after,
     service_hostname,
 )
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.refused_endpoints import address
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.settings import Settings
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.strings import (
     HOSTNAME,

@@ -24,6 +24,7 @@ _AMOUNT_LIMIT = 2**32 - 1
 # A BackendTrafficPolicy holds so many rules.
 _RATE_LIMIT_RULES = 256
 # The limits that a tier or some of its models may have, what each counts, and the key of its amount.
+# What is counted is a key of the metadata that token_counting.lua sets.
 _LIMITS = {
     "token_limit": ("total_tokens", "tokens"),
     "input_token_limit": ("input_tokens", "tokens"),

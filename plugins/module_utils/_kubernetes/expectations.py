@@ -10,7 +10,7 @@ import typing as t
 from dataclasses import dataclass
 
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.objects import Reference, reference_of
-from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.status import (
+from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.readiness import (
     CURRENT,
     State,
     Verdict,

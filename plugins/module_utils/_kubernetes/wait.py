@@ -17,7 +17,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.expe
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.finalizers import Reminders
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.kinds import GroupKind, ResourceType
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.objects import Reference, reference_of
-from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.status import (
+from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.readiness import (
     CURRENT,
     State,
     Verdict,

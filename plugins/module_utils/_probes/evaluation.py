@@ -12,7 +12,7 @@ import re
 import typing as t
 from collections.abc import Mapping, Sequence
 
-from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.checks import FAILED, PASSED, SKIPPED, Check
+from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.findings import FAILED, PASSED, SKIPPED, Check
 from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.plan import Plan, Result
 
 ASKS_NOTHING = "check mode asks nothing"

@@ -12,7 +12,7 @@ import typing as t
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
-from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.checks import Finding, shortened
+from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.findings import Finding, shortened
 from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.http_client import (
     DONE,
     Answer,

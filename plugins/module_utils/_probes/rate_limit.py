@@ -17,7 +17,7 @@ import typing as t
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
-from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.checks import Finding
+from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.findings import Finding
 from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.inference import Observation
 
 #: Calls that must be refused in a row before the limit counts as reached.

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.checks import (
+from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.findings import (
     FAILED,
     PASSED,
     SKIPPED,

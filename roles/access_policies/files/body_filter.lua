@@ -18,7 +18,7 @@ local KEYS = {
   model = true, stream = true, stream_options = true, include_usage = true, messages = true, prompt = true,
   input = true, max_tokens = true, n = true}
 -- Nothing behind this filter needs the caller's credentials, or what the caller and previous proxies state about it. No
--- provider may receive them.
+-- provider may receive them. The names come from plugins/module_utils/_catalog/request_headers.py.
 local function hide_caller(headers)
   local found = {}
   for name in pairs(headers) do

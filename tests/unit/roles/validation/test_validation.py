@@ -21,7 +21,7 @@ import yaml
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.egress.ai_gateway.plugins.filter.validation_plan import validation_plan
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.build import build
-from ansible_collections.egress.ai_gateway.plugins.module_utils._probes import checks as probes_checks
+from ansible_collections.egress.ai_gateway.plugins.module_utils._probes import findings as probes_checks
 from plays import ansible_playbook
 
 ROLES = Path(probes_checks.__file__).parents[3] / "roles"

@@ -12,8 +12,8 @@ import pytest
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog import network_policy as catalog_network_policy
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.build import build
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.faults import CatalogError
-from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.headers import HEADERS
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.model import plain
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.request_headers import HEADERS
 from catalog_inventory import ANTHROPIC, INVENTORY, KEY, OPENAI, changed, paths
 
 EGRESS = [

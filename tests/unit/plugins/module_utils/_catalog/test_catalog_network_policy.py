@@ -7,16 +7,16 @@ import ipaddress
 import typing as t
 
 import pytest
-from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.endpoints import (
-    METADATA_ADDRESSES,
-    PRIVATE_NETWORKS,
-    danger,
-)
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.network_policy import (
     to_inference_service,
     to_namespaces,
     to_outside,
     to_simulators,
+)
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.refused_endpoints import (
+    METADATA_ADDRESSES,
+    PRIVATE_NETWORKS,
+    danger,
 )
 
 CLUSTER = [ipaddress.ip_network("34.118.224.0/20")]

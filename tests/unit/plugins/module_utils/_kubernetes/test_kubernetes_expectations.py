@@ -13,7 +13,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.expe
     verdict_of,
 )
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.objects import Reference
-from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.status import CURRENT, State, Verdict
+from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.readiness import CURRENT, State, Verdict
 
 DATABASE = Reference("example.com/v1", "Database", "shop", "orders")
 

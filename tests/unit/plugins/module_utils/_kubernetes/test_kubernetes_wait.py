@@ -14,7 +14,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.api 
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.expectations import Expectation
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.kinds import ResourceType
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.objects import reference_of
-from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.status import State, Verdict
+from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.readiness import State, Verdict
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.wait import (
     Awaited,
     Waiter,

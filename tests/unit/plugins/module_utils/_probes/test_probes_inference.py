@@ -8,7 +8,7 @@ import json
 import typing as t
 
 import pytest
-from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.checks import (
+from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.findings import (
     Check,
     Finding,
     failures,

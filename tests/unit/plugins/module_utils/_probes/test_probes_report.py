@@ -7,7 +7,7 @@ import json
 import xml.etree.ElementTree as ElementTree
 
 import pytest
-from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.checks import Check
+from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.findings import Check
 from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.report import Report, report_faults
 
 PASSED = Check(

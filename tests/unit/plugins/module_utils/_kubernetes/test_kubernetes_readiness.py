@@ -8,7 +8,7 @@ import typing as t
 
 import pytest
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.kinds import GroupKind
-from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.status import (
+from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.readiness import (
     CURRENT,
     State,
     Verdict,

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.endpoints import danger, network
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.refused_endpoints import danger, network
 
 NETWORKS = [found for found in (network("34.118.224.0/20"), network("2600:1900::/32")) if found]
 
