@@ -147,7 +147,7 @@ def test_health_and_refused_keys_do_not_fail_on_request(counting: Simulator) -> 
         ({"status": "many"}, "status must be"),
         ({"status": True}, "status must be"),
         ({"status": 503, "rate": 2}, "rate must be a number from 0 to 1"),
-        ({"break": "all"}, "break takes"),
+        ({"break": "all"}, "break accepts"),
         ({"statsu": 503}, "statsu is not known"),
         ([], "JSON object"),
         (b"{", "Expecting"),
