@@ -3,8 +3,8 @@
 
 """The admin endpoint of a provider simulator: what it counted, and failures for all requests.
 
-It listens on the loopback interface alone and asks for no key, so every user who may run a command in the pod, or forward
-a port to it, may use it:
+It listens on the loopback interface alone and asks for no key, so every user who may run a command in the pod, or
+forward a port to it, may use it:
 
 GET /counters      {"provider", "since": seconds of the epoch, "keys": fingerprints of the keys accepted now, "counts":
 [{"path", "model", "status", "key", "requests", "input_tokens", "output_tokens"}, ...], "totals": {"requests",
