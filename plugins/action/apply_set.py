@@ -36,7 +36,7 @@ class ActionModule(ProgressAction):
     """Runs the task here, or the module of the same name with live progress lines."""
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
-        self._task.args = self._with_texts(dict(self._task.args), task_vars or {})
+        self._task.args = self._with_rendered(dict(self._task.args), task_vars or {})
         if not self._comes_to_the_same_here(task_vars or {}):
             return super().run(tmp, task_vars)
         result: dict[str, t.Any] = ActionBase.run(self, tmp, task_vars)
@@ -52,8 +52,8 @@ class ActionModule(ProgressAction):
         result.update(remove_values(returned, hidden_values(params)))
         return result
 
-    def _with_texts(self, arguments: dict[str, t.Any], task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
-        """The options with the texts of ``template`` among the manifests.
+    def _with_rendered(self, arguments: dict[str, t.Any], task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
+        """The options with the rendered templates of ``template`` among the manifests.
 
         A mapping stays where it is, to be refused like any wrong option.
         """
@@ -64,12 +64,12 @@ class ActionModule(ProgressAction):
         arguments.pop("template", None)
         if names and arguments.get("state") != "absent":
             manifests = arguments.get("manifests") or []
-            texts = [self._text(name, task_vars) for name in names]
-            arguments["manifests"] = [*(manifests if isinstance(manifests, list) else [manifests]), *texts]
+            rendered = [self._rendered(name, task_vars) for name in names]
+            arguments["manifests"] = [*(manifests if isinstance(manifests, list) else [manifests]), *rendered]
         return arguments
 
-    def _text(self, name: str, task_vars: dict[str, t.Any]) -> t.Any:
-        """What a template becomes.
+    def _rendered(self, name: str, task_vars: dict[str, t.Any]) -> t.Any:
+        """The content that a template renders to.
 
         The template lookup would copy all variables deeply first, which takes longer than most templates.
         """

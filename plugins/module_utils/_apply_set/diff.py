@@ -92,7 +92,7 @@ def is_applied(live: dict[str, t.Any], submitted: dict[str, t.Any]) -> bool | No
 
     False means that it does, or that it is unknown. None means that the two differ only as the API server's own way of
     writing may have it: defaults inside fields that are owned whole, empty values left out, quantities in another unit.
-    A dry run tells.
+    A dry run shows which.
     """
     fields = owned_fields(live, submitted["apiVersion"])
     if fields is None or live["metadata"].get("deletionTimestamp"):
@@ -124,7 +124,7 @@ def content_digest(body: dict[str, t.Any]) -> str:
     """Stands for everything in a reading of an object but its status and the API server's bookkeeping.
 
     Two readings with one digest are the same object unchanged: a dry run keeps the resourceVersion, and a status
-    written meanwhile moves it, so that the version alone does not tell.
+    written meanwhile moves it, so the version alone does not distinguish them.
     """
     content = {key: value for key, value in body.items() if key not in ("metadata", "status")}
     metadata = {

@@ -83,7 +83,7 @@ class Desired:
 
 @dataclass(frozen=True)
 class _NotYaml:
-    """Stands for a text that cannot be parsed. Quotes nothing of it, as it may hold a secret."""
+    """Represents a string that cannot be parsed. Quotes nothing of it, as it may hold a secret."""
 
     reason: str
     line: int | None = None
@@ -105,7 +105,7 @@ class ManifestError(Exception):
 
 
 def unfold(manifests: t.Sequence[t.Any]) -> list[tuple[str, t.Any]]:
-    """The position and body of each manifest: nulls dropped, texts of YAML parsed, lists and kind List unfolded."""
+    """The position and body of each manifest: nulls dropped, strings of YAML parsed, lists and kind List unfolded."""
     return list(_flatten("manifests", manifests))
 
 
@@ -145,7 +145,7 @@ def _flatten(path: str, items: t.Sequence[t.Any]) -> t.Iterator[tuple[str, t.Any
 
 
 def _documents(position: str, text: str) -> t.Iterator[tuple[str, t.Any]]:
-    """The documents of a YAML text; one that is text itself is left as it is, so that it is reported as no manifest."""
+    """The documents of a YAML string. A document that is itself a string stays one and is reported as no manifest."""
     try:
         documents = list(yaml.load_all(text, Loader=_TextLoader))
         flat = list(_flatten(position, [document for document in documents if not isinstance(document, str)]))
@@ -160,7 +160,7 @@ def _documents(position: str, text: str) -> t.Iterator[tuple[str, t.Any]]:
 
 def _not_yaml(text: str, error: Exception) -> _NotYaml:
     if isinstance(error, yaml.MarkedYAMLError):
-        # The problem alone, as the error's own text shows the lines around; and nothing from its first quotation mark
+        # The problem alone, as the error's own message shows the lines around it, and nothing from its first quotation mark
         # to its last.
         problem = re.sub(r"""['"].*['"]""", "...", error.problem or "cannot be parsed", flags=re.DOTALL)
         return _NotYaml(problem, error.problem_mark.line + 1 if error.problem_mark else None)
@@ -194,7 +194,7 @@ def _is_json(value: t.Any) -> bool:
 
 
 def _is_encodable(text: str) -> bool:
-    """Whether a text is of whole characters; halves of surrogate pairs cannot be sent."""
+    """Whether a string has whole characters only; halves of surrogate pairs cannot be sent."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
@@ -244,7 +244,7 @@ def _faults_of(body: t.Any) -> list[str]:
     if isinstance(body, _NotYaml):
         return [str(body)]
     if not isinstance(body, dict):
-        return [f"is a {type(body).__name__}, not a mapping; write a manifest as a mapping, or as text of YAML"]
+        return [f"is a {type(body).__name__}, not a mapping; write a manifest as a mapping or as a string of YAML"]
     faults = []
     api_version = body.get("apiVersion")
     if not isinstance(api_version, str) or not _API_VERSION_PATTERN.fullmatch(api_version):

@@ -22,7 +22,7 @@ PHASES: tuple[tuple[str, frozenset[GroupKind]], ...] = tuple(
     (title, frozenset(GroupKind(group, kind) for group, kinds in groups for kind in kinds.split()))
     for title, groups in (
         ("namespaces", [("", "Namespace")]),
-        ("custom resource definitions", [("apiextensions.k8s.io", "CustomResourceDefinition")]),
+        ("CRDs", [("apiextensions.k8s.io", "CustomResourceDefinition")]),
         (
             "access control",
             [

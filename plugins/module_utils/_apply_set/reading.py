@@ -72,7 +72,7 @@ class Seen:
     leaving: bool
     #: When it was created, as the API server writes a time.
     created: str = ""
-    #: Submitting its manifest changes nothing; None where the API server has to tell. See is_applied.
+    #: Submitting its manifest changes nothing; None where only the API server knows it. See is_applied.
     applied: bool | None = False
     #: Stands for its content where the manifest may change it.
     digest: str = ""
@@ -89,7 +89,7 @@ class Reader:
         self._keep = keep
         #: (group, kind, namespace) of collections with objects that carry the set's label and are no members:
         #: controllers copy labels.
-        self.strangers: set[tuple[str, str, str]] = set()
+        self.unmanaged: set[tuple[str, str, str]] = set()
 
     def types_of_kinds(self, group_kinds: t.Iterable[GroupKind], known: t.Iterable[ResourceType]) -> list[ResourceType]:
         """The types that serve ``group_kinds``, in a version already known where there is one; vanished kinds have
@@ -126,7 +126,7 @@ class Reader:
             else:
                 collections.extend((resource_type, namespace) for namespace in sorted(namespaces))
         listed = self._api.each(lambda collection: self._members_of(*collection, namespaces), collections)
-        # One kind in two versions is listed twice, and a list that starts over tells some objects again.
+        # One kind in two versions is listed twice, and a list that starts over returns some objects again.
         return list({member.uid: member for found in listed for member in found}.values())
 
     def _members_of(self, resource_type: ResourceType, namespace: str, namespaces: t.Collection[str]) -> list[Seen]:
@@ -139,7 +139,7 @@ class Reader:
                     if is_ours(body):
                         members.append(self._keep(resource_type, body))
                     else:
-                        self.strangers.add((*resource_type.group_kind, body["metadata"].get("namespace", "")))
+                        self.unmanaged.add((*resource_type.group_kind, body["metadata"].get("namespace", "")))
             return members
         except ApiError as error:
             if error.status == 403 and resource_type.namespaced and not namespace:
@@ -168,7 +168,7 @@ class Reader:
         except ApiError as error:
             if error.status != 403:
                 raise
-            # Whoever may not look has not made it.
+            # A user who may not read it has not created it.
             return []
         found = self._keep(NAMESPACES, body) if body else None
         return [found] if found and found.owner == self._identity.id else []
@@ -207,7 +207,7 @@ class Reader:
         except ApiError as error:
             if error.status != 403:
                 raise
-            # Whoever may not look learns it from the first write.
+            # A user who may not read it learns this from the first write.
             return True
 
     def name_of_set(self, set_id: str) -> str:

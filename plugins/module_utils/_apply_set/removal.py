@@ -45,11 +45,11 @@ class Deletion:
 
 
 def deletions(
-    members: t.Iterable[Seen], inhabited: t.Collection[tuple[str, str, str]], selector: str, dependents: bool
+    members: t.Iterable[Seen], non_empty: t.Collection[tuple[str, str, str]], selector: str, dependents: bool
 ) -> list[Deletion]:
     """The requests that delete ``members`` and nothing else.
 
-    :param inhabited: (group, kind, namespace) of collections with objects that stay; there ``members`` are deleted one
+    :param non_empty: (group, kind, namespace) of collections with objects that stay; there ``members`` are deleted one
         by one.
     :param dependents: let a workload be gone only when its pods are.
     """
@@ -64,7 +64,7 @@ def deletions(
             "kind": "DeleteOptions",
             "propagationPolicy": "Foreground" if foreground else "Background",
         }
-        whole = (*resource_type.group_kind, namespace) not in inhabited
+        whole = (*resource_type.group_kind, namespace) not in non_empty
         if whole and len(found) > 1 and "deletecollection" in resource_type.verbs:
             requests.append(Deletion(resource_type.path(namespace), {"labelSelector": selector}, options, found))
         else:
@@ -95,7 +95,7 @@ def request_deletions(api: Api, requests: t.Sequence[Deletion]) -> tuple[list[Se
             api.request("DELETE", request.path, request.query, request.options, accept=accept)
         except ApiError as error:
             if error.status == 403 and len(request.members) > 1:
-                # Whoever may delete objects may not always delete collections.
+                # A user who may delete objects may not always delete collections.
                 return "\n".join(filter(None, map(delete, _one_by_one(request.members, request.options))))
             # Gone already, or replaced by another object of that name.
             if error.status == 404 or (error.status == 409 and "uid" in error.message.lower()):

@@ -71,7 +71,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.secr
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.wait import Awaited, Waiter
 
 #: Existing objects of these kinds serve others too: used as they are unless adoption is asked for.
-# The policies that come with CRDs belong to whoever installed these.
+# The policies that come with CRDs belong to the owner of the CRDs.
 _SHARED = frozenset(
     (
         NAMESPACE,
@@ -102,7 +102,7 @@ class Options:
 class Outcome:
     """What became, or in check mode would become, of the objects.
 
-    Filled as it happens, so that a failure can tell how far it came.
+    Filled during the run, so that a failure can report its progress.
     """
 
     created: list[Reference] = field(default_factory=list)
@@ -120,7 +120,7 @@ class Outcome:
 
 
 class Run:
-    """One run over one set; ``outcome`` tells what it did."""
+    """One run over one set; ``outcome`` shows what it did."""
 
     def __init__(self, api: Api, identity: SetIdentity, options: Options, say: t.Callable[[str], None]) -> None:
         self.outcome = Outcome()
@@ -429,7 +429,7 @@ class Run:
             if to_write:
                 self.say(f"applying {len(to_write)} of {len(items)} {phase_title(number)}")
                 self._write_phase(to_write)
-            if phase_title(number) == "custom resource definitions":
+            if phase_title(number) == "CRDs":
                 self._await_established(items, custom_kinds)
 
     def _settled_before_writing(self, item: Desired) -> bool:
@@ -546,7 +546,7 @@ class Run:
         missing_types: t.Collection[ResourceType],
         missing_namespaces: t.Collection[str],
     ) -> None:
-        """Tell what a real run would do, by dry runs; nothing is written."""
+        """Report what a real run would do, by dry runs. Nothing is written."""
         in_set = {item.reference.name for item in desired if item.reference.group_kind == NAMESPACE}
         new = {name for name in in_set if ("", "Namespace", "", name) not in self._live} | set(missing_namespaces)
         if self._identity.namespace not in in_set and not self._reader.namespace_exists(self._identity.namespace):
@@ -578,7 +578,7 @@ class Run:
         missing_namespaces: t.Collection[str],
         changing: t.Collection[GroupKind],
     ) -> tuple[int, Body] | ApiError | None:
-        """The answer to a dry run; None when the cluster cannot tell, as what the object needs is not there yet."""
+        """The answer to a dry run; None when the cluster cannot answer, as what the object needs does not exist yet."""
         found = self._live.get(item.reference.identity)
         if item.type in missing_types or item.reference.namespace in missing_namespaces or (found and found.leaving):
             return None
@@ -685,7 +685,7 @@ class Run:
         :param dependents: a workload is gone only when its pods are.
         """
         deadline = time.monotonic() + self._options.wait_timeout
-        inhabited = {(group, kind, namespace) for group, kind, namespace, _name in staying} | self._reader.strangers
+        non_empty = {(group, kind, namespace) for group, kind, namespace, _name in staying} | self._reader.unmanaged
         home = ("", "Namespace", "", self._identity.namespace)
         phases = in_phases(
             [member for member in members if member.reference.identity != home],
@@ -704,7 +704,7 @@ class Run:
                 namespaces = [member.reference.name for member in found if member.reference.group_kind == NAMESPACE]
                 self._waiter.gone(functools.partial(ending_pods, self._api, namespaces), deadline)
             self._record_deletions(found)
-            requests = deletions(found, inhabited, self._identity.selector, dependents and self._options.wait)
+            requests = deletions(found, non_empty, self._identity.selector, dependents and self._options.wait)
             deleted, failures = request_deletions(self._api, requests)
             self.outcome.deleted.extend(member.reference for member in deleted)
             if failures:

@@ -78,7 +78,7 @@ def _manifests(params: Params) -> list[t.Any]:
 
 
 def perform(params: Params, check_mode: bool, diff_mode: bool, say: t.Callable[[str], None]) -> dict[str, t.Any]:
-    """Run the task and return what it returns; ``failed`` and ``msg`` tell a failure, ``warnings`` are for the user.
+    """Run the task and return what it returns; ``failed`` and ``msg`` report a failure, ``warnings`` are for the user.
 
     :param say: is called with each line of progress.
     """

@@ -133,7 +133,7 @@ def _with_service(entry: Entry, reference: BackendRef, service: str, port: int |
     kserve = reference.kind == "LLMInferenceService"
     why = "KServe's certificates come from an authority that the system does not know"
     remedy = (
-        "the name of a Secret, or certificates, or write `tls: {mode: none}` where KServe serves plain text "
+        "the name of a Secret, or certificates, or write `tls: {mode: none}` where KServe serves plain HTTP "
         "(its enableLLMInferenceServiceTLS is false)"
     )
     if not entry.has("tls"):

@@ -157,7 +157,7 @@ class Entry:
         return value
 
     def entry(self, key: str, legal: Sequence[str]) -> Entry:
-        """The mapping of ``key``, which is there, see ``has``."""
+        """The mapping of ``key``, which must exist, see ``has``."""
         return Entry(self.value[key], self.at(key), legal, self.faults)
 
     def _elements(self, key: str) -> list[tuple[str, t.Any]]:

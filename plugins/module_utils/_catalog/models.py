@@ -96,7 +96,7 @@ def _check_sharing(name: str, places: Sequence[_Served], faults: list[Fault]) ->
         return
     by_address = [place.path for place in places if place.provider.provider.endpoint.address]
     if by_address:
-        # Envoy AI Gateway cannot tell such backends of a model apart: one would get the key of another, or the caller's
+        # Envoy AI Gateway cannot distinguish such backends of a model: one would get the key of another, or the caller's
         # token.
         faults.append(
             Fault(
@@ -198,7 +198,7 @@ class _Objects:
             problem = f"{reference.kind} {reference.namespace}/{reference.name} is described in another way by {path}"
             entry.fault("backend_ref", problem, "write the same `simulated` and `backend_ref` in both")
         elif reference.simulator:
-            # Models share a simulator where they name the object that it stands in for.
+            # Models share a simulator where they name the object that it simulates.
             stands_for = name if entry.has("backend_ref") else entry.path
             path, other = self._simulators.setdefault(reference.simulator, (entry.path, stands_for))
             if other != stands_for:

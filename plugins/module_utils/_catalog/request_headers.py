@@ -4,8 +4,8 @@
 """Every request header that the gateway gives a meaning, once: who sets it, and where the gateway removes it.
 
 A request passes the places in this order: the listener, authorization, the filter behind it, and then either the
-provider's backend or, with Kuadrant, the bridge to the egress gateway. Whoever is behind the last place that removes a
-header may see it.
+provider's backend or, with Kuadrant, the bridge to the egress gateway. Services behind the last
+place that removes a header may receive it.
 """
 
 from __future__ import annotations

@@ -142,7 +142,7 @@ def network_faults(network: Network, addresses: t.Iterable[tuple[str, str]], run
 
 
 def change_faults(configuration: str | None, network: Network) -> list[str]:
-    """What of an existing cluster, by the text of its kubeadm configuration, cannot be changed to the network given."""
+    """The settings of an existing cluster, by its kubeadm configuration, that cannot change to the given network."""
     if configuration is None:
         return []
     faults = []

@@ -156,7 +156,7 @@ def node_process(node: Node, proc: str = PROC) -> int | None:
 
 
 def mounts_below(directories: t.Sequence[str], mountinfo: str) -> list[str]:
-    """Mount points of ``mountinfo`` (the text of /proc/self/mountinfo) that lie in one of the directories or are one."""
+    """Mount points of ``mountinfo`` (the content of /proc/self/mountinfo) that lie in one of the directories or are one."""
     points = [line.split()[4].encode().decode("unicode_escape") for line in mountinfo.splitlines() if line.strip()]
     return [
         point
@@ -520,7 +520,7 @@ class NodeManager:
             )
 
     def _replace_coredns(self, kubeadm: str, configuration: str) -> None:
-        """Install CoreDNS over one that is there.
+        """Install CoreDNS over an existing one.
 
         kubeadm migrates the configuration of versions it knows and refuses others, so it is given none.
         """
@@ -641,7 +641,7 @@ class NodeManager:
     def _make_cgroups(self) -> None:
         for folder in self._cgroup_directories():
             os.makedirs(folder, exist_ok=True)
-            # A new control group of cpuset takes no process before it has processors and memory nodes.
+            # A new control group of cpuset refuses processes until it has processors and memory nodes.
             for name in ("cpuset.cpus", "cpuset.mems"):
                 path = os.path.join(folder, name)
                 if (
@@ -740,11 +740,11 @@ def failing(listed: list[dict[str, t.Any]]) -> list[str]:
     return found
 
 
-def fingerprint(*texts: str) -> str:
-    """Digest of the texts."""
+def fingerprint(*contents: str) -> str:
+    """SHA-256 of the strings."""
     digest = hashlib.sha256()
-    for text in texts:
-        digest.update(hashlib.sha256(text.encode()).digest())
+    for content in contents:
+        digest.update(hashlib.sha256(content.encode()).digest())
     return digest.hexdigest()
 
 

@@ -125,7 +125,7 @@ def path_of(steps: Sequence[t.Any]) -> Path:
             found.extend(step.items())
         else:
             raise FieldError(
-                f"path has {step!r}; write the key of a mapping as a text, or "
+                f"path has {step!r}; write the key of a mapping as a string, or "
                 f"select the item of a list by its name, such as {{name: maas-api}}"
             )
     return tuple(found)

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Changes single fields of an object that somebody else owns, having recorded what was there, and restores them.
+"""Changes single fields of an object that has another owner, records their previous values, and restores them.
 
 The record is written before the object and shortened after it, so that whatever a run that ends anywhere leaves is
 understood by the next.
@@ -77,7 +77,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Record:
-    """What stood before in the fields of an object."""
+    """The previous values of the fields of an object."""
 
     target: Target
     entries: tuple[Entry, ...]
@@ -141,7 +141,7 @@ class Outcome:
 
 
 class RecordedPatch:
-    """One run over the record ``name`` in ``namespace``; ``outcome`` tells what it did."""
+    """One run over the record ``name`` in ``namespace``; ``outcome`` shows what it did."""
 
     def __init__(self, api: Api, name: str, namespace: str, options: Options, say: t.Callable[[str], None]) -> None:
         self.outcome = Outcome()

@@ -165,7 +165,7 @@ class Api:
         self.host = host.rstrip("/")
         self.parallel = parallel
         self.retry_seconds = RETRY_SECONDS
-        #: Told about requests that have to be tried for long.
+        #: Is called with a message about requests that are retried for long.
         self.say: t.Callable[[str], None] = lambda message: None
         self._pool = pool
         self._headers = headers
@@ -205,7 +205,7 @@ class Api:
 
     @contextlib.contextmanager
     def _workers(self, items: int) -> t.Iterator[ThreadPoolExecutor]:
-        """Threads for so many items; whoever is interrupted does not wait for what has not begun."""
+        """Threads for so many items. An interrupted run does not wait for those that have not begun."""
         workers = ThreadPoolExecutor(max_workers=min(self.parallel, items))
         try:
             yield workers

@@ -62,8 +62,8 @@ class Expectation:
                 return Verdict(State.FAILED, f"wait_for failed {self.failed} is {_shown(found)}")
             found = jmespath.search(self.query, body)
         except JMESPathError as error:
-            # Such as a function of a field that is not there yet.
-            return Verdict(State.IN_PROGRESS, f"wait_for query {self.query} cannot be told yet: {error}")
+            # Such as a function of a field that does not exist yet.
+            return Verdict(State.IN_PROGRESS, f"wait_for query {self.query} cannot be evaluated yet: {error}")
         return (
             CURRENT if _holds(found) else Verdict(State.IN_PROGRESS, f"wait_for query {self.query} is {_shown(found)}")
         )

@@ -324,7 +324,7 @@ def _gateway(body: Body) -> Verdict:
     programmed = _own_conditions(body, ("Programmed",))
     listeners = {listener.get("name"): listener for listener in status.get("listeners") or ()}
     if programmed is CURRENT and not listeners:
-        # Some controllers, as wg-ai-gateway's, tell nothing of listeners at any time.
+        # Some controllers, such as wg-ai-gateway's, never report the status of listeners.
         return CURRENT
     for listener in _spec(body).get("listeners") or ():
         name = listener.get("name")

@@ -20,7 +20,7 @@ CHANGED_MASK = "******** (changed)"
 SECRET_FIELDS_ANNOTATION = "egress.ai-gateway/secret-fields"  # noqa: S105 - names fields, holds no secret
 _ANNOTATION = f"metadata.annotations['{SECRET_FIELDS_ANNOTATION}']"
 
-#: Shorter values occur in ordinary text too often to be worth hiding there.
+#: Shorter values occur in ordinary messages too often to be worth hiding there.
 _SHORTEST_SECRET = 4
 
 _STEP = re.compile(r"""\.?(?P<name>[^.\[\]'",\s]+)|\[(?:(?P<every>\*)|'(?P<single>[^']+)'|"(?P<double>[^"]+)")\]""")

@@ -43,7 +43,7 @@ _LOGS = 3
 _DESCRIBED = 10
 #: The most reads that one error makes to explain itself.
 _EXPLAINING_READS = 60
-#: Readings that wait to be looked at; whoever has more of them waits with them.
+#: Readings that wait to be evaluated; a reader that has more of them waits too.
 _QUEUED = 1000
 
 _POD = ResourceType("v1", "Pod", "pods", True, frozenset())
@@ -179,7 +179,7 @@ class _Explanation:
         return []
 
     def _newest_warning(self, reference: Reference, pods: t.Collection[str]) -> str:
-        """The newest Warning about an object, one of its pods or one of its ReplicaSets, which tell why there are no
+        """The newest Warning about an object, one of its pods or one of its ReplicaSets, which say why there are no
         pods.
         """
 
@@ -329,7 +329,7 @@ class Waiter:
             try:
                 return str(((self._api.get(path) or {}).get("spec") or {}).get(name) or "")
             except ApiError:
-                # Whoever may not look accepts every controller's word.
+                # A user who may not read it trusts every controller's report.
                 return ""
 
         classes = self._api.each(lambda key: field(_GATEWAY.path(*key), "gatewayClassName"), gateways)

@@ -17,7 +17,7 @@ STATUSES = (PASSED, FAILED, SKIPPED)
 
 @dataclass(frozen=True)
 class Finding:
-    """One expectation beside what was seen of it, both as text without secrets."""
+    """One expectation and the observation of it, both as strings without secrets."""
 
     expected: str
     observed: str
@@ -71,6 +71,6 @@ def failures(findings: Sequence[Finding]) -> list[dict[str, str]]:
 
 
 def shortened(text: str, length: int = 200) -> str:
-    """The text on one line, cut at ``length`` characters."""
+    """The string on one line, cut at ``length`` characters."""
     line = " ".join(text.split())
     return line if len(line) <= length else f"{line[: length - 1]}…"

@@ -102,11 +102,10 @@ ANTHROPIC = Dialect(
 
 @dataclass(frozen=True)
 class Operation:
-    """One operation of an inference API: its path, how a request is built, and where an answer or a chunk holds its
-    text.
+    """One operation of an inference API: its path, how a request is built, and how an answer or a chunk is read.
 
-    One that ``generates`` text can stream it and takes a limit of tokens, which is ``max_tokens`` where it must have
-    one.
+    ``text`` returns the content of an answer or a chunk. An operation that ``generates`` content can stream it and
+    accepts a limit of tokens, by default ``max_tokens``. None means that the API needs no limit.
     """
 
     method: str
@@ -146,7 +145,7 @@ def _chat_text(document: Document) -> str:
 
 
 def _messages_text(document: Document) -> str:
-    """The text of a message's content blocks, or of an event that adds to one."""
+    """The content of a message's blocks, or of an event that adds to one."""
     blocks = [document.get("delta")] if document.get("type") == "content_block_delta" else document.get("content")
     if not isinstance(blocks, list):
         return ""
@@ -233,7 +232,7 @@ class Expectation:
         """From the option; raises ValueError for what can never be met."""
         given = {name: value for name, value in (params or {}).items() if value is not None}
         lists = {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
-        # An empty text is in every text: a secret that was not defined would look like a leak.
+        # Every string contains the empty one: a secret that was not defined would look like a leak.
         lists.update({name: tuple(filter(None, lists[name])) for name in ("contains", "excludes") if name in lists})
         expectation = cls(**{**given, **lists})
         patterns = {
@@ -466,7 +465,7 @@ def judge(probe: Probe, seen: Observation) -> list[Finding]:
 
 
 def describe(probe: Probe) -> str:
-    """What is expected, as text."""
+    """What is expected, as a string."""
     return "; ".join(finding.expected for finding in _findings(probe, Observation()))
 
 
@@ -598,8 +597,8 @@ def _excludes_finding(secrets: tuple[str, ...], seen: Observation) -> Finding:
     places = [f"header {name}" for name, value in seen.headers.items() if any(secret in value for secret in secrets)]
     places += ["the body"] if any(secret in seen.raw for secret in secrets) else []
     return Finding(
-        "no excluded text in the answer",
-        f"excluded text in {', '.join(places)}" if places else "no excluded text",
+        "no excluded string in the answer",
+        f"excluded string in {', '.join(places)}" if places else "no excluded string",
         not places,
     )
 

@@ -780,8 +780,8 @@ class Plan:
 
     @cached_property
     def wrong_key_provider(self) -> Mapping[str, t.Any] | None:
-        """A provider that is asked with a key of nobody: a simulator that speaks plain text, as its pod asks it without
-        verifying anything.
+        """A provider that is called with a key of nobody: a simulator that serves plain HTTP, as its pod calls it
+        without verifying a certificate.
         """
         for provider in self.catalog["providers"]:
             if provider["simulated"] and provider["endpoint"]["tls"]["mode"] == "none":
@@ -797,7 +797,7 @@ class Plan:
             return {"skip": "check mode asks nothing"}
         if provider is None:
             return {
-                "skip": "no provider is a simulator that speaks plain text, and wrong keys are not sent to real ones"
+                "skip": "no provider is a simulator that serves plain HTTP, and wrong keys are not sent to real ones"
             }
         credential = provider["credential"]
         path = "/v1/messages" if provider["schema"] == "anthropic" else "/v1/chat/completions"

@@ -90,7 +90,7 @@ class Limit:
     @staticmethod
     def _calls_by_tokens(tokens: int, usages: Sequence[int]) -> tuple[int, int]:
         if not sum(usages):
-            raise ValueError("the answers tell no usage")
+            raise ValueError("the answers report no usage")
         mean = sum(usages) / len(usages)
         least = most = 0
         spent = 0.0
@@ -319,7 +319,7 @@ class LimitProbe:
 
 
 def describe_limit(limit: Limit) -> str:
-    """What is expected of the limit before a call was sent, as text."""
+    """What is expected of the limit before a call was sent, as a string."""
     return f"calls pass until {limit.amount} are spent in {limit.window} s, then 429"
 
 
@@ -340,7 +340,7 @@ def judge_limit(limit: Limit, outcome: Outcome) -> list[Finding]:
     try:
         least, most = limit.expected_calls([call.tokens for call in passed])
     except ValueError:
-        return [Finding(wanted, f"{len(passed)} calls passed, whose answers tell no usage, then 429", False)]
+        return [Finding(wanted, f"{len(passed)} calls passed, whose answers report no usage, then 429", False)]
     count = str(least) if least == most else f"{least} to {most}"
     each = f" of {outcome.tokens_spent / len(passed):g} {limit.unit}" if limit.tokens is not None else ""
     wanted = f"{count} calls{each} pass a limit of {limit.amount} in {limit.window} s, then 429"
@@ -362,7 +362,7 @@ def judge_elsewhere(names: Sequence[str], outcome: Outcome) -> list[Finding]:
 
 
 def describe_elsewhere(names: Sequence[str]) -> str:
-    """What is expected of other models and paths, as text."""
+    """What is expected of other models and paths, as a string."""
     return f"429 for {', '.join(names)} too"
 
 

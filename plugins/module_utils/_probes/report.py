@@ -151,5 +151,5 @@ def report_faults(checks: Iterable[Check]) -> list[str]:
 
 
 def _printable(text: str) -> str:
-    """The text without control characters, which XML forbids and which would move a terminal's cursor."""
+    """The string without control characters, which XML forbids and which would move a terminal's cursor."""
     return re.sub(r"[^\n\t\x20-\x7e\xa0-\ud7ff\ue000-\ufffd]", "?", text)

@@ -12,7 +12,7 @@ import pytest
 
 PACKAGE = "ansible_collections.egress.ai_gateway.plugins.module_utils."
 PLACE = Path(__file__).parents[4] / "plugins/module_utils"
-#: What each package or module of the first level may import. Whoever needs another line here says why.
+#: What each package or module of the first level may import. A change that adds a line here says why.
 ALLOWED: dict[str, set[str]] = {
     "_progress": set(),
     "_kubernetes": set(),

@@ -51,8 +51,8 @@ def given(options: dict[str, t.Any]) -> dict[str, t.Any]:
 
 
 class Cluster:
-    """``users`` by the tokens that maas-api knows; ``accounts`` of the tier's namespace; ``reply`` stands in for what
-    maas-api would answer.
+    """``users`` by the tokens that maas-api knows; ``accounts`` of the tier's namespace; ``reply`` replaces the answer
+    of maas-api.
     """
 
     def __init__(self, loopback: Loopback) -> None:
@@ -373,8 +373,8 @@ def test_the_token_of_the_credentials_in_use(cluster: Cluster, run: RunModule, t
         "contexts": [{"name": "e30", "context": {"cluster": "e30", "user": "e30"}}],
         "current-context": "e30",
     }
-    # Inline, its texts must not be hidden within the token, which begins with one of them; as a file, it holds the
-    # same.
+    # Inline, its strings must not be hidden within the token, which begins with one of them. As a file, it holds
+    # the same.
     assert run(maas_api_token=None, host=None, api_key=None, kubeconfig=kubeconfig)["token"] == minted(
         "kube:admin", 14400
     )
@@ -400,7 +400,7 @@ def test_the_token_of_the_credentials_in_use(cluster: Cluster, run: RunModule, t
 )
 def test_no_token_in_use(cluster: Cluster, run: RunModule, options: dict[str, t.Any], message: str) -> None:
     pytest.importorskip("kubernetes")
-    # Told in check mode already.
+    # Reported in check mode already.
     result = run(check_mode=True, maas_api_token=None, **options)
     assert result["failed"]
     assert message in result["msg"]

@@ -290,7 +290,7 @@ def test_secrets_in_the_answer_are_not_returned(loopback: Loopback, run_module: 
         "fail_on_mismatch": False,
     }
     result = run_module("inference_probe", arguments)
-    assert result["checks"][0]["observed"] == "excluded text in header x-leak, the body"
+    assert result["checks"][0]["observed"] == "excluded string in header x-leak, the body"
     assert KEY not in json.dumps(result)
     assert TOKEN not in json.dumps(result)
 

@@ -181,7 +181,7 @@ def test_an_empty_namespace_is_none() -> None:
 @pytest.mark.parametrize(
     ("manifest", "fault"),
     [
-        ("text", "manifests[0]: is a str, not a mapping; write a manifest as a mapping, or as text of YAML"),
+        ("text", "manifests[0]: is a str, not a mapping; write a manifest as a mapping or as a string of YAML"),
         (
             {"kind": "ConfigMap", "metadata": {"name": "x"}},
             "manifests[0] ConfigMap x: apiVersion is missing; write GROUP/VERSION, or VERSION for the core group",

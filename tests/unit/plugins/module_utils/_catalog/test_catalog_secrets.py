@@ -104,7 +104,7 @@ def test_models_on_the_premises() -> None:
 def test_the_second_gateway_verifies_the_providers_in_its_own_namespace(engine: str) -> None:
     tls = {"mode": "mutual", "ca_bundle": "ca", "client_certificate": "client"}
     providers = [provider("one", {"secret": "key"}, tls), provider("two", {"value": VALUE}, {"ca_bundle": CERTIFICATE})]
-    # The Secret of that name is made of the text of provider two.
+    # The Secret of that name is made of the certificate of provider two.
     providers.append(
         provider("three", {"value": VALUE}, {"ca_bundle": f"{named_after('two', 'two.example.com', 443)}-ca-bundle"})
     )

@@ -38,7 +38,7 @@ require example.com/other v1.0.0
 tool example.com/server/v3/cmd/serve
 """
 
-#: Stands in for the compiler: writes a program, or fails when the upstream is called broken.
+#: Fake of the compiler: writes a program, or fails when the upstream is called broken.
 GO = """#!{python}
 import json, os, sys
 arguments = sys.argv[1:]

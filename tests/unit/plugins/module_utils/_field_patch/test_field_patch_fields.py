@@ -197,7 +197,7 @@ def test_a_field_without_a_place_is_told(path: list[t.Any], message: str) -> Non
         ([{"path": [], "value": "x"}], r"fields\[0\]\.path is empty is no field to write"),
         (
             [{"path": ["spec", 1], "value": "x"}],
-            r"fields\[0\]\.path has 1; write the key of a mapping as a text, or select",
+            r"fields\[0\]\.path has 1; write the key of a mapping as a string, or select",
         ),
         ([{"path": ["spec", {"name": 1}, "a"], "value": "x"}], r"fields\[0\]\.path has \{'name': 1\}"),
         (

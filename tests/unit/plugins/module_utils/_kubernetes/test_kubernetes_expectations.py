@@ -54,7 +54,7 @@ def test_truth_is_as_jmespath_has_it(value: t.Any, holds: bool) -> None:
 def test_a_query_that_cannot_be_told_yet_waits() -> None:
     verdict = Expectation("Database", "length(status.hosts) > `0`").verdict(database())
     assert verdict.state is State.IN_PROGRESS
-    assert "cannot be told yet" in verdict.message
+    assert "cannot be evaluated yet" in verdict.message
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_a_status_of_an_older_generation_is_not_asked() -> None:
 def test_a_result_is_quoted_whole_or_not_at_all() -> None:
     # A part of a secret would not be recognized where secrets are masked.
     text = "x" * 1000 + "secret"
-    expectation = Expectation("Database", "status.none", "status.texts")
-    assert expectation.verdict(database(texts=[text])).message == f'wait_for failed status.texts is ["{text}"]'
-    shown = expectation.verdict(database(texts=[text, text])).message
-    assert shown == "wait_for failed status.texts is an array, 2020 characters long as JSON"
+    expectation = Expectation("Database", "status.none", "status.hints")
+    assert expectation.verdict(database(hints=[text])).message == f'wait_for failed status.hints is ["{text}"]'
+    shown = expectation.verdict(database(hints=[text, text])).message
+    assert shown == "wait_for failed status.hints is an array, 2020 characters long as JSON"

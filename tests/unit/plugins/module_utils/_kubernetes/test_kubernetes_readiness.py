@@ -384,7 +384,7 @@ UNANSWERED = "no controller has answered yet; does it exist, and is its class se
         ),
         ({"targetRef": gateway("one", sectionName="https")}, [ancestor("one", sectionName="https")], CURRENT),
         ({"targetRef": gateway("one")}, [ancestor("one", sectionName="https")], CURRENT),
-        # A route is told of by the Gateways it is attached to.
+        # The Gateways that a route is attached to report it.
         ({"targetRefs": [{**gateway("orders"), "kind": "HTTPRoute"}]}, [ancestor("one")], CURRENT),
         # A status has room for 16.
         (

@@ -53,7 +53,7 @@ CRASHING = {
 
 
 class Cluster:
-    """Collections by plural; ``changes`` and ``deletions`` are what a watch of any of them tells, ``objects`` exist by
+    """Collections by plural; ``changes`` and ``deletions`` are what a watch of any of them reports, ``objects`` exist by
     path.
     """
 

@@ -264,7 +264,7 @@ def test_a_wrong_key(result: dict[str, t.Any], status: str, observed: str) -> No
     assert outcome_of(made, "wrong-key") == (status, observed)
     assert check(made, "wrong-key")["name"] == "Provider openai refuses a key that is not its own"
     unasked = plan({"providers": [REAL]}, probes={"checks": []}, wrong_key=result)
-    reason = "no provider is a simulator that speaks plain text, and wrong keys are not sent to real ones"
+    reason = "no provider is a simulator that serves plain HTTP, and wrong keys are not sent to real ones"
     assert outcome_of(unasked, "wrong-key") == ("skipped", reason)
 
 

@@ -523,7 +523,7 @@ def test_a_wrong_key(provider: dict[str, t.Any], arguments: list[str]) -> None:
 
 def test_a_wrong_key_is_not_sent_to_a_real_provider() -> None:
     assert plan({"providers": [REAL]}).wrong_key == {
-        "skip": "no provider is a simulator that speaks plain text, and wrong keys are not sent to real ones"
+        "skip": "no provider is a simulator that serves plain HTTP, and wrong keys are not sent to real ones"
     }
 
 

@@ -219,7 +219,7 @@ def test_answers_without_usage() -> None:
         say=lambda message: None,
     ).run(None, 5)
     (finding,) = judge_limit(Limit(100, 60), outcome)
-    assert finding.observed == "1 calls passed, whose answers tell no usage, then 429"
+    assert finding.observed == "1 calls passed, whose answers report no usage, then 429"
     assert result_of(Limit(100, 60), outcome)["expected_requests"] == {}
 
 
@@ -366,7 +366,7 @@ def test_what_ran_out(told: Refusal, limit: Limit, exhausted: str | None, is_of:
 
 
 class Counter:
-    """A gateway that lets so many calls pass and tells of its refusals what it is told to."""
+    """A gateway that lets so many calls pass and reports of its refusals what the test gives it."""
 
     def __init__(
         self, passes: int, usage: dict[str, int], headers: dict[str, str] | None = None, error: ApiError | None = None
