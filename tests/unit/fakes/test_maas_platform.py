@@ -11,9 +11,9 @@ import typing as t
 from collections.abc import Iterator
 from pathlib import Path
 
-import definitions
 import jsonschema
 import pytest
+import third_party_crds
 import yaml
 from cluster import RESOURCES, Cluster
 from contracts import FAKES, Objects
@@ -173,7 +173,7 @@ def test_the_programs_in_config_maps_are_whole(full: Manifests) -> None:
     ],
 )
 def test_kinds_of_others_are_valid(full: Manifests, kind: str, name: str, file: str, version: str) -> None:
-    jsonschema.validate(full[kind, name], definitions.schema_of(file, version))
+    jsonschema.validate(full[kind, name], third_party_crds.schema_of(file, version))
 
 
 @pytest.mark.parametrize("variables", [{"maas_platform_state": "gone"}, {"maas_platform_crds": "/nowhere"}])

@@ -12,8 +12,8 @@ from pathlib import Path
 import cel
 import pytest
 import yaml
-from definitions import validator_of
 from rendering import manifests, rendered
+from third_party_crds import validator_of
 
 KEY = "sk-a-key-that-must-not-show"
 #: Two gateways in a row, as Kuadrant can have them; tier `narrow` may use one provider of two, and nothing on the

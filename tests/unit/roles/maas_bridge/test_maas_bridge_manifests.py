@@ -16,8 +16,8 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.secr
     SecretMask,
     secret_field_faults,
 )
-from definitions import validator_of
 from rendering import manifests, rendered
+from third_party_crds import validator_of
 
 
 class Unsafe(str):

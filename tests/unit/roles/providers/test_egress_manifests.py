@@ -12,8 +12,8 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from definitions import validator_of
 from rendering import manifests
+from third_party_crds import validator_of
 
 CERTIFICATE = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 CREDENTIAL = {"value": "sk-key"}
