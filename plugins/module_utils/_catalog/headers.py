@@ -23,8 +23,8 @@ ENDPOINT_PICKER = "the endpoint picker"
 
 #: Where a header is removed. What a client sends of it ends at the listener, before any filter sees it.
 AT_LISTENER = "listener"
-#: Behind authorization, in body_filter.lua. Envoy AI Gateway removes keys at a backend as well, but not while a route is
-#: being deleted, and Envoy lets no processor remove its own header of the caller's address.
+#: Behind authorization, in body_filter.lua. Envoy AI Gateway removes keys at a backend as well, but not while a route
+#: is being deleted, and Envoy lets no processor remove its own header of the caller's address.
 AFTER_AUTHORIZATION = "after_authorization"
 #: By Envoy AI Gateway at a provider, before it puts the provider's key in.
 AT_BACKEND = "backend"

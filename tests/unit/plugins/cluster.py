@@ -57,7 +57,7 @@ def fields_of(value: t.Any) -> Body:
 
 
 class Cluster:
-    """Holds ``objects`` by key and the ``writes`` it got, and cuts the client off after ``writes_left`` more of them."""
+    """Holds ``objects`` by key and the ``writes`` it got. Disconnects the client after ``writes_left`` more writes."""
 
     def __init__(self, resources: Resources = RESOURCES) -> None:
         self.resources = resources
