@@ -14,11 +14,11 @@ class ModuleDocFragment:
 options: {}
 attributes:
   check_mode:
-    description: Runs in check mode, changes nothing there and says what it would change.
+    description: Supports check mode, changes nothing in it and reports what it would change.
   diff_mode:
-    description: Shows in diff mode what changes.
+    description: Shows changes in diff mode.
   idempotent:
-    description: Run twice with the same arguments, the second run reports no change.
+    description: A second run with the same arguments reports no change.
 """
 
     # For modules that change nothing anywhere, used together with the fragment above.

@@ -14,37 +14,37 @@ class ModuleDocFragment:
 options:
   url:
     description:
-      - Address of the gateway, for example C(http://10.245.0.2:30080).
-      - An OpenAI base URL, which ends in C(/v1), is understood too.
+      - URL of the gateway, for example V(http://10.245.0.2:30080).
+      - An OpenAI base URL, which ends in C(/v1), is accepted too.
     type: str
     required: true
     aliases: [gateway_url]
   token:
     description:
-      - Sent as bearer token in the header C(Authorization). Never returned, shown or logged.
-      - Empty or not given sends none.
+      - Token that is sent as bearer token in the header C(Authorization). It is never returned, shown or logged.
+      - No token is sent if it is empty or not given.
     type: str
   validate_certs:
     description: Whether the gateway's certificate must be valid.
     type: bool
     default: true
   ca_path:
-    description: File with the certification authorities to trust, in PEM. By default those of the system.
+    description: File with the trusted certification authorities, in PEM. By default those of the system.
     type: path
   client_cert:
     description: File with the client's certificate for TLS, in PEM.
     type: path
   client_key:
-    description: File with the key of O(client_cert), in PEM, where it is not in the same file.
+    description: File with the key of O(client_cert), in PEM. By default the key is in the file of O(client_cert).
     type: path
   use_proxy:
-    description: Whether to go through the HTTP proxy that the environment names.
+    description: Whether to use the HTTP proxy that the environment names.
     type: bool
     default: true
   timeout:
-    description: How long one request may take, from its start to the end of the answer, in seconds.
+    description: Longest duration of one request, from its start to the end of the answer, in seconds. At least 1.
     type: int
     default: 30
 notes:
-  - Redirects are not followed and C(.netrc) is not read, so that the token goes to this gateway alone.
+  - Redirects are not followed and C(.netrc) is not read, so the token is sent to this gateway alone.
 """

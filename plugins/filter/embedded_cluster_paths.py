@@ -11,20 +11,24 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._embedded_cluste
 
 DOCUMENTATION = r"""
 name: embedded_cluster_paths
-short_description: Where an embedded cluster keeps its files
+short_description: Paths of the files of an embedded cluster
 version_added: 1.0.0
 description:
-  - Accepts the name of a cluster that role P(egress.ai_gateway.embedded_cluster#role) makes, and returns where its files are. They need not exist yet.
+  - Accepts the name of a cluster that role P(egress.ai_gateway.embedded_cluster#role) creates, and returns the paths of
+    its files.
+  - The files need not exist yet.
 options:
   _input:
-    description: The name of the cluster, C(embedded_cluster_name). By default that of the role.
+    description: >-
+      The name of the cluster, as in variable C(embedded_cluster_name) of the role. Null and the empty string mean the
+      role's default cluster.
     type: str
 author:
   - Contributors to the egress.ai_gateway project (!UNKNOWN)
 """
 
 EXAMPLES = r"""
-- name: Show where the kubeconfig of the embedded cluster is
+- name: Show the path of the embedded cluster's kubeconfig
   ansible.builtin.debug:
     msg: "{{ (embedded_cluster_name | egress.ai_gateway.embedded_cluster_paths).kubeconfig }}"
 """
@@ -32,9 +36,30 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description:
-    - The paths. C(directory) holds all that outlives the processes, C(runtime_directory) the sockets.
-    - C(kubeconfig) is the administrator's. C(helm), C(kubeadm) and C(kubectl) are programs. C(offline_directory) has the charts and CRDs of the upstreams.
+    - The absolute paths.
   type: dict
+  contains:
+    directory:
+      description: Directory of the files that outlive the processes.
+      type: str
+    runtime_directory:
+      description: Directory of the sockets.
+      type: str
+    kubeconfig:
+      description: Kubeconfig of the administrator.
+      type: str
+    offline_directory:
+      description: Directory of the charts and CRDs of the upstreams.
+      type: str
+    helm:
+      description: The program helm.
+      type: str
+    kubeadm:
+      description: The program kubeadm.
+      type: str
+    kubectl:
+      description: The program kubectl.
+      type: str
   sample:
     directory: /var/lib/egress-ai-gateway
     runtime_directory: /run/egress-ai-gateway

@@ -14,8 +14,10 @@ name: external_models
 short_description: The external models that maas-api lists
 version_added: 1.0.0
 description:
-  - Accepts the models of a catalogue and returns the entries of maas-api's registry, one for each model that a provider serves.
-  - Models on the premises are not among them, as maas-api finds these by itself. Of several providers, the one that is asked first is named.
+  - Accepts the models of a catalogue and returns the entries of maas-api's registry, one for each model that a provider
+    serves.
+  - Models on the premises are left out, as maas-api finds them by itself.
+  - The entry of a model with several providers names the provider that is called first.
 options:
   _input:
     description: The models of the catalogue.
@@ -34,9 +36,19 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: The entries, each with C(id), C(provider) and C(backend).
+  description: The entries, in the order of the models.
   type: list
   elements: dict
+  contains:
+    id:
+      description: The public name of the model.
+      type: str
+    provider:
+      description: The name of its provider.
+      type: str
+    backend:
+      description: The name of the provider's backend object.
+      type: str
 """
 
 

@@ -14,27 +14,30 @@ name: gateway_url
 short_description: The URL at which clients reach a Gateway
 version_added: 1.0.0
 description:
-  - Accepts what the API server returns of a Gateway and of the Service of its proxies, and returns the URL, without a path.
-  - The host is a host name where there is one without a wildcard, and the first address in the status of the Gateway otherwise. An IPv6 address is
-    written in brackets.
-  - The URL has a port only where the Service is of type C(NodePort).
+  - Accepts a Gateway and the Service of its proxies, as the API server returns them, and returns the URL without a
+    path.
+  - The host is the host name if it has no wildcard, and the first address in the status of the Gateway otherwise.
+  - An IPv6 address is written in brackets.
+  - The URL has a port only if the Service has type V(NodePort).
 options:
   _input:
-    description: A list with the Gateway. Empty where there is none.
+    description: A list with the Gateway. Empty if it does not exist.
     type: list
     elements: dict
     required: true
   services:
-    description: A list with the Service of the proxies. Empty where there is none.
+    description: A list with the Service of the proxies. Empty if it does not exist.
     type: list
     elements: dict
     default: []
   hostname:
-    description: The host name to call. By default that of the listener.
+    description: The host name to call. Empty for the host name of the listener.
     type: str
     default: ""
   https:
-    description: Whether the URL begins with C(https). By default the protocol of the listener decides; of several listeners, the one for HTTPS counts.
+    description:
+      - Whether the URL begins with C(https).
+      - By default the protocol of the listener decides. If one of several listeners is for HTTPS, that one counts.
     type: bool
 author:
   - Contributors to the egress.ai_gateway project (!UNKNOWN)
@@ -56,7 +59,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: The URL. Empty while the Gateway has no address and no host name.
+  description: The URL. An empty string while the Gateway has no address and no host name.
   type: str
 """
 

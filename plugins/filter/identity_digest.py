@@ -10,22 +10,23 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.identit
 
 DOCUMENTATION = r"""
 name: identity_digest
-short_description: The value that stands for a tier or a user of it
+short_description: The pseudonym of a tier or of one of its users
 version_added: 1.0.0
 description:
-  - Behind the gateway's first filters the headers C(x-ai-gateway-tier) and C(x-ai-gateway-user) hold values that tell callers apart and name nobody.
-    This is such a value, as the gateway's proxies make it.
+  - After the gateway's first filters, the headers C(x-ai-gateway-tier) and C(x-ai-gateway-user) hold values that
+    distinguish callers and name nobody.
+  - Returns such a value, as the gateway's proxies compute it.
 options:
   _input:
     description: The name of the tier.
     type: str
     required: true
   key:
-    description: The key of the installation, from the Secret that the catalogue names as C(identity_key).
+    description: The key of the installation, from the Secret that C(identity_key) of the catalogue names.
     type: str
     required: true
   user:
-    description: The name of the user, if it is the user's value that is asked for.
+    description: The name of the user, to return the user's value. Empty for the value of the tier.
     type: str
     default: ""
 author:
@@ -33,7 +34,7 @@ author:
 """
 
 EXAMPLES = r"""
-- name: Show what stands for user alice of tier free
+- name: Show the pseudonym of user alice of tier free
   ansible.builtin.debug:
     msg: "{{ 'free' | egress.ai_gateway.identity_digest(key, user='alice') }}"
 """

@@ -11,13 +11,13 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.key_prob
 
 DOCUMENTATION = r"""
 name: key_probes
-short_description: Probes that show which keys providers are called with
+short_description: Probes that show the keys with which providers are called
 version_added: 1.0.0
 description:
-  - Accepts a catalogue and returns probes for M(egress.ai_gateway.inference_probe), of each provider whose key the inventory has and of which the tier may
-    use a model.
-  - A simulator reports which key it received. Of another provider, any answer but 401 shows that it accepted the key.
-  - The probes hold no key but its SHA-256.
+  - Accepts a catalogue and returns probes for M(egress.ai_gateway.inference_probe).
+  - There are probes of each provider whose key is in the inventory and one of whose models the tier may use.
+  - A simulator reports which key it received. Any status but 401 shows that a real provider accepted the key.
+  - The probes hold the SHA-256 digests of keys and not the keys.
 options:
   _input:
     description: The catalogue, as M(egress.ai_gateway.catalog) returns it.
@@ -28,11 +28,11 @@ options:
     type: dict
     required: true
   tier:
-    description: Name of the tier that asks.
+    description: Name of the tier whose user sends the probes.
     type: str
     required: true
   rounds:
-    description: How many probes of each provider. Each request may reach another proxy.
+    description: Number of probes for each provider. Each request may reach another proxy.
     type: int
     default: 1
 author:
@@ -45,7 +45,9 @@ EXAMPLES = r"""
     url: "{{ gateway_url }}"
     token: "{{ token }}"
     wait_timeout: 60
-    probes: "{{ ai_gateway_catalog | egress.ai_gateway.key_probes(ai_gateway_providers | egress.ai_gateway.provider_keys, 'free') }}"
+    probes: >-
+      {{ ai_gateway_catalog
+      | egress.ai_gateway.key_probes(ai_gateway_providers | egress.ai_gateway.provider_keys, 'free') }}
 """
 
 RETURN = r"""

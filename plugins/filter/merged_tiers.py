@@ -15,13 +15,16 @@ name: merged_tiers
 short_description: Add tiers to those that maas-api knows
 version_added: 1.0.0
 description:
-  - Takes the text of key C(tiers) of maas-api's ConfigMap C(tier-to-group-mapping) and returns it with the given tiers in it.
-  - A tier that the text does not have is appended. One that it has gets, beside its own groups, the groups that it lacks, and all else of it stays.
-  - A tier with another level than the text's is an error, as the level decides which tier a user is in.
-  - Where there is nothing to add, the text is returned as it is, comments and spaces included.
+  - Accepts the value of key C(tiers) of maas-api's ConfigMap C(tier-to-group-mapping) and returns it with the given
+    tiers added.
+  - A tier that the value lacks is appended. An existing tier keeps its groups and all other fields, and the groups that
+    it lacks are added.
+  - If there is nothing to add, the value is returned unchanged, with its comments and spaces.
+  - A tier whose existing level differs is an error, as the level decides which tier a user is in. So are two tiers of
+    one level, and a value that is not a list of tiers in YAML.
 options:
   _input:
-    description: The text, a list in YAML. May be empty.
+    description: The value, a list in YAML. May be empty.
     type: str
     required: true
   tiers:
@@ -41,15 +44,15 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: The text with the tiers in it.
+  description: The value with the tiers added.
   type: str
 """
 
 Tier = dict[str, t.Any]
 
 
-def merged_tiers(text: str, tiers: Sequence[Mapping[str, t.Any]]) -> str:
-    found = _parsed(text)
+def merged_tiers(existing: str, tiers: Sequence[Mapping[str, t.Any]]) -> str:
+    found = _parsed(existing)
     changed = False
     for tier in tiers:
         name, level, groups = str(tier["name"]), int(tier["level"]), [str(group) for group in tier["groups"]]
@@ -59,8 +62,8 @@ def merged_tiers(text: str, tiers: Sequence[Mapping[str, t.Any]]) -> str:
             found.append(there)
         elif there.get("level", 0) != level:
             raise AnsibleFilterError(
-                f"tier {name} has level {there.get('level', 0)} at maas-api and {level} in ai_gateway_tiers; write the same, "
-                "as levels decide who is in which tier"
+                f"tier {name} has level {there.get('level', 0)} at maas-api and {level} in ai_gateway_tiers; "
+                "write the same, as levels decide who is in which tier"
             )
         known = there.get("groups") or []
         wanted = {**there, "level": level, "groups": [*known, *(group for group in groups if group not in known)]}
@@ -68,15 +71,15 @@ def merged_tiers(text: str, tiers: Sequence[Mapping[str, t.Any]]) -> str:
             there.update(wanted)
             changed = True
     if not changed:
-        return text
+        return existing
     _refuse_shared_levels(found)
-    # No text and no list is named twice by an alias, and lines are not folded.
+    # The output has no aliases and no folded lines.
     return str(yaml.safe_dump(found, sort_keys=False, allow_unicode=True, width=10**6))
 
 
-def _parsed(text: str) -> list[Tier]:
+def _parsed(existing: str) -> list[Tier]:
     try:
-        found = yaml.safe_load(text or "") or []
+        found = yaml.safe_load(existing or "") or []
     except yaml.YAMLError as error:
         raise AnsibleFilterError(
             "the tiers of maas-api are no YAML; mend key tiers of its ConfigMap tier-to-group-mapping"
@@ -85,20 +88,21 @@ def _parsed(text: str) -> list[Tier]:
         isinstance(tier, dict) and "name" in tier and isinstance(tier.get("groups") or [], list) for tier in found
     ):
         raise AnsibleFilterError(
-            "the tiers of maas-api are no list of mappings with name, level and groups; mend key tiers of its ConfigMap tier-to-group-mapping"
+            "the tiers of maas-api are no list of mappings with name, level and groups; "
+            "mend key tiers of its ConfigMap tier-to-group-mapping"
         )
     return found
 
 
 def _refuse_shared_levels(tiers: Sequence[Tier]) -> None:
-    """The highest level of a user's groups names the tier: with two of one level nobody knows which."""
+    """The highest level of a user's groups names the tier: with two tiers of one level the name is undefined."""
     first: dict[int, str] = {}
     for tier in tiers:
         level = tier.get("level", 0)
         if first.setdefault(level, tier["name"]) != tier["name"]:
             raise AnsibleFilterError(
-                f"tiers {first[level]} and {tier['name']} would both have level {level} at maas-api; give them different ones, in ai_gateway_tiers "
-                "or in key tiers of its ConfigMap tier-to-group-mapping"
+                f"tiers {first[level]} and {tier['name']} would both have level {level} at maas-api; "
+                "give them different ones, in ai_gateway_tiers or in key tiers of its ConfigMap tier-to-group-mapping"
             )
 
 

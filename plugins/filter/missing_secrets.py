@@ -11,12 +11,14 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.secrets
 
 DOCUMENTATION = r"""
 name: missing_secrets
-short_description: Tell which Secrets of a catalogue are not on the cluster
+short_description: List the Secrets of a catalogue that a cluster lacks
 version_added: 1.0.0
 description:
-  - Compares the Secrets that a catalogue names and nobody here makes, its C(secrets), with those of the cluster.
-  - Returns a line for each that is missing, lacks a key or has an empty one. It names who needs the Secret, and the command that mends it.
-  - No line holds a value.
+  - Compares the Secrets in C(secrets) of a catalogue, which users of the collection create themselves, with those of
+    the cluster.
+  - Returns a line for each Secret that is missing, lacks a key or has an empty one. The line names the users of the
+    Secret and the command that creates or completes it.
+  - No line holds a value of a Secret.
 options:
   _input:
     description: The Secrets of the catalogue, each with C(name), C(namespace), C(keys) and C(users).
@@ -24,7 +26,7 @@ options:
     elements: dict
     required: true
   found:
-    description: The Secrets of their namespaces, as the API server gives them.
+    description: The Secrets of their namespaces, as the API server returns them.
     type: list
     elements: dict
     required: true
@@ -47,7 +49,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: What is missing, one line each. Empty where nothing is.
+  description: The missing Secrets and keys, one line each. Empty if nothing is missing.
   type: list
   elements: str
 """

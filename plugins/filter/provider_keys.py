@@ -12,12 +12,14 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog import 
 
 DOCUMENTATION = r"""
 name: provider_keys
-short_description: The keys of providers that an inventory has
+short_description: The keys of providers in an inventory
 version_added: 1.0.0
 description:
-  - Accepts the providers of an inventory and returns their keys by the providers' names. Providers whose key is in a Secret are left out.
-  - The result holds secrets. Use it in templates of Secrets, and with C(no_log) where a task shows its values.
-  - An entry without name, or with a key that is empty or no string, is an error that names the field and holds no key.
+  - Accepts the providers of an inventory and returns their keys by the providers' names.
+  - Providers whose key is in a Secret are left out.
+  - The result holds secrets. Use it in templates of Secrets, and set C(no_log=true) on tasks that show its values.
+  - An entry without a name is an error, and so is a key that is empty or not a string. The error names the field and
+    holds no key.
 options:
   _input:
     description: The value of C(ai_gateway_providers), as the role P(egress.ai_gateway.catalog#role) checks it.

@@ -11,12 +11,14 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.keys im
 
 DOCUMENTATION = r"""
 name: replaced_keys
-short_description: The keys that a gateway has and an inventory has others for
+short_description: The keys of a gateway that an inventory replaces
 version_added: 1.0.0
 description:
-  - Accepts the providers of a catalogue and returns the keys that are replaced, by the providers' names. Providers whose key stays are left out.
-  - These are the keys in the Secrets of the gateway, and those that an interrupted rotation recorded. Keys that the inventory does not have are not replaced.
-  - The result holds secrets. Use it with C(no_log).
+  - Accepts the providers of a catalogue and returns the keys that are replaced, by the providers' names.
+  - These are the keys in the Secrets of the gateway for which the inventory has others, and the keys that an
+    interrupted rotation recorded.
+  - A provider is left out if its key stays or the inventory has no key for it.
+  - The result holds secrets. Set C(no_log=true) on tasks that show it.
 options:
   _input:
     description: The providers of the catalogue.
@@ -43,12 +45,14 @@ author:
 EXAMPLES = r"""
 - name: Name the providers whose keys are replaced
   ansible.builtin.debug:
-    msg: "{{ ai_gateway_catalog.providers | egress.ai_gateway.replaced_keys(keys, secrets.resources, 'key-rotation') | list }}"
+    msg: >-
+      {{ ai_gateway_catalog.providers
+      | egress.ai_gateway.replaced_keys(keys, secrets.resources, 'key-rotation') | list }}
 """
 
 RETURN = r"""
 _value:
-  description: Lists of keys by the providers' names, the recorded ones first, each once.
+  description: Lists of keys by the providers' names. Recorded keys come first, and each key is listed once.
   type: dict
 """
 

@@ -11,12 +11,13 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.keys im
 
 DOCUMENTATION = r"""
 name: stored_keys
-short_description: The keys of providers that Secrets of a cluster hold
+short_description: The keys of providers in the Secrets of a cluster
 version_added: 1.0.0
 description:
   - Accepts the providers of a catalogue and returns the keys that their Secrets hold, by the providers' names.
-  - A provider whose Secret does not exist, or has no key or an empty one, is left out. White space around a key is left out too.
-  - The result holds secrets. Use it in templates of Secrets, and with C(no_log) where a task shows its values.
+  - A provider is left out if its Secret does not exist or has no key or an empty one. White space around a key is
+    removed.
+  - The result holds secrets. Use it in templates of Secrets, and set C(no_log=true) on tasks that show its values.
 options:
   _input:
     description: The providers of the catalogue, each with C(name), C(credential.secret) and C(credential.key).

@@ -18,30 +18,31 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.plan imp
 
 DOCUMENTATION = r"""
 name: validation_plan
-short_description: What a validation of an AI gateway sends, and what it has seen
+short_description: Plan and checks of a validation of an AI gateway
 version_added: 1.0.0
 description:
-  - Makes the plan of role P(egress.ai_gateway.validation#role) from a catalogue and the role's variables. The plan names the users and tokens of the run, its
-    probes, where it spends a limit, and whatever it skips with the reason.
-  - As long as less is known in O(seen), less is in the plan. A probe without the token that it needs is skipped.
+  - Returns the plan of role P(egress.ai_gateway.validation#role) for a catalogue and the role's variables.
+  - The plan has the users and tokens of the run, its probes, the limits that it spends, and the reason for each probe
+    that it skips.
+  - The plan grows with the results in O(seen). A probe without the token that it needs is skipped.
 options:
   _input:
     description: The catalogue, as module M(egress.ai_gateway.catalog) returns it.
     type: dict
     required: true
   settings:
-    description: The variables of the role, without their prefix.
+    description: The variables of the role without their prefix C(validation_). The defaults are the role's.
     type: dict
     required: true
     suboptions:
       tier:
-        description: The tier whose user asks the models. Empty for the one with the highest token limit.
+        description: The tier whose user calls the models. Empty for the tier with the highest token limit.
         type: str
       rate_limit_tier:
-        description: The tier whose limit is spent. Empty for the one with the lowest token limit.
+        description: The tier whose limit is spent. Empty for the tier with the lowest token limit.
         type: str
       models:
-        description: The models to ask. Empty for all.
+        description: The models to call. Empty for all.
         type: list
         elements: str
       audiences:
@@ -49,26 +50,26 @@ options:
         type: list
         elements: str
       max_tokens:
-        description: How many tokens a model may answer with.
+        description: Greatest number of tokens in an answer.
         type: int
       paid_requests:
-        description: How many requests may reach providers outside.
+        description: Greatest number of requests that may reach real providers.
         type: int
       recovery:
-        description: Whether to wait for the end of the limit's window.
+        description: Whether to wait until the window of the limit ends.
         type: bool
       wait_timeout:
-        description: How long to wait for routes, in seconds.
+        description: Longest wait for routes, in seconds.
         type: int
       expired_token:
         description: An expired token. Empty for none.
         type: str
       providers:
-        description: The providers of the inventory, whose keys must not show in an answer.
+        description: The providers of the inventory. Their keys must not be in an answer.
         type: list
         elements: dict
   seen:
-    description: What the role has found so far, as its tasks registered it. What is missing is not known yet.
+    description: The results that the role's tasks have registered so far. A missing key is not known yet.
     type: dict
     default: {}
     suboptions:
@@ -79,7 +80,8 @@ options:
         description: The random name of the run.
         type: str
       seconds:
-        description: How long it took to look at the C(gateway), to issue C(tokens) and to remove users, which is C(cleanup).
+        description: >-
+          Durations in seconds of reading the V(gateway), of issuing V(tokens) and of removing users as V(cleanup).
         type: dict
       gateway:
         description: The result of reading the Gateway.
@@ -103,7 +105,7 @@ options:
         description: The result of reading the log of the proxy.
         type: dict
       wrong_key:
-        description: The result of asking a simulator with a wrong key.
+        description: The result of calling a simulator with a wrong key.
         type: dict
       limits:
         description: The results of spending RV(_value.limits).
@@ -116,18 +118,20 @@ author:
 """
 
 EXAMPLES = r"""
-- name: Show what a validation would ask of one model
+- name: Show the probes of a validation of one model
   ansible.builtin.debug:
-    msg: "{{ (ai_gateway_catalog | egress.ai_gateway.validation_plan({'models': ['gpt-4']})).probes | map(attribute='name') }}"
+    msg: "{{ plan.probes | map(attribute='name') }}"
+  vars:
+    plan: "{{ ai_gateway_catalog | egress.ai_gateway.validation_plan({'models': ['gpt-4']}) }}"
 """
 
 RETURN = r"""
 _value:
-  description: The plan. Without a tier in the catalogue, or with any fault, it has RV(_value.faults) alone.
+  description: The plan. It has only RV(_value.faults) if the catalogue has no tier or the settings have faults.
   type: dict
   contains:
     faults:
-      description: What is wrong with the settings, one message each.
+      description: Faults of the settings, one message each.
       type: list
       elements: str
     users:
@@ -135,17 +139,18 @@ _value:
       type: list
       elements: dict
     token_requests:
-      description: The tokens to issue, as parameters of the same module with an C(id).
+      description: The tokens to issue, as parameters of the same module and an C(id).
       type: list
       elements: dict
     tokens:
-      description: The token of each user, an empty string where there is none.
+      description: The token of each user. An empty string if there is none.
       type: dict
     listing:
-      description: The probe that waits for the list of models, as module M(egress.ai_gateway.inference_probe) accepts it.
+      description: >-
+        The probe that waits for the list of models, as module M(egress.ai_gateway.inference_probe) accepts it.
       type: dict
     probes:
-      description: All other probes, no more of them paid than C(paid_requests).
+      description: All other probes. At most RV(_value.paid_requests) of their requests reach real providers.
       type: list
       elements: dict
     paid_models:
@@ -153,17 +158,21 @@ _value:
       type: list
       elements: str
     paid_requests:
-      description: How many requests reach them at most.
+      description: Greatest number of requests that reach RV(_value.paid_models).
       type: int
     limits:
-      description: Where a limit is spent, as parameters of module M(egress.ai_gateway.rate_limit_probe) with the C(user) whose token it takes.
+      description: >-
+        The limits to spend, as parameters of module M(egress.ai_gateway.rate_limit_probe) and the C(user) whose token
+        the module sends.
       type: list
       elements: dict
     wrong_key:
-      description: The C(provider) that is asked with a wrong key, the C(arguments) of the program that asks, and why nothing is asked as C(skip).
+      description: >-
+        The C(provider) that is called with a wrong key, the C(arguments) of the calling program, and the reason for no
+        call as C(skip).
       type: dict
     unexplained_models:
-      description: The models that did not answer over TLS, for reasons that are not in the log of the proxy.
+      description: The models that did not answer over TLS for reasons that the log of the proxy does not show.
       type: list
       elements: str
     checks:

@@ -55,15 +55,18 @@ MAAS_API_ARGUMENT_SPEC: dict[str, dict[str, t.Any]] = {
 }
 #: An option's name in a message of a gateway, but not in an address or in a path.
 _GATEWAY_OPTION = re.compile(
-    rf"(?<![\w./-])(?:{'|'.join(name for name in GATEWAY_ARGUMENT_SPEC if name != 'token')}|(?<=option )token)(?![\w./-])"
+    rf"(?<![\w./-])(?:{'|'.join(name for name in GATEWAY_ARGUMENT_SPEC if name != 'token')}|(?<=option )token)"
+    r"(?![\w./-])"
 )
 
 _REMEDIES = {
-    401: "the gateway does not accept the caller's token, which has expired or is not for the audience that the policy maas-api-auth-policy asks for; "
-    "give a new one with maas_api_token, or the cluster's own audience, which HyperShift and ROSA change, with maas_api_audience",
+    401: "the gateway does not accept the caller's token, which has expired or is not for the audience that the "
+    "policy maas-api-auth-policy requires; give a new one with maas_api_token, or the cluster's own audience, which "
+    "HyperShift and ROSA change, with maas_api_audience",
     403: "the gateway's policy does not let the caller mint tokens; see the AuthPolicy maas-api-auth-policy",
-    404: "nothing mints tokens at {url}; this MaaS is of the later generation, which has API keys instead of tokens (from v0.1.0), "
-    "the gateway has no route to maas-api (HTTPRoute maas-api-route), or maas_api_url is not its address",
+    404: "nothing mints tokens at {url}; this MaaS is of the later generation, which has API keys instead of tokens "
+    "(from v0.1.0), the gateway has no route to maas-api (HTTPRoute maas-api-route), or maas_api_url is not its "
+    "address",
     429: "too many requests; try again in a minute",
 }
 _IDENTITY_HEADERS = {
@@ -266,7 +269,10 @@ def token_in_use(params: Mapping[str, t.Any], environment: Mapping[str, str]) ->
     Raises TokenError where they use none, ConnectionSettingsError where they cannot be read, and ImportError without
     the kubernetes library.
     """
-    remedy = "give the caller's token with maas_api_token, such as `oc whoami -t` prints, or have a ServiceAccount call, with user and tier"
+    remedy = (
+        "give the caller's token with maas_api_token, such as `oc whoami -t` prints, or have a ServiceAccount "
+        "call, with user and tier"
+    )
     if impersonation_of(params, environment):
         raise TokenError(f"maas-api knows no impersonation; {remedy}")
     try:
@@ -342,7 +348,10 @@ def refusal(answer: Answer, url: str, caller: str) -> str:
     if answer.status < 400:
         target = urllib.parse.urlsplit(answer.headers.get("location", ""))
         shown = urllib.parse.urlunsplit((target.scheme, target.netloc.rpartition("@")[2], target.path, "", ""))
-        return f"{where}: {url} redirects to {shown or 'nowhere'}, and the token is not taken there; give the gateway's own address with maas_api_url"
+        return (
+            f"{where}: {url} redirects to {shown or 'nowhere'}, and the token is not taken there; give the "
+            "gateway's own address with maas_api_url"
+        )
     text = shortened(answer.text.replace(caller, "(the token)")) or "empty"
     reason = shortened(answer.headers.get("x-ext-auth-reason", "").replace(caller, "(the token)"))
     return f"{where}: {_remedy(answer, url)}. The answer: {text}{f'; the policy says: {reason}' if reason else ''}"
@@ -371,7 +380,8 @@ def _missing_identity(document: Mapping[str, t.Any]) -> str:
     """What it means that maas-api says AUTH_FAILURE."""
     reference = str(document.get("refId", ""))
     return (
-        f"the request reached maas-api without {_IDENTITY_HEADERS.get(reference, 'the identity of the user')}, so the AuthPolicy of maas-api-route is not "
+        f"the request reached maas-api without {_IDENTITY_HEADERS.get(reference, 'the identity of the user')}, so the "
+        "AuthPolicy of maas-api-route is not "
         "enforced; wait for its condition Enforced, and restart Kuadrant's operator where it stays false"
     )
 
@@ -400,9 +410,9 @@ class MaasApiSource(ServiceAccountSource):
         token = self.maas_api.mint(self._own_token(), self.expiration(self.params))
         if identity.tier and token.namespace != identity.namespace:
             raise TokenError(
-                f"maas-api minted a token of {f'namespace {token.namespace}' if token.namespace else 'no namespace'} for ServiceAccount "
-                f"{identity.namespace}/{identity.service_account}, so it counts it to a tier other than {identity.tier!r}; "
-                "see the groups and levels in ConfigMap tier-to-group-mapping"
+                f"maas-api minted a token of {f'namespace {token.namespace}' if token.namespace else 'no namespace'} "
+                f"for ServiceAccount {identity.namespace}/{identity.service_account}, so it counts it to a tier "
+                f"other than {identity.tier!r}; see the groups and levels in ConfigMap tier-to-group-mapping"
             )
         return token
 

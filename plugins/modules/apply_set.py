@@ -7,116 +7,111 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: apply_set
-short_description: Put a named set of manifests on a cluster, and keep it exactly that
+short_description: Apply a named set of manifests and delete the objects that left it
 version_added: 1.0.0
 description:
   - Applies all manifests of a set by server-side apply, in parallel and in an order that follows their kinds, deletes
     the set's objects that are no longer among the manifests, and waits once for the whole set.
   - All manifests are checked before the first write; one error lists everything that is wrong with them.
   - A set follows the ApplySet convention of Kubernetes (KEP-3659). Its parent object is the ConfigMap O(name) in
-    O(namespace), its members carry the label C(applyset.kubernetes.io/part-of), so C(kubectl get --selector) and other
-    tools recognise it.
+    O(namespace), and its members carry the label C(applyset.kubernetes.io/part-of). So C(kubectl get --selector) and
+    other tools recognise it.
   - An object is changed when its C(metadata.resourceVersion) changes. A second run over the same manifests writes
     nothing.
-  - A run that was cut off anywhere is completed by the next one.
+  - The next run completes a run that was interrupted at any point.
 options:
   name:
     description:
-      - Name of the set. The set is known by this and O(namespace), so renaming it makes another set.
+      - Name of the set. The name and O(namespace) identify the set, so a new name makes another set.
     type: str
     required: true
   namespace:
     description:
-      - Namespace of the set's parent object, created when it does not exist. As part of the set, and so removed with
-        it, when it is among the O(manifests).
-      - Also the namespace of namespaced manifests that name none.
+      - Namespace of the set's parent object. It is created if it does not exist. If it is among the O(manifests), it
+        is a member of the set and removed with it.
+      - It is also the namespace of namespaced manifests that name none.
     type: str
     required: true
   manifests:
     description:
-      - All manifests of the set, as mappings or as strings of YAML with any number of documents. Strings are parsed
-        faster here than by a filter.
-      - A list, or a single mapping or text. Nulls are skipped, lists and objects of kind C(List) are unfolded.
-      - The order does not matter, as it follows the kinds. Namespaces come first, then custom resource definitions,
-        access control, configuration, services, workloads, webhooks, gateways, backends, policies, routes, and the
-        rest.
-      - Fields that only the API server writes are left out, such as C(status) and C(metadata.resourceVersion).
+      - All manifests of the set, as mappings or as strings of YAML with any number of documents. The module
+        parses strings faster than a filter does.
+      - A list, or a single mapping or string. Nulls are skipped. Lists and objects of kind C(List) are unfolded.
+      - Their order has no effect, as the module orders by kind. Namespaces come first, then CRDs, access control,
+        configuration, services, workloads, webhooks, gateways, backends, policies, routes, and the rest.
+      - Fields that only the API server writes are ignored, such as C(status) and C(metadata.resourceVersion).
         C(stringData) of a Secret is submitted as C(data).
-      - A manifest names its fields that hold secrets, besides the data of Secrets, in annotation
-        C(egress.ai-gateway/secret-fields), such as V(spec.password, spec.users[*].token, data['a.key']). These are
-        masked wherever the data of a Secret is.
+      - A manifest names further fields with secrets in annotation C(egress.ai-gateway/secret-fields), such as
+        V(spec.password, spec.users[*].token, data['a.key']). They are masked like the data of a Secret.
       - May be empty only while the set has no members.
-      - Not used when O(state=absent).
+      - Ignored with O(state=absent).
     type: raw
     default: []
   template:
     description:
-      - Paths of Jinja2 templates on the controller, sought as M(ansible.builtin.template) does. What they render
-        comes after the O(manifests), as more of these.
-      - Faster than P(ansible.builtin.template#lookup) with many variables, as these are not copied first. Blocks are
-        trimmed as there; of the variables that it adds, such as C(ansible_managed), there are none.
-      - Not rendered when O(state=absent).
+      - Paths of Jinja2 templates on the controller, searched for as M(ansible.builtin.template) does. The rendered
+        manifests follow the O(manifests).
+      - Faster than P(ansible.builtin.template#lookup) with many variables, as the variables are not copied first.
+        Blocks are trimmed as there. Variables that the lookup adds, such as C(ansible_managed), are not defined.
+      - Not rendered with O(state=absent).
     type: list
     elements: path
     default: []
   state:
     description:
-      - V(present) makes the set exactly O(manifests) and what O(template) becomes.
+      - V(present) makes the set exactly O(manifests) and the manifests that O(template) renders.
       - V(absent) deletes the set's objects and then the set, in the reverse order, namespaces last. It needs no
-        manifests and succeeds when there is nothing.
+        manifests and succeeds if the set does not exist.
     type: str
     choices: [present, absent]
     default: present
   prune:
     description:
-      - Delete members that are no longer among the O(manifests).
-      - With O(wait=true), an AIGatewayRoute is made to match no request two seconds before, so that none meets half of
-        what was made of it.
+      - Whether to delete members that are no longer among the O(manifests).
+      - With O(wait=true), an AIGatewayRoute is changed to match no request two seconds before its deletion. So no
+        request reaches a part of the objects that its controller created.
     type: bool
     default: true
   adopt:
     description:
-      - Take Namespaces, CustomResourceDefinitions and ValidatingAdmissionPolicies (with their bindings) into the set
-        that existed before and belong to none.
+      - Whether existing Namespaces, CustomResourceDefinitions and ValidatingAdmissionPolicies (with their bindings)
+        that belong to no set become members of this one.
       - By default these are used as they are, never changed and never deleted, and returned as RV(kept).
-      - Other objects that existed before become members in any case.
+      - Existing objects of other kinds become members in any case.
     type: bool
     default: false
   wait:
     description:
-      - When present, wait until every object is ready, as far as its kind says so.
-      - These are workloads and Jobs, custom resource definitions, the kinds of Gateway API, Envoy Gateway, Envoy AI
-        Gateway, Kuadrant, Authorino and cert-manager. Conditions count only when they are about the object's current
-        generation.
-      - When absent, or when members are pruned, wait until the objects are gone.
-      - Some controllers take no second look at an object that they failed to let go. Where nothing moves for five
-        seconds, such a controller is had to look again by a change of a field of the object's C(spec) that matters no
-        more, with a warning that names both. This concerns the kinds of Envoy AI Gateway with finalizers, and
-        GatewayClasses of Envoy Gateway. No finalizer is taken off.
+      - With O(state=present), wait until every object is ready, for kinds that report readiness.
+      - These are workloads and Jobs, CRDs, and the kinds of Gateway API, Envoy Gateway, Envoy AI Gateway, Kuadrant,
+        Authorino and cert-manager. Conditions count only if they are about the object's current generation.
+      - With O(state=absent), and when members are pruned, wait until the objects are gone.
+      - Some controllers do not retry after they failed to remove their finalizer from an object. If nothing changes for
+        five seconds, the module makes such a controller reconcile again by a change of a field of the object's C(spec)
+        that no longer has an effect, with a warning that names both. This applies to the kinds of Envoy AI Gateway with
+        finalizers, and to GatewayClasses of Envoy Gateway. The module removes no finalizer.
     type: bool
     default: true
   wait_timeout:
     description:
-      - Longest wait, in seconds, for the set to be ready, and for what is deleted to be gone.
-      - The error then names each object that is not ready, its condition, reason and message, the failing containers
-        with their last log lines, and the newest warning event.
+      - Longest wait, in seconds, for the set to be ready and for deleted objects to be gone. At least 1.
+      - The error after it names each object that is not ready, its condition, reason and message, the failing
+        containers with their last log lines, and the newest warning event.
     type: int
     default: 300
   prune_delay:
     description:
-      - How long, in seconds, the newest route of the set must have been there before others are deleted, for a gateway
-        whose parts learn of a route at different times. It may be of an earlier run that was cut off.
-      - With O(wait=true), routes are deleted only when those of the O(manifests) are ready, as these may be there in
-        their place.
-      - Only used where a run deletes routes, and with O(wait=true).
+      - Least age, in seconds, of the newest route of the set before other routes are deleted. It is for a gateway whose
+        parts learn of a route at different times. The newest route may be of an earlier, interrupted run.
+      - With O(wait=true), routes are deleted only after those of the O(manifests) are ready, as these may replace them.
+      - Only used with O(wait=true), in a run that deletes routes.
     type: int
     default: 0
   wait_for:
     description:
-      - What to wait for beyond what the objects' kinds report, such as objects of other kinds. In addition to it, not
-        instead.
-      - Each entry must concern at least one of the O(manifests).
-      - Only used when O(state=present) and O(wait=true).
+      - Further conditions to wait for, such as those of objects of other kinds. They add to what the kinds report.
+      - Each entry must match at least one of the O(manifests). Otherwise the module fails before it writes.
+      - Only used with O(state=present) and O(wait=true).
     type: list
     elements: dict
     default: []
@@ -128,44 +123,44 @@ options:
         required: true
       api_version:
         description:
-          - API version of the objects, where other groups have the kind too.
+          - API version of the objects. Needed only if several API groups have the kind. By default of any version.
         type: str
       namespace:
         description:
-          - Namespace of the objects, where not all of the set are meant.
+          - Namespace of the objects. By default of any namespace.
         type: str
       name:
         description:
-          - Name of the object, where not all of the kind are meant.
+          - Name of the object. By default all objects of the kind.
         type: str
       query:
         description:
-          - JMESPath expression over the whole object. The object is ready once its result is true, that is neither null
+          - JMESPath expression over the whole object. The object is ready once the result is true, that is neither null
             nor false nor empty.
-          - Where the object has a C(status.observedGeneration), it is looked at only once that is its
+          - If the object has a C(status.observedGeneration), the expression is evaluated only once that equals its
             C(metadata.generation).
         type: str
         required: true
       failed:
         description:
-          - JMESPath expression over the whole object. The wait ends with an error once its result is true.
+          - JMESPath expression over the whole object. The module fails once the result is true.
         type: str
   parallel:
     description:
-      - Number of requests under way at a time.
+      - Number of concurrent requests to the API server. At least 1.
     type: int
     default: 8
   force_conflicts:
     description:
-      - Take over fields of the manifests that another field manager owns.
+      - Whether to take over fields of the manifests that another field manager owns.
       - By default such a conflict is an error that names the object, the field and its owner.
     type: bool
     default: false
   force_removal:
     description:
-      - Delete a Namespace or CustomResourceDefinition of the set even when members of other sets, or objects of its
-        kind that are not of the set, would go with it. By default these are named in an error, and nothing is deleted.
-      - What is in a Namespace and belongs to no set goes with it in any case.
+      - Whether to delete a Namespace or CustomResourceDefinition of the set together with members of other sets, or
+        with objects of its kind that are not of the set. By default an error names these, and nothing is deleted.
+      - Objects in a Namespace that belong to no set are deleted with it in any case.
     type: bool
     default: false
 extends_documentation_fragment:
@@ -185,18 +180,18 @@ attributes:
   diff_mode:
     support: full
     details:
-      - Shows the fields submitted. The data of Secrets and fields marked as secret are masked.
+      - Shows the submitted fields. The data of Secrets and fields marked as secret are masked.
   idempotent:
     support: full
 notes:
-  - Where the connection is local and the Python interpreter is Ansible's own or left to discovery, it runs inside of
-    Ansible, which saves more time than a small set takes. Otherwise, and with C(become), C(delegate_to) or
-    C(environment), it runs as a module does, where the kubernetes library must be.
+  - With a local connection and Ansible's own Python interpreter, or one left to discovery, the code runs in Ansible's
+    process, which saves more time than a small set needs. Otherwise, and with C(become), C(delegate_to) or
+    C(environment), it runs as a module does, on a machine that must have the kubernetes library.
   - The data of Secrets and fields marked as secret are never returned, logged or shown, and are masked in messages of
     the API server.
 seealso:
   - name: ApplySet specification
-    description: What makes a set, and how tools recognise it.
+    description: Parent objects, labels and annotations of a set.
     link: https://github.com/kubernetes/enhancements/tree/master/keps/sig-cli/3659-kubectl-apply-prune
   - module: kubernetes.core.k8s
 author:
@@ -218,7 +213,7 @@ EXAMPLES = r"""
   check_mode: true
   diff: true
 
-- name: Install CRDs and take existing ones into the set
+- name: Install CRDs and adopt existing ones
   egress.ai_gateway.apply_set:
     name: crds
     namespace: ai-gateway
@@ -245,7 +240,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 created:
-  description: Objects that did not exist before.
+  description: Objects that the run created.
   returned: always
   type: list
   elements: dict
@@ -272,7 +267,7 @@ updated:
   type: list
   elements: dict
 unchanged:
-  description: Objects that were as they should be. Each as in RV(created).
+  description: Objects that the run did not change. Each as in RV(created).
   returned: always
   type: list
   elements: dict
@@ -283,14 +278,14 @@ deleted:
   elements: dict
 kept:
   description:
-    - Namespaces and CustomResourceDefinitions among the manifests that existed before, belong to no set, and were used
-      as they are.
+    - Existing Namespaces, CustomResourceDefinitions and ValidatingAdmissionPolicies (with their bindings) among the
+      manifests that belong to no set and were used as they are.
     - Each as in RV(created).
   returned: always
   type: list
   elements: dict
 diff:
-  description: For each object that was changed, the fields submitted before and after. The data of Secrets is masked.
+  description: The submitted fields of each changed object, before and after. The data of Secrets is masked.
   returned: in diff mode
   type: list
   elements: dict

@@ -10,7 +10,8 @@ module: apply_set_info
 short_description: List the members of a set of manifests
 version_added: 1.0.0
 description:
-  - Returns the objects of a set that M(egress.ai_gateway.apply_set) keeps on a cluster, so that they can be distinguished from those of others.
+  - Returns the objects of a set that M(egress.ai_gateway.apply_set) keeps on a cluster. All other objects have other
+    owners.
 options:
   name:
     description: Name of the set.
@@ -49,7 +50,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 members:
-  description: The members by namespace, kind and name. Empty where there is no such set.
+  description: The members by namespace, kind and name. Empty if the set does not exist.
   returned: success
   type: list
   elements: dict

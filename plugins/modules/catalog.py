@@ -12,12 +12,12 @@ module: catalog
 short_description: Check providers, models and tiers and build the catalogue of an AI gateway
 version_added: 1.0.0
 description:
-  - Checks the description of an AI gateway as a whole and returns it completed. The roles of this collection render
-    from that.
-  - Reports all faults at once, each with the path of the variable and what to write instead.
+  - Checks the description of an AI gateway as a whole and returns it with all defaults. The roles of this collection
+    render their manifests from the result.
+  - Reports all faults at once, each with the path of the variable, the problem and the remedy.
   - The options are the variables of the role P(egress.ai_gateway.catalog#role) without their prefix C(ai_gateway_),
     with which the paths begin. That role documents their keys.
-  - Returns, shows and logs no value of a credential.
+  - Never returns, shows or logs the value of a credential.
 author: Contributors to the egress.ai_gateway project (!UNKNOWN)
 extends_documentation_fragment:
   - egress.ai_gateway.attributes
@@ -27,18 +27,18 @@ attributes:
     support: full
 options:
   platform:
-    description: Where the cluster comes from.
+    description: The kind of cluster.
     type: str
     choices: [embedded, kind, openshift, kubernetes]
     default: kubernetes
   stack:
-    description: What carries traffic to the providers.
+    description: The implementation of the gateway that forwards requests to the providers.
     type: str
     choices: [envoy_ai_gateway, wg_ai_gateway]
     default: envoy_ai_gateway
   policy_engine:
     description:
-      - What the rules of access are rendered for.
+      - The policy engine that enforces the access rules.
       - By default V(kuadrant) on OpenShift with O(stack=wg_ai_gateway), and V(authorino) elsewhere.
     type: str
     choices: [authorino, kuadrant]
@@ -61,7 +61,7 @@ options:
     default: egress-gateway
   egress_namespace:
     description:
-      - Namespace of the second Gateway and of all that is behind it.
+      - Namespace of the second Gateway and of its routes and backends.
       - By default O(namespace) with V(-egress) after it.
     type: str
   maas_api:
@@ -110,24 +110,23 @@ options:
     default: []
   allowed_endpoints:
     description:
-      - Host names, addresses and ranges of addresses that providers may have although they look as if they were inside
-        the cluster.
+      - Host names, IP addresses and CIDR ranges that providers may have although they appear to be inside the cluster.
     type: list
     elements: str
     default: []
   cluster_networks:
-    description: Ranges of addresses of the cluster's pods, Services and nodes that are not private ones.
+    description: CIDR ranges of the cluster's pods, Services and nodes that are not private addresses.
     type: list
     elements: str
     default: []
   uncounted_tokens:
     description:
-      - What an answer costs of which no tokens can be counted.
+      - The tokens to count for an answer whose tokens cannot be counted.
       - A number of tokens, or V(estimated), which estimates them from the answer's bytes.
     type: raw
     default: estimated
   allow_empty:
-    description: Accept a description without models or tiers, where only the names are needed.
+    description: Whether to accept a description without models or tiers, for callers that need only the names.
     type: bool
     default: true
 """
@@ -150,14 +149,14 @@ EXAMPLES = r"""
         token_limit: {tokens: 100, window: 1m}
   register: result
 
-- name: Show what it serves
+- name: Show the names of its models
   ansible.builtin.debug:
     msg: "{{ result.catalog.models | map(attribute='name') }}"
 """
 
 RETURN = r"""
 catalog:
-  description: The description with all defaults filled in. It holds names of Secrets, no value of a credential.
+  description: The description with all defaults. It holds names of Secrets and no value of a credential.
   returned: success
   type: dict
   contains:
@@ -168,7 +167,7 @@ catalog:
       description: As given.
       type: str
     policy_engine:
-      description: As given, or the platform's own.
+      description: As given, or the default of O(policy_engine).
       type: str
     namespace:
       description: As given.
@@ -182,9 +181,9 @@ catalog:
       sample: ai-gateway-sa
     identity_key:
       description:
-        - The key that makes the values of callers which providers may see.
-        - C(namespace) and C(secret) name its Secret, C(key) is the key of the Secret's data, and C(file) the file that
-          the proxies read.
+        - The key by which callers' names become values that providers may receive.
+        - C(namespace) and C(secret) name its Secret, C(key) is the key in the Secret's data, and C(file) is the file
+          that the proxies read.
       type: dict
       sample:
         namespace: envoy-gateway-system
@@ -197,9 +196,9 @@ catalog:
       sample: ai-gateway
     egress_gateway:
       description:
-        - The second gateway of O(stack=wg_ai_gateway), and none with the other stack.
+        - The second gateway of O(stack=wg_ai_gateway). Null with O(stack=envoy_ai_gateway).
         - It has a C(name), C(namespace) and C(class_name), the C(service), C(hostname) and C(port) of its proxies, and
-          what they may call as C(egress), of the form of RV(catalog.egress).
+          the allowed destinations as C(egress), in the form of RV(catalog.egress).
       type: dict
     maas_api:
       description: Whether models are registered with maas-api as C(enabled), and its C(namespace).
@@ -209,7 +208,7 @@ catalog:
       description: As given.
       type: str
     controller_namespaces:
-      description: The namespaces of the controllers, whether the stack and the policy engine use them or not.
+      description: The namespaces of all controllers, also of those that the stack and the policy engine do not use.
       type: dict
       sample:
         envoy_gateway: envoy-gateway-system
@@ -218,16 +217,16 @@ catalog:
         kuadrant: kuadrant-system
         wg_ai_gateway: ai-gateway-system
     uncounted_tokens:
-      description: Tokens that an answer costs of which none can be counted, or 0 to estimate them from its bytes.
+      description: Tokens to count for an answer whose tokens cannot be counted, or 0 to estimate them from its bytes.
       type: int
       sample: 0
     providers:
       description:
-        - The providers. The endpoint of a simulated one is its simulator.
-        - With O(stack=wg_ai_gateway), C(egress_endpoint) is what the clients' gateway calls, of the form of
-          C(endpoint).
-        - C(credential.managed) is whether the Secret is rendered from the inventory's value. With an empty
-          C(credential.scheme) the key is all that the header has.
+        - The providers. The endpoint of a simulated provider is its simulator.
+        - With O(stack=wg_ai_gateway), C(egress_endpoint) is the endpoint that the clients' gateway calls, in the form
+          of C(endpoint).
+        - C(credential.managed) is true if the Secret is rendered from the inventory's value. With an empty
+          C(credential.scheme), the header holds only the key.
       type: list
       elements: dict
       sample:
@@ -247,14 +246,14 @@ catalog:
           backend: openai.bdbe5bc1
     models:
       description:
-        - The public models, each once, those of providers first.
+        - The public models, each once. Models of providers come first.
         - The C(name) of one of C(backends) is its C(provider), or that of the object made for its C(backend_ref) when
           the model is on the premises.
         - C(backend_ref) has C(kind), C(name) and C(namespace) of the object, C(hostname), C(port) and C(tls) of the
-          Service to call, the C(spec) of an LLMInferenceService to be made, and the name of the C(simulator) in its
+          Service to call, the C(spec) of an LLMInferenceService to create, and the name of the C(simulator) in its
           place, or an empty string.
         - Each of C(routes) is an AIGatewayRoute with its C(name) and its C(backends) by the names of their objects. Its
-          C(providers) are the names that a request's path may have, with V(*) for all paths that name nobody. With
+          C(providers) are the names that a request's path may have, with V(*) for all paths that name no provider. With
           other backends or endpoints a model has other routes.
       type: list
       elements: dict
@@ -269,10 +268,10 @@ catalog:
                 - {name: openai.bdbe5bc1, provider_model: gpt-4-0613, weight: 1, priority: 0}
     tiers:
       description:
-        - The tiers, with their namespaces, all their limits and the names of all their models. C(restricted) is whether
-          the models were named.
-        - A limit counts V(total_tokens), V(input_tokens), V(output_tokens) or V(requests), of one C(model) or, where
-          that is empty, of all together.
+        - The tiers, with their namespaces, all their limits and the names of all their models. C(restricted) is true
+          if the tier names its models.
+        - A limit counts V(total_tokens), V(input_tokens), V(output_tokens) or V(requests), of one C(model), or of
+          all models together if C(model) is empty.
       type: list
       elements: dict
       sample:
@@ -286,7 +285,7 @@ catalog:
           restricted: false
     secrets:
       description:
-        - The Secrets that must exist on the cluster, as the description names them and no role makes them. C(users)
+        - The Secrets that must exist on the cluster, as the description names them and no role creates them. C(users)
           need the C(keys) of their data.
       type: list
       elements: dict
@@ -294,8 +293,8 @@ catalog:
         - {name: openai-key, namespace: ai-gateway, keys: [apiKey], users: [provider openai]}
     egress:
       description:
-        - What the proxies of the clients' gateway may call. C(peers) are those of a NetworkPolicy, and a C(port) of
-          null stands for all.
+        - The destinations that the proxies of the clients' gateway may call. C(peers) are those of a NetworkPolicy. A
+          C(port) of V(null) means all ports.
       type: list
       elements: dict
       sample:
@@ -306,17 +305,17 @@ catalog:
               podSelector: {matchLabels: {app.kubernetes.io/name: provider-simulator}}
     headers:
       description:
-        - Names of request headers, in lower case. Those in which a caller's token may be are the C(tokens).
-        - C(removed_at_listener), C(removed_after_authorization), C(removed_at_backend) and C(removed_at_bridge) are
-          those that are removed at these places.
-        - After authorization, names C(x-<family>-<more>) of the C(families) are removed too, except for those C(kept),
-          and names that end with the C(key_suffix).
-        - C(refusal) is the response header in which the proxies say, for their filters alone, why they answered
+        - Names of request headers, in lower case. C(tokens) are the headers that may hold a caller's token.
+        - C(removed_at_listener), C(removed_after_authorization), C(removed_at_backend) and C(removed_at_bridge) are the
+          headers removed at these places.
+        - After authorization, headers of the C(families) are removed too, which are C(x-<family>-<more>) except those
+          in C(kept), and headers whose name ends in C(key_suffix).
+        - C(refusal) is the response header in which the proxies report, for their filters alone, why they answered
           themselves.
       type: dict
       sample: {tokens: [authorization, x-api-key], key_suffix: -api-key, refusal: x-ai-gateway-refusal}
 faults:
-  description: What is wrong, in the order of the paths. The message has a line for each.
+  description: The faults, in the order of the paths. The message has a line for each.
   returned: failure
   type: list
   elements: dict
@@ -326,11 +325,11 @@ faults:
       type: str
       sample: ai_gateway_providers[1].models[0].name
     problem:
-      description: What is wrong with it.
+      description: The problem.
       type: str
       sample: '"GPT 4" is not a model''s name'
     remedy:
-      description: What to write instead.
+      description: The remedy.
       type: str
       sample: 'write letters, digits and . _ : / @ + - with a letter or digit at both ends, for example "GPT-4"'
 """

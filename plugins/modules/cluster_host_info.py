@@ -8,10 +8,10 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: cluster_host_info
-short_description: Say what a machine lacks to carry the embedded cluster
+short_description: Report what a machine lacks to run the embedded cluster
 version_added: 1.0.0
 description:
-  - Looks at system, user, kernel, memory, disk, addresses and packages of the machine and says all that is missing at once.
+  - Checks system, user, kernel, memory, disk, addresses and packages of the machine and reports all faults at once.
   - Changes nothing.
 author: Contributors to the egress.ai_gateway project (!UNKNOWN)
 extends_documentation_fragment:
@@ -30,39 +30,39 @@ options:
     type: path
     required: true
   interface:
-    description: Name of the host's end of the link with the node.
+    description: Name of the host's interface to the node.
     type: str
     required: true
   host_address:
-    description: Address of the host's end with its prefix length.
+    description: IPv4 address of that interface with its prefix length.
     type: str
     required: true
   node_address:
-    description: Address of the node.
+    description: IPv4 address of the node.
     type: str
     required: true
   pod_subnet:
-    description: Network of the pods.
+    description: IPv4 network of the pods, in CIDR notation.
     type: str
     required: true
   service_subnet:
-    description: Network of the Services.
+    description: IPv4 network of the Services, in CIDR notation.
     type: str
     required: true
   packages:
-    description: Debian packages that have to be installed.
+    description: Debian packages that must be installed.
     type: list
     elements: str
     default: []
   image_archives:
-    description: Files that have to be there.
+    description: Files that must exist.
     type: list
     elements: path
     default: []
 """
 
 EXAMPLES = r"""
-- name: Look at the machine
+- name: Check the machine
   egress.ai_gateway.cluster_host_info:
     directory: /var/lib/egress-ai-gateway
     cache: ~/.cache/egress-ai-gateway
@@ -76,12 +76,12 @@ EXAMPLES = r"""
 
 RETURN = r"""
 faults:
-  description: What is missing or in the way, each with what to do about it.
+  description: The faults of the machine, each with its remedy. Empty if the machine can run the cluster.
   returned: always
   type: list
   elements: str
 missing_packages:
-  description: Which of the packages are not installed.
+  description: The O(packages) that are not installed.
   returned: always
   type: list
   elements: str

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: cluster_node
-short_description: Run a single-node Kubernetes in Linux namespaces of its own
+short_description: Run a single-node Kubernetes cluster in Linux namespaces of its own
 version_added: 1.0.0
 description:
-  - Starts a supervisor with network, mount, process, IPC and UTS namespaces of its own, and in there containerd, kubelet and the
-    control plane that kubeadm makes.
-  - With that one process all processes, mounts and interfaces of the node end. Its files are in O(directory) and O(runtime_directory).
-  - A node that was left half made is completed. What is in etcd stays when the node is stopped and started again.
-  - Must run as root on the machine that carries the node.
+  - Starts a supervisor with network, mount, process, IPC and UTS namespaces of its own. In these it runs containerd,
+    kubelet and the control plane that kubeadm creates.
+  - All processes, mounts and interfaces of the node end with that one process. Its files are in O(directory) and
+    O(runtime_directory).
+  - An incomplete node is completed. The content of etcd is kept when the node is stopped and started again.
+  - The module must run as root on the machine of the node.
 author: Contributors to the egress.ai_gateway project (!UNKNOWN)
 extends_documentation_fragment:
   - egress.ai_gateway.attributes
@@ -33,14 +34,14 @@ options:
     required: true
   state:
     description:
-      - V(present) brings the node up.
+      - V(present) starts the node.
       - V(stopped) ends its processes and keeps its files.
-      - V(absent) removes everything of it.
+      - V(absent) ends its processes and removes its files.
     type: str
     choices: [present, stopped, absent]
     default: present
   directory:
-    description: Directory of all that outlives the processes.
+    description: Directory of the files that outlive the processes.
     type: path
     required: true
   runtime_directory:
@@ -48,19 +49,19 @@ options:
     type: path
     required: true
   interface:
-    description: Name of the host's end of the link with the node.
+    description: Name of the host's interface to the node.
     type: str
     required: true
   host_address:
-    description: Address of the host's end with its prefix length.
+    description: IPv4 address of that interface with its prefix length.
     type: str
     required: true
   node_address:
-    description: Address of the node.
+    description: IPv4 address of the node.
     type: str
     required: true
   routes:
-    description: Networks that the node reaches through the host.
+    description: Networks that the node reaches through the host, in CIDR notation.
     type: list
     elements: str
     default: []
@@ -75,25 +76,27 @@ options:
         type: str
         required: true
       content:
-        description: The whole content.
+        description: Content of the file.
         type: str
         required: true
       mode:
-        description: Permissions, octal.
+        description: Permissions, as an octal number.
         type: str
         default: '0644'
       restarts:
-        description: What has to be restarted when the file changes, C(containerd), C(kubelet), or C(node) for all of it.
+        description: >-
+          The process that is restarted when the file changes. V(node) restarts the whole node. By default nothing is
+          restarted.
         type: str
         choices: [containerd, kubelet, node]
   copies:
-    description: Files and directories copied whole into O(directory).
+    description: Files and directories that are copied into O(directory).
     type: list
     elements: dict
     default: []
     suboptions:
       source:
-        description: What to copy. A source of the same name is taken to hold the same.
+        description: File or directory to copy. It is copied again only if its path changes or the copy is missing.
         type: path
         required: true
       path:
@@ -101,36 +104,38 @@ options:
         type: str
         required: true
       restarts:
-        description: What has to be restarted when the copy changes.
+        description: The process that is restarted when the copy changes. By default nothing is restarted.
         type: str
         choices: [containerd, kubelet, node]
   kubeadm:
-    description: The program kubeadm. Required for O(state=present).
+    description: Path of the program kubeadm. Required with O(state=present).
     type: path
   kubectl:
-    description: The program kubectl. Required for O(state=present).
+    description: Path of the program kubectl. Required with O(state=present).
     type: path
   kubeadm_configuration:
-    description: Path under O(directory) of kubeadm's configuration, one of O(files). Required for O(state=present).
+    description: Path under O(directory) of kubeadm's configuration, one of O(files). Required with O(state=present).
     type: str
   control_plane_archives:
-    description: Image archives that have to be imported before kubelet starts.
+    description: Image archives that are imported before kubelet starts.
     type: list
     elements: path
     default: []
   image_archives:
-    description: Image archives that are imported meanwhile.
+    description: Image archives that are imported while the node starts.
     type: list
     elements: path
     default: []
   wait_timeout:
-    description: Seconds to wait for the node to be Ready and CoreDNS to answer, and before that for another run on the same node to finish.
+    description: >-
+      Longest wait, in seconds, until another run on the same node has finished, and then until the node is Ready and
+      CoreDNS answers.
     type: int
     default: 180
 """
 
 EXAMPLES = r"""
-- name: Stop a node and keep what is in etcd
+- name: Stop a node and keep the content of etcd
   egress.ai_gateway.cluster_node:
     name: example
     state: stopped
@@ -143,7 +148,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 changes:
-  description: What was done, in check mode what would be.
+  description: The changes, in check mode those that would be made.
   returned: success
   type: list
   elements: str
@@ -152,7 +157,7 @@ kubeconfig:
   returned: success
   type: str
 seconds:
-  description: How long the parts took.
+  description: Durations of the parts of the run, in seconds.
   returned: success
   type: dict
 """

@@ -10,10 +10,14 @@ module: gateway_token
 short_description: Issue and revoke tokens for the users of an AI gateway
 version_added: 1.0.0
 description:
-  - Issues a token that opens an AI gateway for a user of a tier, as Models-as-a-Service does, and revokes all tokens of a user.
-  - The user becomes a ServiceAccount in the namespace of the tier, C(<name>-tier-<tier>), and the token is a token of it for the audience
-    C(<name>-sa). The ServiceAccount's name is the user's, reduced to what a DNS label may hold, with eight digits of its SHA-1.
-  - With O(source=maas_api), maas-api itself does so for the user who calls it, by that user's token for the cluster.
+  - Issues a token with which a user of a tier can call an AI gateway, as Models-as-a-Service does, and revokes all
+    tokens of a user.
+  - The user becomes a ServiceAccount in the namespace of the tier, C(<gateway>-tier-<tier>). The token is of this
+    ServiceAccount, for the audience C(<gateway>-sa).
+  - The name of the ServiceAccount is the user's, reduced to the characters of a DNS label, with eight digits of its
+    SHA-1.
+  - With O(source=maas_api), maas-api issues or revokes tokens of the user who calls it. Callers authenticate with their
+    token for the cluster.
   - The result holds the token. Set C(no_log=true) on the task.
 author: Contributors to the egress.ai_gateway project (!UNKNOWN)
 extends_documentation_fragment:
@@ -23,75 +27,90 @@ attributes:
   check_mode:
     support: full
     details:
-      - Issues no token in check mode, as there need be no ServiceAccount to issue it for, and sends nothing to maas-api.
+      - Issues no token in check mode, as the ServiceAccount need not exist, and sends nothing to maas-api.
   diff_mode:
     support: none
   idempotent:
     support: full
     details:
-      - Each run issues a new token, which changes no state of the cluster. The change it reports is the ServiceAccount's.
-      - What maas-api makes for the first token of a user, a ServiceAccount and the namespace of the tier, is not among what is reported.
-      - maas-api does not report whether there was anything to revoke. Without O(user), O(state=absent) with O(source=maas_api) always reports a change.
+      - Each run issues a new token, which changes no state of the cluster. The reported change is that of the
+        ServiceAccount.
+      - For the first token of a user, maas-api creates a ServiceAccount and the namespace of the tier. The module does
+        not report this change.
+      - maas-api does not report whether it revoked a token. Without O(user), O(state=absent) with O(source=maas_api)
+        always reports a change.
 options:
   state:
     description:
       - With V(present), the ServiceAccount exists and a token is returned.
-      - With V(absent), the ServiceAccount is gone, and all its tokens with it. A gateway that caches reviews of tokens accepts them until its cache forgets.
-      - With V(absent) and O(source=maas_api), maas-api revokes all tokens of the caller. With O(user), the ServiceAccount that called is gone afterwards,
-        and the one in the same namespace that its tokens were of. Remove a user by the source that it was made with; the others leave those tokens valid.
+      - With V(absent), the ServiceAccount and all its tokens are deleted. A gateway that caches reviews of tokens
+        accepts them until its cache expires.
+      - With V(absent) and O(source=maas_api), maas-api revokes all tokens of the caller. With O(user), the module then
+        deletes the calling ServiceAccount and the one in the same namespace that the tokens were of.
+      - Remove a user by the O(source) that created it. The other source leaves the tokens valid.
     type: str
     choices: [present, absent]
     default: present
   source:
     description:
-      - Where the token comes from.
+      - The API that issues the token.
       - V(service_account) is the API server's TokenRequest.
-      - V(maas_api) is maas-api of the generation that mints tokens (v0.0.2). From v0.1.0 on it has API keys instead, which this module does not make.
-        The token is of the user who calls, and of the highest tier among the user's groups.
-      - Who calls maas-api is, with O(maas_api_token), its user; with O(user), that user's ServiceAccount in the namespace of the tier, which is made where
-        there is none and which maas-api counts to the tier, so that no person has to log in; otherwise the user of the token that
-        the cluster's own options and the kubeconfig use.
+      - V(maas_api) is maas-api of the generation that issues tokens (v0.0.2). From v0.1.0 on it issues API keys
+        instead, which this module does not support. The token is of the calling user, and of the highest tier among the
+        user's groups.
+      - With O(maas_api_token), the caller of maas-api is the user of that token.
+      - With O(user), the caller is that user's ServiceAccount in the namespace of the tier. It is created if it does
+        not exist, and maas-api counts it to the tier, so no person has to log in.
+      - Otherwise the caller is the user of the token from the authentication options and the kubeconfig.
     type: str
     choices: [service_account, maas_api]
     default: service_account
   gateway:
-    description: Name of the gateway. That of Models-as-a-Service is C(maas-default-gateway) unless its maas-api was given another.
+    description: >-
+      Name of the gateway. The name in Models-as-a-Service is V(maas-default-gateway) unless its maas-api is configured
+      otherwise.
     type: str
     default: ai-gateway
   tier:
-    description: Name of the user's tier. Required where there is a O(user), unless O(namespace) is given.
+    description: Name of the user's tier. Required with O(user) unless O(namespace) is given.
     type: str
   namespace:
-    description: Namespace of the ServiceAccount. By default that of the tier.
+    description: Namespace of the ServiceAccount, which must exist. By default that of the tier.
     type: str
   user:
-    description: Name of the user, in any form. Required unless O(source=maas_api).
+    description: Name of the user, any string. Required with O(source=service_account).
     type: str
   expiration:
     description:
-      - How long the token is valid, such as V(10m), V(4h), V(1h30m) or a number of seconds. At least 10 minutes.
-      - The API server may cap it; a warning says so.
+      - Lifetime of the token, such as V(10m), V(4h), V(1h30m) or a number of seconds. At least 10 minutes.
+      - The API server may shorten it. A warning reports that.
     type: str
     default: 4h
   audiences:
-    description: Whom the token is for. By default C(<name>-sa), the audience of the gateway, and always that from O(source=maas_api).
+    description: >-
+      Audiences of the token. By default V(<gateway>-sa), the audience of the gateway. An error with O(source=maas_api),
+      which sets the audience itself.
     type: list
     elements: str
   maas_api_url:
     description:
-      - Address of the MaaS gateway, for example C(https://maas.apps.example.com). Required with O(source=maas_api).
-      - C(/maas-api/v1/tokens) is added to it, unless it ends in C(/v1/tokens) and so says where tokens are minted by itself.
+      - URL of the MaaS gateway, for example V(https://maas.apps.example.com). Required with O(source=maas_api).
+      - C(/maas-api/v1/tokens) is appended unless the URL already ends in C(/v1/tokens).
     type: str
   maas_api_token:
     description:
-      - The caller's own token for the cluster, such as C(oc whoami -t) prints, or that of a ServiceAccount. Never returned, shown or logged.
-      - By default, and without O(user), the token that O(api_key), the kubeconfig or the pod's own account holds. It goes to O(maas_api_url), nowhere else.
-      - Excludes O(user), whose ServiceAccount gets a token of its own.
+      - The caller's own token for the cluster, such as C(oc whoami -t) prints, or that of a ServiceAccount. It is never
+        returned, shown or logged.
+      - By default, and without O(user), the token of O(api_key), of the kubeconfig or of the pod's own ServiceAccount.
+        It is sent only to O(maas_api_url).
+      - Mutually exclusive with O(user), whose ServiceAccount gets a token of its own.
     type: str
   maas_api_audience:
     description:
-      - Whom the token of the O(user)'s ServiceAccount is for by which it calls maas-api; one of those that the policy C(maas-api-auth-policy) accepts.
-      - HyperShift and ROSA have another. It is the C(aud) of the tokens that the cluster issues without being asked for an audience.
+      - Audience of the token with which the ServiceAccount of O(user) calls maas-api. The policy
+        C(maas-api-auth-policy) must accept it.
+      - HyperShift and ROSA need another one. It is the C(aud) of the tokens that the cluster issues for requests
+        without an audience.
     type: str
     default: https://kubernetes.default.svc
   maas_api_validate_certs:
@@ -99,20 +118,24 @@ options:
     type: bool
     default: true
   maas_api_ca_path:
-    description: File with the certification authorities to trust at O(maas_api_url), in PEM. By default those of the system.
+    description: >-
+      File with the certification authorities to trust for O(maas_api_url), in PEM. By default those of the system.
     type: path
   maas_api_client_cert:
     description: File with the client's certificate for TLS to O(maas_api_url), in PEM.
     type: path
   maas_api_client_key:
-    description: File with the key of O(maas_api_client_cert), in PEM, where it is not in the same file.
+    description: >-
+      File with the key of O(maas_api_client_cert), in PEM. By default the key is in the file of
+      O(maas_api_client_cert).
     type: path
   maas_api_use_proxy:
-    description: Whether to go to O(maas_api_url) through the HTTP proxy that the environment names.
+    description: Whether to call O(maas_api_url) through the HTTP proxy that the environment names.
     type: bool
     default: true
   maas_api_timeout:
-    description: How long one request to maas-api may take, from its start to the end of the answer, in seconds.
+    description: >-
+      Longest duration of one request to maas-api, from its start to the end of the answer, in seconds. At least 1.
     type: int
     default: 30
 requirements:
@@ -130,7 +153,7 @@ EXAMPLES = r"""
   register: jane
   no_log: true
 
-- name: List the models it can use
+- name: List the models that the token can use
   egress.ai_gateway.maas_models_info:
     url: http://10.245.0.2:30080
     token: "{{ jane.token }}"
@@ -148,7 +171,7 @@ EXAMPLES = r"""
     name: cluster
   register: ingress
 
-- name: Have maas-api mint a token for the user who is logged in
+- name: Issue a token by maas-api for the user who is logged in
   egress.ai_gateway.gateway_token:
     source: maas_api
     maas_api_url: "https://maas.{{ ingress.resources[0].spec.domain }}"
@@ -157,7 +180,7 @@ EXAMPLES = r"""
   register: mine
   no_log: true
 
-- name: Have maas-api mint a token of the premium tier, without a person's login
+- name: Issue a token of the premium tier by maas-api, without a person's login
   egress.ai_gateway.gateway_token:
     source: maas_api
     maas_api_url: "https://maas.{{ ingress.resources[0].spec.domain }}"
@@ -168,7 +191,7 @@ EXAMPLES = r"""
   register: nightly
   no_log: true
 
-- name: Revoke all tokens that maas-api minted for it
+- name: Revoke all tokens that maas-api issued for this user
   egress.ai_gateway.gateway_token:
     source: maas_api
     maas_api_url: "https://maas.{{ ingress.resources[0].spec.domain }}"
@@ -180,47 +203,47 @@ EXAMPLES = r"""
 
 RETURN = r"""
 token:
-  description: The token. Anyone who holds it is the user.
+  description: The token. Anyone who holds it can act as the user.
   returned: when O(state=present), not in check mode
   type: str
 expiration:
-  description: How long the token is valid from its issue, in seconds.
+  description: Lifetime of the token from its issue, in seconds.
   returned: when O(state=present), not in check mode
   type: int
   sample: 3600
 issued_at:
-  description: When it was issued, RFC 3339.
+  description: Time of its issue, in the form of RFC 3339.
   returned: when O(state=present), not in check mode
   type: str
   sample: "2026-01-01T12:00:00Z"
 expires_at:
-  description: When it expires, RFC 3339.
+  description: Time of its expiry, in the form of RFC 3339.
   returned: when O(state=present), not in check mode
   type: str
   sample: "2026-01-01T13:00:00Z"
 jti:
-  description: The token's id, which the audit log of the cluster shows. Empty where the API server sets none.
+  description: The token's id, which the audit log of the cluster shows. An empty string if the API server sets none.
   returned: when O(state=present), not in check mode
   type: str
   sample: 2edabfe4-643d-474c-b154-b107c3b8ba93
 audiences:
-  description: Whom the token is for.
+  description: Audiences of the token.
   returned: when O(state=present), with O(source=maas_api) not in check mode
   type: list
   elements: str
   sample: [ai-gateway-sa]
 namespace:
-  description: Namespace of the ServiceAccount that the token is of.
+  description: Namespace of the token's ServiceAccount.
   returned: success, with O(source=maas_api) when there is a token
   type: str
   sample: ai-gateway-tier-free
 service_account:
-  description: Name of the ServiceAccount that the token is of, which is the user's name for the gateway.
+  description: Name of the token's ServiceAccount, which is the user's name for the gateway.
   returned: success, with O(source=maas_api) when there is a token
   type: str
   sample: jane-example-com-0850a4cf
 status:
-  description: The status of the answer that says no.
+  description: HTTP status of the refusal.
   returned: when the API server or maas-api refuses
   type: int
   sample: 403

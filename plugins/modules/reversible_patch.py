@@ -7,15 +7,15 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: reversible_patch
-short_description: Change single fields of an object that somebody else owns, and restore them exactly
+short_description: Change single fields of an object of another owner, and restore them exactly
 version_added: 1.0.0
 description:
-  - Writes single fields of an object on a cluster, having recorded what was there, and gives the object back as it was.
-  - The record is a ConfigMap. It is written before the object is, and tells what each field was, or that there was
-    none, and which of its parents did not exist either, so that a mapping that came with a field goes with it again.
-  - All fields are written by one request, which the API server takes only while the object is the one that was read.
-    Where others write it at the same time it is read anew.
-  - A run that was cut off anywhere is completed by the next one, whichever O(state) that has.
+  - Records the values of single fields of an object on a cluster, writes the fields, and restores them later.
+  - The record is a ConfigMap, written before the object. It has the previous value of each field, or notes that the
+    field and which of its parents did not exist. A mapping that was created with a field is removed with it.
+  - One request writes all fields. The API server accepts it only while the object is the one that was read. If others
+    write the object at the same time, the module reads it again.
+  - The next run completes a run that was interrupted at any point, with either O(state).
 options:
   name:
     description: Name of the record.
@@ -27,8 +27,8 @@ options:
     required: true
   target:
     description:
-      - The object whose fields are written. Required with O(state=present); with O(state=absent) the record knows it.
-      - Secrets are refused, as the record would show what was in them.
+      - The object whose fields are written. Required with O(state=present). With O(state=absent) the record names it.
+      - Secrets are refused, as the record would show their data.
     type: dict
     suboptions:
       api_version:
@@ -44,14 +44,14 @@ options:
         type: str
         required: true
       namespace:
-        description: Namespace of the object, where its kind has one.
+        description: Namespace of the object. Required if its kind is namespaced.
         type: str
   fields:
     description:
       - The fields, in the order in which they are written. They are restored in the reverse order.
-      - A field that an earlier run wrote and that is not listed any more is restored.
-      - What stands in a field is recorded whenever it is neither what was written nor what is recorded. An owner that
-        wrote something else meanwhile gets that back, and a warning says so.
+      - A field that an earlier run wrote and that is no longer listed is restored.
+      - A value that is neither the written nor the recorded one is recorded. So an owner that wrote another value in
+        the meantime gets that value back, and a warning reports it.
       - Two records must not name the same field of one object.
     type: list
     elements: dict
@@ -62,40 +62,39 @@ options:
           - >-
             The steps that lead to the field. Each is the key of a mapping, or a mapping of one key and its value that
             selects the item of a list, such as C({name: maas-api}).
-          - Mappings that are missing on the way are made. Items of lists are not.
-          - Labels and annotations may be written, and everything outside of C(metadata) and C(status).
+          - Missing mappings on the path are created. Missing items of lists are an error.
+          - Fields of C(metadata) other than labels and annotations are refused, and so is C(status).
         type: list
         elements: raw
         required: true
       value:
-        description: The value, in the form in which the API server stores it.
+        description: The value, in the form in which the API server stores it. Otherwise the module fails.
         type: raw
         required: true
   state:
     description:
       - With V(present), each of the O(fields) has its value.
-      - With V(absent), each field that still has the value that was written is what it was before, and the record is
-        gone. A field that somebody else has changed is left, and named in a warning. Where the object is gone, only the
-        record goes.
+      - With V(absent), each field that still has the written value gets its previous value, and the record is deleted.
+        A field that another owner has changed stays, and a warning names it. If the object does not exist, only the
+        record is deleted.
     type: str
     choices: [present, absent]
     default: present
   wait:
     description:
-      - Wait until the object is ready, as far as its kind says so, such as until a Deployment has been rolled out.
-      - When absent, only where something was restored.
+      - Wait until the object is ready, if its kind reports readiness, such as until a Deployment is rolled out.
+      - With O(state=absent), only if a field was restored.
     type: bool
     default: true
   wait_timeout:
-    description: Longest wait, in seconds.
+    description: Longest wait, in seconds. At least 1.
     type: int
     default: 300
   settle_seconds:
     description:
-      - The fields are read again after they were written and the object is ready, and no earlier than so many seconds
-        after the write.
-      - Where a field does not have its value any more, such as because an operator put its own back, the module fails
-        and says what to do.
+      - Least time, in seconds, between the write and a second read of the fields. The second read also waits until the
+        object is ready.
+      - If a field lost its value, such as because an operator restored its own, the module fails and names a remedy.
     type: int
     default: 0
 extends_documentation_fragment:
@@ -111,11 +110,11 @@ attributes:
   diff_mode:
     support: full
     details:
-      - Shows the fields alone.
+      - Shows only the fields.
   idempotent:
     support: full
 notes:
-  - C(metadata.managedFields) names C(egress.ai_gateway) for a field that was written, after it was restored too.
+  - C(metadata.managedFields) names C(egress.ai_gateway) for a written field, also after it was restored.
 seealso:
   - module: egress.ai_gateway.apply_set
   - module: kubernetes.core.k8s_json_patch
@@ -124,7 +123,7 @@ author:
 """
 
 EXAMPLES = r"""
-- name: Run another image of maas-api, which its operator is to leave alone
+- name: Run another image of maas-api that its operator does not revert
   egress.ai_gateway.reversible_patch:
     name: maas-api-deployment
     namespace: ai-gateway
@@ -140,7 +139,7 @@ EXAMPLES = r"""
         value: ghcr.io/nerdalert/maas-api:external-models
     settle_seconds: 10
 
-- name: See what it would be without that
+- name: Show the fields as they would be restored
   egress.ai_gateway.reversible_patch:
     name: maas-api-deployment
     namespace: ai-gateway
@@ -148,7 +147,7 @@ EXAMPLES = r"""
   check_mode: true
   register: before
 
-- name: Give it back
+- name: Restore the fields
   egress.ai_gateway.reversible_patch:
     name: maas-api-deployment
     namespace: ai-gateway
@@ -159,7 +158,7 @@ RETURN = r"""
 fields:
   description:
     - The fields, restored ones first. With O(state=absent), those of the record, the last written first.
-    - Empty where there is no record, or where the object is gone.
+    - Empty if there is no record or the object does not exist.
   returned: always
   type: list
   elements: dict
@@ -171,21 +170,21 @@ fields:
       sample: [metadata, annotations, opendatahub.io/managed]
     action:
       description: >-
-        V(written), V(restored), V(unchanged) where it was as it should be, or V(left) where it should be restored and
-        somebody else has changed it.
+        V(written), V(restored), V(unchanged) if it had the right value, or V(left) if it was to be restored and another
+        owner has changed it.
       type: str
       sample: written
     before:
-      description: Its value before the run. Missing where there was none.
+      description: Its value before the run. Missing if the field did not exist.
       type: raw
       sample: "true"
     after:
-      description: Its value after the run. Missing where there is none.
+      description: Its value after the run. Missing if the field does not exist.
       type: raw
       sample: "false"
 diff:
   description: The fields before and after.
-  returned: in diff mode, where a field changed
+  returned: in diff mode, when a field changed
   type: dict
 """
 
@@ -251,7 +250,7 @@ def api_of(module: AnsibleModule) -> Api:
     try:
         return connect(module.params, parallel=1)
     finally:
-        # Ansible would hide each text of an inline kubeconfig wherever it occurs, names of objects among them.
+        # Ansible would hide each string of an inline kubeconfig wherever it occurs, names of objects among them.
         module.no_log_values = hidden_values(module.params)
         if isinstance(module.params["kubeconfig"], dict):
             module.params["kubeconfig"] = "not shown"

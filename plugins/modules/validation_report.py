@@ -10,9 +10,10 @@ module: validation_report
 short_description: Write checks as JSON, JUnit XML and HTML, and show them as a table
 version_added: 1.0.0
 description:
-  - Writes a report of checks into a directory, as C(<name>.json), C(<name>.xml) for CI and C(<name>.html) for people, and shows it as a table on the
-    terminal.
-  - The three are written together or not at all. The JSON holds C(cluster), C(gateway_url), C(finished), C(counts) and C(checks).
+  - Writes a report of checks into a directory, as C(<name>.json), C(<name>.xml) for CI and C(<name>.html) for people,
+    and shows it as a table on the terminal.
+  - Either all three files are written or none. The JSON holds C(cluster), C(gateway_url), C(finished), C(counts) and
+    C(checks).
 author: Contributors to the egress.ai_gateway project (!UNKNOWN)
 extends_documentation_fragment:
   - egress.ai_gateway.attributes
@@ -26,14 +27,14 @@ attributes:
   idempotent:
     support: full
     details:
-      - A report is a record of a run and no state, so writing it is no change.
+      - A report is a record of a run and not a state, so the module reports no change.
 options:
   title:
-    description: What was checked.
+    description: Title of the report.
     type: str
     default: Validation
   name:
-    description: Name of the files, without their ending.
+    description: Name of the files without extension.
     type: str
     default: validation
   cluster:
@@ -41,25 +42,27 @@ options:
     type: str
     required: true
   gateway_url:
-    description: Address of the gateway.
+    description: URL of the gateway.
     type: str
     default: ""
   directory:
-    description: Where to write. A relative path begins where C(ansible-playbook) was called. Made where it is missing.
+    description: >-
+      Directory of the files. A relative path begins at the working directory of C(ansible-playbook). The directory is
+      created if it does not exist.
     type: path
     required: true
   checks:
-    description: The checks, as the probes of this collection return them.
+    description: The checks, as the probe modules of this collection return them.
     type: list
     elements: dict
     required: true
     suboptions:
       id:
-        description: Identifies the check. Unique in the list.
+        description: Identifies the check. It must be unique in the list.
         type: str
         required: true
       name:
-        description: What was checked, in words.
+        description: Description of the check.
         type: str
         required: true
       status:
@@ -68,19 +71,19 @@ options:
         choices: [passed, failed, skipped]
         required: true
       expected:
-        description: What was expected.
+        description: The expectation.
         type: str
         default: ""
       observed:
-        description: What was seen, of a skipped check why it was.
+        description: The observation. For a skipped check, the reason.
         type: str
         default: ""
       seconds:
-        description: How long it took.
+        description: Duration of the check, in seconds.
         type: float
         default: 0
       hint:
-        description: Where to look when it failed.
+        description: Hint for the user when the check failed.
         type: str
         default: ""
 requirements:
@@ -113,7 +116,7 @@ EXAMPLES = r"""
         hint: See the SecurityPolicy of the Gateway.
   register: report
 
-- name: Fail where a check did
+- name: Fail if a check failed
   ansible.builtin.assert:
     that: report.counts.failed == 0
 """
@@ -128,12 +131,12 @@ files:
     xml: /home/jane/gateways/reports/production/validation.xml
     html: /home/jane/gateways/reports/production/validation.html
 counts:
-  description: How many checks have each status.
+  description: Number of checks with each status.
   returned: success
   type: dict
   sample: {passed: 20, failed: 0, skipped: 1}
 summary:
-  description: The same as text.
+  description: The same as a string.
   returned: success
   type: str
   sample: "21 checks: 20 passed, 0 failed, 1 skipped"
@@ -143,7 +146,7 @@ failed_checks:
   type: list
   elements: str
 table:
-  description: The lines that were shown, each with the status to colour it by.
+  description: The lines of the table, each with the status that selects its colour.
   returned: success
   type: list
   elements: list

@@ -14,7 +14,7 @@ import yaml
 
 ROOT = pathlib.Path(__file__).parents[2]
 MODULES = sorted(path.stem for path in (ROOT / "plugins/modules").glob("*.py"))
-#: Those that do something; role versions has variables alone.
+#: Roles with tasks; role versions has only variables.
 ROLES = sorted(path.parent.name for path in (ROOT / "roles").glob("*/tasks"))
 #: What the variables of a role start with, where that is not its name: those of the catalogue are read by every role.
 PREFIXES = {"catalog": "ai_gateway_"}
@@ -86,8 +86,6 @@ def test_the_versions_that_users_read_are_those_of_the_project() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert f"| Python on the control node | {project['requires-python'].removeprefix('>=')} or newer" in readme
-    assert (
-        f"| ansible-core | {load('meta/runtime.yml')['requires_ansible'].removeprefix('>=').removesuffix('.0')} or newer |"
-        in readme
-    )
+    core = load("meta/runtime.yml")["requires_ansible"].removeprefix(">=").removesuffix(".0")
+    assert f"| ansible-core | {core} or newer |" in readme
     assert load("galaxy.yml")["version"] == project["version"]

@@ -160,8 +160,8 @@ def _documents(position: str, text: str) -> t.Iterator[tuple[str, t.Any]]:
 
 def _not_yaml(text: str, error: Exception) -> _NotYaml:
     if isinstance(error, yaml.MarkedYAMLError):
-        # The problem alone, as the error's own message shows the lines around it, and nothing from its first quotation mark
-        # to its last.
+        # The problem alone, as the error's own message shows the lines around it, and nothing from its first quotation
+        # mark to its last.
         problem = re.sub(r"""['"].*['"]""", "...", error.problem or "cannot be parsed", flags=re.DOTALL)
         return _NotYaml(problem, error.problem_mark.line + 1 if error.problem_mark else None)
     if isinstance(error, yaml.reader.ReaderError):

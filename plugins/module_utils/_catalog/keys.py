@@ -42,7 +42,8 @@ def provider_keys(providers: Iterable[Body]) -> dict[str, str]:
             continue
         if not isinstance(value, str) or not value:
             raise ProviderKeyError(
-                f"{where}.credential.value: is empty or no string; write the key of provider {provider['name']} in quotes, "
+                f"{where}.credential.value: is empty or no string; write the key of provider "
+                f"{provider['name']} in quotes, "
                 "or name the Secret that holds it in credential.secret"
             )
         keys[provider["name"]] = value

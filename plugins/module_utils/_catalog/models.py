@@ -96,8 +96,8 @@ def _check_sharing(name: str, places: Sequence[_Served], faults: list[Fault]) ->
         return
     by_address = [place.path for place in places if place.provider.provider.endpoint.address]
     if by_address:
-        # Envoy AI Gateway cannot distinguish such backends of a model: one would get the key of another, or the caller's
-        # token.
+        # Envoy AI Gateway cannot distinguish such backends of a model: one would get the key of another, or the
+        # caller's token.
         faults.append(
             Fault(
                 by_address[0],

@@ -186,7 +186,8 @@ def find_go(cache: str, requirement: str, hashes: t.Sequence[str], python: str) 
             if done.returncode:
                 shutil.rmtree(environment, ignore_errors=True)
                 raise GoToolsError(
-                    f"no go on PATH or in /usr/local/go/bin, and {requirement} could not be installed: {_tail(done.stderr)}"
+                    f"no go on PATH or in /usr/local/go/bin, and {requirement} could not be installed: "
+                    f"{_tail(done.stderr)}"
                 )
     if not os.path.exists(program):
         raise GoToolsError(f"{requirement} brought no bin/go; install Go and put it on PATH")
@@ -290,7 +291,8 @@ def _run(command: list[str], planned: Plan, environment: dict[str, str]) -> str:
     )
     if done.returncode:
         raise GoToolsError(
-            f"upstream {planned.upstream.name}: '{' '.join(command[:3])} …' in {planned.upstream.source} failed: {_tail(done.stderr)}"
+            f"upstream {planned.upstream.name}: '{' '.join(command[:3])} …' in {planned.upstream.source} failed: "
+            f"{_tail(done.stderr)}"
         )
     return done.stdout
 

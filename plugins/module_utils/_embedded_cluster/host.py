@@ -60,29 +60,34 @@ def host_faults(host: Host, needs: Needs) -> list[str]:
         faults.append(f"the distribution is {found}: packages are installed from Debian or a relative of it")
     if host.user != 0:
         faults.append(
-            f"the user is {host.user} and not root: namespaces and mounts need it; run as root or set ansible_become: true"
+            f"the user is {host.user} and not root: namespaces and mounts need it; run as root "
+            "or set ansible_become: true"
         )
     else:
         lacking = [name for bit, name in CAPABILITIES.items() if not host.capabilities >> bit & 1]
         if lacking:
             faults.append(
-                f"root lacks {', '.join(lacking)}: in a container, run it with those capabilities (docker run --privileged)"
+                f"root lacks {', '.join(lacking)}: in a container, run it with those capabilities "
+                "(docker run --privileged)"
             )
     if "overlay" not in host.filesystems:
         faults.append("the kernel has no overlay file system: run 'modprobe overlay' or use a kernel that has it")
     lacking = [name for name in ("cpu", "memory", "pids") if name not in host.controllers]
     if lacking:
         faults.append(
-            f"no control groups for {', '.join(lacking)} under /sys/fs/cgroup: mount them, or in a container share the host's (--cgroupns=host)"
+            f"no control groups for {', '.join(lacking)} under /sys/fs/cgroup: mount them, or in a container share "
+            "the host's (--cgroupns=host)"
         )
     if host.memory_available < needs.memory:
         faults.append(
-            f"{_gib(host.memory_available)} of memory are available and {_gib(needs.memory)} are needed: end something or add memory"
+            f"{_gib(host.memory_available)} of memory are available and {_gib(needs.memory)} are needed: end "
+            "something or add memory"
         )
     for directory, (purpose, size) in needs.disk.items():
         if host.disk_free[directory] < size:
             faults.append(
-                f"{directory} ({purpose}) has {_gib(host.disk_free[directory])} free and {_gib(size)} are needed: make room there"
+                f"{directory} ({purpose}) has {_gib(host.disk_free[directory])} free and {_gib(size)} are needed: "
+                "make room there"
             )
     return faults
 
@@ -93,7 +98,8 @@ def network_faults(network: Network, addresses: t.Iterable[tuple[str, str]], run
     prefix = "embedded_cluster_"
     if not re.fullmatch(r"[a-zA-Z0-9_.-]{1,15}", network.interface):
         faults.append(
-            f"{prefix}interface: {network.interface!r} is no name of an interface: at most 15 letters, digits, '-', '_' or '.'"
+            f"{prefix}interface: {network.interface!r} is no name of an interface: at most 15 letters, digits, "
+            "'-', '_' or '.'"
         )
     parsed: dict[str, t.Any] = {}
     for name, value, kind in (
@@ -125,7 +131,8 @@ def network_faults(network: Network, addresses: t.Iterable[tuple[str, str]], run
         for other in names[index + 1 :]:
             if networks[one].overlaps(networks[other]):
                 faults.append(
-                    f"{prefix}{other}: {networks[other]} overlaps {networks[one]} of {prefix}{one}; choose one apart from it"
+                    f"{prefix}{other}: {networks[other]} overlaps {networks[one]} of {prefix}{one}; choose one apart "
+                    "from it"
                 )
     for interface, address in addresses:
         found = ipaddress.ip_interface(address)
@@ -136,7 +143,8 @@ def network_faults(network: Network, addresses: t.Iterable[tuple[str, str]], run
                 )
         elif found.version == 4 and found.network.overlaps(link):
             faults.append(
-                f"{prefix}host_address: {link} collides with {address} of interface {interface}; choose a free network, and {prefix}node_address in it"
+                f"{prefix}host_address: {link} collides with {address} of interface {interface}; choose a free "
+                f"network, and {prefix}node_address in it"
             )
     return faults
 
@@ -154,7 +162,8 @@ def change_faults(configuration: str | None, network: Network) -> list[str]:
         found = re.search(rf"^\s*{key}:\s*(\S+)\s*$", configuration, re.MULTILINE)
         if found and found[1] != getattr(network, name):
             faults.append(
-                f"embedded_cluster_{name}: the existing cluster has {found[1]}, which cannot become {getattr(network, name)}; "
+                f"embedded_cluster_{name}: the existing cluster has {found[1]}, which cannot become "
+                f"{getattr(network, name)}; "
                 "remove it first with embedded_cluster_state: absent"
             )
     return faults

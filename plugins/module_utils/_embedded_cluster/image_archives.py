@@ -110,7 +110,8 @@ def cache_key(archive: Archive, bases: t.Mapping[str, Base], wheels: t.Mapping[s
             if file.wheel is not None:
                 if file.wheel not in wheels:
                     raise ImageArchivesError(
-                        f"image {image.name}: wheel {file.wheel!r} is not one of the wheels ({', '.join(wheels) or 'none'})"
+                        f"image {image.name}: wheel {file.wheel!r} is not one of the wheels "
+                        f"({', '.join(wheels) or 'none'})"
                     )
                 parts.append(dataclasses.asdict(wheels[file.wheel]))
             elif os.path.exists(file.src):
@@ -270,7 +271,8 @@ def _write_layer(image: Image, path: str, wheels: t.Mapping[str, str]) -> None:
                     _add(layer, file.dest.lstrip("/"), opened.getinfo(file.src).file_size, member, file.mode)
             except (OSError, KeyError, IndexError) as error:
                 raise ImageArchivesError(
-                    f"image {image.name}: cannot read {file.src}{f' of wheel {file.wheel}' if file.wheel else ''}: {error}"
+                    f"image {image.name}: cannot read {file.src}{f' of wheel {file.wheel}' if file.wheel else ''}: "
+                    f"{error}"
                 ) from error
 
 

@@ -74,7 +74,7 @@ class ManagedFile:
 
 @dataclasses.dataclass(frozen=True)
 class ManagedCopy:
-    """A file or directory taken whole from ``source``, again whenever ``source`` is another one."""
+    """A file or directory copied from ``source``, and again whenever the path of ``source`` changes."""
 
     source: str
     path: str
@@ -98,7 +98,8 @@ class Node:
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", self.name):
             raise ClusterNodeError(
-                f"name: {self.name!r} is no name of a node; write at most 63 lower-case letters, digits and hyphens, like egress-ai-gateway"
+                f"name: {self.name!r} is no name of a node; write at most 63 lower-case letters, digits and hyphens, "
+                "like egress-ai-gateway"
             )
 
     @property
@@ -156,7 +157,7 @@ def node_process(node: Node, proc: str = PROC) -> int | None:
 
 
 def mounts_below(directories: t.Sequence[str], mountinfo: str) -> list[str]:
-    """Mount points of ``mountinfo`` (the content of /proc/self/mountinfo) that lie in one of the directories or are one."""
+    """Mount points in or at one of the directories. ``mountinfo`` is the content of /proc/self/mountinfo."""
     points = [line.split()[4].encode().decode("unicode_escape") for line in mountinfo.splitlines() if line.strip()]
     return [
         point
@@ -195,7 +196,8 @@ class NodeManager:
             and not os.path.isdir(self.node.configuration)
         ):
             raise ClusterNodeError(
-                f"{self.node.directory} holds something else than a cluster; choose another name, or empty it if it is not needed"
+                f"{self.node.directory} holds something else than a cluster; choose another name, or empty it if it "
+                "is not needed"
             )
         if create and not self.check_mode:
             os.makedirs(self.node.configuration, exist_ok=True)
@@ -214,7 +216,8 @@ class NodeManager:
 
         if not self._wait(taken, timeout):
             raise ClusterNodeError(
-                f"another run is at work on {self.node.directory}, for more than {timeout:.0f} s; wait until it has finished"
+                f"another run is at work on {self.node.directory}, for more than {timeout:.0f} s; wait until it has "
+                "finished"
             )
 
     # Files
@@ -238,7 +241,7 @@ class NodeManager:
         return written
 
     def copy(self, copies: t.Sequence[ManagedCopy]) -> set[str]:
-        """Copy what is not there or came from another source; returns the paths."""
+        """Copy what does not exist or came from another source; returns the paths."""
         record = os.path.join(self.node.configuration, "copies.json")
         known: dict[str, str] = json.loads(_read(record) or "{}")
         copied = set()
@@ -483,7 +486,8 @@ class NodeManager:
                 self.say("kubeadm: waiting for the API server")
                 if making.wait():
                     raise ClusterNodeError(
-                        f"kubeadm failed; all it said is in {self.node.directory}/log/kubeadm.log:\n{self._log_tail('kubeadm.log')}"
+                        f"kubeadm failed; its output is in {self.node.directory}/log/kubeadm.log:\n"
+                        f"{self._log_tail('kubeadm.log')}"
                     )
                 if again:
                     # It was running, or started, with what kubeadm wrote the time before.
@@ -535,7 +539,7 @@ class NodeManager:
         return os.path.exists(os.path.join(self.node.configuration, "kubeadm.done"))
 
     def forget_control_plane(self) -> None:
-        """Remove what an interrupted kubeadm left, which nobody has used yet, so that the next one starts from nothing."""
+        """Remove the files of an interrupted kubeadm, which nobody has used yet, so that the next one starts anew."""
         if self.check_mode or not any(
             self._node_file(path) for path in ("etc/upper/kubernetes", "var/lib/etcd", "var/lib/kubelet")
         ):

@@ -131,7 +131,8 @@ def pause_before(attempt: int, retry_after: float | None = None) -> float:
     """
     if retry_after is not None:
         return min(retry_after, _LONGEST_RETRY_AFTER)
-    return random.uniform(0.5, 1.0) * min(LONGEST_PAUSE, 0.1 * 2 ** min(attempt, 10))  # noqa: S311 - spreads requests, keeps no secret
+    # The chance spreads requests and keeps no secret.
+    return random.uniform(0.5, 1.0) * min(LONGEST_PAUSE, 0.1 * 2 ** min(attempt, 10))  # noqa: S311
 
 
 def error_of(status: int, body: bytes, headers: t.Mapping[str, str]) -> ApiError:

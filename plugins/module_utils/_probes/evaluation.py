@@ -17,7 +17,8 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.plan imp
 
 ASKS_NOTHING = "check mode asks nothing"
 ISSUES_NONE = "check mode issues none"
-#: A line of Envoy's access log for a connection that failed; the reason of a refused certificate in it has _ for spaces.
+#: A line of Envoy's access log for a connection that failed; the reason of a refused certificate in it has _ for
+#: spaces.
 FAILED_CONNECTION = re.compile(r'\{.*"upstream_transport_failure_reason":"')
 REFUSED_CERTIFICATE = re.compile(r"^TLS_error:.*:CERTIFICATE_VERIFY_FAILED:(.*):TLS_error_end$")
 
@@ -138,7 +139,8 @@ def _foreign_proxies(plan: Plan) -> Check:
         expected=f"Deployment {mine} and no other",
         observed=ASKS_NOTHING if plan.seen.check_mode else observed,
         seconds=0.0,
-        hint="The controller takes routes of other Gateways for its own and deploys proxies for those where it may write. "
+        hint="The controller takes routes of other Gateways for its own and deploys proxies for those where it may "
+        "write. "
         f"Narrow the rights of its ServiceAccount to namespace {egress['namespace']}, and delete {foreign}.",
     )
 

@@ -89,7 +89,8 @@ def base_url(url: str) -> str:
     parts = urllib.parse.urlsplit(url.strip())
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError(
-            f"url: {url!r} is not an absolute URL; write one such as http://10.245.0.2:30080 or https://maas.example.com"
+            f"url: {url!r} is not an absolute URL; write one such as http://10.245.0.2:30080 or "
+            "https://maas.example.com"
         )
     if parts.username is not None or parts.query or parts.fragment:
         raise ValueError("url: it may hold no credentials, query or fragment; give the token with option token")
@@ -226,16 +227,29 @@ class Gateway:
         if isinstance(reason, ssl.SSLCertVerificationError):
             return (
                 f"the certificate of {self.url} cannot be trusted: {reason.verify_message}; "
-                "give the file of its certification authority with ca_path, or call the gateway by a name in its certificate"
+                "give the file of its certification authority with ca_path, or call the gateway by a name in its "
+                "certificate"
             )
         if isinstance(reason, ssl.SSLError):
-            return f"no TLS connection to {self.url}: {reason}; check that the port speaks TLS and, where it asks for one, client_cert"
+            return (
+                f"no TLS connection to {self.url}: {reason}; check that the port speaks TLS and, where it asks for "
+                "one, client_cert"
+            )
         if isinstance(reason, TimeoutError):
-            return f"no whole answer from {self.url} within {limit:g} s{after}; check that the gateway is programmed, or raise timeout"
+            return (
+                f"no whole answer from {self.url} within {limit:g} s{after}; check that the gateway is programmed, "
+                "or raise timeout"
+            )
         if isinstance(reason, ConnectionRefusedError):
-            return f"connection to {self.url} refused; check that the gateway is programmed and the address and port are right"
+            return (
+                f"connection to {self.url} refused; check that the gateway is programmed and the address and port "
+                "are right"
+            )
         if isinstance(reason, (ConnectionError, http.client.HTTPException)):
-            return f"{self.url} closed the connection before a whole answer came{after} ({type(reason).__name__}); see the logs of the gateway's proxy"
+            return (
+                f"{self.url} closed the connection before a whole answer came{after} ({type(reason).__name__}); "
+                "see the logs of the gateway's proxy"
+            )
         return f"cannot reach {self.url}: {reason}; check the address, the name's resolution and the route to it"
 
 

@@ -268,7 +268,10 @@ class Plan:
 
     @property
     def users(self) -> list[Params]:
-        """The users of this run alone. Each becomes a ServiceAccount, or tokens of maas-api, to be removed at the end."""
+        """The users of this run alone.
+
+        Each becomes a ServiceAccount, or tokens of maas-api, to be removed at the end.
+        """
         return list(self._all_users.values())
 
     @property
@@ -667,7 +670,8 @@ class Plan:
 
     @cached_property
     def limits(self) -> list[Params]:
-        """Where the limit of a tier is spent: at a simulator first, then at one model of each kind that costs something.
+        """Where the limit of a tier is spent: at a simulator first, then at one model of each kind that costs
+        something.
 
         ``user`` names the token.
         """

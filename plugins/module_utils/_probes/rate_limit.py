@@ -141,8 +141,9 @@ class Refusal:
         return self.limit in (None, limit.requests, limit.tokens) and self.window in (None, limit.window)
 
     def exhausted(self, limit: Limit) -> str | None:
-        """What ran out, ``requests`` or ``tokens``; None where that is not reported, or cannot be decided as both limits
-        are the same number.
+        """The kind of the limit that was reached, ``requests`` or ``tokens``.
+
+        None if it is not reported, or if both limits are the same number.
         """
         kinds = [
             kind
@@ -154,7 +155,10 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Call:
-    """One call: its beginning and end in seconds since the epoch, the response, and the tokens that the limit counts."""
+    """One call, with the response and the tokens that the limit counts.
+
+    Its beginning and end are in seconds since the epoch.
+    """
 
     began: float
     ended: float
@@ -285,7 +289,8 @@ class LimitProbe:
             status = calls[-1].seen.status
             passed = Outcome(tuple(calls)).passed
             self.say(
-                f"call {len(calls)}: status {status}, {self.limit.spent(len(passed), sum(call.tokens for call in passed))}"
+                f"call {len(calls)}: status {status}, "
+                f"{self.limit.spent(len(passed), sum(call.tokens for call in passed))}"
             )
             if status not in (200, 429):
                 break

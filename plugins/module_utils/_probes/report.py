@@ -105,7 +105,7 @@ class Report:
         return page.render(report=self, checks=sorted(self.checks, key=lambda check: order[check.status]))
 
     def to_table(self, width: int = 120) -> list[tuple[str, str]]:
-        """The lines of a table of at most ``width`` columns, each with the status to colour it by, or an empty string."""
+        """The lines of a table of at most ``width`` columns, each with the status for its colour or an empty string."""
         return list(self._lines(width))
 
     def _lines(self, width: int) -> t.Iterator[tuple[str, str]]:

@@ -26,13 +26,25 @@ PAGE = """\
   --skipped: light-dark(#8a5a00, #e5b567);
 }
 * { box-sizing: border-box; }
-body { margin: 0; padding: 2rem 1rem 4rem; background: var(--page); color: var(--text); font: 15px/1.5 system-ui, sans-serif; }
+body {
+  margin: 0; padding: 2rem 1rem 4rem; background: var(--page); color: var(--text);
+  font: 15px/1.5 system-ui, sans-serif;
+}
 main { max-width: 72rem; margin: 0 auto; }
 h1 { margin: 0; font-size: 1.5rem; }
 .about { margin: .25rem 0 1.5rem; color: var(--soft); overflow-wrap: anywhere; }
-.counts { display: grid; grid-template-columns: repeat(auto-fit, minmax(7rem, 1fr)); gap: .75rem; margin-bottom: 1.5rem; }
-.count { padding: .75rem 1rem; background: var(--card); border: 1px solid var(--line); border-radius: .6rem; color: var(--soft); }
-.count b { display: block; font-size: 1.75rem; line-height: 1.2; color: var(--text); font-variant-numeric: tabular-nums; }
+.counts {
+  display: grid; grid-template-columns: repeat(auto-fit, minmax(7rem, 1fr)); gap: .75rem;
+  margin-bottom: 1.5rem;
+}
+.count {
+  padding: .75rem 1rem; background: var(--card); border: 1px solid var(--line);
+  border-radius: .6rem; color: var(--soft);
+}
+.count b {
+  display: block; font-size: 1.75rem; line-height: 1.2; color: var(--text);
+  font-variant-numeric: tabular-nums;
+}
 .count.some b { color: var(--status); }
 .passed { --status: var(--passed); }
 .failed { --status: var(--failed); }
@@ -46,9 +58,18 @@ tbody tr.failed { background: color-mix(in srgb, var(--failed) 7%, transparent);
 td { min-width: 6rem; overflow-wrap: anywhere; }
 td.name { min-width: 13rem; }
 td.seen { min-width: 16rem; }
-td.seconds, th.seconds { text-align: right; min-width: 5rem; white-space: nowrap; font-variant-numeric: tabular-nums; color: var(--soft); }
-.badge { padding: .1rem .6rem; border-radius: 1rem; font-size: .8rem; font-weight: 600; white-space: nowrap; color: var(--status); }
-.badge { border: 1px solid color-mix(in srgb, var(--status) 45%, transparent); background: color-mix(in srgb, var(--status) 12%, transparent); }
+td.seconds, th.seconds {
+  text-align: right; min-width: 5rem; white-space: nowrap; font-variant-numeric: tabular-nums;
+  color: var(--soft);
+}
+.badge {
+  padding: .1rem .6rem; border-radius: 1rem; font-size: .8rem; font-weight: 600;
+  white-space: nowrap; color: var(--status);
+}
+.badge {
+  border: 1px solid color-mix(in srgb, var(--status) 45%, transparent);
+  background: color-mix(in srgb, var(--status) 12%, transparent);
+}
 .id { display: block; color: var(--soft); font: .8rem ui-monospace, monospace; }
 .hint { margin: .4rem 0 0; color: var(--soft); }
 @media (max-width: 48rem) {
@@ -63,7 +84,8 @@ td.seconds, th.seconds { text-align: right; min-width: 5rem; white-space: nowrap
 <body>
 <main>
 <h1>{{ report.title }} of {{ report.cluster }}</h1>
-<p class="about">{% if report.gateway_url %}{{ report.gateway_url }} · {% endif %}{{ report.finished }} · {{ "%.1f" | format(report.seconds) }} s of checks</p>
+<p class="about">{% if report.gateway_url %}{{ report.gateway_url }} · {% endif %}{{ report.finished }} ·
+{{ "%.1f" | format(report.seconds) }} s of checks</p>
 <div class="counts">
 <div class="count"><b>{{ report.checks | length }}</b>checks</div>
 {% for status, count in report.counts.items() %}
@@ -79,8 +101,10 @@ td.seconds, th.seconds { text-align: right; min-width: 5rem; white-space: nowrap
 <td><span class="badge">{{ check.status }}</span></td>
 <td class="name">{{ check.name }}<span class="id">{{ check.id }}</span></td>
 <td class="seen" data-label="Expected">{{ check.expected }}</td>
-<td class="seen" data-label="Observed">{{ check.observed }}{% if check.hint and check.status == "failed" %}<p class="hint">{{ check.hint }}</p>{% endif %}</td>
-<td class="seconds" data-label="Seconds">{% if check.status != "skipped" %}{{ "%.2f" | format(check.seconds) }}{% endif %}</td>
+<td class="seen" data-label="Observed">{{ check.observed }}
+{%- if check.hint and check.status == "failed" %}<p class="hint">{{ check.hint }}</p>{% endif %}</td>
+<td class="seconds" data-label="Seconds">
+{%- if check.status != "skipped" %}{{ "%.2f" | format(check.seconds) }}{% endif %}</td>
 </tr>
 {% endfor %}
 </tbody>

@@ -92,7 +92,7 @@ def test_shows_neither_manifests_nor_credentials() -> None:
     assert "t0ken-value" not in text
 
 
-def test_wrong_options_are_told_as_a_module_tells_them() -> None:
+def test_wrong_options_are_reported_as_by_a_module() -> None:
     result = run({"name": "a", "manifest": []})
     assert result["failed"]
     assert "missing required arguments: namespace" in result["msg"]
@@ -100,7 +100,7 @@ def test_wrong_options_are_told_as_a_module_tells_them() -> None:
     assert "one of: present, absent" in run({**ARGUMENTS, "state": "gone"})["msg"]
 
 
-def test_tells_what_it_does(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reports_what_it_does(monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[str] = []
     monkeypatch.setattr(
         "ansible_collections.egress.ai_gateway.plugins.plugin_utils._progress.display.display", shown.append
@@ -156,7 +156,7 @@ def test_templates_become_manifests_beside_the_others(
     assert [params["template"] for params in performed] == [[], [], []]
 
 
-def test_a_module_elsewhere_gets_the_texts_too(role: dict[str, t.Any]) -> None:
+def test_a_module_elsewhere_gets_the_rendered_templates_too(role: dict[str, t.Any]) -> None:
     result = run({**ARGUMENTS, "template": "rest.j2"}, role, delegate_to="elsewhere")
     assert result["arguments"] == {**ARGUMENTS, "manifests": [SECRET, "key: \\\n"]}
 
@@ -166,7 +166,9 @@ def test_nothing_is_rendered_for_a_set_that_goes(performed: list[dict[str, t.Any
     assert performed[0]["manifests"] == []
 
 
-def test_a_template_that_cannot_be_rendered_is_told(performed: list[dict[str, t.Any]], role: dict[str, t.Any]) -> None:
+def test_a_template_that_cannot_be_rendered_is_reported(
+    performed: list[dict[str, t.Any]], role: dict[str, t.Any]
+) -> None:
     with pytest.raises(AnsibleError, match=r"missing\.j2"):
         run({**ARGUMENTS, "template": ["missing.j2"]}, role)
     with pytest.raises(AnsibleUndefinedVariable, match="'name' is undefined"):

@@ -40,7 +40,7 @@ def test_returns_the_catalogue() -> None:
     assert (result["catalog"]["audience"], result["catalog"]["policy_engine"]) == ("east-sa", "authorino")
 
 
-def test_keeps_nothing_of_where_a_text_comes_from() -> None:
+def test_drops_the_origin_of_a_string() -> None:
     mark = trust_as_template
     assert type(mark("a")) is not str
     provider = {

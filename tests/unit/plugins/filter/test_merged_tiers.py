@@ -38,7 +38,7 @@ def merged(text: str, *tiers: dict[str, t.Any]) -> t.Any:
 
 
 @pytest.mark.parametrize("tiers", [[], [FREE]])
-def test_with_nothing_to_add_the_text_stays(tiers: list[dict[str, t.Any]]) -> None:
+def test_with_nothing_to_add_the_value_stays(tiers: list[dict[str, t.Any]]) -> None:
     assert merged_tiers(TEXT, tiers) == TEXT
 
 
@@ -115,7 +115,8 @@ def test_no_aliases() -> None:
         (
             TEXT,
             {**GOLD, "level": 1},
-            "tiers premium and gold would both have level 1 at maas-api; give them different ones, in ai_gateway_tiers or",
+            "tiers premium and gold would both have level 1 at maas-api; give them different ones, in "
+            "ai_gateway_tiers or",
         ),
     ],
 )

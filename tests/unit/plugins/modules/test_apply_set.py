@@ -73,7 +73,7 @@ def test_a_failure_shows_no_manifest(
     assert result["invocation"]["module_args"]["manifests"] == "1 manifests, not shown"
 
 
-def test_bad_options_are_told_with_what_to_give(run_module: t.Callable[..., dict[str, t.Any]]) -> None:
+def test_bad_options_are_reported_with_what_to_give(run_module: t.Callable[..., dict[str, t.Any]]) -> None:
     result = run_module("apply_set", {"name": "a", "namespace": "b", "manifests": [SECRET], "parallel": 0})
     assert result["failed"]
     assert result["msg"] == "parallel is 0; give a number of at least 1"

@@ -125,7 +125,8 @@ def test_a_capped_lifetime_is_said(kubernetes: Kubernetes, run: RunModule) -> No
     [
         (
             {"tier": "gold"},
-            "tier 'gold' has no namespace ai-gateway-tier-gold; define it in ai_gateway_tiers and run role access_policies",
+            "tier 'gold' has no namespace ai-gateway-tier-gold; define it in ai_gateway_tiers and run role "
+            "access_policies",
         ),
         ({"namespace": "nowhere"}, "there is no namespace nowhere; create it, or name another"),
         ({"namespace": "closed"}, 'namespaces "closed" is forbidden; check the rights of the credentials in use'),

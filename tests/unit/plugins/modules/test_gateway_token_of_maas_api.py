@@ -232,7 +232,8 @@ HTML = {"Content-Type": "text/html"}
         (
             Reply(403, {}),
             [
-                "status 403: the gateway's policy does not let the caller mint tokens; see the AuthPolicy maas-api-auth-policy"
+                "status 403: the gateway's policy does not let the caller mint tokens; see the AuthPolicy "
+                "maas-api-auth-policy"
             ],
         ),
         (
@@ -271,7 +272,8 @@ HTML = {"Content-Type": "text/html"}
         (
             Reply(503, b"no healthy upstream"),
             [
-                "status 503: see the logs of Deployment maas-api and of the gateway's proxy. The answer: no healthy upstream"
+                "status 503: see the logs of Deployment maas-api and of the gateway's proxy. The answer: no healthy "
+                "upstream"
             ],
         ),
         (Reply(502, b"<html>Bad gateway</html>", HTML), ["status 502: see the logs", "<html>Bad gateway</html>"]),
@@ -285,7 +287,8 @@ HTML = {"Content-Type": "text/html"}
             Reply(302, b"", {"Location": "https://user:word@login.example.com/start?state=secret#part"}),
             [
                 "status 302: ",
-                "redirects to https://login.example.com/start, and the token is not taken there; give the gateway's own address with maas_api_url",
+                "redirects to https://login.example.com/start, and the token is not taken there; give the gateway's "
+                "own address with maas_api_url",
             ],
         ),
         (Reply(307, b""), ["redirects to nowhere"]),

@@ -72,11 +72,13 @@ def test_maas_api_without_models(loopback: Loopback, run_module: RunModule) -> N
         (Reply(403, {}), "status 403: the token belongs to no tier"),
         (
             Reply(404, b""),
-            "status 404: nothing serves the list of models there; check the url, and that the gateway has a route. The answer: empty",
+            "status 404: nothing serves the list of models there; check the url, and that the gateway has a route. "
+            "The answer: empty",
         ),
         (
             Reply(503, b"no healthy upstream"),
-            "status 503: see the logs of the gateway's proxy, and of maas-api where that lists the models. The answer: no healthy upstream",
+            "status 503: see the logs of the gateway's proxy, and of maas-api where that lists the models. The "
+            "answer: no healthy upstream",
         ),
         (Reply(200, b"<html>"), "the answer is no list of models of the OpenAI API; check the url. The answer: <html>"),
         (Reply(200, {"data": ["gpt-4"]}), "the answer is no list of models"),

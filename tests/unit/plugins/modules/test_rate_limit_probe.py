@@ -167,7 +167,7 @@ def test_a_request_limit_of_messages(loopback: Loopback, run_module: RunModule) 
         ({"operation": "embeddings"}, ("30", "0")),
     ],
 )
-def test_what_a_simulator_is_told_to_report(
+def test_the_usage_that_a_simulator_is_asked_to_report(
     loopback: Loopback, run_module: RunModule, options: dict[str, t.Any], tokens: tuple[str, str]
 ) -> None:
     loopback.answer = lambda request: Reply(503, b"")

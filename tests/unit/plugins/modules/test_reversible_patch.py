@@ -72,7 +72,8 @@ def test_what_is_left_is_warned_of(cluster: Cluster, run_module: RunModule) -> N
     cluster.objects[KEY]["data"]["tiers"] = "theirs\n"
     result = run_module("reversible_patch", {"name": "record", "namespace": "default", "state": "absent"})
     assert result["warnings"] == [
-        "ConfigMap default/tiers: data.tiers was changed by somebody since it was written; it is left as it is, and no longer recorded"
+        "ConfigMap default/tiers: data.tiers was changed by somebody since it was written; it is left as it is, and "
+        "no longer recorded"
     ]
 
 
@@ -100,7 +101,7 @@ def test_errors(cluster: Cluster, run_module: RunModule, options: dict[str, t.An
     assert cluster.writes == []
 
 
-def test_missing_rights_are_told_with_their_object(
+def test_missing_rights_are_reported_with_their_object(
     cluster: Cluster, run_module: RunModule, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def forbidden(method: str, url: str, body: bytes | None, **options: t.Any) -> Answer:

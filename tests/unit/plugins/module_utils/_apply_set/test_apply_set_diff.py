@@ -149,7 +149,7 @@ def test_drift_is_noticed(change: t.Callable[[dict[str, t.Any]], None]) -> None:
     assert not is_applied(body, SUBMITTED)
 
 
-def test_what_the_api_server_may_write_in_its_own_way_is_for_it_to_tell() -> None:
+def test_the_api_server_decides_about_its_own_way_of_writing() -> None:
     body = live()
     body["spec"]["emptyDir"] = {"medium": ""}
     assert is_applied(body, SUBMITTED) is None

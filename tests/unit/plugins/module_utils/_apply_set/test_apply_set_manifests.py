@@ -60,8 +60,11 @@ def test_nulls_lists_and_kind_list_are_flattened_with_their_positions() -> None:
     ]
 
 
-def test_texts_of_yaml_are_parsed() -> None:
-    text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n---\n---\n- {apiVersion: v1, kind: ConfigMap, metadata: {name: b}}\n"
+def test_strings_of_yaml_are_parsed() -> None:
+    text = (
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n---\n---\n"
+        "- {apiVersion: v1, kind: ConfigMap, metadata: {name: b}}\n"
+    )
     well_formed, faults = read_manifests([text, ""])
     assert faults == []
     assert [(manifest.position, manifest.body["metadata"]["name"]) for manifest in well_formed] == [
@@ -92,7 +95,7 @@ def test_broken_yaml_is_named_by_line_and_not_quoted() -> None:
         ("&hunter2 [*hunter2]", "is no YAML: it is nested too deeply, or a list holds itself"),
     ],
 )
-def test_whatever_the_parser_raises_is_a_fault_without_a_part_of_the_text(text: str, fault: str) -> None:
+def test_whatever_the_parser_raises_is_a_fault_without_a_part_of_the_string(text: str, fault: str) -> None:
     well_formed, faults = read_manifests([text, config_map()])
     assert [str(manifest) for manifest in well_formed] == ["manifests[1] ConfigMap one"]
     assert len(faults) == 1
@@ -101,7 +104,7 @@ def test_whatever_the_parser_raises_is_a_fault_without_a_part_of_the_text(text: 
 
 
 @pytest.mark.parametrize("date", ["2024-10-21", "2024-13-45", "2024-10-21T01:02:03Z"])
-def test_dates_in_texts_are_strings(date: str) -> None:
+def test_dates_in_strings_are_strings(date: str) -> None:
     well_formed, faults = read_manifests(
         [f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: a}}\ndata: {{version: {date}, size: 5}}\n"]
     )
@@ -137,8 +140,11 @@ def test_what_is_not_json_is_a_fault_that_names_its_path(data: t.Any, fault: str
     assert read_manifests([{**config_map(), "data": data}]) == ([], [f"manifests[0] ConfigMap one: {fault}"])
 
 
-def test_what_is_not_json_in_a_text_is_a_fault_too() -> None:
-    text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {on: .inf, raw: !!binary aGk=, day: !!timestamp 2024-10-21}\n"
+def test_what_is_not_json_in_a_string_is_a_fault_too() -> None:
+    text = (
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {on: .inf, raw: !!binary aGk=, "
+        "day: !!timestamp 2024-10-21}\n"
+    )
     well_formed, faults = read_manifests([text])
     assert well_formed == []
     assert [fault.partition(": ")[2] for fault in faults] == [
@@ -219,7 +225,7 @@ def test_a_fault_names_position_field_and_remedy(manifest: t.Any, fault: str) ->
     assert fault in faults[0]
 
 
-def test_every_fault_of_a_manifest_is_told() -> None:
+def test_every_fault_of_a_manifest_is_reported() -> None:
     well_formed, faults = read_manifests([{"apiVersion": "", "kind": "", "metadata": {"name": "", "labels": {"a": 1}}}])
     assert well_formed == []
     assert len(faults) == 4

@@ -41,7 +41,7 @@ def test_a_kind_belongs_to_one_phase() -> None:
     assert all(not one[1] & other[1] for one, other in itertools.combinations(PHASES, 2))
 
 
-def test_kinds_that_share_a_name_are_told_apart_by_group() -> None:
+def test_kinds_that_share_a_name_are_distinguished_by_group() -> None:
     assert phase_of(GroupKind("example.com", "Gateway")) == len(PHASES)
     assert phase_title(len(PHASES)) == "other objects"
     assert phase_title(0) == "namespaces"

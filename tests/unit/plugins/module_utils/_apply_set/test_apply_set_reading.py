@@ -13,7 +13,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.kind
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.objects import some
 
 IDENTITY = SetIdentity("crds", "home")
-DEFINITIONS = ResourceType(
+CRDS = ResourceType(
     "apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions", False, frozenset()
 )
 WIDGETS = ResourceType("example.com/v1", "Widget", "widgets", True, frozenset())
@@ -49,13 +49,15 @@ def lines(*widgets: dict[str, t.Any], name: str = "widgets.example.com") -> list
         "kind": "CustomResourceDefinition",
         "metadata": {"name": name, "uid": "u"},
     }
-    reader = Reader(Api(*widgets), IDENTITY, lambda resource_type, body: seen(resource_type, body, False, "", None))  # type: ignore[arg-type]
-    return reader.resources_of_others([seen(DEFINITIONS, body, False, "", None)])
+    api = Api(*widgets)
+    reader = Reader(api, IDENTITY, lambda kind, body: seen(kind, body, False, "", None))  # type: ignore[arg-type]
+    return reader.resources_of_others([seen(CRDS, body, False, "", None)])
 
 
-def test_a_definition_that_would_take_objects_of_others_with_it_is_told() -> None:
+def test_a_crd_whose_deletion_would_remove_objects_of_others_is_reported() -> None:
     assert lines({}, {"name": "b", "labels": {PART_OF_LABEL: "another set"}}) == [
-        "CustomResourceDefinition widgets.example.com cannot be deleted: Widget shop/a, Widget shop/b would go with it, and are not of this set; "
+        "CustomResourceDefinition widgets.example.com cannot be deleted: Widget shop/a, Widget shop/b would go with "
+        "it, and are not of this set; "
         "remove them first, or have them deleted by force_removal: true"
     ]
 
@@ -68,11 +70,11 @@ def test_a_definition_that_would_take_objects_of_others_with_it_is_told() -> Non
         {"deletionTimestamp": "2026-01-01T00:00:00Z"},
     ],
 )
-def test_members_dependents_and_what_goes_anyway_hold_no_definition(widget: dict[str, t.Any]) -> None:
+def test_members_dependents_and_what_goes_anyway_hold_no_crd(widget: dict[str, t.Any]) -> None:
     assert lines(widget) == []
 
 
-def test_a_definition_that_is_not_served_holds_nothing() -> None:
+def test_a_crd_that_is_not_served_holds_nothing() -> None:
     assert lines({}, name="gadgets.example.com") == []
     assert lines({}, name="widgets.other.com") == []
 

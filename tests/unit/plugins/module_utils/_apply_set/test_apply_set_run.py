@@ -108,7 +108,7 @@ def test_the_parent_records_more_before_members_are_written_and_less_once_others
     assert annotations[NAMESPACES_ANNOTATION] == ""
 
 
-def test_every_fault_is_told_at_once_and_nothing_written(cluster: Cluster) -> None:
+def test_every_fault_is_reported_at_once_and_nothing_written(cluster: Cluster) -> None:
     manifests = [
         *config_maps("a", namespace="nowhere"),
         *config_maps("b", "b"),
@@ -120,15 +120,17 @@ def test_every_fault_is_told_at_once_and_nothing_written(cluster: Cluster) -> No
     assert str(error.value).splitlines() == [
         "5 faults, nothing was written:",
         "- manifests[4] ConfigMap d: apiVersion is missing; write GROUP/VERSION, or VERSION for the core group",
-        "- manifests[3] Gadget c: the cluster serves no Gadget in v1; install its CustomResourceDefinition first, or correct apiVersion and kind",
+        "- manifests[3] Gadget c: the cluster serves no Gadget in v1; install its CustomResourceDefinition first, or "
+        "correct apiVersion and kind",
         "- manifests[2] ConfigMap home/b: duplicate of manifests[1]; render the object once",
-        "- manifests[0] ConfigMap nowhere/a: namespace nowhere does not exist, or is being deleted; add it to the manifests, or create it first",
+        "- manifests[0] ConfigMap nowhere/a: namespace nowhere does not exist, or is being deleted; add it to the "
+        "manifests, or create it first",
         "- wait_for[0]: no manifest is a Database; correct the entry, or leave it out",
     ]
     assert cluster.writes == []
 
 
-def test_check_mode_tells_the_same_and_writes_nothing(cluster: Cluster) -> None:
+def test_check_mode_reports_the_same_and_writes_nothing(cluster: Cluster) -> None:
     apply(cluster, config_maps("a", "b", "c"))
     cluster.writes.clear()
     wanted = [*config_maps("a"), *config_maps("b", value="new"), *config_maps("d")]
@@ -204,7 +206,7 @@ def test_a_namespace_that_wanted_objects_are_in_is_not_pruned(cluster: Cluster) 
         assert cluster.writes == []
 
 
-def test_a_namespace_with_members_of_another_set_is_deleted_only_when_told(cluster: Cluster) -> None:
+def test_a_namespace_with_members_of_another_set_is_deleted_only_with_force(cluster: Cluster) -> None:
     apply(cluster, [namespace("home"), *config_maps("a")])
     cluster.put("secrets", "home", "theirs")
     cluster.objects["secrets", "home", "theirs"]["metadata"]["labels"] = {PART_OF_LABEL: "another-set"}
@@ -240,7 +242,7 @@ def test_the_sets_own_namespace_goes_last(cluster: Cluster) -> None:
     assert names(remove(cluster).deleted) == ["zoo", "home"]
 
 
-def test_what_is_deleted_is_told_when_not_all_can_be(cluster: Cluster) -> None:
+def test_what_is_deleted_is_reported_when_not_all_can_be(cluster: Cluster) -> None:
     apply(cluster, config_maps("a", "b", "c"))
     cluster.undeletable["configmaps", "home", "c"] = 403
     run = Run(cluster.api(), IDENTITY, Options(), lambda line: None)

@@ -268,7 +268,8 @@ ONE_FAULT = [
     ),
     (
         "providers.1.endpoint.tls.ca_bundle",
-        "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n-----BEGIN PRIVATE KEY-----\nMIIB\n-----END PRIVATE KEY-----\n",
+        "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
+        "-----BEGIN PRIVATE KEY-----\nMIIB\n-----END PRIVATE KEY-----\n",
         "ai_gateway_providers[1].endpoint.tls.ca_bundle",
     ),
     ("providers.1.credential", ..., "ai_gateway_providers[1].credential"),

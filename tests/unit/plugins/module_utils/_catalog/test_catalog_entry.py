@@ -10,12 +10,12 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.build i
 from catalog_inventory import KEY, changed, faults, paths
 
 
-def test_numbers_may_come_as_texts() -> None:
+def test_numbers_may_come_as_strings() -> None:
     assert build(changed("providers.1.endpoint.port", "8443")).providers[1].endpoint.port == 8443
 
 
 @pytest.mark.parametrize(("text", "enabled"), [("true", True), ("False", False), ("false", False)])
-def test_truth_values_may_come_as_texts(text: str, enabled: bool) -> None:
+def test_truth_values_may_come_as_strings(text: str, enabled: bool) -> None:
     assert build({"maas_api": text}).maas_api.enabled is enabled
 
 
@@ -33,7 +33,8 @@ def test_providers_that_are_no_list(value: t.Any) -> None:
         ("tiers.0.tokens_limit", "did you mean `token_limit`?"),
         (
             "tiers.0.zzz",
-            "it takes name, level, groups, token_limit, input_token_limit, output_token_limit, request_limit, model_limits and models",
+            "it takes name, level, groups, token_limit, input_token_limit, output_token_limit, request_limit, "
+            "model_limits and models",
         ),
     ],
 )

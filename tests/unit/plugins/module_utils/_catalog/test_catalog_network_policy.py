@@ -108,7 +108,7 @@ def test_services_are_reached_in_their_namespaces_on_any_port() -> None:
     assert to_outside([(name, 443) for name in names[:2]], CLUSTER, names) == []
 
 
-def test_pods_are_told_by_labels_in_one_peer() -> None:
+def test_pods_are_selected_by_labels_in_one_peer() -> None:
     for destination, namespace in (
         (to_simulators("external-models", 8000), "external-models"),
         (to_inference_service("llm", "opt", 8000), "llm"),

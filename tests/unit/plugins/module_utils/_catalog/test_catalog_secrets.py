@@ -73,7 +73,7 @@ def test_a_secret_of_several_users_is_needed_once() -> None:
     ]
 
 
-def test_certificates_as_text_are_not_needed() -> None:
+def test_certificates_as_strings_need_no_secret() -> None:
     assert needed(provider("one", {"value": VALUE}, {"ca_bundle": CERTIFICATE})) == []
 
 
@@ -124,7 +124,7 @@ def test_a_secret_that_is_there_is_not_missing() -> None:
     assert missing_secrets([NEED], [secret("ai-gateway", "key", apiKey=VALUE)]) == []
 
 
-def test_all_that_is_missing_is_told_at_once_and_no_value() -> None:
+def test_all_that_is_missing_is_reported_at_once_and_no_value() -> None:
     other = {"name": "other", "namespace": "ai-gateway", "keys": ["apiKey"], "users": ["provider three"]}
     found = [
         secret("ai-gateway", "key", password=VALUE),
@@ -133,8 +133,10 @@ def test_all_that_is_missing_is_told_at_once_and_no_value() -> None:
     ]
     assert missing_secrets([NEED, other], found) == [
         "provider one, provider two: Secret ai-gateway/key has no apiKey, or an empty one: "
-        f"{CREATE} --dry-run=client --output=yaml | kubectl apply --server-side --force-conflicts --field-manager=kubectl-apiKey --filename=-",
-        "provider three: Secret ai-gateway/other is missing: kubectl create secret generic other --namespace ai-gateway --from-file=apiKey=FILE",
+        f"{CREATE} --dry-run=client --output=yaml | kubectl apply --server-side --force-conflicts "
+        "--field-manager=kubectl-apiKey --filename=-",
+        "provider three: Secret ai-gateway/other is missing: kubectl create secret generic other --namespace "
+        "ai-gateway --from-file=apiKey=FILE",
     ]
 
 
@@ -150,8 +152,8 @@ def test_a_client_certificate() -> None:
     assert line.endswith("is missing: kubectl create secret tls client --namespace ai-gateway --cert=FILE --key=FILE")
     (line,) = missing_secrets([need], [secret("ai-gateway", "client", tls_crt=CERTIFICATE)])
     assert (
-        "has no tls.key, or an empty one: kubectl create secret generic client --namespace ai-gateway --from-file=tls.key=FILE --dry-run"
-        in line
+        "has no tls.key, or an empty one: kubectl create secret generic client --namespace ai-gateway "
+        "--from-file=tls.key=FILE --dry-run" in line
     )
     assert missing_secrets([need], [secret("ai-gateway", "client", tls_crt=CERTIFICATE, tls_key=VALUE)]) == []
 

@@ -56,5 +56,6 @@ def test_a_fault_shows_letters_as_they_are_and_what_cannot_be_seen_as_an_escape(
     (fault,) = faults(changed("tiers.0.groups", ["Équipe\tIA"]))
     assert str(fault) == (
         'ai_gateway_tiers[0].groups[0]: "Équipe\\tIA" is not a name of a group; '
-        "write names of groups on one line and without a space at either end, for example system:authenticated or Domain Users"
+        "write names of groups on one line and without a space at either end, for example system:authenticated or "
+        "Domain Users"
     )

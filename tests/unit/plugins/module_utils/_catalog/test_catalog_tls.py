@@ -7,7 +7,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.build i
 from catalog_inventory import ANTHROPIC, CERTIFICATE, changed, paths
 
 
-def test_plain_text_takes_port_80() -> None:
+def test_plain_http_has_port_80() -> None:
     endpoint = build(changed("providers.1.endpoint.tls", {"mode": "none"})).as_dict()["providers"][1]["endpoint"]
     assert endpoint == {
         "hostname": "api.anthropic.com",

@@ -102,7 +102,10 @@ def test_each_collision_is_named(change, addresses, message):
 
 
 def test_existing_cluster_keeps_its_networks():
-    configuration = "localAPIEndpoint:\n  advertiseAddress: 10.245.0.2\nnetworking:\n  podSubnet: 10.244.0.0/16\n  serviceSubnet: 10.97.0.0/16\n"
+    configuration = (
+        "localAPIEndpoint:\n  advertiseAddress: 10.245.0.2\nnetworking:\n  podSubnet: 10.244.0.0/16\n"
+        "  serviceSubnet: 10.97.0.0/16\n"
+    )
     assert change_faults(None, NETWORK) == []
     (fault,) = change_faults(configuration, NETWORK)
     assert "embedded_cluster_service_subnet: the existing cluster has 10.97.0.0/16" in fault

@@ -66,7 +66,10 @@ def test_mounts_are_found_by_whole_path_elements():
 
 
 def test_supervisor_status_is_read():
-    text = "containerd                       RUNNING   pid 7, uptime 0:01:00\nkubelet                          FATAL     Exited too quickly\n"
+    text = (
+        "containerd                       RUNNING   pid 7, uptime 0:01:00\n"
+        "kubelet                          FATAL     Exited too quickly\n"
+    )
     assert parse_supervisor_status(text) == {"containerd": "RUNNING", "kubelet": "FATAL"}
     assert parse_supervisor_status("unix:///run/x no such file\n") == {"unix:///run/x": "no"}
 
@@ -185,7 +188,7 @@ def test_containers_that_cannot_start_are_named():
     ) == ["Pod kube-proxy-1: CreateContainerError: failed to mkdir"]
 
 
-def test_fingerprint_tells_texts_apart():
+def test_fingerprint_distinguishes_strings():
     assert fingerprint("a", "b") == fingerprint("a", "b")
     assert fingerprint("a", "b") != fingerprint("ab")
 

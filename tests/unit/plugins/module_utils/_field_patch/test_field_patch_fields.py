@@ -116,7 +116,7 @@ def test_several_mappings_that_came_go() -> None:
     assert plan_absent(written, plan.recorded).operations == [{"op": "remove", "path": "/spec/a"}]
 
 
-def test_an_empty_mapping_that_stood_before_stays() -> None:
+def test_an_existing_empty_mapping_stays() -> None:
     before = deployment(annotations={})
     plan = plan_present(before, [Field(MANAGED, "1")], ())
     written = carried_out(before, plan)
@@ -154,8 +154,10 @@ def test_what_somebody_changed_is_left_and_named() -> None:
     entry = Entry(IMAGE, "maas-api:0", 5, ("maas-api:2",))
     plan = plan_absent(deployment(), [entry])
     assert (plan.operations, actions(plan)) == ([], [("image", "left")])
-    assert plan.warnings == ["spec.template.spec.containers[name=maas-api].image was changed by somebody since it was written; it is left as it is, "
-                             "and no longer recorded"]  # fmt: skip
+    assert plan.warnings == [
+        "spec.template.spec.containers[name=maas-api].image was changed by somebody since it was "
+        "written; it is left as it is, and no longer recorded"
+    ]
     dropped = plan_present(deployment(), [], [entry])
     assert (dropped.operations, dropped.remaining, dropped.warnings) == ([], (), plan.warnings)
 
@@ -186,7 +188,7 @@ def test_what_has_no_place_any_more_is_left() -> None:
         (["spec", {"name": "web"}, "image"], r"spec has no item whose name is web; correct"),
     ],
 )
-def test_a_field_without_a_place_is_told(path: list[t.Any], message: str) -> None:
+def test_a_field_without_a_place_is_reported(path: list[t.Any], message: str) -> None:
     with pytest.raises(FieldError, match=message):
         plan_present(deployment(), [Field(path_of(path), "x")], ())
 

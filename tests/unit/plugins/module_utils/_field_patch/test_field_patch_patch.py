@@ -153,7 +153,7 @@ def test_the_record_is_written_before_the_object(cluster: Faulty) -> None:
     assert json.loads(data["fields"])[0] == {"path": MANAGED["path"], "parents": 1, "written": ["false"]}
 
 
-def test_check_mode_tells_the_same_and_writes_nothing(cluster: Faulty) -> None:
+def test_check_mode_reports_the_same_and_writes_nothing(cluster: Faulty) -> None:
     rehearsed = present(cluster, check_mode=True)
     assert cluster.writes == []
     real = present(cluster)
@@ -197,7 +197,8 @@ def test_what_somebody_changed_is_left_and_the_rest_restored(cluster: Faulty) ->
     assert cluster.image == "maas-api:9"
     assert "annotations" not in cluster.objects[KEY]["metadata"]
     assert outcome.warnings == [
-        "Deployment default/maas-api: spec.template.spec.containers[name=maas-api].image was changed by somebody since it was written; "
+        "Deployment default/maas-api: spec.template.spec.containers[name=maas-api].image was changed by somebody "
+        "since it was written; "
         "it is left as it is, and no longer recorded"
     ]
     assert RECORD not in cluster.objects
@@ -387,7 +388,8 @@ def test_a_value_that_is_stored_in_another_form_is_refused(cluster: Faulty) -> N
     converting = Converting()
     with pytest.raises(
         PatchError,
-        match='image "maas-api:2" the API server makes "mirror/maas-api:2", and nothing was written; give the value in that form',
+        match='image "maas-api:2" the API server makes "mirror/maas-api:2", and nothing was written; give the value '
+        "in that form",
     ):
         present(converting)
     assert converting.writes == []

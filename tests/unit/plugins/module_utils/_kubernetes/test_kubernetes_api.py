@@ -129,7 +129,8 @@ def test_a_path_not_served_yet_is_transient_only_when_expected_soon() -> None:
     "message",
     [
         "failed to create typed patch object (default/typo; /v1, Kind=ConfigMap): .dota: field not declared in schema",
-        "failed to convert new object (default/typo; /v1, Kind=Secret) to proper version: illegal base64 data at input byte 4",
+        "failed to convert new object (default/typo; /v1, Kind=Secret) to proper version: illegal base64 data at "
+        "input byte 4",
     ],
 )
 def test_a_manifest_that_does_not_fit_its_schema_is_not_tried_again(message: str) -> None:
@@ -227,13 +228,13 @@ def test_trying_ends_and_is_said_aloud(pauses: list[float]) -> None:
     assert "GET /second: no answer" in said[0]
 
 
-def test_a_wrong_address_is_told_soon(pauses: list[float]) -> None:
+def test_a_wrong_address_is_reported_soon(pauses: list[float]) -> None:
     with pytest.raises(ApiError):
         api(Pool(*[LOST] * 200)).request("GET", "/first")
     assert sum(pauses) <= kubernetes_api.FIRST_ANSWER_SECONDS
 
 
-def test_a_certificate_that_does_not_verify_is_told_at_once(pauses: list[float]) -> None:
+def test_a_certificate_that_does_not_verify_is_reported_at_once(pauses: list[float]) -> None:
     with pytest.raises(ApiError, match=r"cannot verify the API server .* check ca_cert"):
         api(Pool(urllib3.exceptions.SSLError(ssl.SSLCertVerificationError("self-signed certificate")))).request(
             "GET", "/first"
@@ -249,7 +250,7 @@ def test_only_what_does_not_exist_is_none() -> None:
         client.get("/x")
 
 
-def test_an_error_that_is_no_status_keeps_its_text() -> None:
+def test_an_error_that_is_no_status_keeps_its_message() -> None:
     error = error_of(502, b" upstream gone \n", {})
     assert (error.status, error.reason, error.message) == (502, "", "upstream gone")
     assert error_of(500, b"", {}).message == "HTTP status 500"

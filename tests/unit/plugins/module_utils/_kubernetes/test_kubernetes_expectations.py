@@ -51,7 +51,7 @@ def test_truth_is_as_jmespath_has_it(value: t.Any, holds: bool) -> None:
     assert (Expectation("Database", "status.value").verdict(database(value=value)) is CURRENT) == holds
 
 
-def test_a_query_that_cannot_be_told_yet_waits() -> None:
+def test_a_query_that_cannot_be_evaluated_yet_waits() -> None:
     verdict = Expectation("Database", "length(status.hosts) > `0`").verdict(database())
     assert verdict.state is State.IN_PROGRESS
     assert "cannot be evaluated yet" in verdict.message

@@ -24,24 +24,50 @@ AI, ENVOY = "aigateway.envoyproxy.io/finalizer", "gateway-exists-finalizer.gatew
 #: Of each kind: its version, plural, finalizer, a spec, and what a reminder makes of the field that it changes.
 KINDS: dict[str, tuple[str, str, str, Body, t.Callable[[str], Body]]] = {
     "AIServiceBackend": (
-        "aigateway.envoyproxy.io/v1beta1", "aiservicebackends", AI, {"schema": {"name": "OpenAI"}, "headerMutation": {"remove": ["a"], "set": [{"name": "b"}]}},
+        "aigateway.envoyproxy.io/v1beta1",
+        "aiservicebackends",
+        AI,
+        {"schema": {"name": "OpenAI"}, "headerMutation": {"remove": ["a"], "set": [{"name": "b"}]}},
         lambda name: {"headerMutation": {"remove": ["a", name]}},
     ),
     "BackendSecurityPolicy": (
-        "aigateway.envoyproxy.io/v1beta1", "backendsecuritypolicies", AI, {"type": "APIKey"},
+        "aigateway.envoyproxy.io/v1beta1",
+        "backendsecuritypolicies",
+        AI,
+        {"type": "APIKey"},
         lambda name: {"targetRefs": [{"group": "aigateway.envoyproxy.io", "kind": "AIServiceBackend", "name": name}]},
     ),
     "QuotaPolicy": (
-        "aigateway.envoyproxy.io/v1alpha1", "quotapolicies", AI, {},
+        "aigateway.envoyproxy.io/v1alpha1",
+        "quotapolicies",
+        AI,
+        {},
         lambda name: {"targetRefs": [{"group": "aigateway.envoyproxy.io", "kind": "AIServiceBackend", "name": name}]},
     ),
     "AIGatewayRoute": (
-        "aigateway.envoyproxy.io/v1beta1", "aigatewayroutes", AI, {"llmRequestCosts": [{"metadataKey": "k", "type": "CEL"}]},
-        lambda name: {"llmRequestCosts": [{"metadataKey": "k", "type": "CEL"}, {"metadataKey": name, "type": "InputToken"}]},
+        "aigateway.envoyproxy.io/v1beta1",
+        "aigatewayroutes",
+        AI,
+        {"llmRequestCosts": [{"metadataKey": "k", "type": "CEL"}]},
+        lambda name: {
+            "llmRequestCosts": [{"metadataKey": "k", "type": "CEL"}, {"metadataKey": name, "type": "InputToken"}]
+        },
     ),
-    "MCPRoute": ("aigateway.envoyproxy.io/v1beta1", "mcproutes", AI, {}, lambda name: {"headers": [{"name": name, "value": name}]}),
-    "GatewayClass": ("gateway.networking.k8s.io/v1", "gatewayclasses", ENVOY, {"description": "old"}, lambda name: {"description": name}),
-}  # fmt: skip
+    "MCPRoute": (
+        "aigateway.envoyproxy.io/v1beta1",
+        "mcproutes",
+        AI,
+        {},
+        lambda name: {"headers": [{"name": name, "value": name}]},
+    ),
+    "GatewayClass": (
+        "gateway.networking.k8s.io/v1",
+        "gatewayclasses",
+        ENVOY,
+        {"description": "old"},
+        lambda name: {"description": name},
+    ),
+}
 IDENTITY = SetIdentity("shop", "home")
 FOREIGN = "example.com/keeps-it"
 
@@ -206,19 +232,20 @@ def test_a_finalizer_of_somebody_else_is_waited_for_and_named() -> None:
     assert cluster.reminders == []
 
 
-def test_a_controller_that_does_not_answer_is_reminded_less_and_less_and_told() -> None:
+def test_a_controller_that_does_not_answer_is_reminded_less_and_less_and_reported() -> None:
     cluster = Forgetful(sleeps=10**6)
     run(cluster, [manifest("AIServiceBackend")], wait=False)
     cluster.hold()
     with pytest.raises(
         WaitError,
-        match=r"held by finalizer aigateway.envoyproxy.io/finalizer\); its controller was reminded [234] times, does it run\?",
+        match=r"held by finalizer aigateway.envoyproxy.io/finalizer\); its controller was reminded [234] times, does "
+        r"it run\?",
     ):
         run(cluster, None, wait_timeout=0.8)
     assert len({json.dumps(patch) for patch in cluster.reminders}) == len(cluster.reminders)
 
 
-def test_a_refused_change_is_told_and_the_wait_goes_on() -> None:
+def test_a_refused_change_is_reported_and_the_wait_goes_on() -> None:
     cluster = Forgetful()
     cluster.refuses = True
     run(cluster, [manifest("AIServiceBackend")], wait=False)

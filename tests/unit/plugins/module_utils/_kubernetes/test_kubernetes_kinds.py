@@ -70,7 +70,7 @@ def crd(**spec: t.Any) -> dict[str, t.Any]:
     return {"spec": {"group": "example.com", "names": names, "scope": "Namespaced", "versions": versions, **spec}}
 
 
-def test_a_definition_serves_its_served_versions() -> None:
+def test_a_crd_serves_its_served_versions() -> None:
     (found,) = types_of_crd(crd())
     assert (found.api_version, found.kind, found.plural, found.namespaced) == (
         "example.com/v1",
@@ -83,5 +83,5 @@ def test_a_definition_serves_its_served_versions() -> None:
 
 
 @pytest.mark.parametrize("spec", [{"group": None}, {"names": {}}, {"versions": None}, {"versions": ["v1"]}])
-def test_a_malformed_definition_serves_nothing(spec: dict[str, t.Any]) -> None:
+def test_a_malformed_crd_serves_nothing(spec: dict[str, t.Any]) -> None:
     assert types_of_crd(crd(**spec)) == []

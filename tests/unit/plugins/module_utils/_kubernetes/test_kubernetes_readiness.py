@@ -212,7 +212,7 @@ def test_pod() -> None:
     assert readiness(body("v1", "Pod")) == in_progress("no condition Ready yet")
 
 
-def test_definition() -> None:
+def test_crd() -> None:
     api_version, kind = "apiextensions.k8s.io/v1", "CustomResourceDefinition"
     assert (
         readiness(
@@ -314,7 +314,8 @@ def parent(
             [{"name": "one", "namespace": "infra", "sectionName": "https"}],
             [parent("one", namespace="infra")],
             in_progress(
-                "parent Gateway infra/one listener https: no controller has answered yet; does it exist, and is its class served?"
+                "parent Gateway infra/one listener https: no controller has answered yet; does it exist, and is its "
+                "class served?"
             ),
         ),
         ([], [], CURRENT),

@@ -96,12 +96,12 @@ def test_marked_fields_are_masked_with_everything_below_them() -> None:
     }
 
 
-def test_marked_values_are_hidden_in_text_too() -> None:
+def test_marked_values_are_hidden_in_messages_too() -> None:
     mask = SecretMask([marked("spec", spec={"a": ["swordfish"], "on": True, "size": 123456})])
     assert mask.masked("swordfish, 123456, True") == f"{MASK}, {MASK}, True"
 
 
-def test_known_values_are_hidden_in_text_in_every_form() -> None:
+def test_known_values_are_hidden_in_messages_in_every_form() -> None:
     value = "line-one-secret\nline-two-secret"
     encoded = base64.b64encode(value.encode()).decode()
     mask = SecretMask(
@@ -146,7 +146,7 @@ def test_values_are_hidden_as_others_quote_them() -> None:
         assert "horse" not in mask.masked(f"expected string, got {quoted}")
 
 
-def test_short_values_do_not_spoil_ordinary_text() -> None:
+def test_short_values_do_not_spoil_ordinary_messages() -> None:
     assert SecretMask([{"kind": "Secret", "stringData": {"a": "on", "b": ""}}]).masked("condition on") == "condition on"
 
 
@@ -177,7 +177,7 @@ def test_a_value_shown_in_a_message_about_a_secret_is_hidden_to_its_end(message:
     assert SecretMask().masked(message, secret=True) == masked
 
 
-def test_an_expression_that_is_a_text_is_hidden_without_its_quotes_too() -> None:
+def test_an_expression_that_is_a_string_is_hidden_without_its_quotes_too() -> None:
     annotations = {"egress.ai-gateway/secret-fields": "spec.expression"}
     body = {
         "apiVersion": "a/v1",

@@ -28,9 +28,20 @@ MODULES = sorted(
 )
 KEY = "correct-horse-battery"
 PARAMS: dict[str, t.Any] = {
-    "name": "shop", "namespace": "home", "state": "present", "template": [], "prune": True, "wait": True, "wait_timeout": 5, "prune_delay": 0, "parallel": 1,
-    "force_conflicts": False, "force_removal": False, "adopt": False, "wait_for": [],
-}  # fmt: skip
+    "name": "shop",
+    "namespace": "home",
+    "state": "present",
+    "template": [],
+    "prune": True,
+    "wait": True,
+    "wait_timeout": 5,
+    "prune_delay": 0,
+    "parallel": 1,
+    "force_conflicts": False,
+    "force_removal": False,
+    "adopt": False,
+    "wait_for": [],
+}
 
 
 def secret(value: str) -> dict[str, t.Any]:
@@ -83,7 +94,7 @@ def broken(*_arguments: t.Any, **_options: t.Any) -> t.NoReturn:
     ],
 )
 @pytest.mark.parametrize("check_mode", [True, False])
-def test_the_object_is_named_and_no_value_told(
+def test_the_object_is_named_and_no_value_shown(
     owner: t.Any, function: str, manifests: list[dict[str, t.Any]], check_mode: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cluster = Cluster()
@@ -97,7 +108,7 @@ def test_the_object_is_named_and_no_value_told(
     assert re.match(named + places, result["msg"]), result["msg"]
 
 
-def test_an_unexpected_error_of_a_watch_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unexpected_error_of_a_watch_is_reported_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     cluster = Cluster()
     monkeypatch.setattr(kubernetes_wait, "reference_of", broken)
     result = perform(cluster, deployment(), wait=True, wait_timeout=600)

@@ -53,8 +53,8 @@ CRASHING = {
 
 
 class Cluster:
-    """Collections by plural; ``changes`` and ``deletions`` are what a watch of any of them reports, ``objects`` exist by
-    path.
+    """Collections by plural; ``changes`` and ``deletions`` are what a watch of any of them reports, ``objects`` exist
+    by path.
     """
 
     def __init__(
@@ -133,7 +133,7 @@ def test_objects_that_are_ready_cost_no_request() -> None:
     assert cluster.queries == []
 
 
-def test_readiness_told_by_the_list_or_by_the_watch_ends_the_wait() -> None:
+def test_readiness_reported_by_the_list_or_by_the_watch_ends_the_wait() -> None:
     waiter(Cluster(deployments=[deployment(1)]))[0].ready([awaited(deployment(0))])
     wait, said = waiter(Cluster([deployment(1)], deployments=[deployment(0)]))
     wait.ready([awaited(deployment(0))])
@@ -334,7 +334,7 @@ def test_an_object_that_only_leaves_its_collection_is_still_waited_for() -> None
         waiter(cluster)[0].ready([awaited(deployment(0))])
 
 
-def test_a_kind_that_is_not_served_yet_tells_nothing() -> None:
+def test_a_kind_that_is_not_served_yet_reports_nothing() -> None:
     cluster = Cluster()
     cluster.pages = lambda *args, **keywords: iter(())  # type: ignore[method-assign]
     with pytest.raises(WaitError, match="Deployment shop/web not ready after 0 s: 0 of 1 ready"):
@@ -400,7 +400,7 @@ def failure(cluster: Cluster, *items: Awaited) -> str:
     return str(error.value)
 
 
-def test_warnings_about_replica_sets_are_told_of_their_deployment() -> None:
+def test_warnings_about_replica_sets_are_reported_for_their_deployment() -> None:
     events = [
         warning("ReplicaSet", "web-5d4f", "1 quota"),
         warning("ReplicaSet", "web-api-77c9", "2 other"),
@@ -410,7 +410,7 @@ def test_warnings_about_replica_sets_are_told_of_their_deployment() -> None:
     assert told.splitlines()[-1] == "  newest warning event: FailedCreate: 1 quota"
 
 
-def test_a_bare_pod_tells_its_troubles_and_log() -> None:
+def test_a_bare_pod_reports_its_troubles_and_log() -> None:
     pod = {"apiVersion": "v1", "kind": "Pod", **CRASHING, "metadata": {"name": "web-1", "namespace": "shop"}}
     lines = failure(Cluster(pods=[pod]), awaited(pod, PODS)).splitlines()
     assert lines[1:] == [

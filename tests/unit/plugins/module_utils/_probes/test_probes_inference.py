@@ -300,14 +300,14 @@ def test_observed_stream_of_a_message() -> None:
     assert seen.chunks == 6
 
 
-def test_a_stream_may_tell_the_tokens_of_the_prompt_at_its_end() -> None:
+def test_a_stream_may_report_the_tokens_of_the_prompt_at_its_end() -> None:
     start, *middle, last, stop = message_events()
     start["message"]["usage"]["input_tokens"] = 0
     last["usage"]["input_tokens"] = 7
     assert observe(MESSAGES, streamed_messages(start, *middle, last, stop)).usage["total_tokens"] == 17
 
 
-def test_usage_that_a_stream_does_not_tell_at_its_end_is_not_seen() -> None:
+def test_usage_that_a_stream_does_not_report_at_its_end_is_not_seen() -> None:
     events = message_events()
     del events[-2]["usage"]
     assert observe(MESSAGES, streamed_messages(*events)).usage == {}

@@ -321,7 +321,8 @@ def test_hints_name_the_objects_of_the_engine() -> None:
     made = plan({"providers": [SIMULATED]})
     assert made.policies_hint == "See the SecurityPolicy ai-gateway in namespace ai-gateway, and the logs of Authorino."
     assert made.routes_hint == (
-        "See the status of the AIGatewayRoutes and backends in namespace ai-gateway, and the logs of the proxies and of the provider."
+        "See the status of the AIGatewayRoutes and backends in namespace ai-gateway, and the logs of the proxies and "
+        "of the provider."
     )
     assert (
         made.keys_hint

@@ -344,7 +344,7 @@ def test_limits_in_words(limit: Limit, expected: str, spent: str) -> None:
         ),
     ],
 )
-def test_what_a_refusal_tells(headers: dict[str, str], expected: Refusal) -> None:
+def test_what_a_refusal_reports(headers: dict[str, str], expected: Refusal) -> None:
     assert Refusal.of(headers) == expected
 
 
@@ -409,9 +409,19 @@ def test_a_request_limit() -> None:
     assert result["usage"] == {"prompt_tokens": 100, "completion_tokens": 50, "total_tokens": 150}
     assert result["limit_headers"] == headers
     assert result["refusal"] == {
-        "exhausted": "requests", "limit": 5, "window": 60, "remaining": 0, "reset": 37, "retry_after": 38,
-        "api_error": {"dialects": ("openai",), "type": "rate_limit_error", "code": None, "message": "5 requests a minute are allowed"},
-    }  # fmt: skip
+        "exhausted": "requests",
+        "limit": 5,
+        "window": 60,
+        "remaining": 0,
+        "reset": 37,
+        "retry_after": 38,
+        "api_error": {
+            "dialects": ("openai",),
+            "type": "rate_limit_error",
+            "code": None,
+            "message": "5 requests a minute are allowed",
+        },
+    }
 
 
 def test_a_request_limit_needs_no_usage() -> None:
