@@ -74,6 +74,7 @@ lint: $(READY) ## Run the linters
 	ansible-lint --strict
 	antsibull-changelog lint
 	scripts/readmes --check
+	scripts/words
 	MYPYPATH=.collections mypy -p ansible_collections.egress.ai_gateway.plugins
 
 units: $(READY) ## Run the unit tests

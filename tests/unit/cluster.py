@@ -3,8 +3,8 @@
 
 """The fake API server of all unit tests: in memory for those that bring their own client, by HTTP for others.
 
-It has discovery, lists by label, name and page, server-side apply, JSON patch, merge patch, statuses, creation, deletion,
-tokens of ServiceAccounts and reviews of access, which allow everything.
+It has discovery, lists by label, name and page, server-side apply, JSON patch, merge patch, statuses, creation,
+deletion, tokens of ServiceAccounts and reviews of access, which allow everything.
 
 It takes a strategic merge patch for a JSON merge patch. It does not validate, default or convert anything, ends each
 watch without an event, gives each object one field manager, and deletes at once what has finalizers and nothing of what

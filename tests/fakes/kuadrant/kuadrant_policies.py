@@ -33,7 +33,10 @@ MADE = ("AuthConfig", "Backend", "SecurityPolicy", "EnvoyExtensionPolicy", "Back
 #: What carries this label and is no longer wanted is deleted.
 LABEL = {"app.kubernetes.io/managed-by": "kuadrant-operator-fake"}
 #: As the real operator says it.
-MISSING_PROVIDER = "[Gateway API provider (istio / envoy gateway)] is not installed, please restart Kuadrant Operator pod once dependency has been installed"
+MISSING_PROVIDER = (
+    "[Gateway API provider (istio / envoy gateway)] is not installed, "
+    "please restart Kuadrant Operator pod once dependency has been installed"
+)
 
 #: The headers by which Envoy counts, by the property of filter ``identity`` that they hold.
 HEADERS = {"userid": "x-kuadrant-user", "tier": "x-kuadrant-tier"}
@@ -59,7 +62,7 @@ function envoy_on_response(handle)
   for chunk in handle:bodyChunks() do
     if chunk:length() > 0 then
       tail = tail .. chunk:getBytes(0, chunk:length())
-      -- In a model's own words quotes are escaped, so this is the answer's count; of a stream's several the last is all of them.
+      -- In a model's own words quotes are escaped, so this is the count of the response. A stream ends with its sum.
       local total
       for count in tail:gmatch('"total_tokens"%s*:%s*(%d+)') do total = tonumber(count) end
       if total then handle:streamInfo():dynamicMetadata():set("kuadrant", "total_tokens", total) end
@@ -187,7 +190,8 @@ def _match(predicate: str, where: str) -> Object:
     found = _PREDICATE.fullmatch(predicate)
     if not found:
         raise UnsupportedError(
-            f'{where}.when: the supported predicates are auth.identity.tier == "..." and !request.url_path.matches("^...$")'
+            f'{where}.when: the supported predicates are auth.identity.tier == "..." and '
+            '!request.url_path.matches("^...$")'
         )
     if found["tier"] is not None:
         return {"name": HEADERS["tier"], "type": "Exact", "value": found["tier"]}

@@ -313,7 +313,8 @@ def main() -> int:
     service.wait()
     server = Server(options.listen, service, tls)
     log(
-        f"{options.name} listens on {options.listen[0]}:{server.server_port}{' and lists external models too' if options.external_models else ''}"
+        f"{options.name} listens on {options.listen[0]}:{server.server_port}"
+        f"{' and lists external models too' if options.external_models else ''}"
     )
     server.serve_forever()
     return 0

@@ -285,7 +285,8 @@ def error_document(kind: str, status: int) -> Document:
 def error_of(status: int, kind: str) -> Answer:
     """Return a refusal with a body of ``kind``, one of KINDS; another is an error of OpenAI's API."""
     headers = [("retry-after", RETRY_AFTER)] if status in (429, 503) else []
-    page = f"<html><head><title>{status}</title></head><body><h1>{status}</h1><p>The odd provider refuses.</p></body></html>".encode()
+    body = f"<body><h1>{status}</h1><p>The odd provider refuses.</p></body>"
+    page = f"<html><head><title>{status}</title></head>{body}</html>".encode()
     document = json.dumps(error_document(kind, status)).encode()
     bodies = {
         "html": ("text/html", page),

@@ -206,7 +206,8 @@ class Controller:
                 there = None
             if there is not None and MANAGED_LABEL not in there["metadata"].get("labels", {}):
                 log(
-                    f"{body['kind']} {body['metadata']['namespace']}/{body['metadata']['name']} is another's and stays as it is"
+                    f"{body['kind']} {body['metadata']['namespace']}/{body['metadata']['name']} is another's "
+                    "and stays as it is"
                 )
                 continue
             self.api.apply(collection, body, CONTROLLER_NAME)
@@ -231,7 +232,8 @@ class Controller:
             log(f"Gateway {'/'.join(key)}: {remark}")
         if self.discovery.put(node_id(key), translation.listeners, translation.clusters):
             log(
-                f"Gateway {'/'.join(key)}: {len(translation.listeners)} listeners and {len(translation.clusters)} clusters for {node_id(key)}"
+                f"Gateway {'/'.join(key)}: {len(translation.listeners)} listeners and "
+                f"{len(translation.clusters)} clusters for {node_id(key)}"
             )
         self._write_conditions(key, gateway_conditions())
         for route, parents in translation.parents.items():
@@ -390,7 +392,8 @@ def main() -> None:
     discovery = Discovery("0.0.0.0", options.discovery_port)
     threading.Thread(target=discovery.serve_forever, daemon=True).start()
     log(
-        f"fake of {CONTROLLER_NAME} in namespace {os.environ.get('POD_NAMESPACE', '?')}: proxies run {options.envoy_image}"
+        f"fake of {CONTROLLER_NAME} in namespace {os.environ.get('POD_NAMESPACE', '?')}: "
+        f"proxies run {options.envoy_image}"
     )
     controller = Controller(api, discovery, options.envoy_image, options.resync_period, options.v)
     said = ""

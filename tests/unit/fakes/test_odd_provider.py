@@ -311,7 +311,8 @@ def test_what_was_received_is_told(odd: Running) -> None:
     chunks = b"%x\r\n%s\r\n0\r\n\r\n" % (len(text), text)
     with socket.create_connection(("127.0.0.1", odd.port), timeout=10) as connection:
         connection.sendall(
-            b"POST /v1/chat/completions?a=b HTTP/1.1\r\nHost: x\r\nX-Twice: 1\r\nx-twice: 2\r\nAuthorization: Bearer k\r\ntransfer-encoding: chunked\r\n\r\n"
+            b"POST /v1/chat/completions?a=b HTTP/1.1\r\nHost: x\r\nX-Twice: 1\r\nx-twice: 2\r\n"
+            b"Authorization: Bearer k\r\ntransfer-encoding: chunked\r\n\r\n"
         )
         connection.sendall(chunks)
         assert connection.recv(65_536).startswith(b"HTTP/1.1 200")
