@@ -10,10 +10,11 @@ let a model's name reach what no client may reach, so such endpoints need to be 
 from __future__ import annotations
 
 import ipaddress
+import typing as t
 from collections.abc import Iterable
 
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+Address = t.Union[ipaddress.IPv4Address, ipaddress.IPv6Address]  # noqa: UP007 (pylint of ansible-test)
+Network = t.Union[ipaddress.IPv4Network, ipaddress.IPv6Network]  # noqa: UP007 (pylint of ansible-test)
 
 #: Metadata services that clouds serve by name; their addresses are link-local or listed below.
 METADATA_NAMES = (
