@@ -280,7 +280,7 @@ catalog:
           groups: [system:authenticated]
           namespace: ai-gateway-tier-free
           limits:
-            - {measure: total_tokens, amount: 100, window: 1m, unit: Minute, model: ""}
+            - {measure: total_tokens, amount: 100, window: 1m, unit: Minute, seconds: 60, model: ""}
           models: [gpt-4]
           restricted: false
     secrets:

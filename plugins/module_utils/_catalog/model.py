@@ -223,6 +223,8 @@ class Limit:
     window: str
     #: The same in the rate limit service's words: ``Second``, ``Minute``, ``Hour`` or ``Day``.
     unit: str
+    #: The same in seconds.
+    seconds: int
     #: Public name of the model that it counts; empty for all models together.
     model: str = ""
 

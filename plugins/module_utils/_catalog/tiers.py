@@ -18,7 +18,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.setting
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.strings import GROUP, LABEL, MODEL, Rule
 
 # A rate limit service counts in whole units; Gateway API writes a day as 24h.
-_WINDOWS = {"1s": "Second", "1m": "Minute", "1h": "Hour", "24h": "Day"}
+_WINDOWS = {"1s": ("Second", 1), "1m": ("Minute", 60), "1h": ("Hour", 3600), "24h": ("Day", 86400)}
 # The rate limit service counts in 32 bits.
 _AMOUNT_LIMIT = 2**32 - 1
 # A BackendTrafficPolicy holds so many rules.
@@ -95,7 +95,7 @@ def _limits(entry: Entry) -> tuple[Limit, ...]:
         amount = limit.integer(unit_key, 1, _AMOUNT_LIMIT)
         why = ": the rate limit service counts per second, minute, hour or day"
         window = limit.choice("window", _WINDOWS, why=why)
-        limits.append(Limit(measure, amount or 0, window, _WINDOWS.get(window, "")))
+        limits.append(Limit(measure, amount or 0, window, *_WINDOWS.get(window, ("", 0))))
     return tuple(limits)
 
 

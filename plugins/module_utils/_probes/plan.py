@@ -20,6 +20,7 @@ from urllib.parse import quote
 
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.identity import digest
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.keys import provider_keys
 
 Catalog = Mapping[str, t.Any]
 Model = Mapping[str, t.Any]
@@ -30,7 +31,6 @@ Result = Mapping[str, t.Any]
 #: Parameters of one of the modules inference_probe (an entry of ``probes``), rate_limit_probe and gateway_token.
 Params = dict[str, t.Any]
 
-WINDOWS = {"Second": 1, "Minute": 60, "Hour": 3600, "Day": 86400}
 #: Which measure of a limit can be spent with certainty: all tokens.
 SPENDABLE = "total_tokens"
 #: Seconds of the shortest window in which a limit can be spent, and of the longest whose end is waited for.
@@ -68,7 +68,6 @@ class Settings:
         ``providers`` are those of the inventory, with their credentials.
         """
         given = {name: value for name, value in values.items() if name != "providers"}
-        keys = {entry["name"]: (entry.get("credential") or {}).get("value") for entry in values.get("providers", ())}
         for name in ("max_tokens", "paid_requests", "wait_timeout"):
             if name in given:
                 given[name] = int(given[name])
@@ -76,7 +75,7 @@ class Settings:
             given["recovery"] = boolean(given["recovery"])
         for name in ("models", "audiences"):
             given[name] = tuple(given.get(name, ()))
-        return cls(**given, keys={name: key for name, key in keys.items() if key})
+        return cls(**given, keys=provider_keys(values.get("providers", ())))
 
 
 @dataclass(frozen=True)
@@ -684,7 +683,7 @@ class Plan:
 
     @property
     def _window(self) -> int:
-        return WINDOWS[self._limit["unit"]]
+        return int(self._limit["seconds"])
 
     def _limit_skip(self, user: str, no_model: str) -> str:
         """Why the limit is not spent for a user; ``no_model`` says why no model is fit, if that is so."""

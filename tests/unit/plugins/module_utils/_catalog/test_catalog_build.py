@@ -142,7 +142,16 @@ def test_whole_catalogue() -> None:
                 "level": 0,
                 "groups": ["system:authenticated"],
                 "namespace": "ai-gateway-tier-free",
-                "limits": [{"measure": "total_tokens", "amount": 100, "window": "1m", "unit": "Minute", "model": ""}],
+                "limits": [
+                    {
+                        "measure": "total_tokens",
+                        "amount": 100,
+                        "window": "1m",
+                        "unit": "Minute",
+                        "seconds": 60,
+                        "model": "",
+                    }
+                ],
                 "models": ["gpt-4", "claude-3-sonnet"],
                 "restricted": False,
             },
@@ -151,7 +160,16 @@ def test_whole_catalogue() -> None:
                 "level": 1,
                 "groups": ["payers"],
                 "namespace": "ai-gateway-tier-paid",
-                "limits": [{"measure": "total_tokens", "amount": 5, "window": "24h", "unit": "Day", "model": ""}],
+                "limits": [
+                    {
+                        "measure": "total_tokens",
+                        "amount": 5,
+                        "window": "24h",
+                        "unit": "Day",
+                        "seconds": 86400,
+                        "model": "",
+                    }
+                ],
                 "models": ["claude-3-sonnet"],
                 "restricted": True,
             },
