@@ -23,25 +23,11 @@ from ansible_collections.egress.ai_gateway.plugins.filter.validation_plan import
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.build import build
 from ansible_collections.egress.ai_gateway.plugins.module_utils._probes import findings as probes_checks
 from plays import ansible_playbook
+from validated_providers import KEY, ON_PREMISES, REAL, SIMULATED
 
 ROLES = Path(probes_checks.__file__).parents[3] / "roles"
 ROLE = ROLES / "validation"
 MODULES = "ansible_collections.egress.ai_gateway.plugins.modules"
-KEY = "sk-a-key-that-must-not-show"
-SIMULATED = {
-    "name": "openai",
-    "schema": "openai",
-    "simulated": True,
-    "credential": {"value": KEY},
-    "models": [{"name": "gpt-4"}],
-}
-REAL = {
-    "name": "more",
-    "schema": "openai",
-    "endpoint": {"hostname": "api.example.com"},
-    "credential": {"secret": "more-key"},
-    "models": [{"name": "org/more:1", "provider_model": "more-1"}],
-}
 ANTHROPIC = {
     "name": "claude",
     "schema": "anthropic",
@@ -49,7 +35,6 @@ ANTHROPIC = {
     "credential": {"secret": "claude-key"},
     "models": [{"name": "claude"}],
 }
-ON_PREMISES = {"name": "opt", "backend_ref": {"name": "opt", "namespace": "llm", "port": 8000}}
 TIERS = [
     {"name": "free", "level": 0, "groups": ["a"], "token_limit": {"tokens": 100, "window": "1m"}, "models": ["*"]},
     {"name": "paid", "level": 1, "groups": ["b"], "token_limit": {"tokens": 5000, "window": "1m"}, "models": ["gpt-4"]},

@@ -21,25 +21,10 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.plan imp
     is_paid,
     setting_faults,
 )
+from validated_providers import KEY, ON_PREMISES, REAL, SIMULATED
 
-KEY = "sk-a-key-that-must-not-show"
-SIMULATED = {
-    "name": "openai",
-    "schema": "openai",
-    "simulated": True,
-    "credential": {"value": KEY},
-    "models": [{"name": "gpt-4"}],
-}
-REAL = {
-    "name": "more",
-    "schema": "openai",
-    "endpoint": {"hostname": "api.example.com"},
-    "credential": {"secret": "more-key"},
-    "models": [{"name": "org/more:1", "provider_model": "more-1"}],
-}
 ANTHROPIC = {**REAL, "name": "claude", "schema": "anthropic", "models": [{"name": "claude"}]}
 SIMULATED_ANTHROPIC = {**SIMULATED, "name": "claude", "schema": "anthropic", "models": [{"name": "claude"}]}
-ON_PREMISES = {"name": "opt", "backend_ref": {"name": "opt", "namespace": "llm", "port": 8000}}
 KSERVE = {"name": "opt", "backend_ref": {"kind": "LLMInferenceService", "name": "opt", "namespace": "llm"}}
 FREE = {"name": "free", "level": 0, "groups": ["a"], "token_limit": {"tokens": 100, "window": "1m"}, "models": ["*"]}
 PAID = {
