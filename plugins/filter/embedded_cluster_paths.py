@@ -51,6 +51,9 @@ _value:
     offline_directory:
       description: Directory of the charts and CRDs of the upstreams.
       type: str
+    service_account_key:
+      description: Private key that the cluster signs the tokens of ServiceAccounts with.
+      type: str
     helm:
       description: The program helm.
       type: str
@@ -65,6 +68,7 @@ _value:
     runtime_directory: /run/egress-ai-gateway
     kubeconfig: /var/lib/egress-ai-gateway/kubeconfig
     offline_directory: /var/lib/egress-ai-gateway/upstream
+    service_account_key: /var/lib/egress-ai-gateway/etc/upper/kubernetes/pki/sa.key
     helm: /var/lib/egress-ai-gateway/bin/helm
     kubeadm: /var/lib/egress-ai-gateway/bin/kubeadm
     kubectl: /var/lib/egress-ai-gateway/bin/kubectl

@@ -16,7 +16,7 @@ def paths(name: str | None = None) -> dict[str, str]:
 
     ``directory`` holds all that outlives the processes, ``runtime_directory`` the sockets. ``kubeconfig`` is the
     administrator's; ``helm``, ``kubeadm`` and ``kubectl`` are programs; ``offline_directory`` has the charts and CRDs
-    of the upstreams.
+    of the upstreams; ``service_account_key`` is what the cluster signs tokens with.
     """
     name = name or DEFAULT_NAME
     directory = f"/var/lib/{name}"
@@ -25,5 +25,6 @@ def paths(name: str | None = None) -> dict[str, str]:
         "runtime_directory": f"/run/{name}",
         "kubeconfig": f"{directory}/{KUBECONFIG}",
         "offline_directory": f"{directory}/upstream",
+        "service_account_key": f"{directory}/etc/upper/kubernetes/pki/sa.key",
         **{program: f"{directory}/bin/{program}" for program in ("helm", "kubeadm", "kubectl")},
     }

@@ -18,6 +18,7 @@ def test_the_paths_of_a_cluster() -> None:
         "runtime_directory": "/run/second",
         "kubeconfig": "/var/lib/second/kubeconfig",
         "offline_directory": "/var/lib/second/upstream",
+        "service_account_key": "/var/lib/second/etc/upper/kubernetes/pki/sa.key",
         "helm": "/var/lib/second/bin/helm",
         "kubeadm": "/var/lib/second/bin/kubeadm",
         "kubectl": "/var/lib/second/bin/kubectl",
