@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import pathlib
-import shutil
 
 import apply_set_faults
 import catalogue_changes
@@ -20,8 +19,7 @@ import malformed
 import provider_kinds
 import pytest
 import rotation
-import two_gateways
-from sites import REPORT, UNKNOWN, WITHOUT_RECOVERY, Sites, gateway_url, validation
+from sites import Sites, gateway_url
 
 SEED = int(os.environ.get("FAULTS_SEED", "1"))
 
@@ -72,24 +70,3 @@ def test_keys_are_rotated_under_load(sites: Sites, token: str, tmp_path: pathlib
 def test_any_catalogue_becomes_any_other(sites: Sites, tmp_path: pathlib.Path) -> None:
     with sites.becomes("one of a pair of catalogues"):
         catalogue_changes.change_often(tmp_path, pairs=int(os.environ.get("CATALOGUE_PAIRS", "20")))
-
-
-@pytest.mark.skipif(
-    not two_gateways.CRDS.is_dir(), reason="THIRD_PARTY_CRDS names no directory of CustomResourceDefinitions"
-)
-@pytest.mark.parametrize("engine", two_gateways.ENGINES)
-def test_a_site_of_two_gateways_is_cut_off(sites: Sites, directory: pathlib.Path, engine: str) -> None:
-    """Cut off in its last role: the next run completes it with one engine, and teardown takes it back with either."""
-    two_gateways.platform(engine)
-    platform = two_gateways.Platform.present()
-    two_gateways.cut_off([*two_gateways.arguments(directory, engine), "egress.ai_gateway.site"])
-    assert two_gateways.maas_api() != platform.maas_api
-    if engine == "authorino":
-        shutil.rmtree(REPORT.parent, ignore_errors=True)
-        two_gateways.site(directory, engine, "site", *WITHOUT_RECOVERY)
-        assert {check: status for check, status in validation().items() if status == "failed"} == {}
-    assert two_gateways.site(directory, engine, "teardown") > 0
-    assert two_gateways.maas_api() == platform.maas_api
-    assert platform.differences() == ([], [])
-    # No other test finds its site on such a cluster.
-    sites.present = UNKNOWN
