@@ -9,4 +9,3 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "integration"))
 
 from sites import any_site, default_site, mixed_site, mixed_variables, sites, token  # noqa: F401 - fixtures
-from two_gateways import directory  # noqa: F401 - a fixture
