@@ -41,6 +41,12 @@ options:
     description: Whether to use the HTTP proxy that the environment names.
     type: bool
     default: true
+  connect_to:
+    description:
+      - Address or host name to connect to while the host name of O(url) does not resolve, such as before its DNS record
+        exists. The host name of O(url) is still sent, and verified in the certificate.
+    type: str
+    default: ""
   timeout:
     description: Longest duration of one request, from its start to the end of the answer, in seconds. At least 1.
     type: int

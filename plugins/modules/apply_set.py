@@ -74,12 +74,22 @@ options:
     default: true
   adopt:
     description:
-      - Whether existing Namespaces, CustomResourceDefinitions and ValidatingAdmissionPolicies (with their bindings)
-        that belong to no set become members of this one.
-      - By default these are used as they are, never changed and never deleted, and returned as RV(kept).
-      - Existing objects of other kinds become members in any case.
+      - Whether existing objects that belong to no set become members of this one. They are changed to the
+        O(manifests), with conflicts as O(force_conflicts) says.
+      - The set remembers what it adopted. Such an object is not deleted when it leaves the set, or with
+        O(state=absent). It stays as it is, without the label of the set, and is returned as RV(released).
+      - By default, existing Namespaces, CustomResourceDefinitions and ValidatingAdmissionPolicies (with their bindings)
+        are used as they are, never changed and never deleted, and returned as RV(kept). Existing objects of other kinds
+        are an error that lists all of them, before anything is written.
     type: bool
     default: false
+  managers:
+    description:
+      - Field managers of controllers that the set runs, as C(metadata.managedFields) names them.
+      - What only these and Kubernetes itself wrote goes with a Namespace of the set. See O(force_removal).
+    type: list
+    elements: str
+    default: []
   wait:
     description:
       - With O(state=present), wait until every object is ready, for kinds that report readiness.
@@ -145,6 +155,13 @@ options:
         description:
           - JMESPath expression over the whole object. The module fails once the result is true.
         type: str
+  rehearse:
+    description:
+      - Whether only to find out what the run would fail with. Nothing is written, as in check mode.
+      - The task does not fail then, but returns RV(faults). What the API server cannot check yet, as it depends on
+        earlier sets, is no fault and no warning.
+    type: bool
+    default: false
   parallel:
     description:
       - Number of concurrent requests to the API server. At least 1.
@@ -154,13 +171,18 @@ options:
     description:
       - Whether to take over fields of the manifests that another field manager owns.
       - By default such a conflict is an error that names the object, the field and its owner.
+      - For a manifest with annotation C(egress.ai-gateway/force-conflicts) this is always V(true). It is for fields
+        that nobody else can set rightly, such as the CA bundle of a webhook.
     type: bool
     default: false
   force_removal:
     description:
-      - Whether to delete a Namespace or CustomResourceDefinition of the set together with members of other sets, or
-        with objects of its kind that are not of the set. By default an error names these, and nothing is deleted.
-      - Objects in a Namespace that belong to no set are deleted with it in any case.
+      - Whether to delete a Namespace of the set together with what others keep in it, or a CustomResourceDefinition of
+        the set together with objects of its kind that are not of the set. By default an error names these, and nothing
+        is deleted.
+      - In a Namespace these are members of other sets, adopted objects, and ConfigMaps, Secrets,
+        PersistentVolumeClaims and workloads that belong to no set, have no owner and were not written by
+        O(managers) or Kubernetes itself.
     type: bool
     default: false
 extends_documentation_fragment:
@@ -176,7 +198,7 @@ attributes:
     support: full
     details:
       - The API server validates and admits every object in a dry run. Objects whose kind or namespace would be created
-        first count as created.
+        first count as created. Where its CRD exists, an object in such a namespace is checked for unknown fields.
   diff_mode:
     support: full
     details:
@@ -213,7 +235,7 @@ EXAMPLES = r"""
   check_mode: true
   diff: true
 
-- name: Install CRDs and adopt existing ones
+- name: Install CRDs and take over existing ones, which stay when the set is removed
   egress.ai_gateway.apply_set:
     name: crds
     namespace: ai-gateway
@@ -284,6 +306,16 @@ kept:
   returned: always
   type: list
   elements: dict
+released:
+  description: Adopted objects that left the set and stay on the cluster. Each as in RV(created).
+  returned: always
+  type: list
+  elements: dict
+faults:
+  description: What the run would fail with.
+  returned: with O(rehearse=true)
+  type: list
+  elements: str
 diff:
   description: The submitted fields of each changed object, before and after. The data of Secrets is masked.
   returned: in diff mode

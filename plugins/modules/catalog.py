@@ -80,15 +80,15 @@ options:
   envoy_gateway_namespace:
     description: Namespace of Envoy Gateway and its proxies.
     type: str
-    default: envoy-gateway-system
+    default: ai-gateway-envoy-gateway
   envoy_ai_gateway_namespace:
     description: Namespace of the controller of Envoy AI Gateway.
     type: str
-    default: envoy-ai-gateway-system
+    default: ai-gateway-envoy-ai-gateway
   authorino_namespace:
     description: Namespace of Authorino with O(policy_engine=authorino).
     type: str
-    default: authorino
+    default: ai-gateway-authorino
   kuadrant_namespace:
     description: Namespace of Kuadrant's operator and its Authorino with O(policy_engine=kuadrant).
     type: str
@@ -186,7 +186,7 @@ catalog:
           that the proxies read.
       type: dict
       sample:
-        namespace: envoy-gateway-system
+        namespace: ai-gateway-envoy-gateway
         secret: ai-gateway.ai-gateway.identity-key
         key: key
         file: /run/ai-gateway/key
@@ -211,9 +211,9 @@ catalog:
       description: The namespaces of all controllers, also of those that the stack and the policy engine do not use.
       type: dict
       sample:
-        envoy_gateway: envoy-gateway-system
-        envoy_ai_gateway: envoy-ai-gateway-system
-        authorino: authorino
+        envoy_gateway: ai-gateway-envoy-gateway
+        envoy_ai_gateway: ai-gateway-envoy-ai-gateway
+        authorino: ai-gateway-authorino
         kuadrant: kuadrant-system
         wg_ai_gateway: ai-gateway-system
     uncounted_tokens:

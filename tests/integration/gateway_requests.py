@@ -23,7 +23,7 @@ THREADS = 8
 #: Seconds after which the proxies have written their log: they do so every ten seconds.
 PATIENCE = 25
 SELECTOR = "gateway.envoyproxy.io/owning-gateway-name=ai-gateway"
-PROXIES = "envoy-gateway-system"
+PROXIES = "ai-gateway-envoy-gateway"
 
 #: A line of the proxies' log.
 Entry = dict[str, t.Any]
@@ -165,7 +165,7 @@ def tokens(entry: Entry) -> int:
 def restarts() -> dict[str, int]:
     """How often each container of the gateway was restarted, by "namespace/pod/container"."""
     found = {}
-    for namespace in (PROXIES, "authorino", "envoy-ai-gateway-system"):
+    for namespace in (PROXIES, "ai-gateway-authorino", "ai-gateway-envoy-ai-gateway"):
         for pod in json.loads(kubectl("get", "pods", f"--namespace={namespace}", "--output=json"))["items"]:
             statuses = [*pod["status"].get("initContainerStatuses", []), *pod["status"].get("containerStatuses", [])]
             for status in statuses:

@@ -144,7 +144,7 @@ def identity_faults(kind: Kind, headers: dict[str, str], user: str, tier: str, t
     from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog import identity as catalog_identity
     from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog import model as catalog_model
 
-    place = catalog_model.IdentityKey("envoy-gateway-system", f"{NAMESPACE}.{INSTANCE}.identity-key")
+    place = catalog_model.IdentityKey("ai-gateway-envoy-gateway", f"{NAMESPACE}.{INSTANCE}.identity-key")
     key = secret(place.secret, place.key, place.namespace)
     expected = {
         "x-ai-gateway-user": catalog_identity.digest(key, tier, user),

@@ -31,8 +31,8 @@ class Victim:
 
 
 VICTIMS = (
-    Victim("authorino", "authorino", "app.kubernetes.io/name=authorino", "authorino-pods"),
-    Victim("ratelimit", "envoy-gateway-system", "app.kubernetes.io/name=envoy-ratelimit", "envoy-ratelimit-pods"),
+    Victim("authorino", "ai-gateway-authorino", "app.kubernetes.io/name=authorino", "authorino-pods"),
+    Victim("ratelimit", "ai-gateway-envoy-gateway", "app.kubernetes.io/name=envoy-ratelimit", "envoy-ratelimit-pods"),
 )
 #: Requests before each loss and after each recovery.
 MARGIN = 200

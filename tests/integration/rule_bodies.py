@@ -30,7 +30,7 @@ from runs import ROOT
 sys.path.insert(0, str(ROOT / "tests/unit/roles"))
 from rendering import manifests, rendered
 
-AUTHORINO = "authorino"
+AUTHORINO = "ai-gateway-authorino"
 INSTANCE = "rule-bodies"
 #: A namespace that is no tier's.
 OUTSIDE = f"{INSTANCE}-outside"

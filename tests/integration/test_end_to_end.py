@@ -406,7 +406,7 @@ def test_no_key_is_disclosed(rotated: rotation.Rotated) -> None:
         f"ai-gateway/{name}-credential.*" for name in keys
     ]
     # Where Envoy AI Gateway hands the keys to its processor.
-    secrets.append("envoy-gateway-system/ai-gateway-ai-gateway")
+    secrets.append("ai-gateway-envoy-gateway/ai-gateway-ai-gateway")
     report = key_search.search(list(keys.values()), secrets, [*rotated.outputs, REPORT.parent])
     print(report)
     assert report.faults == []

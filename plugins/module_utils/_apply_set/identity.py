@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import typing as t
 from dataclasses import dataclass
 
@@ -18,6 +19,13 @@ PART_OF_LABEL = "applyset.kubernetes.io/part-of"
 TOOLING_ANNOTATION = "applyset.kubernetes.io/tooling"
 GROUP_KINDS_ANNOTATION = "applyset.kubernetes.io/contains-group-kinds"
 NAMESPACES_ANNOTATION = "applyset.kubernetes.io/additional-namespaces"
+#: Members that existed before the set took them over. Not of the convention, which knows no adoption.
+ADOPTED_ANNOTATION = "egress.ai-gateway/adopted"
+#: On a manifest: its fields are the set's alone, no matter who wrote them last.
+FORCE_ANNOTATION = "egress.ai-gateway/force-conflicts"
+
+#: Group, kind, namespace and name of an object.
+Identity = tuple[str, str, str, str]
 
 #: The tool named on sets.
 TOOLING = f"{FIELD_MANAGER}/v1"
@@ -47,13 +55,16 @@ class SetIdentity:
 
 @dataclass(frozen=True)
 class Contents:
-    """Where members may be: which kinds, and in which namespaces besides the parent's own."""
+    """Where members may be: which kinds, and in which namespaces besides the parent's own; and which are adopted."""
 
     group_kinds: frozenset[GroupKind] = frozenset()
     namespaces: frozenset[str] = frozenset()
+    adopted: frozenset[Identity] = frozenset()
 
     def __or__(self, other: Contents) -> Contents:
-        return Contents(self.group_kinds | other.group_kinds, self.namespaces | other.namespaces)
+        return Contents(
+            self.group_kinds | other.group_kinds, self.namespaces | other.namespaces, self.adopted | other.adopted
+        )
 
 
 class ForeignParentError(Exception):
@@ -73,6 +84,12 @@ def parent_manifest(identity: SetIdentity, contents: Contents) -> dict[str, t.An
                 TOOLING_ANNOTATION: TOOLING,
                 GROUP_KINDS_ANNOTATION: ",".join(sorted(str(group_kind) for group_kind in contents.group_kinds)),
                 NAMESPACES_ANNOTATION: ",".join(sorted(contents.namespaces - {identity.namespace})),
+                # As JSON, as names of cluster-scoped objects may hold commas.
+                **(
+                    {ADOPTED_ANNOTATION: json.dumps(sorted(map(_written, contents.adopted)))}
+                    if contents.adopted
+                    else {}
+                ),
             },
         },
     }
@@ -101,4 +118,16 @@ def read_parent(identity: SetIdentity, parent: dict[str, t.Any]) -> Contents:
     return Contents(
         frozenset(GroupKind.parse(text) for text in kinds.split(",") if text),
         frozenset(text for text in namespaces.split(",") if text),
+        frozenset(map(_read, json.loads(annotations.get(ADOPTED_ANNOTATION) or "[]"))),
     )
+
+
+def _written(identity: Identity) -> str:
+    group, kind, namespace, name = identity
+    return f"{GroupKind(group, kind)}/{namespace}/{name}"
+
+
+def _read(text: str) -> Identity:
+    kind, _slash, rest = text.partition("/")
+    namespace, _slash, name = rest.partition("/")
+    return (*GroupKind.parse(kind), namespace, name)

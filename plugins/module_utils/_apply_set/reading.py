@@ -13,9 +13,11 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.ident
     ID_LABEL,
     PART_OF_LABEL,
     Contents,
+    Identity,
     SetIdentity,
 )
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.manifests import Desired
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.schema import served_versions
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.api import Api, ApiError
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.kinds import (
     CUSTOM_RESOURCE_DEFINITION,
@@ -23,28 +25,49 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.kind
     GroupKind,
     ResourceType,
 )
-from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.objects import Reference, reference_of, some
+from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.objects import (
+    FIELD_MANAGER,
+    Reference,
+    reference_of,
+    some,
+)
 
 Body = dict[str, t.Any]
-Identity = tuple[str, str, str, str]
 
 CONFIG_MAP = ResourceType("v1", "ConfigMap", "configmaps", True, frozenset())
 SECRET = ResourceType("v1", "Secret", "secrets", True, frozenset())
 NAMESPACES = ResourceType("v1", "Namespace", "namespaces", False, frozenset())
-#: What is looked for in a Namespace that is to be deleted.
-_INHABITANTS = (
+#: Kinds that hold what somebody would miss: configuration, keys, data and programs.
+_VALUABLE = (
     CONFIG_MAP,
     SECRET,
+    ResourceType("v1", "PersistentVolumeClaim", "persistentvolumeclaims", True, frozenset()),
+    ResourceType("v1", "Pod", "pods", True, frozenset()),
+    *(
+        ResourceType(version, kind, f"{kind.lower()}s", True, frozenset())
+        for version, kinds in (("apps/v1", "Deployment StatefulSet DaemonSet"), ("batch/v1", "Job CronJob"))
+        for kind in kinds.split()
+    ),
+)
+#: What is looked for in a Namespace that is to be deleted. Services and ServiceAccounts only where they are of a set.
+_INHABITANTS = (
+    *_VALUABLE,
     *(
         ResourceType("v1", kind, plural, True, frozenset())
         for kind, plural in (("Service", "services"), ("ServiceAccount", "serviceaccounts"))
     ),
-    ResourceType("v1", "PersistentVolumeClaim", "persistentvolumeclaims", True, frozenset()),
-    *(
-        ResourceType("apps/v1", kind, f"{kind.lower()}s", True, frozenset())
-        for kind in ("Deployment", "StatefulSet", "DaemonSet")
-    ),
-    ResourceType("batch/v1", "Job", "jobs", True, frozenset()),
+)
+#: Field managers that write into every namespace, on Kubernetes and on OpenShift.
+_SYSTEM_MANAGERS = frozenset(
+    (
+        "kube-apiserver",
+        "kube-controller-manager",
+        "kube-scheduler",
+        "kubelet",
+        "cluster-policy-controller",
+        "openshift-controller-manager",
+        "service-ca-operator",
+    )
 )
 
 #: From so many unknown objects of one kind and namespace on, one list of names is cheaper than a GET for each.
@@ -70,6 +93,12 @@ class Seen:
     owner: str
     #: It is being deleted.
     leaving: bool
+    #: This collection applied fields of it, whether or not it carries the label of a set.
+    ours: bool = False
+    #: Others own fields of it besides its status.
+    shared: bool = False
+    #: The versions that a CRD serves.
+    served: tuple[str, ...] = ()
     #: When it was created, as the API server writes a time.
     created: str = ""
     #: Submitting its manifest changes nothing; None where only the API server knows it. See is_applied.
@@ -81,12 +110,22 @@ class Seen:
 
 
 class Reader:
-    """Reads a set's objects. ``keep`` makes of each reading what is kept of it."""
+    """Reads a set's objects. ``keep`` makes of each reading what is kept of it.
 
-    def __init__(self, api: Api, identity: SetIdentity, keep: t.Callable[[ResourceType, Body], Seen]) -> None:
+    :param managers: field managers of controllers that the set runs, which may have made objects in its namespaces.
+    """
+
+    def __init__(
+        self,
+        api: Api,
+        identity: SetIdentity,
+        keep: t.Callable[[ResourceType, Body], Seen],
+        managers: t.Collection[str] = (),
+    ) -> None:
         self._api = api
         self._identity = identity
         self._keep = keep
+        self._managers = _SYSTEM_MANAGERS.union(managers)
         #: (group, kind, namespace) of collections with objects that carry the set's label and are no members:
         #: controllers copy labels.
         self.unmanaged: set[tuple[str, str, str]] = set()
@@ -249,24 +288,24 @@ class Reader:
                     ]
         return lines
 
-    def members_inside(self, leaving: t.Iterable[Seen]) -> list[str]:
-        """One line for each Namespace that is to go and would take members of other sets with it, of the kinds that are
-        looked at.
+    def objects_inside(self, leaving: t.Iterable[Seen], adopted: t.Collection[Identity]) -> list[str]:
+        """One line for each Namespace that is to go and would take with it what is not of this set, of the kinds that
+        are looked at: members of other sets, what this one has ``adopted``, and what no set knows.
         """
         namespaces = [member for member in leaving if member.reference.group_kind == NAMESPACE]
 
         def names(collection: tuple[Seen, ResourceType]) -> list[str]:
             member, resource_type = collection
             try:
-                pages = self._api.pages(
-                    resource_type, member.reference.name, {"labelSelector": PART_OF_LABEL}, names_only=True
-                )
                 return [
                     str(reference_of(body))
-                    for _version, items in pages
+                    for _version, items in self._api.pages(resource_type, member.reference.name, names_only=True)
                     for body in items
-                    if body["metadata"]["labels"][PART_OF_LABEL] != self._identity.id
-                    and not body["metadata"].get("deletionTimestamp")
+                    if not body["metadata"].get("deletionTimestamp")
+                    and (
+                        reference_of(body).identity in adopted
+                        or self._is_of_others(body, valuable=resource_type in _VALUABLE)
+                    )
                 ]
             except ApiError as error:
                 if error.status == 403:
@@ -278,6 +317,16 @@ class Reader:
         for (member, _type), listed in zip(collections, self._api.each(names, collections)):
             found.setdefault(member, []).extend(listed)
         return [_would_go(member, listed) for member, listed in found.items() if listed]
+
+    def _is_of_others(self, body: Body, valuable: bool) -> bool:
+        metadata = body["metadata"]
+        owner = (metadata.get("labels") or {}).get(PART_OF_LABEL)
+        if owner:
+            return bool(owner != self._identity.id)
+        if not valuable or metadata.get("ownerReferences") or ID_LABEL in (metadata.get("labels") or {}):
+            return False
+        managers = {entry.get("manager") for entry in metadata.get("managedFields") or ()}
+        return not managers or not managers <= self._managers
 
     def resources_of_others(self, leaving: t.Iterable[Seen]) -> list[str]:
         """One line for each CustomResourceDefinition that is to go and would take objects outside the set with it.
@@ -322,9 +371,16 @@ class Reader:
 
 def _would_go(member: Seen, names: t.Sequence[str]) -> str:
     return (
-        f"{member.reference} cannot be deleted: {some(names)} would "
-        "go with it, and are not of this set; remove them first, "
-        "or have them deleted by force_removal: true"
+        f"{member.reference} cannot be deleted: {some(names, 10)} would go with it, and are not of this set; remove "
+        "them first, or have them deleted by force_removal: true (ai_gateway_force_removal: true with the playbooks)"
+    )
+
+
+def is_shared(live: Body) -> bool:
+    """Whether others own fields of an object besides its status, so that a submission may conflict with them."""
+    return any(
+        entry.get("manager") != FIELD_MANAGER and entry.get("subresource") != "status"
+        for entry in live["metadata"].get("managedFields") or ()
     )
 
 
@@ -346,6 +402,9 @@ def seen(resource_type: ResourceType, reading: Body, applied: bool | None, diges
         resource_version=metadata.get("resourceVersion", ""),
         owner=str((metadata.get("labels") or {}).get(PART_OF_LABEL, "")),
         leaving=bool(metadata.get("deletionTimestamp")),
+        ours=owned_fields(reading) is not None,
+        shared=is_shared(reading),
+        served=served_versions(reading) if reading["kind"] == CUSTOM_RESOURCE_DEFINITION.kind else (),
         created=metadata.get("creationTimestamp", ""),
         applied=applied,
         digest=digest,

@@ -11,7 +11,7 @@ import functools
 import math
 import time
 import typing as t
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.diff import (
     content_digest,
@@ -19,8 +19,10 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.diff 
     submitted_diff,
 )
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.identity import (
+    FORCE_ANNOTATION,
     PART_OF_LABEL,
     Contents,
+    Identity,
     SetIdentity,
     parent_manifest,
     read_parent,
@@ -34,12 +36,15 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.manif
     unfold,
 )
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.order import in_phases, is_route, phase_title
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.ownership import (
+    release,
+    without_scaled_replicas,
+)
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.reading import (
     CONFIG_MAP,
     NAMESPACES,
     ApplySetError,
     Body,
-    Identity,
     Reader,
     Seen,
     seen,
@@ -51,6 +56,10 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.remov
     still_there,
 )
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.retirement import retire
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.schema import (
+    storage_version,
+    unknown_fields,
+)
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.api import APPLY, Api, ApiError
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.expectations import expectations_of
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.kinds import (
@@ -82,6 +91,13 @@ _SHARED = frozenset(
 )
 
 
+_CRDS = ResourceType(
+    "apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions", False, frozenset()
+)
+#: The API server's words for a field that a schema does not have.
+_UNDECLARED = "field not declared in schema"
+
+
 @dataclass(frozen=True, eq=False)
 class Options:
     prune: bool = True
@@ -92,6 +108,8 @@ class Options:
     force_conflicts: bool = False
     force_removal: bool = False
     adopt: bool = False
+    #: Field managers of controllers that the set runs.
+    managers: t.Sequence[str] = ()
     #: Entries of the module's option of that name.
     wait_for: t.Sequence[Body] = ()
     check_mode: bool = False
@@ -110,13 +128,14 @@ class Outcome:
     unchanged: list[Reference] = field(default_factory=list)
     deleted: list[Reference] = field(default_factory=list)
     kept: list[Reference] = field(default_factory=list)
+    released: list[Reference] = field(default_factory=list)
     diff: list[Body] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     parent_deleted: bool = False
 
     @property
     def changed(self) -> bool:
-        return bool(self.created or self.updated or self.deleted or self.parent_deleted)
+        return bool(self.created or self.updated or self.deleted or self.released or self.parent_deleted)
 
 
 class Run:
@@ -130,10 +149,12 @@ class Run:
         self._options = options
         self.say = say
         self._waiter = Waiter(api, identity.selector, options.wait_timeout, say, self.outcome.warnings.append)
-        self._reader = Reader(api, identity, self._keep)
+        self._reader = Reader(api, identity, self._keep, options.managers)
         #: What is to be applied, and the latest reading of objects.
         self._wanted: dict[Identity, Desired] = {}
         self._live: dict[Identity, Seen] = {}
+        #: CRDs of the cluster that were asked for.
+        self._crds: dict[str, Body | None] = {}
 
     # Present
 
@@ -164,7 +185,6 @@ class Run:
             item for item in desired if item.reference.identity not in self._live and item.type not in missing_types
         ]
         self._live.update({found.reference.identity: found for found in self._reader.existing(others)})
-        self._refuse_members_of_others(desired)
         surplus = (
             [member for member in members if member.reference.identity not in self._wanted]
             if self._options.prune
@@ -176,18 +196,32 @@ class Run:
                 f"members ({some([member.reference for member in surplus])}); "
                 "to remove them all use state: absent, to leave them alone prune: false"
             )
-        self._refuse_harm_to_wanted(surplus, desired)
-        self._refuse_harm_to_others(surplus)
-        self._refuse_outdated_crds(desired, missing_types)
+        surplus, released = _divided(surplus, recorded.adopted)
+        _raise_all(
+            functools.partial(self._refuse_members_of_others, desired),
+            functools.partial(self._refuse_unmanaged, desired),
+            functools.partial(self._refuse_harm_to_wanted, surplus, desired),
+            functools.partial(self._refuse_harm_to_others, surplus, recorded.adopted),
+            functools.partial(self._refuse_outdated_crds, desired, missing_types),
+        )
         if self._options.check_mode:
             self._rehearse(desired, surplus, missing_types, missing_namespaces)
+            self.outcome.released += [member.reference for member in released]
             return
+        self._refuse_conflicts(desired)
         if self._await_removal_under_way(desired):
             # It may have gone with its namespace.
             parent = self._read_parent()
         contents = Contents(
             frozenset(item.reference.group_kind for item in desired if not self._is_kept(item)),
             frozenset(item.reference.namespace for item in desired if item.reference.namespace),
+            frozenset(
+                item.reference.identity
+                for item in desired
+                if item.reference.identity in self._live
+                and (item.reference.identity in recorded.adopted or self._is_unmanaged(item))
+                and not self._is_kept(item)
+            ),
         )
         self._ensure_parent_namespace(desired)
         # Recorded before the first member is written, so that a run cut off anywhere leaves none unaccounted for.
@@ -195,6 +229,7 @@ class Run:
         self._write(desired)
         if self._options.wait:
             self._retire_routes(desired, surplus)
+        self._release(released)
         self._delete(surplus, self._wanted)
         if self._options.prune:
             self._write_parent(parent, contents)
@@ -242,6 +277,9 @@ class Run:
     def _keep(self, resource_type: ResourceType, body: Body) -> Seen:
         """What the rest of the run needs of a reading."""
         item = self._wanted.get(reference_of(body).identity)
+        if item:
+            item = replace(item, body=without_scaled_replicas(item.body, body))
+            self._wanted[item.reference.identity] = item
         applied = is_applied(body, item.body) if item else False
         return seen(
             resource_type,
@@ -308,6 +346,53 @@ class Run:
             )
         )
 
+    def _is_unmanaged(self, item: Desired) -> bool:
+        """Whether an object exists and is neither of a set nor of this collection at all, such as one whose label
+        somebody removed.
+        """
+        found = self._live.get(item.reference.identity)
+        return found is not None and not (found.owner or found.ours or found.leaving)
+
+    def _refuse_unmanaged(self, desired: t.Sequence[Desired]) -> None:
+        if self._options.adopt:
+            return
+        lines = [
+            f"- {item.reference} ({item.position})"
+            for item in desired
+            if self._is_unmanaged(item) and not self._is_kept(item)
+        ]
+        if lines:
+            raise ApplySetError(
+                "these objects exist and are not managed by this set; nothing was written:\n"
+                + _lines(lines)
+                + "\ndelete or rename them, or take them over with adopt: true (ai_gateway_adopt: true with the "
+                "playbooks), which changes them to the manifests and leaves them on the cluster when the set is removed"
+            )
+
+    def _refuse_conflicts(self, desired: t.Sequence[Desired]) -> None:
+        """Ask the API server about each object that others write to as well, so that a conflict is reported before any
+        write.
+        """
+        if self._options.force_conflicts:
+            return
+        contested = []
+        for item in desired:
+            found = self._live.get(item.reference.identity)
+            if found and found.shared and not (found.applied or found.leaving or self._is_kept(item)):
+                contested.append(self._wanted[item.reference.identity])
+
+        def conflict(item: Desired) -> str:
+            path = item.type.path(item.reference.namespace, item.reference.name)
+            try:
+                self._submit(path, item.body, dry_run=True)
+            except ApiError as error:
+                return self._failure(item, error) if error.is_field_conflict else ""
+            return ""
+
+        failures = [failure for failure in self._api.each(conflict, contested) if failure]
+        if failures:
+            raise ApplySetError("nothing was written:\n" + _lines(failures))
+
     def _is_kept(self, item: Desired) -> bool:
         live = self._live.get(item.reference.identity)
         return live is not None and not self._options.adopt and item.reference.group_kind in _SHARED and not live.owner
@@ -329,18 +414,33 @@ class Run:
         return found
 
     def _refuse_outdated_crds(self, desired: t.Sequence[Desired], missing_types: t.Collection[ResourceType]) -> None:
-        """A CRD that is used as it is must serve what the set's objects are written in."""
+        """A CRD that is used as it is must serve what the set's objects and the controllers of the kind are written in:
+        the version that the manifest stores.
+        """
         used = {item.type for item in desired} & set(missing_types)
-        lines = [
-            f"{item.reference} ({item.position}) exists, belongs to no set and "
-            f"does not serve {resource_type.kind} in {resource_type.api_version}"
-            for item in desired
-            if item.reference.group_kind == CUSTOM_RESOURCE_DEFINITION and self._is_kept(item)
-            for resource_type in types_of_crd(item.body)
-            if resource_type in used
-        ]
+        lines = []
+        for item in desired:
+            if item.reference.group_kind != CUSTOM_RESOURCE_DEFINITION or not self._is_kept(item):
+                continue
+            wanted = {resource_type.api_version for resource_type in types_of_crd(item.body) if resource_type in used}
+            stored = storage_version(item.body)
+            if stored not in self._live[item.reference.identity].served:
+                wanted.add(f"{item.body['spec']['group']}/{stored}")
+            lines += [
+                f"{item.reference} ({item.position}) exists, belongs to no set and does not serve "
+                f"{item.body['spec']['names']['kind']} in {version}"
+                for version in sorted(wanted)
+            ]
         if lines:
-            raise ApplySetError("\n".join([*lines, "update the CRD, or take it into the set with adopt: true"]))
+            raise ApplySetError(
+                "\n".join(
+                    [
+                        *lines,
+                        "update the CRD, or take it into the set with adopt: true (ai_gateway_adopt: true with the "
+                        "playbooks)",
+                    ]
+                )
+            )
 
     def _await_removal_under_way(self, desired: t.Sequence[Desired]) -> bool:
         """Wait until objects that are being deleted are gone, as what is written to them would go with them.
@@ -402,6 +502,7 @@ class Run:
     def _submit(
         self, path: str, body: Body, force: bool = False, unserved_too: bool = False, dry_run: bool = False
     ) -> tuple[int, Body]:
+        force = force or FORCE_ANNOTATION in (body["metadata"].get("annotations") or {})
         query = {"fieldManager": FIELD_MANAGER, "force": str(force).lower(), "fieldValidation": "Strict"}
         if dry_run:
             query["dryRun"] = "All"
@@ -425,7 +526,9 @@ class Run:
             [item for item in desired if item.reference.identity not in reported],
             lambda item: item.reference.group_kind,
         ):
-            to_write = [item for item in items if not self._settled_before_writing(item)]
+            to_write = [
+                self._wanted[item.reference.identity] for item in items if not self._settled_before_writing(item)
+            ]
             if to_write:
                 self.say(f"applying {len(to_write)} of {len(items)} {phase_title(number)}")
                 self._write_phase(to_write)
@@ -553,7 +656,9 @@ class Run:
             self.outcome.created.append(Reference("v1", "Namespace", "", self._identity.namespace))
             new.add(self._identity.namespace)
         for _number, items in in_phases(desired, lambda item: item.reference.group_kind):
-            to_write = [item for item in items if not self._settled_before_writing(item)]
+            to_write = [
+                self._wanted[item.reference.identity] for item in items if not self._settled_before_writing(item)
+            ]
             failures = []
             # A schema that a CRD would get only in a real run does not exist to check against.
             changing = self._kinds_defined([item for item in desired if item.reference in self.outcome.updated])
@@ -580,8 +685,10 @@ class Run:
     ) -> tuple[int, Body] | ApiError | None:
         """The answer to a dry run; None when the cluster cannot answer, as what the object needs does not exist yet."""
         found = self._live.get(item.reference.identity)
-        if item.type in missing_types or item.reference.namespace in missing_namespaces or (found and found.leaving):
+        if item.type in missing_types or (found and found.leaving):
             return None
+        if item.reference.namespace in missing_namespaces:
+            return None if item.reference.group_kind in changing else self._misfit(item)
         try:
             return self._submit(
                 item.type.path(item.reference.namespace, item.reference.name),
@@ -603,6 +710,18 @@ class Run:
                 return None
             return error
 
+    def _misfit(self, item: Desired) -> ApiError | None:
+        """What the CRD of an object does not know of it."""
+        name = f"{item.type.plural}.{item.type.group_kind.group}"
+        crd = self._crd(name) if "." in item.type.group_kind.group else None
+        unknown = unknown_fields(crd, item.body) if crd else []
+        return ApiError(400, "BadRequest", f"{', '.join(unknown[:5])}: {_UNDECLARED}") if unknown else None
+
+    def _crd(self, name: str) -> Body | None:
+        if name not in self._crds:
+            self._crds[name] = self._api.get(_CRDS.path(name=name))
+        return self._crds[name]
+
     @staticmethod
     def _kinds_defined(items: t.Iterable[Desired]) -> set[GroupKind]:
         crds = [item for item in items if item.reference.group_kind == CUSTOM_RESOURCE_DEFINITION]
@@ -623,12 +742,14 @@ class Run:
         """Remove every member, then the parent object. Succeeds when there is nothing."""
         parent = self._read_parent()
         recorded = read_parent(self._identity, parent) if parent else Contents()
-        members = self._reader.recorded_members(recorded)
-        self._refuse_harm_to_others(members)
+        members, released = _divided(self._reader.recorded_members(recorded), recorded.adopted)
+        self._refuse_harm_to_others(members, recorded.adopted)
         if self._options.check_mode:
             self._rehearse_deletions(members)
+            self.outcome.released += [member.reference for member in released]
             self.outcome.parent_deleted = parent is not None
             return
+        self._release(released)
         self._delete(members, (), dependents=True)
         if parent:
             self._delete_parent()
@@ -656,11 +777,17 @@ class Run:
         if lines:
             raise ApplySetError(_lines(lines))
 
-    def _refuse_harm_to_others(self, leaving: t.Sequence[Seen]) -> None:
+    def _release(self, members: t.Sequence[Seen]) -> None:
+        failures = release(self._api, members)
+        if failures:
+            raise ApplySetError(_lines(failures))
+        self.outcome.released += [member.reference for member in members]
+
+    def _refuse_harm_to_others(self, leaving: t.Sequence[Seen], adopted: t.Collection[Identity]) -> None:
         """What is to be deleted must not take with it what is not of this set."""
         lines = self._reader.sets_inside(leaving)
         if not self._options.force_removal:
-            lines += self._reader.members_inside(leaving)
+            lines += self._reader.objects_inside(leaving, adopted)
             lines += self._reader.resources_of_others(leaving)
         if not lines:
             return
@@ -736,14 +863,43 @@ class Run:
                 for cause in error.causes
                 if cause.get("reason") == "FieldManagerConflict"
             )
-            return f"{title}: {owned}; leave the field out, or take it with force_conflicts: true"
+            return (
+                f"{title}: {owned}; leave the field to its owner, or take it with force_conflicts: true "
+                "(ai_gateway_force_conflicts: true with the playbooks)"
+            )
         message = _shortened(self.mask.masked(error.message, secret=bool(secret_paths(item.body))))
+        if _UNDECLARED in error.message and "." in item.type.group_kind.group:
+            message += (
+                f"; CustomResourceDefinition {item.type.plural}.{item.type.group_kind.group} of the cluster is older "
+                "than the manifest: bring it up to date, or have it taken over by adopt: true in the set that holds it "
+                "(ai_gateway_adopt: true with the playbooks)"
+            )
         if "field is immutable" in error.message or "Forbidden: updates to" in error.message:
             message += (
                 "; such a field changes only with a new object: delete "
                 "this one, or give the manifest another name, and run again"
             )
         return f"{title}: {message}"
+
+
+def _raise_all(*checks: t.Callable[[], None]) -> None:
+    """Raise what ``checks`` raise as one error."""
+    failures = []
+    for check_one in checks:
+        try:
+            check_one()
+        except ApplySetError as error:
+            failures.append(str(error))
+    if failures:
+        raise ApplySetError("\n".join(failures))
+
+
+def _divided(members: t.Sequence[Seen], adopted: t.Collection[Identity]) -> tuple[list[Seen], list[Seen]]:
+    """Members that the set made, and those that it adopted, which stay on the cluster when they leave it."""
+    return (
+        [member for member in members if member.reference.identity not in adopted],
+        [member for member in members if member.reference.identity in adopted],
+    )
 
 
 def _shortened(message: str, most: int = 600) -> str:

@@ -29,7 +29,7 @@ from ansible_collections.kubernetes.core.plugins.module_utils.args_common import
 
 Params = dict[str, t.Any]
 
-_LISTS = ("created", "updated", "unchanged", "deleted", "kept")
+_LISTS = ("created", "updated", "unchanged", "deleted", "kept", "released")
 
 
 def argument_spec() -> dict[str, t.Any]:
@@ -43,6 +43,7 @@ def argument_spec() -> dict[str, t.Any]:
         "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         "prune": {"type": "bool", "default": True},
         "adopt": {"type": "bool", "default": False},
+        "managers": {"type": "list", "elements": "str", "default": []},
         "wait": {"type": "bool", "default": True},
         "wait_timeout": {"type": "int", "default": 300},
         "prune_delay": {"type": "int", "default": 0},
@@ -59,6 +60,7 @@ def argument_spec() -> dict[str, t.Any]:
                 "failed": {"type": "str"},
             },
         },
+        "rehearse": {"type": "bool", "default": False},
         "parallel": {"type": "int", "default": 8},
         "force_conflicts": {"type": "bool", "default": False},
         "force_removal": {"type": "bool", "default": False},
@@ -112,8 +114,9 @@ def _run(api: Api, params: Params, check_mode: bool, diff_mode: bool, say: t.Cal
         force_conflicts=params["force_conflicts"],
         force_removal=params["force_removal"],
         adopt=params["adopt"],
+        managers=params["managers"],
         wait_for=params["wait_for"] if params["wait"] else (),
-        check_mode=check_mode,
+        check_mode=check_mode or params["rehearse"],
         diff_mode=diff_mode,
     )
     run = Run(api, identity, options, lambda line: say(run.mask.masked(line)))
@@ -133,6 +136,8 @@ def _run(api: Api, params: Params, check_mode: bool, diff_mode: bool, say: t.Cal
     except Exception as error:
         failure = f"set {identity}: {describe(error)}"
     run.outcome.warnings[:] = map(run.mask.masked, run.outcome.warnings)
+    if params["rehearse"]:
+        return {**_result(Outcome(), False, ""), "faults": [failure] if failure else []}
     return _result(run.outcome, diff_mode, failure)
 
 

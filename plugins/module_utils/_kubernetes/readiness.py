@@ -236,6 +236,16 @@ def _deployment(body: Body) -> Verdict:
     return CURRENT
 
 
+def exceeded_deadline(body: Body) -> str:
+    """When a Deployment's progress deadline was found exceeded; empty where it was not.
+
+    It is no end: the Deployment goes on once what it waits for is there.
+    """
+    progressing = _find(_status(body).get("conditions"), "Progressing") or {}
+    exceeded = progressing.get("reason") == "ProgressDeadlineExceeded"
+    return str(progressing.get("lastUpdateTime") or "unknown") if exceeded else ""
+
+
 def _why_pods_are_missing(conditions: t.Any) -> str:
     """What a Deployment itself says about it, such as that a quota or an admission webhook refuses its pods."""
     for condition_type, status in (("ReplicaFailure", "True"), ("Available", "False")):

@@ -22,6 +22,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.read
     State,
     Verdict,
     can_wait,
+    exceeded_deadline,
     parent_gateways,
     readiness,
     readiness_of_gone,
@@ -244,6 +245,8 @@ class Waiter:
         self._controllers: dict[tuple[str, str], str] = {}
         #: The Gateways whose controllers have been looked up, found or not.
         self._gateways: set[tuple[str, str]] = set()
+        #: When the progress deadlines of objects were exceeded before the wait began.
+        self._exceeded: dict[Identity, str] = {}
         #: What is demanded of objects beyond what their kinds report.
         self.expectations: t.Sequence[Expectation] = ()
 
@@ -266,7 +269,9 @@ class Waiter:
         objects = {item.reference.identity: item for item in awaited}
         bodies = {key: item.body for key, item in objects.items()}
         self._look_up_controllers(bodies.values())
-        verdicts = {key: self.verdict(body) for key, body in bodies.items()}
+        # What an earlier run waited for in vain may have been mended since.
+        self._exceeded = {key: exceeded_deadline(body) for key, body in bodies.items()}
+        verdicts = {key: self._now(key, self.verdict(body), body) for key, body in bodies.items()}
         pending = {key: verdict for key, verdict in verdicts.items() if verdict.state is not State.CURRENT}
         if not pending:
             return
@@ -314,7 +319,14 @@ class Waiter:
             return readiness_of_gone(body, seen_last)
         # Only its controllers name a policy's Gateways, where its target is a route.
         self._look_up_controllers([body])
-        return self.verdict(body)
+        return self._now(reading.identity, self.verdict(body), body)
+
+    def _now(self, identity: Identity, verdict: Verdict, body: Body) -> Verdict:
+        """A verdict, in which a deadline that was exceeded before the wait began is no failure of it."""
+        before = self._exceeded.get(identity)
+        if before and verdict.state is State.FAILED and exceeded_deadline(body) == before:
+            return Verdict(State.IN_PROGRESS, verdict.message)
+        return verdict
 
     def _look_up_controllers(self, bodies: t.Iterable[Body]) -> None:
         """Find out which controller serves each Gateway that a route or policy names; others may write a status too,

@@ -9,6 +9,7 @@ import http.client
 import json
 import os
 import re
+import socket
 import ssl
 import time
 import typing as t
@@ -29,6 +30,7 @@ GATEWAY_ARGUMENT_SPEC: dict[str, dict[str, t.Any]] = {
     "client_cert": {"type": "path"},
     "client_key": {"type": "path"},
     "use_proxy": {"type": "bool", "default": True},
+    "connect_to": {"type": "str", "default": ""},
     "timeout": {"type": "int", "default": 30},
 }
 
@@ -119,6 +121,29 @@ def events_of(lines: Iterable[bytes], clock: t.Callable[[], float]) -> Iterator[
             name = value
 
 
+#: Addresses to connect to in place of names that do not resolve.
+_ADDRESSES: dict[str, str] = {}
+_create_connection = socket.create_connection
+
+
+def _connect(address: tuple[str, int], *args: t.Any, **options: t.Any) -> socket.socket:
+    """A connection as ``socket.create_connection`` makes it, to the address that stands for a name."""
+    host, port = address[:2]
+    return _create_connection((_ADDRESSES.get(host, host), port), *args, **options)
+
+
+def _stand_in(name: str, address: str) -> None:
+    """Let connections to ``name`` go to ``address`` where the name does not resolve.
+
+    There is no option of urllib for this. The name stays that of the request, of SNI and of the certificate.
+    """
+    try:
+        socket.getaddrinfo(name, None)
+    except OSError:
+        _ADDRESSES[name] = address.strip("[]")
+        socket.create_connection = _connect  # type: ignore[assignment]
+
+
 class Gateway:
     """Sends requests to one gateway. Safe to use from several threads."""
 
@@ -130,9 +155,12 @@ class Gateway:
         client_cert: str | None = None,
         client_key: str | None = None,
         use_proxy: bool = True,
+        connect_to: str = "",
         timeout: int = 30,
     ) -> None:
         self.url = base_url(url)
+        if connect_to:
+            _stand_in(str(urllib.parse.urlsplit(self.url).hostname), connect_to)
         self.timeout = timeout
         for option, file in (("ca_path", ca_path), ("client_cert", client_cert), ("client_key", client_key)):
             if file and not os.path.isfile(file):

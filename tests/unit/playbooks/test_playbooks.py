@@ -24,8 +24,9 @@ PLAYBOOKS = {path.stem: path for path in (COLLECTION / "playbooks").glob("*.yml"
 ROLES = sorted(path.name for path in (COLLECTION / "roles").iterdir())
 #: Roles without an object in a cluster, which others depend on.
 FACTS = {"catalog", "versions"}
-#: What site applies and validates.
+#: What site applies and validates, and what it asks the cluster before.
 SITE_ROLES = set(ROLES) - FACTS - {"key_rotation", "tokens"}
+PREFLIGHT = "preflight"
 IMPORTS = ("ansible.builtin.import_role", "ansible.builtin.include_role")
 PREFIX = "egress.ai_gateway."
 KEYS = {"name", "hosts", "gather_facts", "module_defaults", "vars_files", "pre_tasks", "roles", "tasks", "post_tasks"}
@@ -79,7 +80,7 @@ def test_no_variable_of_a_role_is_set_by_a_playbook(playbook: str) -> None:
 def test_teardown_applies_the_roles_of_site_in_reverse() -> None:
     applied = [step.role for step in steps("site") if step.entry == "main"]
     removed = [step.role for step in steps("teardown") if step.entry == "main"]
-    assert removed == [role for role in reversed(applied) if role not in ("embedded_cluster", "validation")]
+    assert removed == [role for role in reversed(applied) if role not in ("embedded_cluster", "validation", PREFLIGHT)]
     for role in plays("teardown")[0]["roles"]:
         name = role["role"].removeprefix(PREFIX)
         assert role == {"role": role["role"], f"{name}_state": "absent", "tags": [name]}
@@ -95,8 +96,8 @@ def test_every_role_has_a_tag_of_its_name() -> None:
 @pytest.mark.parametrize("role", ROLES)
 def test_a_role_that_asserts_something_of_its_variables_does_so_before_anything_is_written(role: str) -> None:
     tasks = {path.stem for path in (COLLECTION / "roles" / role / "tasks").glob("*.yml")}
-    assert ("validate_variables" in tasks) == (role not in FACTS)
-    if role in SITE_ROLES:
+    assert ("validate_variables" in tasks) == (role not in FACTS | {PREFLIGHT})
+    if role in SITE_ROLES - {PREFLIGHT}:
         site = steps("site")
         (checked,) = [step for step in site if (step.role, step.entry) == (role, "validate_variables")]
         assert role in checked.tags
@@ -106,9 +107,10 @@ def test_a_role_that_asserts_something_of_its_variables_does_so_before_anything_
 def test_every_preflight_is_run_before_the_first_role() -> None:
     with_preflight = {role for role in ROLES if (COLLECTION / f"roles/{role}/tasks/preflight.yml").exists()}
     site = steps("site")
-    assert {step.role for step in site if step.entry == "preflight"} == with_preflight
+    # What role providers looks for by itself, role preflight looks for in site.
+    assert {step.role for step in site if step.entry == "preflight"} == with_preflight - {"providers"}
     first = site.index(Step("crds", "main", ("crds",)))
-    assert max(site.index(step) for step in site if step.entry == "preflight") < first
+    assert max(site.index(step) for step in site if PREFLIGHT in step) < first
 
 
 def run(directory: Path, playbook: str, variables: dict[str, t.Any], *arguments: str) -> str:

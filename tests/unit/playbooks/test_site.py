@@ -110,6 +110,8 @@ def test_a_secret_that_is_missing_is_told_before_the_first_write(tmp_path: Path,
             ],
             "ai_gateway_kubeconfig": str(server.kubeconfig(tmp_path)),
             "gateway_url": "http://gateway.invalid",
+            # Renders charts, for which there is no Helm.
+            "preflight_rehearse": "never",
         }
         status, output = site(tmp_path, variables, *arguments[1:], playbook=arguments[0])
     finally:

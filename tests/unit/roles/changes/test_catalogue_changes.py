@@ -111,7 +111,7 @@ def apply(cluster: MergingCluster, role: str, text: str, check_mode: bool = Fals
 
 def new_cluster(resources: Resources, seed: int) -> MergingCluster:
     cluster = MergingCluster(resources, seed)
-    for name in ("ai-gateway", "authorino", "envoy-gateway-system"):
+    for name in ("ai-gateway", "ai-gateway-authorino", "ai-gateway-envoy-gateway"):
         cluster.put("namespaces", "", name)
     return cluster
 
@@ -209,7 +209,7 @@ def test_what_a_playbook_shows_of_its_sets_is_read(
         for plural, (kind, _namespaced) in listed.items()
     }
     server = Server({**kinds, ("gateway.networking.k8s.io/v1", "gateways"): "Gateway"})
-    for name in ("ai-gateway", "authorino"):
+    for name in ("ai-gateway", "ai-gateway-authorino"):
         server.add({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
     identity_key = build({"providers": first["ai_gateway_providers"], "tiers": first["ai_gateway_tiers"]}).as_dict()[
         "identity_key"

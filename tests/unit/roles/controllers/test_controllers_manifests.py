@@ -47,15 +47,15 @@ def test_who_reaches_the_ports_of_the_controllers(policies: dict[str, dict[str, 
         "redis": {"redis": "ratelimit"},
         "envoy-gateway": {18000: "proxy", 18001: "ratelimit", 19001: ""},
         "envoy-ratelimit": {8081: "proxy", 19001: ""},
-        "ai-gateway-controller": {1063: "envoy-gateway-system/envoy-gateway", 9443: "", 8080: ""},
-        "authorino": {"grpc": "envoy-gateway-system/proxy", "health": ""},
+        "ai-gateway-controller": {1063: "ai-gateway-envoy-gateway/envoy-gateway", 9443: "", 8080: ""},
+        "authorino": {"grpc": "ai-gateway-envoy-gateway/proxy", "health": ""},
     }
 
 
 def test_each_policy_stands_in_the_namespace_of_its_pods(policies: dict[str, dict[str, t.Any]]) -> None:
     assert {name: policy["metadata"]["namespace"] for name, policy in policies.items()} == {
-        **dict.fromkeys(("redis", "envoy-gateway", "envoy-ratelimit"), "envoy-gateway-system"),
-        "ai-gateway-controller": "envoy-ai-gateway-system",
-        "authorino": "authorino",
+        **dict.fromkeys(("redis", "envoy-gateway", "envoy-ratelimit"), "ai-gateway-envoy-gateway"),
+        "ai-gateway-controller": "ai-gateway-envoy-ai-gateway",
+        "authorino": "ai-gateway-authorino",
     }
     assert all("Ingress" in policy["spec"]["policyTypes"] for policy in policies.values())

@@ -134,7 +134,7 @@ def test_the_rate_limit_service_with_one_pod_and_our_redis(tmp_path: Path) -> No
     assert deployment["pod"] == {"topologySpreadConstraints": [], "volumes": []}
     assert deployment["container"]["env"] == []
     assert found["provider"]["kubernetes"]["rateLimitPDB"] is None
-    assert found["rateLimit"]["backend"]["redis"] == {"url": "redis.envoy-gateway-system.svc.cluster.local:6379"}
+    assert found["rateLimit"]["backend"]["redis"] == {"url": "redis.ai-gateway-envoy-gateway.svc.cluster.local:6379"}
     assert found["rateLimit"]["failClosed"] is True
 
 

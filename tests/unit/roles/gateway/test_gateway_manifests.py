@@ -26,7 +26,7 @@ def ports_of(rules: list[dict[str, t.Any]]) -> set[tuple[str, int]]:
 @pytest.mark.parametrize(("secret", "port"), [("", 10080), ("certificate", 10443)])
 def test_clients_reach_the_port_of_the_listener(tmp_path: Path, secret: str, port: int) -> None:
     policy = policy_of(tmp_path, gateway_tls_secret=secret)
-    assert policy["metadata"]["namespace"] == "envoy-gateway-system"
+    assert policy["metadata"]["namespace"] == "ai-gateway-envoy-gateway"
     ingress = policy["spec"]["ingress"]
     assert not any("from" in rule for rule in ingress)
     assert ports_of(ingress) == {("TCP", number) for number in (port, 19001, 19002, 19003, 1064)}

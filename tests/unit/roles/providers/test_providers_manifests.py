@@ -147,7 +147,7 @@ def test_the_objects_of_each_provider(objects: dict[tuple[str, str], dict[str, t
     assert names(objects, "Secret") == {"openai-credential"}
     assert names(objects, "ExternalSecret") == {"claude-credential"}
     assert names(objects, "ConfigMap") == {"claude-ca-bundle", "llminferenceservice.llm.made.8000-ca-bundle"}
-    elsewhere = {"NetworkPolicy": "envoy-gateway-system", "LLMInferenceService": "llm"}
+    elsewhere = {"NetworkPolicy": "ai-gateway-envoy-gateway", "LLMInferenceService": "llm"}
     assert all(
         manifest["metadata"]["namespace"] == elsewhere.get(kind, "ai-gateway")
         for (kind, _name), manifest in objects.items()

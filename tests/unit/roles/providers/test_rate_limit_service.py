@@ -44,7 +44,7 @@ def test_each_pod_is_known_and_asked_in_turn(tmp_path: Path) -> None:
         if patch["name"] == "ratelimit_cluster"
     }
     address = found["/load_assignment/endpoints/0/lb_endpoints/0/endpoint/address/socket_address/address"]
-    assert address == "envoy-ratelimit-pods.envoy-gateway-system.svc.cluster.local"
+    assert address == "envoy-ratelimit-pods.ai-gateway-envoy-gateway.svc.cluster.local"
     assert (found["/dns_refresh_rate"], found["/respect_dns_ttl"]) == ("1s", False)
     assert found["/outlier_detection"]["consecutive_local_origin_failure"] == 1
     assert "round_robin" in found["/load_balancing_policy"]["policies"][0]["typed_extension_config"]["name"]

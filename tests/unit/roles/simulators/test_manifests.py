@@ -17,7 +17,7 @@ import yaml
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog import build as catalog_build
 from plays import Ended, run_playbook
 
-GIVEN_BY_AI_GATEWAY = {"ai_gateway_platform": "embedded"}
+GIVEN_BY_AI_GATEWAY: dict[str, t.Any] = {"ai_gateway_platform": "embedded", "ai_gateway_workloads": {}}
 ROLE = Path(catalog_build.__file__).parents[3] / "roles/simulators"
 KEYS = {"openai": "sk-openai-key-for-demo", "vllm": "change-me-super-secret"}
 PROVIDERS = [
@@ -71,7 +71,7 @@ def catalogue(*providers: dict[str, t.Any]) -> dict[str, t.Any]:
     names = {
         "platform": "embedded",
         "namespace": "ai-gateway",
-        "controller_namespaces": {"envoy_gateway": "envoy-gateway-system"},
+        "controller_namespaces": {"envoy_gateway": "ai-gateway-envoy-gateway"},
         "name": "ai-gateway",
         "simulators_namespace": "external-models",
     }
@@ -173,7 +173,7 @@ def test_the_wiring_of_labels_ports_and_volumes(manifests: list[dict[str, t.Any]
         "gateway.envoyproxy.io/owning-gateway-name": "ai-gateway",
         "gateway.envoyproxy.io/owning-gateway-namespace": "ai-gateway",
     }
-    namespace = {"kubernetes.io/metadata.name": "envoy-gateway-system"}
+    namespace = {"kubernetes.io/metadata.name": "ai-gateway-envoy-gateway"}
     assert rule["from"] == [{"namespaceSelector": {"matchLabels": namespace}, "podSelector": {"matchLabels": proxies}}]
     for name, deployment in of_kind(manifests, "Deployment").items():
         template = deployment["spec"]["template"]

@@ -58,7 +58,8 @@ def test_a_crd_whose_deletion_would_remove_objects_of_others_is_reported() -> No
     assert lines({}, {"name": "b", "labels": {PART_OF_LABEL: "another set"}}) == [
         "CustomResourceDefinition widgets.example.com cannot be deleted: Widget shop/a, Widget shop/b would go with "
         "it, and are not of this set; "
-        "remove them first, or have them deleted by force_removal: true"
+        "remove them first, or have them deleted by force_removal: true (ai_gateway_force_removal: true with the "
+        "playbooks)"
     ]
 
 

@@ -216,6 +216,135 @@ def test_a_namespace_with_members_of_another_set_is_deleted_only_with_force(clus
     assert cluster.names("secrets") == []
 
 
+def written_by(*managers: str) -> list[dict[str, t.Any]]:
+    """The ``metadata.managedFields`` of an object that ``managers`` updated."""
+    return [{"manager": manager, "operation": "Update", "fieldsV1": {}} for manager in managers]
+
+
+@pytest.mark.parametrize(
+    ("plural", "name", "metadata", "stops"),
+    [
+        ("secrets", "tls", {"managedFields": written_by("kubectl-create")}, True),
+        ("secrets", "unknown", {}, True),
+        ("configmaps", "notes", {"managedFields": written_by("envoy-gateway", "kubectl-edit")}, True),
+        ("deployments", "theirs", {"managedFields": written_by("helm")}, True),
+        ("secrets", "certificate", {"managedFields": written_by("envoy-gateway")}, False),
+        ("configmaps", "kube-root-ca.crt", {"managedFields": written_by("kube-controller-manager")}, False),
+        ("secrets", "owned", {"managedFields": written_by("cert-manager"), "ownerReferences": [{"uid": "x"}]}, False),
+        ("secrets", "leaving", {"deletionTimestamp": "2026-02-17T04:05:16Z"}, False),
+    ],
+)
+@pytest.mark.parametrize("pruned", [False, True])
+def test_a_namespace_is_not_deleted_with_what_others_keep_in_it(
+    plural: str, name: str, metadata: dict[str, t.Any], stops: bool, pruned: bool, cluster: Cluster
+) -> None:
+    apply(cluster, [namespace("home"), *config_maps("a"), namespace("far"), *config_maps("b", namespace="far")])
+    cluster.put(plural, "far", name, metadata=metadata)
+
+    def leave(**options: t.Any) -> Outcome:
+        wanted = [namespace("home"), *config_maps("a")]
+        return apply(cluster, wanted, **options) if pruned else remove(cluster, **options)
+
+    options: dict[str, t.Any] = {"managers": ["envoy-gateway"]}
+    if stops:
+        cluster.writes.clear()
+        with pytest.raises(ApplySetError, match=f"Namespace far cannot be deleted: .* far/{name} would go with it"):
+            leave(**options)
+        assert cluster.writes == []
+        options["force_removal"] = True
+    leave(**options)
+    assert ("namespaces", "", "far") not in cluster.objects
+
+
+def test_existing_objects_are_refused_all_at_once_before_any_write(cluster: Cluster) -> None:
+    cluster.put("namespaces", "", "home")
+    for name in ("a", "c"):
+        cluster.put("configmaps", "home", name, data={"theirs": "1"})
+    before = dict(cluster.objects)
+    for check_mode in (True, False):
+        with pytest.raises(ApplySetError) as caught:
+            apply(cluster, [namespace("home"), *config_maps("a", "b", "c")], check_mode=check_mode)
+        assert "ConfigMap home/a (manifests[1])" in str(caught.value)
+        assert "ConfigMap home/c (manifests[3])" in str(caught.value)
+        assert "home/b" not in str(caught.value)
+        assert "adopt: true" in str(caught.value)
+    assert cluster.writes == []
+    assert cluster.objects == before
+
+
+@pytest.mark.parametrize("pruned", [False, True])
+def test_what_was_adopted_stays_when_it_leaves_the_set(pruned: bool, cluster: Cluster) -> None:
+    cluster.put("namespaces", "", "home")
+    cluster.put("configmaps", "home", "a", data={"theirs": "1"}, metadata={"managedFields": written_by("kubectl")})
+    first = apply(cluster, config_maps("a", "b"), adopt=True)
+    assert (names(first.updated), names(first.created)) == (["a"], ["b"])
+    # It is remembered without the option, by runs that change nothing as by others.
+    assert not apply(cluster, config_maps("a", "b")).changed
+    apply(cluster, config_maps("a", "b", value="c"))
+    for check_mode in (True, False):
+        if pruned:
+            last = apply(cluster, config_maps("c"), check_mode=check_mode)
+        else:
+            last = remove(cluster, check_mode=check_mode)
+        assert (names(last.released), names(last.deleted)) == (["a"], ["b"])
+        assert last.changed
+    metadata = cluster.objects["configmaps", "home", "a"]["metadata"]
+    assert PART_OF_LABEL not in metadata["labels"]
+    assert "egress.ai_gateway" not in str(metadata["managedFields"])
+    # It is somebody else's again.
+    with pytest.raises(ApplySetError, match="ConfigMap home/a"):
+        apply(cluster, config_maps("a", *(["c"] if pruned else [])))
+
+
+def test_what_was_adopted_and_deleted_by_hand_is_the_sets_own_when_it_is_created_anew(cluster: Cluster) -> None:
+    cluster.put("namespaces", "", "home")
+    cluster.put("configmaps", "home", "a")
+    apply(cluster, config_maps("a"), adopt=True)
+    del cluster.objects["configmaps", "home", "a"]
+    apply(cluster, config_maps("a"))
+    assert names(remove(cluster).deleted) == ["a"]
+
+
+def test_a_namespace_is_not_deleted_with_what_was_adopted_in_it(cluster: Cluster) -> None:
+    apply(cluster, [namespace("home"), *config_maps("a")])
+    cluster.put("configmaps", "home", "theirs")
+    apply(cluster, [namespace("home"), *config_maps("a", "theirs")], adopt=True)
+    with pytest.raises(ApplySetError, match="ConfigMap home/theirs would go with it"):
+        remove(cluster)
+    assert "theirs" in cluster.names()
+
+
+def test_an_object_whose_label_somebody_removed_is_taken_back(cluster: Cluster) -> None:
+    apply(cluster, config_maps("a"))
+    del cluster.objects["configmaps", "home", "a"]["metadata"]["labels"]
+    assert names(apply(cluster, config_maps("a")).updated) == ["a"]
+    assert names(remove(cluster).deleted) == ["a"]
+
+
+class Conflicts(Cluster):
+    """Says of each submission without force that somebody else owns a field of it."""
+
+    def request(self, method: str, url: str, body: bytes | None, **options: t.Any) -> Answer:
+        if method == "PATCH" and "force=false" in url and "/theirs?" in url:
+            cause = {"reason": "FieldManagerConflict", "field": ".data.key", "message": 'conflict with "helm"'}
+            return Answer(409, {"kind": "Status", "reason": "Conflict", "code": 409, "details": {"causes": [cause]}})
+        return super().request(method, url, body, **options)
+
+
+def test_conflicts_are_reported_before_any_write() -> None:
+    cluster = Conflicts()
+    cluster.put("namespaces", "", "home")
+    labels = {PART_OF_LABEL: IDENTITY.id}
+    entries = [*written_by("helm"), {"manager": "egress.ai_gateway", "operation": "Apply", "fieldsV1": {}}]
+    cluster.put("configmaps", "home", "theirs", metadata={"labels": labels, "managedFields": entries})
+    with pytest.raises(ApplySetError, match="nothing was written") as caught:
+        apply(cluster, config_maps("a", "theirs"))
+    assert 'field .data.key is owned by "helm"' in str(caught.value)
+    assert "force_conflicts: true" in str(caught.value)
+    assert cluster.writes == []
+    assert names(apply(cluster, config_maps("a", "theirs"), force_conflicts=True).updated) == ["theirs"]
+
+
 def test_what_a_controller_labelled_is_no_member_and_survives(cluster: Cluster) -> None:
     apply(cluster, config_maps("a", "b", "c"))
     copied = dict(

@@ -122,7 +122,7 @@ def test_kuadrant_finds_the_clients_gateway() -> None:
     [
         ({"egress_namespace": "ai-gateway"}, "ai_gateway_egress_namespace"),
         ({"egress_namespace": "external-models"}, "ai_gateway_egress_namespace"),
-        ({"egress_namespace": "authorino"}, "ai_gateway_egress_namespace"),
+        ({"egress_namespace": "ai-gateway-authorino"}, "ai_gateway_egress_namespace"),
         ({"egress_gateway": "e" * 60}, "ai_gateway_egress_gateway"),
         ({"maas_api": "no"}, "ai_gateway_maas_api"),
         ({"providers": [provider("a", "m"), provider("b", "m")]}, "ai_gateway_providers[1].models[0].name"),

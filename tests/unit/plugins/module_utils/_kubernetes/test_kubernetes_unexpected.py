@@ -40,6 +40,8 @@ PARAMS: dict[str, t.Any] = {
     "force_conflicts": False,
     "force_removal": False,
     "adopt": False,
+    "managers": [],
+    "rehearse": False,
     "wait_for": [],
 }
 

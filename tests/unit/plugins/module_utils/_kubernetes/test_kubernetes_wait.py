@@ -455,3 +455,34 @@ def test_the_gateways_that_only_a_policys_status_names_are_looked_up_when_they_a
         "status": {"ancestors": [{**entry, "conditions": []}, {**entry, "controllerName": "example.com/ours"}]},
     }
     waiter(Cluster(backendtlspolicies=[ours]))[0].ready([awaited(policy, policies)])
+
+
+def late(moment: str, ready: int = 0) -> dict[str, t.Any]:
+    """A Deployment whose progress deadline was exceeded."""
+    body = deployment(ready)
+    condition = {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}
+    body["status"]["conditions"] = [{**condition, "lastUpdateTime": moment}]
+    return body
+
+
+def test_a_deadline_that_was_exceeded_before_does_not_end_the_wait() -> None:
+    before = late("2026-02-17T04:05:16Z")
+    cluster = Cluster(changes=[before, deployment(1)], deployments=[before])
+    found, _lines = waiter(cluster)
+    found.ready([awaited(before)])
+
+
+def test_a_deadline_that_is_exceeded_meanwhile_ends_the_wait() -> None:
+    before = late("2026-02-17T04:05:16Z")
+    for first in (before, deployment(0)):
+        cluster = Cluster(changes=[late("2026-02-17T04:15:16Z")], deployments=[first])
+        found, _lines = waiter(cluster)
+        with pytest.raises(WaitError, match="failed"):
+            found.ready([awaited(first)])
+
+
+def test_a_deadline_that_stays_exceeded_is_reported_after_the_time_out() -> None:
+    before = late("2026-02-17T04:05:16Z")
+    found, _lines = waiter(Cluster(deployments=[before]), timeout=0.3)
+    with pytest.raises(WaitError, match=r"not ready after .*ProgressDeadlineExceeded"):
+        found.ready([awaited(before)])
