@@ -65,7 +65,7 @@ def _faults_of(field: str, value: t.Any) -> t.Iterator[str]:
     if expected is None:
         yield f"{field} is no field that can be set; {_near(field, tuple(FIELDS))}"
     elif not isinstance(value, expected):
-        names = {dict: "mapping", list: "list", str: "string"}
+        names: dict[type, str] = {dict: "mapping", list: "list", str: "string"}
         yield f"{field} is a {type(value).__name__}; write a {names[expected]}, as in a pod of Kubernetes"
 
 

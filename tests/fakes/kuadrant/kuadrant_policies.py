@@ -145,7 +145,13 @@ def _authorization(policy: Object, authorino_namespace: str) -> list[Object]:
     }
     return [
         _made("AuthConfig", authorino_namespace, f"{namespace}.{name}", {"hosts": [host], **rules}),
-        _made("Backend", namespace, "kuadrant-authorino", {"endpoints": [{"fqdn": authorino}]}),
+        # Whose certificate the fake does not know.
+        _made(
+            "Backend",
+            namespace,
+            "kuadrant-authorino",
+            {"endpoints": [{"fqdn": authorino}], "tls": {"insecureSkipVerify": True, "alpnProtocols": ["h2"]}},
+        ),
         _made(
             "SecurityPolicy",
             namespace,

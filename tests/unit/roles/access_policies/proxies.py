@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import typing as t
 from pathlib import Path
@@ -58,7 +57,8 @@ VARIABLES: dict[str, t.Any] = {
     ],
     "ai_gateway_request_body_limit": "1Mi",
     "access_policies_cors": ["https://app.example.com", "https://*.pages.example.com"],
-    "__access_policies_identity": {"resources": [{"data": {"key": base64.b64encode(KEY.encode()).decode()}}]},
+    "__access_policies_identity_key": KEY,
+    "__access_policies_authorino_ca": "authority",
 }
 #: Headers are no plain table: what goes over all of them asks for them.
 PAIRS = (

@@ -33,7 +33,7 @@ SETS = {
     "access_policies": ("access-policies", "authorino.yaml.j2"),
     "providers": ("providers", "envoy_ai_gateway.yaml.j2"),
 }
-KEY_OF_IDENTITIES = {"data": {"key": base64.b64encode(b"k" * 32).decode()}}
+KEY_OF_IDENTITIES = "k" * 32
 Catalogue = dict[str, t.Any]
 #: Of each catalogue, by role, the manifests.
 Texts = list[dict[str, str]]
@@ -70,7 +70,7 @@ def rendered(directory: Path, catalogues: t.Sequence[Catalogue]) -> Texts:
             "vars_files": [path for path in defaults if Path(path).exists()],
             "tasks": [{"ansible.builtin.copy": {"content": content, "dest": f"{directory / role}.json"}}],
         }
-        variables = {"catalogues": given, "__access_policies_identity": {"resources": [KEY_OF_IDENTITIES]}}
+        variables = {"catalogues": given, "__access_policies_identity_key": KEY_OF_IDENTITIES}
         ended = run_playbook(directory / role, play, variables)
         assert ended.returncode == 0, ended.output
         for texts_of_one, text in zip(found, json.loads((directory / f"{role}.json").read_text())):
@@ -214,8 +214,10 @@ def test_what_a_playbook_shows_of_its_sets_is_read(
     identity_key = build({"providers": first["ai_gateway_providers"], "tiers": first["ai_gateway_tiers"]}).as_dict()[
         "identity_key"
     ]
-    metadata = {"name": identity_key["secret"], "namespace": identity_key["namespace"]}
-    server.add({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, **KEY_OF_IDENTITIES})
+    labels = {"egress.ai-gateway/kept": "true"}
+    metadata = {"name": identity_key["secret"], "namespace": identity_key["namespace"], "labels": labels}
+    data = {"key": base64.b64encode(KEY_OF_IDENTITIES.encode()).decode()}
+    server.add({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": data})
     conditions = [{"type": name, "status": "True"} for name in ("Accepted", "Programmed", "Ready")]
     ancestor = {"ancestorRef": {"name": "ai-gateway"}, "controllerName": "example.com/ours", "conditions": conditions}
     server.status = lambda body: {"phase": "Active", "conditions": conditions, "ancestors": [ancestor]}

@@ -14,8 +14,11 @@ VARIABLES = {
     "ai_gateway_allow_empty": True,
     "ai_gateway_platform": "embedded",
     "__controllers_rendered": {"results": []},
-    "__controllers_webhook_certificate": "certificate",
-    "__controllers_webhook_key": "key",
+    "__controllers_ca": {"certificate": "authority", "key": "key"},
+    "__controllers_certificates": {
+        name: {"certificate": f"{name} certificate", "key": "key"} for name in ("webhook", "authorino")
+    },
+    "__controllers_redis_password": "password",
 }
 
 

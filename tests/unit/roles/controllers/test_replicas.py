@@ -17,8 +17,11 @@ SINGLE: dict[str, t.Any] = {
     "ai_gateway_allow_empty": True,
     "ai_gateway_platform": "embedded",
     "__controllers_rendered": {"results": []},
-    "__controllers_webhook_certificate": "certificate",
-    "__controllers_webhook_key": "key",
+    "__controllers_ca": {"certificate": "authority", "key": "key"},
+    "__controllers_certificates": {
+        name: {"certificate": f"{name} certificate", "key": "key"} for name in ("webhook", "authorino")
+    },
+    "__controllers_redis_password": "password",
 }
 SEVERAL = {**SINGLE, "ai_gateway_platform": "kubernetes"}
 SENTINEL = {
@@ -132,7 +135,8 @@ def test_the_rate_limit_service_with_one_pod_and_our_redis(tmp_path: Path) -> No
     assert deployment["replicas"] == 1
     assert deployment["strategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
     assert deployment["pod"] == {"topologySpreadConstraints": [], "volumes": []}
-    assert deployment["container"]["env"] == []
+    password = {"secretKeyRef": {"name": "ai-gateway-redis-password", "key": "auth"}}
+    assert deployment["container"]["env"] == [{"name": "REDIS_AUTH", "valueFrom": password}]
     assert found["provider"]["kubernetes"]["rateLimitPDB"] is None
     assert found["rateLimit"]["backend"]["redis"] == {"url": "redis.ai-gateway-envoy-gateway.svc.cluster.local:6379"}
     assert found["rateLimit"]["failClosed"] is True
