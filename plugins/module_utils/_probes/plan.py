@@ -39,6 +39,8 @@ LONGEST_WAIT = 60
 #: Calls beyond those that a limit takes by reckoning.
 SPARE_CALLS = 4
 NO_MODEL: Model = {"name": "none", "backends": []}
+#: What a quick validation asks besides the models that cost nothing: whether the gateway is there and closed.
+QUICK_PROBES = ("no-token:chat", "no-token:models", "bad-token", "tampered-token", "forbidden:")
 OTHER_AUDIENCE = "https://other.example.com"
 NOT_ITS_KEY = "not-its-key"
 
@@ -57,6 +59,8 @@ class Settings:
     max_tokens: int = 16
     paid_requests: int = 50
     recovery: bool = True
+    #: Neither paid requests nor waiting for a window: what a run that changed nothing validates.
+    quick: bool = False
     wait_timeout: int = 60
     expired_token: str = field(default="", repr=False)
     keys: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -71,8 +75,9 @@ class Settings:
         for name in ("max_tokens", "paid_requests", "wait_timeout"):
             if name in given:
                 given[name] = int(given[name])
-        if "recovery" in given:
-            given["recovery"] = boolean(given["recovery"])
+        for name in ("recovery", "quick"):
+            if name in given:
+                given[name] = boolean(given[name])
         for name in ("models", "audiences"):
             given[name] = tuple(given.get(name, ()))
         return cls(**given, keys=provider_keys(values.get("providers", ())))
@@ -254,6 +259,8 @@ class Plan:
     @cached_property
     def _all_users(self) -> dict[str, Params]:
         run, tier, limit_tier = f"validation-{self.seen.run}", self.tier["name"], self.limit_tier["name"]
+        if self.settings.quick:
+            return {"caller": {"user": run, "tier": tier}}
         # Each place where a limit is spent has its own user, as a limit is each user's.
         return {
             "caller": {"user": run, "tier": tier},
@@ -279,7 +286,8 @@ class Plan:
         users, audiences = dict(self._all_users), list(self.settings.audiences)
         minted = users.pop("minted", None)
         requests = [{"id": purpose, **user, "audiences": audiences} for purpose, user in users.items()]
-        requests.append({"id": "other_audience", **users["caller"], "audiences": [OTHER_AUDIENCE]})
+        if not self.settings.quick:
+            requests.append({"id": "other_audience", **users["caller"], "audiences": [OTHER_AUDIENCE]})
         if minted:
             # maas-api gives its tokens the audience that it was configured with.
             requests.append({"id": "minted", **minted})
@@ -359,13 +367,30 @@ class Plan:
     @cached_property
     def probes(self) -> list[Params]:
         """The probes in the order of the report, no more of them paid than the settings allow."""
+        found = self._all_probes
+        if self.settings.quick:
+            free = {f"chat:{model['name']}" for model in self.usable_models} - {
+                f"chat:{name}" for name in self.paid_models
+            }
+            return [probe for probe in found if probe["id"].startswith(QUICK_PROBES) or probe["id"] in free]
+        return bounded(found, self.paid_models, self.settings.paid_requests - self._paid_for_limits)
+
+    @cached_property
+    def _all_probes(self) -> list[Params]:
         found = [*self._refusals(), *(self._maas_api() if self.with_maas_api else ())]
         for model in self.models:
             if model["name"] not in self.tier["models"]:
                 found += self._withheld(model)
         for model in self.usable_models:
             found += self._answers(model)
-        return bounded(found, self.paid_models, self.settings.paid_requests - self._paid_for_limits)
+        return found
+
+    @property
+    def left_out(self) -> int:
+        """How many probes and limits a quick validation leaves out."""
+        if not self.settings.quick:
+            return 0
+        return len(self._all_probes) - len(self.probes) + 1 + len(self._limits_elsewhere)
 
     @property
     def paid_requests(self) -> int:
@@ -674,6 +699,8 @@ class Plan:
 
         ``user`` names the token.
         """
+        if self.settings.quick:
+            return []
         return [self._limit_at_simulator(), *(params for params, _paid in self._limits_elsewhere)]
 
     @property
@@ -777,6 +804,8 @@ class Plan:
     @property
     def _paid_for_limits(self) -> int:
         """How many requests spending the limit may send to providers outside."""
+        if self.settings.quick:
+            return 0
         return sum(params["max_requests"] for params, paid in self._limits_elsewhere if paid and not params["skip"])
 
     # A wrong key
@@ -798,6 +827,8 @@ class Plan:
         provider = self.wrong_key_provider
         if self.seen.check_mode:
             return {"skip": "check mode asks nothing"}
+        if self.settings.quick:
+            return {"skip": "a quick validation asks no provider"}
         if provider is None:
             return {
                 "skip": "no provider is a simulator that serves plain HTTP, and wrong keys are not sent to real ones"

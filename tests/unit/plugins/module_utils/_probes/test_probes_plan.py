@@ -549,3 +549,36 @@ def test_each_step_of_the_proof_of_concept_has_a_check() -> None:
     # Module rate_limit_probe adds this one where it is asked elsewhere.
     found |= {f"{limit['id']}-elsewhere" for limit in made.limits if limit.get("elsewhere")}
     assert set(STEPS) <= found
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        {"providers": [SIMULATED, REAL], "models": [ON_PREMISES]},
+        {**KUADRANT, "providers": [SIMULATED, {**REAL, "models": [{"name": "more"}]}], "models": [KSERVE]},
+    ],
+)
+def test_a_quick_validation_costs_nothing_and_waits_for_nothing(inputs: dict[str, t.Any]) -> None:
+    quick, full = plan(inputs, {"quick": True}), plan(inputs)
+    assert full.paid_requests > 0
+    assert quick.paid_requests == 0
+    assert not [probe for probe in quick.probes if probe.get("model") in quick.paid_models]
+    assert quick.limits == []
+    assert quick.wrong_key["skip"]
+    assert [user["user"] for user in quick.users] == ["validation-r1"]
+    assert ids(quick.token_requests) == ["caller"]
+    assert {"no-token:chat", "bad-token", "tampered-token", "chat:gpt-4"} <= set(ids(quick.probes))
+    assert set(ids(quick.probes)) < set(ids(full.probes))
+    assert quick.left_out >= len(full.probes) - len(quick.probes)
+    assert full.left_out == 0
+
+
+def test_a_quick_validation_says_what_it_leaves_out() -> None:
+    inputs = {"providers": [SIMULATED, REAL]}
+    seen = {"probes": {"checks": []}, "issued": issued(purposes=("caller",))}
+    outcome = by_id(checks(plan(inputs, {"quick": True}, **seen)))
+    assert outcome["full-validation"]["status"] == "skipped"
+    assert "left out" in outcome["full-validation"]["observed"]
+    assert outcome["tokens"]["status"] == "passed"
+    assert "wrong-key" not in outcome
+    assert "full-validation" not in by_id(checks(plan(inputs, **seen)))
