@@ -19,7 +19,7 @@ options:
     type: str
     required: true
   kubernetes_version:
-    description: The oldest Kubernetes that the controllers support, such as V(1.32).
+    description: The oldest Kubernetes that the controllers support, such as V(1.33).
     type: str
     required: true
   controllers:
@@ -65,7 +65,7 @@ EXAMPLES = r"""
 - name: Ask the cluster
   egress.ai_gateway.cluster_preflight_info:
     namespace: ai-gateway
-    kubernetes_version: "1.32"
+    kubernetes_version: "1.33"
     controllers:
       Envoy Gateway: ai-gateway-envoy-gateway
       Envoy AI Gateway: ai-gateway-envoy-ai-gateway
@@ -87,7 +87,7 @@ version:
   description: Version of Kubernetes.
   returned: success
   type: str
-  sample: v1.34.4
+  sample: v1.33.2
 controllers:
   description: Controllers found on the cluster, with product, version and namespace, those of this gateway left out.
   returned: success

@@ -136,7 +136,7 @@ EXAMPLES = r"""
       - path: [metadata, annotations, opendatahub.io/managed]
         value: "false"
       - path: [spec, template, spec, containers, {name: maas-api}, image]
-        value: ghcr.io/nerdalert/maas-api:external-models
+        value: registry.example.com/maas-api:external-models
     settle_seconds: 10
 
 - name: Show the fields as they would be restored

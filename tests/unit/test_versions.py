@@ -52,11 +52,35 @@ def trusted(value: t.Any) -> t.Any:
     return trust_as_template(value) if isinstance(value, str) else value
 
 
-def table(platform: str) -> dict[str, t.Any]:
-    """All variables of the role, as a play on that platform has them."""
+def table(platform: str, mirror: str = "", **more: t.Any) -> dict[str, t.Any]:
+    """All variables of the role, as a play on that platform has them; what needs a catalogue only with ``more``."""
     loader = DataLoader()
-    templar = Templar(loader, variables={**trusted(STATED), "ai_gateway_platform": platform})
-    return {name: templar.template(trusted(value)) for name, value in STATED.items()}
+    given = {"ai_gateway_platform": platform, "ai_gateway_image_mirror": mirror, **more}
+    templar = Templar(loader, variables={**trusted(STATED), **given})
+    return {
+        name: templar.template(trusted(value))
+        for name, value in STATED.items()
+        if more or not name.startswith("__versions_used")
+    }
+
+
+def test_the_images_of_one_gateway() -> None:
+    catalog = {"policy_engine": "authorino", "stack": "envoy_ai_gateway", "providers": [{"simulated": True}]}
+    redis = table("kubernetes")["versions_images"]["redis"]
+    used = table("kubernetes", ai_gateway_catalog=catalog, gateway_proxy_image="mine/envoy:1")["__versions_used"]
+    assert len(used) == 8
+    assert "mine/envoy:1" in used
+    assert redis in used
+    fewer = table("kubernetes", ai_gateway_catalog={**catalog, "providers": []}, controllers_redis={"url": "a:1"})
+    assert redis not in fewer["__versions_used"]
+    assert not [image for image in fewer["__versions_used"] if "python" in image]
+    two = {"policy_engine": "kuadrant", "stack": "wg_ai_gateway", "providers": []}
+    images = {"wg_ai_gateway": "mine/wg@sha256:0"}
+    found = table("openshift", ai_gateway_catalog=two, controllers_images=images)["__versions_used"]
+    assert sorted(image.partition("@")[0].partition(":")[0] for image in found) == [
+        "docker.io/envoyproxy/envoy",
+        "mine/wg",
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -90,13 +114,31 @@ def test_the_images(published: dict[str, t.Any], embedded: dict[str, t.Any]) -> 
     assert set(ours) == set(others)
     assert all(image.startswith("localhost/egress-ai-gateway/") for image in ours.values())
     assert not [image for image in others.values() if image.startswith("localhost")]
-    assert all(re.fullmatch(r"[a-z0-9./-]+:[A-Za-z0-9._-]+", image) for image in [*ours.values(), *others.values()])
+    # Its users name it.
+    assert others.pop("wg_ai_gateway") == ""
+    assert all(re.fullmatch(r"[a-z0-9./-]+:[A-Za-z0-9._-]+", image) for image in ours.values())
+    pattern = r"[a-z0-9./-]+:[A-Za-z0-9._-]+(@sha256:[0-9a-f]{64})?"
+    assert all(re.fullmatch(pattern, image) for image in others.values())
+    by_tag = {name for name, image in others.items() if "@" not in image}
+    assert by_tag == {"ai_gateway_controller", "ai_gateway_extproc", "authorino"}
+
+
+def test_a_mirror_holds_the_images_under_their_names() -> None:
+    mirrored, published = table("kubernetes", mirror="mirror.example.com:5000/ai"), table("kubernetes")
+    assert mirrored["versions_images"] == {
+        name: image and f"mirror.example.com:5000/ai/{image}" for name, image in published["versions_images"].items()
+    }
+    assert table("embedded", mirror="mirror.example.com")["versions_images"] == table("embedded")["versions_images"]
 
 
 def test_what_is_tested_is_what_others_get(published: dict[str, t.Any], embedded: dict[str, t.Any]) -> None:
     """Of each image the same version, or a reason."""
     for name, image in published["versions_images"].items():
-        theirs = re.sub(r"^distroless-|-slim-bookworm$", "", image.rpartition(":")[2]).removeprefix("v")
+        if not image:
+            assert name == "wg_ai_gateway"
+            continue
+        tag = image.partition("@")[0].rpartition(":")[2]
+        theirs = re.sub(r"^distroless-|-slim-bookworm$", "", tag).removeprefix("v")
         tested = embedded["versions_images"][name].rpartition(":")[2].removeprefix("v")
         difference = DIFFERENCES.get(name, {"version": theirs, "reason": ""})
         assert difference["version"].endswith(tested)
@@ -104,7 +146,10 @@ def test_what_is_tested_is_what_others_get(published: dict[str, t.Any], embedded
 
 
 def test_charts_and_crds_have_their_version(published: dict[str, t.Any]) -> None:
-    charts = {name: (chart["reference"], chart["version"]) for name, chart in published["versions_charts"].items()}
+    charts = {
+        name: (re.sub(r"@sha256:[0-9a-f]{64}$", "", chart["reference"]), chart["version"])
+        for name, chart in published["versions_charts"].items()
+    }
     assert charts == {
         name: (f"oci://docker.io/envoyproxy/{name}", STATED[version])
         for name, version in {

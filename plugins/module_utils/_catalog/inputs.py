@@ -61,6 +61,7 @@ OTHER_VARIABLES = (
     "controller_name",
     "controller_replicas",
     "workloads",
+    "image_mirror",
     "adopt",
     "force_conflicts",
     "force_removal",

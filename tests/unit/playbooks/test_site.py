@@ -29,7 +29,12 @@ VARIABLES: dict[str, t.Any] = {
     "gateway_allow_plain_http": True,
 }
 #: The other stack, whose CRD can be any file as nothing reads it.
-TWO_GATEWAYS = {"ai_gateway_stack": "wg_ai_gateway", "crds_wg_ai_gateway": __file__}
+TWO_GATEWAYS = {
+    "ai_gateway_stack": "wg_ai_gateway",
+    "crds_wg_ai_gateway": __file__,
+    "controllers_images": {"wg_ai_gateway": "registry.example.com/wg-ai-gateway:1"},
+    "maas_api_image": "registry.example.com/maas-api:1",
+}
 #: All that a playbook asks of a cluster before its first write.
 KINDS = {("v1", "secrets"): "Secret"}
 OUTSIDE = {
@@ -66,6 +71,20 @@ def site(tmp_path: Path, variables: dict[str, t.Any], *arguments: str, playbook:
             "access_policies_audiences and access_policies_user_audiences each take at least one audience",
         ),
         ({**TWO_GATEWAYS, "maas_api_image": "maas-api"}, 'maas_api_image is "maas-api"'),
+        ({**TWO_GATEWAYS, "maas_api_image": ""}, "It has no default, as the image of maas-api that reads"),
+        ({**TWO_GATEWAYS, "controllers_images": {}}, "controllers_images.wg_ai_gateway is missing."),
+        ({"ai_gateway_workloads": {"redis": {"replicas": 2}}}, "ai_gateway_workloads.redis.replicas is no field"),
+        (
+            {"gateway_tls_certificate": "x", "gateway_tls_private_key": "y"},
+            "gateway_tls_certificate cannot be read as a certificate in PEM",
+        ),
+        ({"gateway_tls_certificate": "x"}, "The Gateway's certificate has one source"),
+        ({"gateway_tls_issuer": {"name": "ca"}}, "gateway_hostname that it is for"),
+        (
+            {"gateway_service_type": "NodePort", "gateway_load_balancer_class": "x"},
+            "need gateway_service_type LoadBalancer, which is NodePort",
+        ),
+        ({"gateway_external_traffic_policy": "local"}, "gateway_external_traffic_policy is Local or Cluster"),
         (
             {
                 **TWO_GATEWAYS,

@@ -37,6 +37,7 @@ PROVIDERS: list[Body] = [
     },
 ]
 VARIABLES: Body = {
+    "maas_api_image": "registry.example.com/maas-api:external-models",
     "ai_gateway_stack": "wg_ai_gateway",
     "ai_gateway_policy_engine": "authorino",
     "ai_gateway_providers": PROVIDERS,
@@ -136,7 +137,8 @@ def test_registers_once_and_restores_everything(cluster: MaasCluster, role: Role
     deployment = cluster.objects[DEPLOYMENT]
     assert deployment["metadata"]["annotations"] == {"opendatahub.io/managed": "false"}
     assert (
-        deployment["spec"]["template"]["spec"]["containers"][0]["image"] == "ghcr.io/nerdalert/maas-api:external-models"
+        deployment["spec"]["template"]["spec"]["containers"][0]["image"]
+        == "registry.example.com/maas-api:external-models"
     )
     assert role() == 0
     # Switched off, everything comes back as teardown brings it back.
