@@ -6,9 +6,9 @@
 It has discovery, lists by label, name and page, server-side apply, JSON patch, merge patch, statuses, creation,
 deletion, tokens of ServiceAccounts and reviews of access, which allow everything.
 
-It takes a strategic merge patch for a JSON merge patch. It does not validate, default or convert anything, ends each
-watch without an event, gives each object one field manager, and deletes at once what has finalizers and nothing of what
-an object owns.
+It knows field selectors of names alone, and takes a strategic merge patch for a JSON merge patch. It does not validate,
+default or convert anything, ends each watch without an event, gives each object one field manager, and deletes at once
+what has finalizers and nothing of what an object owns.
 """
 
 from __future__ import annotations
@@ -214,7 +214,8 @@ class Cluster:
 
     def _selected(self, plural: str, namespace: str, query: dict[str, str]) -> dict[Key, Body]:
         """The objects of a collection that the selectors of a query select."""
-        named = query.get("fieldSelector", "").removeprefix("metadata.name=")
+        field, _equals, value_of_field = query.get("fieldSelector", "").partition("=")
+        named = value_of_field if field == "metadata.name" else ""
         wanted = [pair.partition("=")[::2] for pair in query.get("labelSelector", "").split(",") if pair]
 
         def is_selected(key: Key, body: Body) -> bool:

@@ -48,6 +48,7 @@ _EXPLAINING_READS = 60
 _QUEUED = 1000
 
 _POD = ResourceType("v1", "Pod", "pods", True, frozenset())
+_DEPLOYMENTS = ResourceType("apps/v1", "Deployment", "deployments", True, frozenset())
 _GATEWAY = ResourceType("gateway.networking.k8s.io/v1", "Gateway", "gateways", True, frozenset())
 _GATEWAY_CLASS = ResourceType("gateway.networking.k8s.io/v1", "GatewayClass", "gatewayclasses", False, frozenset())
 _EVENT = ResourceType("v1", "Event", "events", True, frozenset())
@@ -131,6 +132,12 @@ def pod_troubles(pods: t.Iterable[Body]) -> list[tuple[str, str, str]]:
     return troubles
 
 
+def proxies_of(gateway: Reference) -> str:
+    """Label selector of what Envoy Gateway makes for a Gateway."""
+    prefix = "gateway.envoyproxy.io/owning-gateway"
+    return f"{prefix}-name={gateway.name},{prefix}-namespace={gateway.namespace}"
+
+
 def pod_selector(workload: Body) -> str:
     """Label selector of a workload's pods; empty when labels alone do not say."""
     labels = ((workload.get("spec") or {}).get("selector") or {}).get("matchLabels") or {}
@@ -150,7 +157,14 @@ class _Explanation:
         self._warnings: dict[str, list[tuple[str, str, str, str]]] = {}
 
     def lines(self, reference: Reference, body: Body) -> t.Iterator[str]:
-        """The troubles of an object's pods with the last lines of their logs, and its newest warning event."""
+        """The troubles of an object's pods with the last lines of their logs, and its newest warning event.
+
+        Those of a Gateway are the ones of the proxies that Envoy Gateway made for it.
+        """
+        if reference.group_kind == _GATEWAY.group_kind:
+            for proxies in self._objects(_DEPLOYMENTS, "", {"labelSelector": proxies_of(reference)}):
+                yield f"its proxies are {reference_of(proxies)}"
+                yield from (f"  {line}" for line in self.lines(reference_of(proxies), proxies))
         troubles = self.pod_troubles(reference, body)
         logs = 0
         for pod, container, trouble in troubles:
