@@ -22,6 +22,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.ident
     FORCE_ANNOTATION,
     PART_OF_LABEL,
     Contents,
+    ForeignParentError,
     Identity,
     SetIdentity,
     parent_manifest,
@@ -113,6 +114,8 @@ class Options:
     #: Entries of the module's option of that name.
     wait_for: t.Sequence[Body] = ()
     check_mode: bool = False
+    #: In check mode: go on after what a run would fail with, and keep it as faults.
+    rehearse: bool = False
     diff_mode: bool = False
 
 
@@ -131,6 +134,8 @@ class Outcome:
     released: list[Reference] = field(default_factory=list)
     diff: list[Body] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    #: In a rehearsal, what the run would fail with.
+    faults: list[str] = field(default_factory=list)
     parent_deleted: bool = False
 
     @property
@@ -171,7 +176,7 @@ class Run:
         desired, missing_types, missing_namespaces = self._plan(unfolded)
         self._wanted = {item.reference.identity: item for item in desired}
         parent = self._read_parent()
-        recorded = read_parent(self._identity, parent) if parent else Contents()
+        recorded = self._recorded(parent)
         served = {item.type for item in desired} - missing_types
         served.update(self._reader.types_of_kinds(recorded.group_kinds, served))
         namespaces = {
@@ -197,7 +202,7 @@ class Run:
                 "to remove them all use state: absent, to leave them alone prune: false"
             )
         surplus, released = _divided(surplus, recorded.adopted)
-        _raise_all(
+        self._judge(
             functools.partial(self._refuse_members_of_others, desired),
             functools.partial(self._refuse_unmanaged, desired),
             functools.partial(self._refuse_harm_to_wanted, surplus, desired),
@@ -205,7 +210,9 @@ class Run:
             functools.partial(self._refuse_outdated_crds, desired, missing_types),
         )
         if self._options.check_mode:
-            self._rehearse(desired, surplus, missing_types, missing_namespaces)
+            self._judge(
+                functools.partial(self._rehearse, desired, surplus, missing_types, missing_namespaces),
+            )
             self.outcome.released += [member.reference for member in released]
             return
         self._refuse_conflicts(desired)
@@ -235,6 +242,28 @@ class Run:
             self._write_parent(parent, contents)
         if self._options.wait:
             self._await_ready(desired)
+
+    def _recorded(self, parent: Body | None) -> Contents:
+        try:
+            return read_parent(self._identity, parent) if parent else Contents()
+        except ForeignParentError as error:
+            if not self._options.rehearse:
+                raise
+            self.outcome.faults.append(str(error))
+            return Contents()
+
+    def _judge(self, *checks: t.Callable[[], None]) -> None:
+        """Raise what ``checks`` raise as one error; in a rehearsal keep it as faults."""
+        failures = []
+        for check_one in checks:
+            try:
+                check_one()
+            except ApplySetError as error:
+                failures.append(str(error))
+        if self._options.rehearse:
+            self.outcome.faults += failures
+        elif failures:
+            raise ApplySetError("\n".join(failures))
 
     def _plan(self, unfolded: t.Sequence[tuple[str, t.Any]]) -> tuple[list[Desired], set[ResourceType], set[str]]:
         """Check everything against itself and the kinds and namespaces the cluster has.
@@ -356,11 +385,7 @@ class Run:
     def _refuse_unmanaged(self, desired: t.Sequence[Desired]) -> None:
         if self._options.adopt:
             return
-        lines = [
-            f"- {item.reference} ({item.position})"
-            for item in desired
-            if self._is_unmanaged(item) and not self._is_kept(item)
-        ]
+        lines = [f"- {item.reference}" for item in desired if self._is_unmanaged(item) and not self._is_kept(item)]
         if lines:
             raise ApplySetError(
                 "these objects exist and are not managed by this set; nothing was written:\n"
@@ -427,7 +452,7 @@ class Run:
             if stored not in self._live[item.reference.identity].served:
                 wanted.add(f"{item.body['spec']['group']}/{stored}")
             lines += [
-                f"{item.reference} ({item.position}) exists, belongs to no set and does not serve "
+                f"{item.reference} exists, belongs to no set and does not serve "
                 f"{item.body['spec']['names']['kind']} in {version}"
                 for version in sorted(wanted)
             ]
@@ -687,6 +712,9 @@ class Run:
         found = self._live.get(item.reference.identity)
         if item.type in missing_types or (found and found.leaving):
             return None
+        if self._is_unmanaged(item) and not self._options.adopt:
+            # A fault already, whose fields say nothing more.
+            return None
         if item.reference.namespace in missing_namespaces:
             return None if item.reference.group_kind in changing else self._misfit(item)
         try:
@@ -880,18 +908,6 @@ class Run:
                 "this one, or give the manifest another name, and run again"
             )
         return f"{title}: {message}"
-
-
-def _raise_all(*checks: t.Callable[[], None]) -> None:
-    """Raise what ``checks`` raise as one error."""
-    failures = []
-    for check_one in checks:
-        try:
-            check_one()
-        except ApplySetError as error:
-            failures.append(str(error))
-    if failures:
-        raise ApplySetError("\n".join(failures))
 
 
 def _divided(members: t.Sequence[Seen], adopted: t.Collection[Identity]) -> tuple[list[Seen], list[Seen]]:

@@ -117,6 +117,7 @@ def _run(api: Api, params: Params, check_mode: bool, diff_mode: bool, say: t.Cal
         managers=params["managers"],
         wait_for=params["wait_for"] if params["wait"] else (),
         check_mode=check_mode or params["rehearse"],
+        rehearse=params["rehearse"],
         diff_mode=diff_mode,
     )
     run = Run(api, identity, options, lambda line: say(run.mask.masked(line)))
@@ -137,7 +138,8 @@ def _run(api: Api, params: Params, check_mode: bool, diff_mode: bool, say: t.Cal
         failure = f"set {identity}: {describe(error)}"
     run.outcome.warnings[:] = map(run.mask.masked, run.outcome.warnings)
     if params["rehearse"]:
-        return {**_result(Outcome(), False, ""), "faults": [failure] if failure else []}
+        faults = [f"set {identity}: {run.mask.masked(fault)}" for fault in run.outcome.faults]
+        return {**_result(Outcome(), False, ""), "faults": faults + ([failure] if failure else [])}
     return _result(run.outcome, diff_mode, failure)
 
 

@@ -118,6 +118,9 @@ def _missing_rights(api: Api, rights: t.Sequence[Right]) -> list[Right]:
 def _controllers(api: Api, unread: list[str]) -> list[Controller]:
     found = []
     for body in _listed(api, _DEPLOYMENTS, "", {}, unread):
+        if (body["metadata"].get("labels") or {}).get("app.kubernetes.io/managed-by") == "envoy-gateway":
+            # Proxies, which have a container of Envoy Gateway's image beside them.
+            continue
         containers = (body["spec"].get("template") or {}).get("spec", {}).get("containers") or ()
         for container in containers:
             repository, tag = _parts_of(str(container.get("image", "")))

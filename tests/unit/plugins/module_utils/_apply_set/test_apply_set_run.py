@@ -264,8 +264,8 @@ def test_existing_objects_are_refused_all_at_once_before_any_write(cluster: Clus
     for check_mode in (True, False):
         with pytest.raises(ApplySetError) as caught:
             apply(cluster, [namespace("home"), *config_maps("a", "b", "c")], check_mode=check_mode)
-        assert "ConfigMap home/a (manifests[1])" in str(caught.value)
-        assert "ConfigMap home/c (manifests[3])" in str(caught.value)
+        assert "ConfigMap home/a\n" in str(caught.value)
+        assert "ConfigMap home/c\n" in str(caught.value)
         assert "home/b" not in str(caught.value)
         assert "adopt: true" in str(caught.value)
     assert cluster.writes == []
@@ -319,6 +319,21 @@ def test_an_object_whose_label_somebody_removed_is_taken_back(cluster: Cluster) 
     del cluster.objects["configmaps", "home", "a"]["metadata"]["labels"]
     assert names(apply(cluster, config_maps("a")).updated) == ["a"]
     assert names(remove(cluster).deleted) == ["a"]
+
+
+def test_a_rehearsal_returns_all_that_a_run_would_fail_with_and_writes_nothing() -> None:
+    cluster = Cluster()
+    cluster.put("namespaces", "", "home")
+    # Neither the parent object nor the first member is the set's.
+    for name in ("shop", "a", "b"):
+        cluster.put("configmaps", "home", name)
+    cluster.objects["configmaps", "home", "b"]["metadata"]["labels"] = {PART_OF_LABEL: "another-set"}
+    outcome = apply(cluster, config_maps("a", "b", "c"), check_mode=True, rehearse=True)
+    foreign, member, unmanaged = outcome.faults
+    assert "is no parent of a set" in foreign
+    assert "ConfigMap home/b" in member
+    assert "ConfigMap home/a\n" in unmanaged
+    assert cluster.writes == []
 
 
 class Conflicts(Cluster):
