@@ -83,6 +83,12 @@ faults:
   returned: success
   type: list
   elements: str
+missing_rights:
+  description: Rights that the user needs and does not have.
+  returned: success
+  type: list
+  elements: str
+  sample: [create namespaces]
 version:
   description: Version of Kubernetes.
   returned: success
@@ -162,6 +168,7 @@ def result_of(api: Api, params: dict[str, t.Any]) -> dict[str, t.Any]:
         ]
     return {
         "faults": faults_of(found, needs) + missing,
+        "missing_rights": list(map(str, found.missing_rights)),
         "version": found.version,
         "controllers": [
             str(controller)

@@ -39,7 +39,7 @@ HISTORY = "|".join(
     [
         r"^(apps/v1 ReplicaSet|v1 Pod) (opendatahub/maas-api|kuadrant-system/kuadrant-operator)-",
         r" opendatahub/kuadrant-(authorino|auth-maas-api-auth-policy)$",
-        r" AuthConfig authorino/opendatahub\.maas-api-auth-policy$",
+        r" AuthConfig ai-gateway-authorino/opendatahub\.maas-api-auth-policy$",
     ]
 )
 
