@@ -1,7 +1,9 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A cluster on which others live: Envoy Gateway by Helm in its usual namespace, with a gateway that serves, an admission
-policy that refuses what OpenShift's security context constraints refuse, and what may stand in the way of a site.
+"""A cluster on which others live.
+
+It has Envoy Gateway by Helm in its usual namespace, with a gateway that serves, and an admission policy that refuses
+what OpenShift's security context constraints refuse.
 """
 
 from __future__ import annotations
@@ -101,13 +103,8 @@ def restricted() -> list[Body]:
         ".resource('securitycontextconstraints').name('nonroot-v2').check('use').allowed()"
     )
     pod = "has(object.spec.securityContext) && has(object.spec.securityContext."
-    variables = [
-        {
-            "name": "containers",
-            "expression": "object.spec.containers + (has(object.spec.initContainers) ? object.spec.initContainers : [])",
-        },
-        {"name": "nonroot", "expression": may_use},
-    ]
+    containers = "object.spec.containers + (has(object.spec.initContainers) ? object.spec.initContainers : [])"
+    variables = [{"name": "containers", "expression": containers}, {"name": "nonroot", "expression": may_use}]
     each = "variables.containers.all(c, !has(c.securityContext) || "
     validations = [
         {

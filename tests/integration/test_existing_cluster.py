@@ -236,7 +236,7 @@ def test_the_next_site_mends_what_broke(beside: dict[str, existing_cluster.Body]
     webhooks = objects.kubectl("get", "mutatingwebhookconfigurations", "--output=name").split()
     (webhook,) = [name for name in webhooks if "ai-gateway" in name]
     path = "/webhooks/0/clientConfig/caBundle"
-    others_ca = base64.b64encode(catalogs.authority()[1].encode()).decode()
+    others_ca = base64.b64encode(catalogs.Authority("Another").certificate.encode()).decode()
     operation = [{"op": "replace", "path": path, "value": others_ca}]
     objects.kubectl("patch", webhook, "--type=json", f"--patch={json.dumps(operation)}")
     proxies = "gateway.envoyproxy.io/owning-gateway-name=ai-gateway"
