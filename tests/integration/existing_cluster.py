@@ -16,6 +16,7 @@ import urllib.request
 
 import objects
 import yaml
+from runs import ROOT
 
 HELM = (f"{objects.STATE}/bin/helm", "--kubeconfig", f"{objects.STATE}/kubeconfig")
 IMAGES = "localhost/egress-ai-gateway"
@@ -28,14 +29,14 @@ Body = dict[str, t.Any]
 
 
 def versions() -> dict[str, str]:
-    """The images that the cluster has, by the names of role versions."""
-    names = ("envoy-gateway", "envoy", "python")
-    listed = json.loads(objects.kubectl("get", "nodes", "--output=json"))["items"][0]["status"]["images"]
-    found = {image for entry in listed for image in entry["names"]}
-    return {
-        name: next(image for image in sorted(found) if image.startswith(f"{IMAGES}/{name}:") and "@" not in image)
-        for name in names
+    """Images of the embedded cluster, by role versions."""
+    stated = yaml.safe_load((ROOT / "roles/versions/vars/main.yml").read_text(encoding="utf-8"))
+    tags = {
+        "envoy-gateway": stated["versions_envoy_gateway"],
+        "envoy": stated["versions_envoy"],
+        "python": stated["versions_embedded_differences"]["python"]["version"],
     }
+    return {name: f"{IMAGES}/{name}:{tag}" for name, tag in tags.items()}
 
 
 def manifests(images: t.Mapping[str, str]) -> list[Body]:
