@@ -323,6 +323,8 @@ diff:
   elements: dict
 """
 
+import typing as t
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.task import (
     argument_spec,
@@ -332,9 +334,15 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.task 
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.authentication import hidden_values
 from ansible_collections.egress.ai_gateway.plugins.module_utils._progress import Progress
 
+__all__ = ["arguments", "hidden_values", "perform"]
+
+
+def arguments() -> dict[str, t.Any]:
+    return {"argument_spec": argument_spec()}
+
 
 def main() -> None:
-    module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
+    module = AnsibleModule(**arguments(), supports_check_mode=True)
     module.no_log_values = hidden_values(module.params)
     result = perform(module.params, module.check_mode, module._diff, Progress().say)
     module.params = shown_params(module.params)

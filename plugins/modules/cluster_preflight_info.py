@@ -108,17 +108,12 @@ provisioned:
 
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.identity import ID_LABEL
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.secrets import missing_secrets
-from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.api import (
-    Api,
-    ApiError,
-    ConnectionSettingsError,
-    connect,
-)
+from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.api import Api
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.authentication import hidden_values
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.kinds import ResourceType
+from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.module import run_module, with_api
 from ansible_collections.egress.ai_gateway.plugins.module_utils._preflight.readings import read
 from ansible_collections.egress.ai_gateway.plugins.module_utils._preflight.rules import (
     Needs,
@@ -128,13 +123,15 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._preflight.rules
 )
 from ansible_collections.kubernetes.core.plugins.module_utils.args_common import AUTH_ARG_SPEC
 
+__all__ = ["arguments", "hidden_values", "perform"]
+
 #: Requests under way at a time.
 PARALLEL = 8
 _SECRETS = ResourceType("v1", "Secret", "secrets", True, frozenset())
 
 
-def argument_spec() -> dict[str, t.Any]:
-    return {
+def arguments() -> dict[str, t.Any]:
+    spec = {
         **AUTH_ARG_SPEC,
         "namespace": {"type": "str", "required": True},
         "kubernetes_version": {"type": "str", "required": True},
@@ -145,6 +142,14 @@ def argument_spec() -> dict[str, t.Any]:
         "secrets": {"type": "list", "elements": "dict", "default": [], "no_log": False},
         "sets": {"type": "list", "elements": "str", "default": []},
     }
+    return {"argument_spec": spec}
+
+
+def perform(
+    params: dict[str, t.Any], _check_mode: bool, _diff_mode: bool, _say: t.Callable[[str], None]
+) -> dict[str, t.Any]:
+    """From the parameters to the result; ``failed`` and ``msg`` report a failure, ``warnings`` are for the user."""
+    return with_api(params, PARALLEL, "asking the cluster", lambda api: result_of(api, params))
 
 
 def result_of(api: Api, params: dict[str, t.Any]) -> dict[str, t.Any]:
@@ -181,23 +186,7 @@ def result_of(api: Api, params: dict[str, t.Any]) -> dict[str, t.Any]:
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
-    params = dict(module.params)
-    # Ansible would hide each string of an inline kubeconfig wherever it occurs, names of objects among them.
-    module.no_log_values = hidden_values(params)
-    if isinstance(params["kubeconfig"], dict):
-        module.params["kubeconfig"] = "not shown"
-    try:
-        result = result_of(connect(params, PARALLEL), params)
-    except ImportError as error:
-        module.fail_json(msg=f"{missing_required_lib('kubernetes')} ({error})")
-    except ConnectionSettingsError as error:
-        module.fail_json(msg=str(error))
-    except ApiError as error:
-        module.fail_json(msg=f"cannot ask the cluster: {error.request}: {error.message}")
-    for warning in result.pop("warnings"):
-        module.warn(warning)
-    module.exit_json(changed=False, **result)
+    run_module(arguments(), perform)
 
 
 if __name__ == "__main__":

@@ -251,13 +251,18 @@ status:
 
 import os
 import typing as t
+from dataclasses import dataclass, field
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.basic import missing_required_lib
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.api import (
     ApiError,
     ConnectionSettingsError,
     connect,
 )
+from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.authentication import (
+    hidden_values as hidden_by_authentication,
+)
+from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.module import run_module
 from ansible_collections.egress.ai_gateway.plugins.module_utils._tokens import (
     CLUSTER_AUDIENCE,
     MAAS_API_ARGUMENT_SPEC,
@@ -276,7 +281,19 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._tokens import (
 from ansible_collections.kubernetes.core.plugins.module_utils.args_common import AUTH_ARG_SPEC
 
 
-def present(module: AnsibleModule, source: ServiceAccountSource) -> dict[str, t.Any]:
+@dataclass
+class Run:
+    """One run of the module, in a process of its own or inside of Ansible."""
+
+    params: dict[str, t.Any]
+    check_mode: bool
+    warnings: list[str] = field(default_factory=list)
+
+    def warn(self, warning: str) -> None:
+        self.warnings.append(warning)
+
+
+def present(module: Run, source: ServiceAccountSource) -> dict[str, t.Any]:
     identity = source.identity
     audiences = source.audiences()
     result: dict[str, t.Any] = {"changed": False, **source.account(), **({"audiences": audiences} if audiences else {})}
@@ -304,11 +321,11 @@ def present(module: AnsibleModule, source: ServiceAccountSource) -> dict[str, t.
     )
 
 
-def absent(module: AnsibleModule, source: ServiceAccountSource) -> dict[str, t.Any]:
+def absent(module: Run, source: ServiceAccountSource) -> dict[str, t.Any]:
     return {"changed": source.has_tokens() and (module.check_mode or source.revoke()), **source.account()}
 
 
-def of_caller(module: AnsibleModule, source: CallerSource) -> dict[str, t.Any]:
+def of_caller(module: Run, source: CallerSource) -> dict[str, t.Any]:
     """The same by the caller's own token, of whose user nothing can be seen before."""
     if module.params["state"] == "absent":
         if not module.check_mode:
@@ -320,7 +337,7 @@ def of_caller(module: AnsibleModule, source: CallerSource) -> dict[str, t.Any]:
     }
 
 
-def issued(module: AnsibleModule, token: Token, wanted: int) -> dict[str, t.Any]:
+def issued(module: Run, token: Token, wanted: int) -> dict[str, t.Any]:
     """What is returned of a token that was to live ``wanted`` seconds."""
     lifetime = token.expires_at - token.issued_at
     if token.expires_at < token.issued_at + wanted:
@@ -346,36 +363,24 @@ def identity_of(params: dict[str, t.Any]) -> Identity:
     return Identity(gateway, tier, namespace, service_account_name(params["user"] or ""))
 
 
-def source_of(module: AnsibleModule) -> ServiceAccountSource | CallerSource:
-    """Where the options say that the token comes from.
-
-    Afterwards an inline kubeconfig is no longer among the parameters, which Ansible returns.
-    """
+def source_of(module: Run) -> ServiceAccountSource | CallerSource:
+    """Where the options say that the token comes from."""
     params = module.params
     kind = SOURCES[params["source"]]
-    try:
-        kind.expiration(params)
-        if kind is MaasApiSource and params["audiences"]:
-            raise ValueError("audiences: maas-api itself says whom its tokens are for; leave the option out")
-        if kind is MaasApiSource and params["user"] is None:
-            return CallerSource(
-                params["maas_api_token"] if params["maas_api_token"] is not None else token_in_use(params, os.environ),
-                params,
-            )
-        identity = identity_of(params)
-        return kind(connect(params, parallel=1), identity, params)
-    finally:
-        if isinstance(params["kubeconfig"], dict):
-            # Ansible would hide each of its strings wherever it occurs; with one such as v1, the token would be
-            # destroyed.
-            module.no_log_values = {
-                value for value in (params["api_key"], params["password"], params["maas_api_token"]) if value
-            }
-            params["kubeconfig"] = "not shown"
+    kind.expiration(params)
+    if kind is MaasApiSource and params["audiences"]:
+        raise ValueError("audiences: maas-api itself says whom its tokens are for; leave the option out")
+    if kind is MaasApiSource and params["user"] is None:
+        return CallerSource(
+            params["maas_api_token"] if params["maas_api_token"] is not None else token_in_use(params, os.environ),
+            params,
+        )
+    identity = identity_of(params)
+    return kind(connect(params, parallel=1), identity, params)
 
 
-def main() -> None:
-    argument_spec = {
+def arguments() -> dict[str, t.Any]:
+    spec = {
         **AUTH_ARG_SPEC,
         **MAAS_API_ARGUMENT_SPEC,
         "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
@@ -388,35 +393,50 @@ def main() -> None:
         "audiences": {"type": "list", "elements": "str"},
         "maas_api_audience": {"type": "str", "default": CLUSTER_AUDIENCE},
     }
-    module = AnsibleModule(
-        argument_spec=argument_spec,
-        mutually_exclusive=[("maas_api_token", "user")],
-        required_by={"tier": ["user"], "namespace": ["user"]},
-        required_if=[
+    return {
+        "argument_spec": spec,
+        "mutually_exclusive": [("maas_api_token", "user")],
+        "required_by": {"tier": ["user"], "namespace": ["user"]},
+        "required_if": [
             *(("source", source.NAME, source.OPTIONS) for source in SOURCES.values()),
             ("source", ServiceAccountSource.NAME, ("tier", "namespace"), True),
         ],
-        supports_check_mode=True,
-    )
-    where = ""
+    }
+
+
+def hidden_values(params: dict[str, t.Any]) -> set[str]:
+    """What the result must not show. Not each string of an inline kubeconfig: one such as v1 would destroy tokens."""
+    token = params.get("maas_api_token")
+    return {*hidden_by_authentication(params), *([token] if token else [])}
+
+
+def perform(
+    params: dict[str, t.Any], check_mode: bool, _diff_mode: bool, _say: t.Callable[[str], None]
+) -> dict[str, t.Any]:
+    """From the parameters to the result; ``failed`` and ``msg`` report a failure, ``warnings`` are for the user."""
+    run, where = Run(params, check_mode), ""
     try:
-        source = source_of(module)
+        source = source_of(run)
         if isinstance(source, CallerSource):
-            result = of_caller(module, source)
+            result = of_caller(run, source)
         else:
             where = f"ServiceAccount {source.identity.namespace}/{source.identity.service_account}: "
-            result = (present if module.params["state"] == "present" else absent)(module, source)
+            result = (present if params["state"] == "present" else absent)(run, source)
     except ImportError as error:
-        module.fail_json(msg=f"{missing_required_lib('kubernetes')} ({error})")
+        result = {"failed": True, "msg": f"{missing_required_lib('kubernetes')} ({error})"}
     except TokenError as error:
         status: dict[str, t.Any] = {} if error.status is None else {"status": error.status}
-        module.fail_json(msg=str(error), **status)
+        result = {"failed": True, "msg": str(error), **status}
     except (ValueError, ConnectionSettingsError) as error:
-        module.fail_json(msg=str(error))
+        result = {"failed": True, "msg": str(error)}
     except ApiError as error:
         remedy = "; check the rights of the credentials in use" if error.status in (401, 403) else ""
-        module.fail_json(msg=f"{where}{error.message}{remedy}", status=error.status)
-    module.exit_json(**result)
+        result = {"failed": True, "msg": f"{where}{error.message}{remedy}", "status": error.status}
+    return {**result, "warnings": run.warnings}
+
+
+def main() -> None:
+    run_module(arguments(), perform, hidden_values)
 
 
 if __name__ == "__main__":

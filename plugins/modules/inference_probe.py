@@ -527,11 +527,15 @@ def run(gateway: Gateway, task: Task) -> tuple[Check, dict[str, t.Any]]:
     return check, {"id": task.id, **seen.as_dict(), "attempts": attempts, "failures": unmet}
 
 
-def run_all(gateway: Gateway, tasks: list[Task], parallel: int) -> tuple[list[Check], list[dict[str, t.Any]]]:
-    """The checks of all tasks and the answers of those that were sent, in their order."""
+def run_all(
+    gateway: Gateway, tasks: list[Task], parallel: int, say: t.Callable[[str], None]
+) -> tuple[list[Check], list[dict[str, t.Any]]]:
+    """The checks of all tasks and the answers of those that were sent, in their order.
+
+    :param say: is called with a line of progress for each answer.
+    """
     checks: dict[str, Check] = {}
     answers: dict[str, dict[str, t.Any]] = {}
-    progress = Progress()
     with ThreadPoolExecutor(max_workers=parallel) as pool:
         futures = {}
         for task in tasks:
@@ -543,11 +547,11 @@ def run_all(gateway: Gateway, tasks: list[Task], parallel: int) -> tuple[list[Ch
             check, answer = future.result()
             checks[check.id] = check
             answers[check.id] = answer
-            progress.say(f"{count} of {len(futures)} requests: {check.status} {check.name}")
+            say(f"{count} of {len(futures)} requests: {check.status} {check.name}")
     return [checks[task.id] for task in tasks], [answers[task.id] for task in tasks if task.id in answers]
 
 
-def main() -> t.NoReturn:
+def arguments() -> dict[str, t.Any]:
     probe_options = {
         "id": {"type": "str", "required": True},
         "name": {"type": "str"},
@@ -556,31 +560,39 @@ def main() -> t.NoReturn:
         "token": GATEWAY_ARGUMENT_SPEC["token"],
         **PROBE_ARGUMENT_SPEC,
     }
-    module = AnsibleModule(
-        argument_spec={
-            **GATEWAY_ARGUMENT_SPEC,
-            **PROBE_ARGUMENT_SPEC,
-            "probes": {"type": "list", "elements": "dict", "options": probe_options},
-            "parallel": {"type": "int", "default": 8},
-            "fail_on_mismatch": {"type": "bool", "default": True},
-        },
-        supports_check_mode=True,
-    )
-    params = module.params
+    spec = {
+        **GATEWAY_ARGUMENT_SPEC,
+        **PROBE_ARGUMENT_SPEC,
+        "probes": {"type": "list", "elements": "dict", "options": probe_options},
+        "parallel": {"type": "int", "default": 8},
+        "fail_on_mismatch": {"type": "bool", "default": True},
+    }
+    return {"argument_spec": spec}
+
+
+def hidden_values(params: dict[str, t.Any]) -> set[str]:
+    """The tokens."""
+    return {entry["token"] for entry in (params, *(params["probes"] or ())) if entry.get("token")}
+
+
+def perform(
+    params: dict[str, t.Any], check_mode: bool, _diff_mode: bool, say: t.Callable[[str], None]
+) -> dict[str, t.Any]:
+    """From the parameters to the result; ``failed`` and ``msg`` report a failure."""
     try:
         tasks = tasks_of(params)
         if params["parallel"] < 1:
             raise ValueError("parallel: give at least 1")
         gateway = Gateway.from_params(params)
-        if module.check_mode:
+        if check_mode:
             reason = "check mode sends no requests"
             checks = [Check.skipped(task.id, task.name, describe(task.probe), reason, task.hint) for task in tasks]
-            module.exit_json(changed=False, checks=[check.as_dict() for check in checks])
-        checks, answers = run_all(gateway, tasks, params["parallel"])
+            return {"changed": False, "checks": [check.as_dict() for check in checks]}
+        checks, answers = run_all(gateway, tasks, params["parallel"], say)
     except ImportError:
-        module.fail_json(msg=missing_required_lib("jmespath", reason="for expect.query"))
+        return {"failed": True, "msg": missing_required_lib("jmespath", reason="for expect.query")}
     except ValueError as error:
-        module.fail_json(msg=str(error))
+        return {"failed": True, "msg": str(error)}
     result: dict[str, t.Any] = {"changed": False, "checks": [check.as_dict() for check in checks]}
     if params["probes"] is None:
         result.update({name: value for name, value in answers[0].items() if name != "id"})
@@ -589,7 +601,15 @@ def main() -> t.NoReturn:
     failed = [check for check in checks if check.status == FAILED]
     if failed and params["fail_on_mismatch"]:
         lines = [f"{check.name}: expected {check.expected}, but observed {check.observed}" for check in failed]
-        module.fail_json(msg="\n".join(lines), **result)
+        result.update(failed=True, msg="\n".join(lines))
+    return result
+
+
+def main() -> None:
+    module = AnsibleModule(**arguments(), supports_check_mode=True)
+    result = perform(module.params, module.check_mode, module._diff, Progress().say)
+    if result.get("failed"):
+        module.fail_json(**result)
     module.exit_json(**result)
 
 

@@ -110,22 +110,24 @@ import contextlib
 import time
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.api import (
-    Api,
-    ApiError,
-    ConnectionSettingsError,
-    connect,
-)
+from ansible.module_utils.basic import missing_required_lib
+from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.api import Api, ApiError
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.authentication import hidden_values
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.expectations import HAS_JMESPATH
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.kinds import ResourceType
-from ansible_collections.egress.ai_gateway.plugins.module_utils._progress import Progress
+from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.module import (
+    OBJECTS_ARGUMENT_SPEC,
+    read_objects,
+    run_module,
+    with_api,
+)
 from ansible_collections.kubernetes.core.plugins.module_utils.args_common import AUTH_ARG_SPEC
 
 with contextlib.suppress(ImportError):
     # Without it, HAS_JMESPATH says so.
     import jmespath
+
+__all__ = ["arguments", "hidden_values", "perform"]
 
 Body = dict[str, t.Any]
 
@@ -137,20 +139,29 @@ _MOST_WARNINGS = 5
 _EVENTS = ResourceType("v1", "Event", "events", True, frozenset())
 
 
-def argument_spec() -> dict[str, t.Any]:
-    selectors: dict[str, t.Any] = {"type": "list", "elements": "str", "default": []}
-    return {
+def arguments() -> dict[str, t.Any]:
+    spec = {
         **AUTH_ARG_SPEC,
-        "api_version": {"type": "str", "required": True},
-        "kind": {"type": "str", "required": True},
-        "namespace": {"type": "str", "required": True},
-        "name": {"type": "str", "default": ""},
-        "label_selectors": selectors,
-        "field_selectors": selectors,
+        **OBJECTS_ARGUMENT_SPEC,
         "query": {"type": "str", "required": True},
         "what": {"type": "str", "required": True},
         "timeout": {"type": "int", "required": True},
     }
+    return {"argument_spec": spec}
+
+
+def perform(
+    params: dict[str, t.Any], check_mode: bool, _diff_mode: bool, say: t.Callable[[str], None]
+) -> dict[str, t.Any]:
+    """From the parameters to the result; ``failed`` and ``msg`` report a failure."""
+    if not HAS_JMESPATH:
+        return {"failed": True, "msg": missing_required_lib("jmespath")}
+    if params["timeout"] < 0:
+        return {"failed": True, "msg": f"timeout is {params['timeout']}; give a number of at least 0"}
+    try:
+        return with_api(params, 1, f"waiting for {params['what']}", lambda api: wait(api, params, check_mode, say))
+    except jmespath.exceptions.JMESPathError as error:
+        return {"failed": True, "msg": f"query {params['query']!r} is no JMESPath: {error}"}
 
 
 def wait(api: Api, params: t.Mapping[str, t.Any], look_once: bool, say: t.Callable[[str], None]) -> dict[str, t.Any]:
@@ -159,7 +170,7 @@ def wait(api: Api, params: t.Mapping[str, t.Any], look_once: bool, say: t.Callab
     started = time.monotonic()
     spoken = started
     while True:
-        found = _objects(api, params)
+        found = read_objects(api, params)
         met = bool(query.search(found))
         now = time.monotonic()
         if met or look_once or now - started >= params["timeout"]:
@@ -174,22 +185,6 @@ def wait(api: Api, params: t.Mapping[str, t.Any], look_once: bool, say: t.Callab
         "resources": [{key: value for key, value in body.items() if key != "data"} for body in found],
         "warnings_of_objects": _warnings(api, params["namespace"]) if in_vain else [],
     }
-
-
-def _objects(api: Api, params: t.Mapping[str, t.Any]) -> list[Body]:
-    """The objects as they are; none while their kind is not served."""
-    kinds = [served for served in api.types(params["api_version"]) if served.kind == params["kind"]]
-    if not kinds:
-        return []
-    if params["name"]:
-        body = api.get(kinds[0].path(params["namespace"], params["name"]))
-        return [body] if body else []
-    query = {
-        name: ",".join(params[option])
-        for name, option in (("labelSelector", "label_selectors"), ("fieldSelector", "field_selectors"))
-        if params[option]
-    }
-    return [body for _version, items in api.pages(kinds[0], params["namespace"], query) for body in items]
 
 
 def _warnings(api: Api, namespace: str) -> list[str]:
@@ -213,27 +208,7 @@ def _warnings(api: Api, namespace: str) -> list[str]:
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
-    params = dict(module.params)
-    # Ansible would hide each string of an inline kubeconfig wherever it occurs, names of objects among them.
-    module.no_log_values = hidden_values(params)
-    if isinstance(params["kubeconfig"], dict):
-        module.params["kubeconfig"] = "not shown"
-    if not HAS_JMESPATH:
-        module.fail_json(msg=missing_required_lib("jmespath"))
-    if params["timeout"] < 0:
-        module.fail_json(msg=f"timeout is {params['timeout']}; give a number of at least 0")
-    try:
-        result = wait(connect(params, 1), params, module.check_mode, Progress().say)
-    except ImportError as error:
-        module.fail_json(msg=f"{missing_required_lib('kubernetes')} ({error})")
-    except ConnectionSettingsError as error:
-        module.fail_json(msg=str(error))
-    except jmespath.exceptions.JMESPathError as error:
-        module.fail_json(msg=f"query {params['query']!r} is no JMESPath: {error}")
-    except ApiError as error:
-        module.fail_json(msg=f"waiting for {params['what']}: {error.request}: {error.message}")
-    module.exit_json(changed=False, **result)
+    run_module(arguments(), perform)
 
 
 if __name__ == "__main__":

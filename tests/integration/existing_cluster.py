@@ -101,7 +101,7 @@ def restricted() -> list[Body]:
     """
     may_use = (
         "authorizer.serviceAccount(request.namespace, object.spec.serviceAccountName).group('security.openshift.io')"
-        ".resource('securitycontextconstraints').name('nonroot-v2').check('use').allowed()"
+        ".resource('securitycontextconstraints').namespace(request.namespace).name('nonroot-v2').check('use').allowed()"
     )
     pod = "has(object.spec.securityContext) && has(object.spec.securityContext."
     containers = "object.spec.containers + (has(object.spec.initContainers) ? object.spec.initContainers : [])"

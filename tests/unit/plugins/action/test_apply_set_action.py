@@ -15,6 +15,7 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
 from ansible_collections.egress.ai_gateway.plugins.action import apply_set
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes import api as kubernetes_api
+from ansible_collections.egress.ai_gateway.plugins.modules import apply_set as module
 
 #: Nothing listens there.
 NOWHERE = "https://127.0.0.1:1"
@@ -114,7 +115,7 @@ def test_reports_what_it_does(monkeypatch: pytest.MonkeyPatch) -> None:
         say("applying")
         return {"changed": True, "msg": "with t0ken-value"}
 
-    monkeypatch.setattr(apply_set, "perform", perform)
+    monkeypatch.setattr(module, "perform", perform)
     result = run(check_mode=True, diff=True)
     assert shown == ["  [embedded] applying"]
     assert result["changed"]
@@ -130,7 +131,7 @@ def performed(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, t.Any]]:
         found.append(params)
         return {"changed": False}
 
-    monkeypatch.setattr(apply_set, "perform", perform)
+    monkeypatch.setattr(module, "perform", perform)
     return found
 
 

@@ -5,12 +5,15 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import typing as t
 from pathlib import Path
 from unittest import mock
 
 import pytest
 import yaml
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.egress.ai_gateway.plugins.action.progress import ActionModule
 from ansible_collections.egress.ai_gateway.plugins.module_utils import _progress
 from ansible_collections.egress.ai_gateway.plugins.plugin_utils import _progress as shown
@@ -18,6 +21,7 @@ from ansible_collections.egress.ai_gateway.plugins.plugin_utils import _progress
 PLUGINS = Path(_progress.__file__).parents[1]
 RUNTIME = yaml.safe_load((PLUGINS.parent / "meta/runtime.yml").read_text(encoding="utf-8"))
 ROUTES = {name: route["action_plugin"] for name, route in RUNTIME["plugin_routing"]["modules"].items()}
+PROGRESS, IN_PROCESS = "egress.ai_gateway.progress", "egress.ai_gateway.in_process"
 
 
 def reporting_modules() -> set[str]:
@@ -27,11 +31,20 @@ def reporting_modules() -> set[str]:
 
 def test_every_module_that_reports_progress_has_an_action_plugin_that_shows_it() -> None:
     own = {path.stem for path in (PLUGINS / "action").glob("*.py")}
-    assert set(ROUTES) == reporting_modules() - own
-    assert set(ROUTES.values()) == {"egress.ai_gateway.progress"}
+    assert set(ROUTES) >= reporting_modules() - own
+    assert set(ROUTES.values()) == {PROGRESS, IN_PROCESS}
 
 
-@pytest.mark.parametrize("module", sorted(ROUTES))
+@pytest.mark.parametrize("name", sorted(name for name, action in ROUTES.items() if action == IN_PROCESS))
+def test_a_module_that_runs_inside_of_ansible_has_what_that_takes(name: str) -> None:
+    module: t.Any = importlib.import_module(f"ansible_collections.egress.ai_gateway.plugins.modules.{name}")
+    assert set(module.arguments()) <= set(inspect.signature(ArgumentSpecValidator).parameters)
+    assert next(iter(inspect.signature(module.perform).parameters)) == "params"
+    assert len(inspect.signature(module.perform).parameters) == 4
+    assert callable(module.hidden_values)
+
+
+@pytest.mark.parametrize("module", sorted(name for name, action in ROUTES.items() if action == PROGRESS))
 def test_it_runs_the_module_of_the_task_and_shows_its_lines(
     module: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
