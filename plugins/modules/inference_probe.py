@@ -570,11 +570,6 @@ def arguments() -> dict[str, t.Any]:
     return {"argument_spec": spec}
 
 
-def hidden_values(params: dict[str, t.Any]) -> set[str]:
-    """The tokens."""
-    return {entry["token"] for entry in (params, *(params["probes"] or ())) if entry.get("token")}
-
-
 def perform(
     params: dict[str, t.Any], check_mode: bool, _diff_mode: bool, say: t.Callable[[str], None]
 ) -> dict[str, t.Any]:

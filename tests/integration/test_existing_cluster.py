@@ -77,7 +77,7 @@ def theirs(bare_objects: set[str], sites: Sites) -> t.Iterator[dict[str, existin
 
 @pytest.fixture(scope="module")
 def beside(theirs: dict[str, existing_cluster.Body], openshift: str) -> dict[str, existing_cluster.Body]:
-    """The site, and what was there before."""
+    """The site, and what existed before."""
     assert playbook("egress.ai_gateway.site", "--extra-vars", openshift) > 0
     return theirs
 
