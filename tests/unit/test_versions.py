@@ -60,23 +60,23 @@ def table(platform: str, mirror: str = "", **more: t.Any) -> dict[str, t.Any]:
     return {
         name: templar.template(trusted(value))
         for name, value in STATED.items()
-        if more or not name.startswith("__versions_used")
+        if more or name not in ("versions_used_images", "__versions_used_names")
     }
 
 
 def test_the_images_of_one_gateway() -> None:
     catalog = {"policy_engine": "authorino", "stack": "envoy_ai_gateway", "providers": [{"simulated": True}]}
     redis = table("kubernetes")["versions_images"]["redis"]
-    used = table("kubernetes", ai_gateway_catalog=catalog, gateway_proxy_image="mine/envoy:1")["__versions_used"]
+    used = table("kubernetes", ai_gateway_catalog=catalog, gateway_proxy_image="mine/envoy:1")["versions_used_images"]
     assert len(used) == 8
     assert "mine/envoy:1" in used
     assert redis in used
     fewer = table("kubernetes", ai_gateway_catalog={**catalog, "providers": []}, controllers_redis={"url": "a:1"})
-    assert redis not in fewer["__versions_used"]
-    assert not [image for image in fewer["__versions_used"] if "python" in image]
+    assert redis not in fewer["versions_used_images"]
+    assert not [image for image in fewer["versions_used_images"] if "python" in image]
     two = {"policy_engine": "kuadrant", "stack": "wg_ai_gateway", "providers": []}
     images = {"wg_ai_gateway": "mine/wg@sha256:0"}
-    found = table("openshift", ai_gateway_catalog=two, controllers_images=images)["__versions_used"]
+    found = table("openshift", ai_gateway_catalog=two, controllers_images=images)["versions_used_images"]
     assert sorted(image.partition("@")[0].partition(":")[0] for image in found) == [
         "docker.io/envoyproxy/envoy",
         "mine/wg",

@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import datetime
+import json
 import math
 import re
 import typing as t
@@ -146,6 +148,11 @@ def _flatten(path: str, items: t.Sequence[t.Any]) -> t.Iterator[tuple[str, t.Any
 
 def _documents(position: str, text: str) -> t.Iterator[tuple[str, t.Any]]:
     """The documents of a YAML string. A document that is itself a string stays one and is reported as no manifest."""
+    if text.startswith("{"):
+        # JSON is YAML too, and its own parser is many times faster.
+        with contextlib.suppress(ValueError):
+            yield position, json.loads(text)
+            return
     try:
         documents = list(yaml.load_all(text, Loader=_TextLoader))
         flat = list(_flatten(position, [document for document in documents if not isinstance(document, str)]))

@@ -62,6 +62,7 @@ OTHER_VARIABLES = (
     "controller_replicas",
     "workloads",
     "image_mirror",
+    "cache_directory",
     "adopt",
     "force_conflicts",
     "force_removal",

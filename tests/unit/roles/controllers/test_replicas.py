@@ -16,7 +16,7 @@ from rendering import ROLES, manifests
 SINGLE: dict[str, t.Any] = {
     "ai_gateway_allow_empty": True,
     "ai_gateway_platform": "embedded",
-    "__controllers_rendered": {"results": []},
+    "__controllers_kept_charts": [],
     "__controllers_ca": {"certificate": "authority", "key": "key"},
     "__controllers_certificates": {
         name: {"certificate": f"{name} certificate", "key": "key"} for name in ("webhook", "authorino")
