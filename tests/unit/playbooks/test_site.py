@@ -5,15 +5,23 @@
 
 from __future__ import annotations
 
+import datetime
+import json
 import sys
 import typing as t
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "roles"))
 from api_server import Server
-from plays import run_playbook
+from plays import ansible_playbook, run_playbook
+
+ROOT = Path(__file__).parents[3]
 
 PROVIDER = {
     "name": "openai",
@@ -142,3 +150,42 @@ def test_a_secret_that_is_missing_is_told_before_the_first_write(tmp_path: Path,
     )
     assert "changed=0" in output
     assert server.writes == []
+
+
+INVENTORIES = sorted(path.name for path in (ROOT / "inventories").iterdir() if path.name != "embedded")
+
+
+@pytest.mark.parametrize("name", INVENTORIES)
+def test_each_inventory_comes_as_far_as_the_cluster(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("OPENAI_API_KEY", "VLLM_API_KEY"):
+        monkeypatch.setenv(variable, "k")
+    for variable in ("WG_AI_GATEWAY_IMAGE", "MAAS_API_IMAGE"):
+        monkeypatch.setenv(variable, "registry.example.com/image@sha256:0")
+    certificate, key = self_signed()
+    given = {
+        "ai_gateway_kubeconfig": "/nonexistent/kubeconfig",
+        "crds_wg_ai_gateway": __file__,
+        **({"gateway_tls_certificate": certificate, "gateway_tls_private_key": key} if name == "kubernetes" else {}),
+    }
+    (tmp_path / "given.json").write_text(json.dumps(given), encoding="utf-8")
+    inventory = str(ROOT / "inventories" / name)
+    ended = ansible_playbook(
+        tmp_path, "--inventory", inventory, "--extra-vars", f"@{tmp_path}/given.json", "egress.ai_gateway.site"
+    )
+    assert ended.returncode != 0
+    assert "/nonexistent/kubeconfig" in ended.output, ended.output
+    assert "changed=0" in ended.output
+
+
+def self_signed() -> tuple[str, str]:
+    """A certificate and its key, in PEM."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "ai.example.com")])
+    now = datetime.datetime.now(datetime.UTC)
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    builder = builder.serial_number(1).not_valid_before(now).not_valid_after(now + datetime.timedelta(days=9))
+    encoding, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    return (
+        builder.sign(key, hashes.SHA256()).public_bytes(encoding).decode(),
+        key.private_bytes(encoding, form, serialization.NoEncryption()).decode(),
+    )
