@@ -18,5 +18,6 @@ from two_gateways import directory  # noqa: F401 - a fixture
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Destroy the cluster last."""
-    items.sort(key=lambda item: item.path.name == "test_destroy.py")
+    """Destroy the cluster last, and before that fill it with what stays."""
+    last = ["test_existing_cluster.py", "test_destroy.py"]
+    items.sort(key=lambda item: last.index(item.path.name) if item.path.name in last else -1)

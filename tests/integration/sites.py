@@ -44,7 +44,7 @@ class Sites:
     def ensure(self, name: str, apply: t.Callable[[], object]) -> None:
         """Apply the site of this name unless it is the present one."""
         if self.present != name:
-            if self.present == UNKNOWN and has_platform():
+            if self.present == UNKNOWN and is_used():
                 playbook("egress.ai_gateway.destroy")
             with self.becomes(name):
                 apply()
@@ -68,10 +68,11 @@ class Sites:
             self.ensure_default()
 
 
-def has_platform() -> bool:
-    """Whether the tests of two gateways have left their platform on the cluster."""
+def is_used() -> bool:
+    """Whether the cluster has what only a new one is without: the platform of two gateways, or another's Envoy Gateway."""
+    others = ("opendatahub", "envoy-gateway-system")
     return pathlib.Path(objects.STATE).exists() and bool(
-        objects.kubectl("get", "namespace", "opendatahub", "--ignore-not-found", "--output=name")
+        objects.kubectl("get", "namespace", *others, "--ignore-not-found", "--output=name")
     )
 
 

@@ -3,7 +3,7 @@
 """End-to-end tests on a cluster where others live: an Envoy Gateway by Helm, users' objects, admission policies.
 
 The site is one of platform openshift, under an admission policy that refuses what OpenShift refuses. The tests are
-steps, on the cluster that the tests of one gateway leave; each runs alone too: make integration ARGS="-k NAME".
+steps, on the cluster that the tests of two gateways leave; each runs alone too: make integration ARGS="-k NAME".
 """
 
 from __future__ import annotations
@@ -20,9 +20,8 @@ import objects
 import pytest
 import yaml
 from runs import INVENTORY, follow, playbook, recaps, start
-from sites import NO_SITE, Sites, validation
+from sites import NO_SITE, UNKNOWN, Sites, is_used, validation
 
-BESIDE = "a site beside another's Envoy Gateway"
 #: The inventory's cluster as if it was an OpenShift cluster of somebody else.
 OPENSHIFT: dict[str, t.Any] = {
     "ai_gateway_platform": "openshift",
@@ -60,19 +59,16 @@ def openshift(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="module")
-def theirs(bare_objects: set[str], sites: Sites) -> t.Iterator[dict[str, existing_cluster.Body]]:
-    """What others have on the cluster."""
+def theirs(bare_objects: set[str], sites: Sites) -> dict[str, existing_cluster.Body]:
+    """What others have on the cluster. It stays there: whoever wants another site makes a new cluster."""
     assert bare_objects
-    if sites.present != NO_SITE:
-        playbook("egress.ai_gateway.teardown")
-    with sites.becomes(BESIDE):
-        existing_cluster.install()
-        existing_cluster.apply(existing_cluster.restricted())
-    yield existing_cluster.contents()
-    with sites.becomes(NO_SITE):
-        playbook("egress.ai_gateway.teardown", "--extra-vars", "ai_gateway_force_removal=true")
-        existing_cluster.delete(existing_cluster.restricted())
-        existing_cluster.uninstall()
+    if sites.present != NO_SITE or is_used():
+        playbook("egress.ai_gateway.destroy")
+        playbook("egress.ai_gateway.cluster")
+    sites.present = UNKNOWN
+    existing_cluster.install()
+    existing_cluster.apply(existing_cluster.restricted())
+    return existing_cluster.contents()
 
 
 @pytest.fixture(scope="module")
