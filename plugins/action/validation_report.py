@@ -8,9 +8,9 @@ from __future__ import annotations
 import typing as t
 
 from ansible import constants
-from ansible.plugins.action import ActionBase
 from ansible.utils.color import stringc
 from ansible.utils.display import Display
+from ansible_collections.egress.ai_gateway.plugins.plugin_utils._in_process import InProcessAction
 
 display = Display()
 
@@ -20,12 +20,9 @@ COLOURS = {
 }
 
 
-class ActionModule(ActionBase):
-    _supports_check_mode = True
-
+class ActionModule(InProcessAction):
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         result = super().run(tmp, task_vars)
-        result.update(self._execute_module(task_vars=task_vars))
         lines = [stringc(line, COLOURS[status]) if status else line for line, status in result.get("table", [])]
         if lines:
             # In one piece, as the tables of several clusters may be shown at the same time.

@@ -162,17 +162,21 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.findings
 from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.report import Report, report_faults
 
 
-def write(module: AnsibleModule, contents: dict[str, str]) -> None:
+def write(contents: dict[str, str]) -> None:
     """Write the files by path, each whole or not at all; a report is for everyone who may enter the directory."""
     for path, content in contents.items():
-        descriptor, temporary = tempfile.mkstemp(dir=module.tmpdir)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            stream.write(content)
-        os.chmod(temporary, 0o644)
-        module.atomic_move(temporary, path)
+        descriptor, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".")
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+                stream.write(content)
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+        except BaseException:
+            os.unlink(temporary)
+            raise
 
 
-def main() -> t.NoReturn:
+def arguments() -> dict[str, t.Any]:
     check_options = {
         "id": {"type": "str", "required": True},
         "name": {"type": "str", "required": True},
@@ -182,47 +186,56 @@ def main() -> t.NoReturn:
         "seconds": {"type": "float", "default": 0},
         "hint": {"type": "str", "default": ""},
     }
-    module = AnsibleModule(
-        argument_spec={
-            "title": {"type": "str", "default": "Validation"},
-            "name": {"type": "str", "default": "validation"},
-            "cluster": {"type": "str", "required": True},
-            "gateway_url": {"type": "str", "default": ""},
-            "directory": {"type": "path", "required": True},
-            "checks": {"type": "list", "elements": "dict", "required": True, "options": check_options},
-        },
-        supports_check_mode=True,
-    )
-    params = module.params
+    spec = {
+        "title": {"type": "str", "default": "Validation"},
+        "name": {"type": "str", "default": "validation"},
+        "cluster": {"type": "str", "required": True},
+        "gateway_url": {"type": "str", "default": ""},
+        "directory": {"type": "path", "required": True},
+        "checks": {"type": "list", "elements": "dict", "required": True, "options": check_options},
+    }
+    return {"argument_spec": spec}
+
+
+def perform(
+    params: dict[str, t.Any], check_mode: bool, _diff_mode: bool, _say: t.Callable[[str], None]
+) -> dict[str, t.Any]:
+    """From the parameters to the result; ``failed`` and ``msg`` report a failure."""
     checks = tuple(Check.from_mapping({**check, "seconds": round(check["seconds"], 3)}) for check in params["checks"])
     faults = report_faults(checks)
     if faults:
-        module.fail_json(msg="\n".join(faults))
+        return {"failed": True, "msg": "\n".join(faults)}
     finished = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     report = Report(params["title"], params["cluster"], params["gateway_url"], finished, checks)
     directory = os.path.abspath(params["directory"])
     files = {kind: os.path.join(directory, f"{params['name']}.{kind}") for kind in ("json", "xml", "html")}
     try:
         contents = {files["json"]: report.to_json(), files["xml"]: report.to_junit(), files["html"]: report.to_html()}
-        if not module.check_mode:
+        if not check_mode:
             os.makedirs(directory, exist_ok=True)
-            write(module, contents)
+            write(contents)
     except ImportError as error:
-        module.fail_json(
-            msg=missing_required_lib(
-                {"junit_xml": "junit-xml", "jinja2": "Jinja2"}.get(str(error.name), str(error.name))
-            )
-        )
+        missing = {"junit_xml": "junit-xml", "jinja2": "Jinja2"}.get(str(error.name), str(error.name))
+        return {"failed": True, "msg": missing_required_lib(missing)}
     except OSError as error:
-        module.fail_json(msg=f"directory: cannot write to {directory}: {error.strerror}; name another directory")
-    module.exit_json(
-        changed=False,
-        files=files,
-        counts=report.counts,
-        summary=report.summary,
-        failed_checks=[check.id for check in report.failed],
-        table=report.to_table(),
-    )
+        remedy = "name another directory"
+        return {"failed": True, "msg": f"directory: cannot write to {directory}: {error.strerror}; {remedy}"}
+    return {
+        "changed": False,
+        "files": files,
+        "counts": report.counts,
+        "summary": report.summary,
+        "failed_checks": [check.id for check in report.failed],
+        "table": report.to_table(),
+    }
+
+
+def main() -> None:
+    module = AnsibleModule(**arguments(), supports_check_mode=True)
+    result = perform(module.params, module.check_mode, module._diff, lambda line: None)
+    if result.get("failed"):
+        module.fail_json(**result)
+    module.exit_json(**result)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ function ``hidden_values``, what that returns.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import importlib
 import importlib.util
@@ -24,6 +25,10 @@ from ansible.module_utils.common.parameters import remove_values
 from ansible.plugins.action import ActionBase
 from ansible_collections.egress.ai_gateway.plugins.module_utils._progress import Progress
 from ansible_collections.egress.ai_gateway.plugins.plugin_utils._progress import ProgressAction
+
+with contextlib.suppress(ImportError):
+    # Ansible's own process loads this once, and each of its workers begins as a copy of it.
+    import kubernetes.client.rest  # noqa: F401
 
 _MODULES = "ansible_collections.egress.ai_gateway.plugins.modules."
 

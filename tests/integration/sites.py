@@ -69,7 +69,7 @@ class Sites:
 
 
 def is_used() -> bool:
-    """Whether the cluster has what only a new one is without: the platform of two gateways, or another's Envoy Gateway."""
+    """Whether the cluster has what a new one has not: the platform of two gateways, or another's Envoy Gateway."""
     others = ("opendatahub", "envoy-gateway-system")
     return pathlib.Path(objects.STATE).exists() and bool(
         objects.kubectl("get", "namespace", *others, "--ignore-not-found", "--output=name")

@@ -60,7 +60,7 @@ def openshift(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def theirs(bare_objects: set[str], sites: Sites) -> dict[str, existing_cluster.Body]:
-    """What others have on the cluster. It stays there: whoever wants another site makes a new cluster."""
+    """What others have on the cluster. It stays there: the tests of another site make a new cluster."""
     assert bare_objects
     if sites.present != NO_SITE or is_used():
         playbook("egress.ai_gateway.destroy")
