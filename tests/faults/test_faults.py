@@ -15,11 +15,14 @@ import apply_set_faults
 import catalogue_changes
 import finalizers
 import gateway_requests
+import lost_replicas
 import malformed
 import provider_kinds
 import pytest
 import rotation
-from sites import Sites, gateway_url
+from load import Request
+from runs import playbook
+from sites import WITHOUT_RECOVERY, Sites, gateway_url
 
 SEED = int(os.environ.get("FAULTS_SEED", "1"))
 
@@ -70,3 +73,14 @@ def test_keys_are_rotated_under_load(sites: Sites, token: str, tmp_path: pathlib
 def test_any_catalogue_becomes_any_other(sites: Sites, tmp_path: pathlib.Path) -> None:
     with sites.becomes("one of a pair of catalogues"):
         catalogue_changes.change_often(tmp_path, pairs=int(os.environ.get("CATALOGUE_PAIRS", "20")))
+
+
+@pytest.mark.usefixtures("default_site")
+def test_pods_are_lost_and_evicted_under_load(sites: Sites, token: str) -> None:
+    """Each component loses a pod in each way, as when a node is drained or dies, and no request is refused."""
+    replicas = ("--extra-vars", "ai_gateway_controller_replicas=2 gateway_replicas=2")
+    with sites.becomes("a site with two pods of each component"):
+        playbook("egress.ai_gateway.site", *replicas, *WITHOUT_RECOVERY)
+    losses = lost_replicas.lose_each(gateway_url(), token, [Request("/v1/chat/completions", "gpt-4")])
+    print(losses)
+    assert {name: loss.refusals for name, loss in losses.items() if loss.refusals} == {}

@@ -15,24 +15,32 @@ import sys
 import time
 from collections.abc import Callable
 
-from faults import processes
+from killed_processes import processes
 from load import Load, Request
 from objects import kubectl
 
 
 @dataclasses.dataclass(frozen=True)
 class Victim:
-    """The program that is taken, the namespace and the labels of its pods, and the Service that has their addresses."""
+    """The program that is taken, the namespace and the labels of its pods, and the Service by whose name the proxies
+    find them, if they do.
+    """
 
     program: str
     namespace: str
     labels: str
-    service: str
+    service: str = ""
 
 
 VICTIMS = (
     Victim("authorino", "ai-gateway-authorino", "app.kubernetes.io/name=authorino", "authorino-pods"),
     Victim("ratelimit", "ai-gateway-envoy-gateway", "app.kubernetes.io/name=envoy-ratelimit", "envoy-ratelimit-pods"),
+)
+#: What else a drained node takes.
+OTHERS = (
+    Victim("proxies", "ai-gateway-envoy-gateway", "gateway.envoyproxy.io/owning-gateway-name=ai-gateway"),
+    Victim("envoy-gateway", "ai-gateway-envoy-gateway", "control-plane=envoy-gateway"),
+    Victim("ai-gateway-controller", "ai-gateway-envoy-ai-gateway", "app.kubernetes.io/name=ai-gateway-helm"),
 )
 #: Requests before each loss and after each recovery.
 MARGIN = 200
@@ -80,6 +88,22 @@ def delete(victim: Victim) -> Callable[[], bool]:
     return lambda: len(ready_pods(victim) - {pod}) >= len(before)
 
 
+def evict(victim: Victim) -> Callable[[], bool]:
+    """Evict a pod as a drain does, which its PodDisruptionBudget allows; return a function that says whether another is
+    ready in its place.
+    """
+    before = ready_pods(victim)
+    pod = min(before)
+    eviction = {
+        "apiVersion": "policy/v1",
+        "kind": "Eviction",
+        "metadata": {"name": pod, "namespace": victim.namespace},
+    }
+    path = f"/api/v1/namespaces/{victim.namespace}/pods/{pod}/eviction"
+    kubectl("create", "--raw", path, "--filename=-", document=json.dumps(eviction))
+    return lambda: len(ready_pods(victim) - {pod}) >= len(before)
+
+
 def crash(victim: Victim) -> Callable[[], bool]:
     """Kill the program of a pod, which keeps its address; return a function that says whether it runs again."""
     before, pods = processes(victim.program), len(ready_pods(victim))
@@ -97,12 +121,13 @@ def lose(
     requests: list[Request],
     patience: float = 120,
 ) -> Loss:
-    """Take one of `victim` under load by `how`, delete or crash; fail where there is one only, or not as many again
+    """Take one of `victim` under load by `how`; fail where there is one only, or not as many again
     after `patience` seconds.
     """
     pods = len(ready_pods(victim))
     assert pods > 1, f"{victim.program} has {pods} pods that are ready; this needs ai_gateway_controller_replicas=2"
-    assert addresses(victim) == pods, f"Service {victim.service} names {addresses(victim)} of {pods} pods"
+    if victim.service:
+        assert addresses(victim) == pods, f"Service {victim.service} names {addresses(victim)} of {pods} pods"
     with Load(url, token, requests) as load:
         load.wait(MARGIN)
         began = time.monotonic()
@@ -119,11 +144,9 @@ def lose(
 
 def lose_each(url: str, token: str, requests: list[Request]) -> dict[str, Loss]:
     """Remove each of VICTIMS in each way, one after the other; by program and way, as in "authorino delete"."""
-    return {
-        f"{victim.program} {how.__name__}": lose(victim, how, url, token, requests)
-        for victim in VICTIMS
-        for how in (delete, crash)
-    }
+    ways = [(victim, how) for victim in VICTIMS for how in (delete, crash, evict)]
+    ways += [(victim, evict) for victim in OTHERS]
+    return {f"{victim.program} {how.__name__}": lose(victim, how, url, token, requests) for victim, how in ways}
 
 
 if __name__ == "__main__":
