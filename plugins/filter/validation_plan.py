@@ -58,6 +58,12 @@ options:
       recovery:
         description: Whether to wait until the window of the limit ends.
         type: bool
+      network_policies:
+        description: Whether a pod tries to reach what NetworkPolicies keep from it.
+        type: bool
+      quick:
+        description: Whether to send no paid request and to wait for no window.
+        type: bool
       wait_timeout:
         description: Longest wait for routes, in seconds.
         type: int
@@ -106,6 +112,9 @@ options:
         type: dict
       wrong_key:
         description: The result of calling a simulator with a wrong key.
+        type: dict
+      connections:
+        description: The result of trying what NetworkPolicies forbid.
         type: dict
       limits:
         description: The results of spending RV(_value.limits).
@@ -171,6 +180,11 @@ _value:
         The C(provider) that is called with a wrong key, the C(arguments) of the calling program, and the reason for no
         call as C(skip).
       type: dict
+    connections:
+      description: >-
+        The C(arguments) of the program that tries what NetworkPolicies forbid, and the reason for not trying as
+        C(skip).
+      type: dict
     unexplained_models:
       description: The models that did not answer over TLS for reasons that the log of the proxy does not show.
       type: list
@@ -202,6 +216,7 @@ def validation_plan(
         "paid_requests": plan.paid_requests,
         "limits": plan.limits,
         "wrong_key": plan.wrong_key,
+        "connections": plan.connections,
         "unexplained_models": unexplained_models(plan),
         "checks": checks(plan),
     }

@@ -559,19 +559,18 @@ def test_bodies_of_all_sizes_of_clients_in_tls(kinds: provider_kinds.Site, rich:
     authority = catalogs.Authority("Gateway")
     certificate = authority.issue(provider_kinds.HOSTNAME)
     (tmp_path / "ca.crt").write_text(authority.certificate, encoding="utf-8")
-    metadata = {"name": "gateway-tls", "namespace": provider_kinds.NAMESPACE}
-    data = {"tls.crt": certificate["certificate"], "tls.key": certificate["key"]}
-    secret = {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": metadata,
-        "type": "kubernetes.io/tls",
-        "stringData": data,
-    }
-    objects.kubectl("apply", "--server-side", "--filename=-", document=json.dumps(secret))
-    kinds.variables.update(gateway_tls_secret="gateway-tls", gateway_hostname=provider_kinds.HOSTNAME)
-    kinds.apply("gateway")
+    kinds.variables.update(
+        gateway_tls_certificate=certificate["certificate"],
+        gateway_tls_private_key=certificate["key"],
+        gateway_hostname=provider_kinds.HOSTNAME,
+    )
     address = urllib.parse.urlsplit(gateway_url())
+    kinds.apply("gateway")
+    # The host name has no DNS record.
+    trust_it = f"validation_ca_path={tmp_path}/ca.crt validation_mode=quick"
+    playbook("egress.ai_gateway.validate", "--extra-vars", f"@{kinds.path}", "--extra-vars", trust_it)
+    assert gateway_url() == f"https://{provider_kinds.HOSTNAME}:{address.port}"
+    assert {status for check, status in validation().items() if check != "full-validation"} == {"passed"}
     named = f"{provider_kinds.HOSTNAME}:{address.port}"
     trust = ("--cacert", str(tmp_path / "ca.crt"), "--resolve", f"{named}:{address.hostname}")
     assert (
@@ -584,8 +583,6 @@ def test_bodies_of_all_sizes_of_clients_in_tls(kinds: provider_kinds.Site, rich:
     )
     (found,) = filter_order.chains(filter_order.dump(), f"{provider_kinds.NAMESPACE}/").values()
     assert filter_order.faults(found) == []
-    # It is not site's.
-    objects.kubectl("delete", "secret", metadata["name"], f"--namespace={metadata['namespace']}")
 
 
 @pytest.fixture

@@ -34,6 +34,8 @@ OPENSHIFT: dict[str, t.Any] = {
     "gateway_service_type": "NodePort",
     "gateway_drain_timeout": "5s",
     "validation_recovery": False,
+    # The embedded cluster enforces none.
+    "validation_network_policies": False,
 }
 BACKEND_TLS = "backendtlspolicies.gateway.networking.k8s.io"
 ENVOY_PROXY = "envoyproxies.gateway.envoyproxy.io"
@@ -237,6 +239,10 @@ def test_the_next_site_mends_what_broke(beside: dict[str, existing_cluster.Body]
     objects.kubectl("patch", webhook, "--type=json", f"--patch={json.dumps(operation)}")
     proxies = "gateway.envoyproxy.io/owning-gateway-name=ai-gateway"
     objects.kubectl("delete", "pods", "--namespace=ai-gateway-envoy-gateway", f"--selector={proxies}")
+    expired = catalogs.Authority("Another").issue("ai-gateway-controller", -catalogs.DAY)["certificate"]
+    data = {"data": {"tls.crt": base64.b64encode(expired.encode()).decode()}}
+    secret = ("secret/ai-gateway-webhook-certificate", "--namespace=ai-gateway-envoy-ai-gateway")
+    objects.kubectl("patch", *secret, "--type=merge", f"--patch={json.dumps(data)}")
     objects.kubectl("delete", "crd", "backendsecuritypolicies.aigateway.envoyproxy.io")
     objects.kubectl("delete", "namespace", "ai-gateway-tier-free")
     objects.kubectl("scale", "deployment/authorino", "--namespace=ai-gateway-authorino", "--replicas=2")

@@ -31,7 +31,8 @@ def checks(plan: Plan) -> list[dict[str, t.Any]]:
         own.append(_maas_api(plan))
     if plan.catalog["stack"] == "wg_ai_gateway":
         own.append(_foreign_proxies(plan))
-    behind = [*_certificates(plan), _wrong_key(plan)] if "checks" in seen.probes and not plan.settings.quick else []
+    is_full = "checks" in seen.probes and not plan.settings.quick
+    behind = [*_certificates(plan), _wrong_key(plan), *_network(plan)] if is_full else []
     limits = [check for result in seen.limits.get("results", ()) for check in result.get("checks", ())]
     return [
         *_described(own),
@@ -213,6 +214,27 @@ def _wrong_key(plan: Plan) -> Check:
         seconds=0.0,
         hint=f"See the logs of the simulator in namespace {namespace}, and the Secret with its key.",
     )
+
+
+def _network(plan: Plan) -> list[Check]:
+    """Whether the cluster enforces NetworkPolicies, where that is asked."""
+    if plan.connections["skip"]:
+        return []
+    result = plan.seen.connections
+    tried = "stdout" in result
+    reached = str(result.get("stdout", "")).split()
+    return [
+        Check(
+            id="network-policies",
+            name="NetworkPolicies are enforced",
+            status=PASSED if tried and not reached else FAILED,
+            expected="a pod of another namespace reaches neither Redis nor Authorino",
+            observed=f"reached {', '.join(reached)}" if reached else "reached none" if tried else result.get("msg", ""),
+            seconds=0.0,
+            hint="The cluster's network plugin ignores NetworkPolicies, so any pod can call what is for the proxies "
+            "alone. Install one that enforces them, or set validation_network_policies to false where you accept that.",
+        )
+    ]
 
 
 def _quick(plan: Plan) -> list[Check]:

@@ -59,6 +59,8 @@ class Settings:
     max_tokens: int = 16
     paid_requests: int = 50
     recovery: bool = True
+    #: Whether a pod tries to reach what NetworkPolicies keep from it.
+    network_policies: bool = False
     #: Neither paid requests nor waiting for a window: what a run that changed nothing validates.
     quick: bool = False
     wait_timeout: int = 60
@@ -75,7 +77,7 @@ class Settings:
         for name in ("max_tokens", "paid_requests", "wait_timeout"):
             if name in given:
                 given[name] = int(given[name])
-        for name in ("recovery", "quick"):
+        for name in ("recovery", "network_policies", "quick"):
             if name in given:
                 given[name] = boolean(given[name])
         for name in ("models", "audiences"):
@@ -101,6 +103,7 @@ class Seen:
     probes: Result = field(default_factory=dict, repr=False)
     proxy_log: Result = field(default_factory=dict)
     wrong_key: Result = field(default_factory=dict)
+    connections: Result = field(default_factory=dict)
     limits: Result = field(default_factory=dict)
     removed: Result = field(default_factory=dict)
 
@@ -838,3 +841,16 @@ class Plan:
         key = f"{credential['scheme']} {NOT_ITS_KEY}" if credential["scheme"] else NOT_ITS_KEY
         arguments = [path, credential["header"], key, provider["models"][0]["provider_model"]]
         return {"skip": "", "provider": provider["name"], "arguments": arguments}
+
+    # The network
+
+    @property
+    def connections(self) -> Params:
+        """What the pod of a simulator tries to reach, and why nothing is tried."""
+        controllers, asked = self.catalog["controller_namespaces"], self.wrong_key
+        if not self.settings.network_policies or self.bridged:
+            return {"skip": "validation_network_policies is false, or the gateway is another's"}
+        if asked["skip"]:
+            return {"skip": "no simulator's pod can try it"}
+        places = [f"redis.{controllers['envoy_gateway']}.svc:6379", f"authorino.{controllers['authorino']}.svc:50051"]
+        return {"skip": "", "arguments": places}

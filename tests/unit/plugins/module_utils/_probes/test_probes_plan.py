@@ -582,3 +582,23 @@ def test_a_quick_validation_says_what_it_leaves_out() -> None:
     assert outcome["tokens"]["status"] == "passed"
     assert "wrong-key" not in outcome
     assert "full-validation" not in by_id(checks(plan(inputs, **seen)))
+
+
+@pytest.mark.parametrize(
+    ("result", "status", "observed"),
+    [
+        ({"stdout": "\n"}, "passed", "reached none"),
+        ({"stdout": "redis.x.svc:6379\n"}, "failed", "reached redis.x.svc:6379"),
+        ({"msg": "no pod"}, "failed", "no pod"),
+    ],
+)
+def test_whether_network_policies_are_enforced(result: dict[str, t.Any], status: str, observed: str) -> None:
+    inputs, seen = {"providers": [SIMULATED]}, {"probes": {"checks": []}, "connections": result}
+    found = plan(inputs, {"network_policies": True}, **seen)
+    assert len(found.connections["arguments"]) == 2
+    check = by_id(checks(found))["network-policies"]
+    assert (check["status"], check["observed"]) == (status, observed)
+    for settings in ({}, {"network_policies": True, "quick": True}):
+        assert "network-policies" not in by_id(checks(plan(inputs, settings, **seen)))
+    assert plan({"providers": [REAL]}, {"network_policies": True}).connections["skip"]
+    assert plan({**KUADRANT, "providers": [SIMULATED]}, {"network_policies": True}).connections["skip"]
