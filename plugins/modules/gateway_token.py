@@ -121,6 +121,10 @@ options:
     description: >-
       File with the certification authorities to trust for O(maas_api_url), in PEM. By default those of the system.
     type: path
+  maas_api_connect_to:
+    description: Address or host name to connect to while the host name of O(maas_api_url) does not resolve.
+    type: str
+    default: ""
   maas_api_client_cert:
     description: File with the client's certificate for TLS to O(maas_api_url), in PEM.
     type: path

@@ -25,9 +25,9 @@ options:
     type: str
     required: true
   namespace:
-    description: Namespace of the objects.
+    description: Namespace of the objects. By default all namespaces.
     type: str
-    required: true
+    default: ""
   name:
     description: Name of the object. By default all objects.
     type: str

@@ -28,7 +28,7 @@ from ansible_collections.egress.ai_gateway.plugins.plugin_utils._progress import
 
 with contextlib.suppress(ImportError):
     # Ansible's own process loads this once, and each of its workers begins as a copy of it.
-    import kubernetes.client.rest  # noqa: F401
+    importlib.import_module("kubernetes.client.rest")
 
 _MODULES = "ansible_collections.egress.ai_gateway.plugins.modules."
 
