@@ -105,7 +105,8 @@ def read_parent(identity: SetIdentity, parent: dict[str, t.Any]) -> Contents:
     annotations = metadata.get("annotations") or {}
     if labels.get(ID_LABEL) != identity.id:
         raise ForeignParentError(
-            f"ConfigMap {identity} exists and is no parent of a set; choose another name or namespace for the set"
+            f"ConfigMap {identity} exists and is no parent of a set; rename it, or choose another name or "
+            "namespace for the set (ai_gateway_namespace with the playbooks)"
         )
     tool = str(annotations.get(TOOLING_ANNOTATION, "")).rpartition("/")[0]
     if tool != FIELD_MANAGER:

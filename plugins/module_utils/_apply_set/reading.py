@@ -67,6 +67,8 @@ _SYSTEM_MANAGERS = frozenset(
         "cluster-policy-controller",
         "openshift-controller-manager",
         "service-ca-operator",
+        # Istio's, which puts a ConfigMap with its CA into every namespace.
+        "pilot-discovery",
     )
 )
 

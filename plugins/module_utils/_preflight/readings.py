@@ -19,6 +19,8 @@ _SERVICES = ResourceType("v1", "Service", "services", True, frozenset())
 _NODES = ResourceType("v1", "Node", "nodes", False, frozenset())
 _CONFIG_MAPS = ResourceType("v1", "ConfigMap", "configmaps", True, frozenset())
 _REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+#: What providerIDs of nodes begin with where no cloud has load balancers.
+_NO_CLOUDS = frozenset(("", "kind", "k3s", "rke2", "baremetalhost", "metal3", "vsphere", "nutanix"))
 #: Where Envoy Gateway's chart keeps its configuration.
 _ENVOY_GATEWAY_CONFIG = "envoy-gateway-config"
 
@@ -168,7 +170,7 @@ def _has_load_balancer(api: Api, unread: list[str]) -> bool:
         for body in _listed(api, _SERVICES, "", {}, unread)
     )
     schemes = {str(body["spec"].get("providerID", "")).partition("://")[0] for body in _listed(api, _NODES, "", {}, [])}
-    return served or bool(schemes - {"", "kind", "k3s"})
+    return served or bool(schemes - _NO_CLOUDS)
 
 
 def _listed(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import shutil
 import sys
 import typing as t
 from pathlib import Path
@@ -81,6 +82,10 @@ def site(tmp_path: Path, variables: dict[str, t.Any], *arguments: str, playbook:
         ({**TWO_GATEWAYS, "maas_api_image": "maas-api"}, 'maas_api_image is "maas-api"'),
         ({**TWO_GATEWAYS, "maas_api_image": ""}, "It has no default, as the image of maas-api that reads"),
         ({**TWO_GATEWAYS, "controllers_images": {}}, "controllers_images.wg_ai_gateway is missing."),
+        (
+            {**TWO_GATEWAYS, "controllers_images": {"wg_ai_gateway": ""}},
+            "controllers_images.wg_ai_gateway is missing.",
+        ),
         ({"ai_gateway_workloads": {"redis": {"replicas": 2}}}, "ai_gateway_workloads.redis.replicas is no field"),
         (
             {"gateway_tls_certificate": "x", "gateway_tls_private_key": "y"},
@@ -165,10 +170,12 @@ def test_each_inventory_comes_as_far_as_the_cluster(name: str, tmp_path: Path, m
     given = {
         "ai_gateway_kubeconfig": "/nonexistent/kubeconfig",
         "crds_wg_ai_gateway": __file__,
-        **({"gateway_tls_certificate": certificate, "gateway_tls_private_key": key} if name == "kubernetes" else {}),
     }
     (tmp_path / "given.json").write_text(json.dumps(given), encoding="utf-8")
-    inventory = str(ROOT / "inventories" / name)
+    # As a user does: a copy, with what it names beside it.
+    inventory = str(shutil.copytree(ROOT / "inventories" / name, tmp_path / name))
+    (tmp_path / name / "ai.example.com.crt").write_text(certificate, encoding="utf-8")
+    (tmp_path / name / "ai.example.com.key").write_text(key, encoding="utf-8")
     ended = ansible_playbook(
         tmp_path, "--inventory", inventory, "--extra-vars", f"@{tmp_path}/given.json", "egress.ai_gateway.site"
     )

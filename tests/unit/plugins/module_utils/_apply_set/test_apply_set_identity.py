@@ -51,7 +51,8 @@ def test_contents_add_up() -> None:
 
 def test_another_config_map_is_no_parent() -> None:
     with pytest.raises(
-        ForeignParentError, match="ConfigMap apply-live/live exists and is no parent of a set; choose another name"
+        ForeignParentError,
+        match="ConfigMap apply-live/live exists and is no parent of a set; rename it, or choose another name",
     ):
         read_parent(IDENTITY, {"metadata": {"name": "live", "namespace": "apply-live"}})
 

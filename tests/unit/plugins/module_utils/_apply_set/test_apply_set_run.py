@@ -231,6 +231,7 @@ def written_by(*managers: str) -> list[dict[str, t.Any]]:
         ("secrets", "certificate", {"managedFields": written_by("envoy-gateway")}, False),
         ("configmaps", "kube-root-ca.crt", {"managedFields": written_by("kube-controller-manager")}, False),
         ("secrets", "owned", {"managedFields": written_by("cert-manager"), "ownerReferences": [{"uid": "x"}]}, False),
+        ("configmaps", "istio-ca-root-cert", {"managedFields": written_by("pilot-discovery")}, False),
         ("secrets", "leaving", {"deletionTimestamp": "2026-02-17T04:05:16Z"}, False),
     ],
 )
