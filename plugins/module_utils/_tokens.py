@@ -263,8 +263,10 @@ class ServiceAccountSource:
         return True
 
 
-def token_in_use(params: Mapping[str, t.Any], environment: Mapping[str, str]) -> str:
+def token_in_use(params: Mapping[str, t.Any], environment: Mapping[str, str], directory: str | None = None) -> str:
     """The bearer token by which kubernetes.core's options reach the cluster.
+
+    :param directory: as in ``configuration_of``.
 
     Raises TokenError where they use none, ConnectionSettingsError where they cannot be read, and ImportError without
     the kubernetes library.
@@ -276,7 +278,7 @@ def token_in_use(params: Mapping[str, t.Any], environment: Mapping[str, str]) ->
     if impersonation_of(params, environment):
         raise TokenError(f"maas-api knows no impersonation; {remedy}")
     try:
-        settings = configuration_of(settings_of(params, environment)).auth_settings().values()
+        settings = configuration_of(settings_of(params, environment), directory).auth_settings().values()
     except ImportError:
         raise
     except Exception as error:

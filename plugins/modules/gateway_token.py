@@ -254,6 +254,7 @@ status:
 """
 
 import os
+import tempfile
 import typing as t
 from dataclasses import dataclass, field
 
@@ -367,8 +368,8 @@ def identity_of(params: dict[str, t.Any]) -> Identity:
     return Identity(gateway, tier, namespace, service_account_name(params["user"] or ""))
 
 
-def source_of(module: Run) -> ServiceAccountSource | CallerSource:
-    """Where the options say that the token comes from."""
+def source_of(module: Run, directory: str) -> ServiceAccountSource | CallerSource:
+    """Where the options say that the token comes from. Keys of a kubeconfig are kept in ``directory`` meanwhile."""
     params = module.params
     kind = SOURCES[params["source"]]
     kind.expiration(params)
@@ -376,11 +377,15 @@ def source_of(module: Run) -> ServiceAccountSource | CallerSource:
         raise ValueError("audiences: maas-api itself says whom its tokens are for; leave the option out")
     if kind is MaasApiSource and params["user"] is None:
         return CallerSource(
-            params["maas_api_token"] if params["maas_api_token"] is not None else token_in_use(params, os.environ),
+            (
+                params["maas_api_token"]
+                if params["maas_api_token"] is not None
+                else token_in_use(params, os.environ, directory)
+            ),
             params,
         )
     identity = identity_of(params)
-    return kind(connect(params, parallel=1), identity, params)
+    return kind(connect(params, 1, directory), identity, params)
 
 
 def arguments() -> dict[str, t.Any]:
@@ -418,9 +423,15 @@ def perform(
     params: dict[str, t.Any], check_mode: bool, _diff_mode: bool, _say: t.Callable[[str], None]
 ) -> dict[str, t.Any]:
     """From the parameters to the result; ``failed`` and ``msg`` report a failure, ``warnings`` are for the user."""
-    run, where = Run(params, check_mode), ""
+    # The kubernetes library keeps a kubeconfig's keys in files until its process ends, which may be Ansible's own.
+    with tempfile.TemporaryDirectory(prefix="ai-gateway-") as directory:
+        return _perform(Run(params, check_mode), directory)
+
+
+def _perform(run: Run, directory: str) -> dict[str, t.Any]:
+    params, where = run.params, ""
     try:
-        source = source_of(run)
+        source = source_of(run, directory)
         if isinstance(source, CallerSource):
             result = of_caller(run, source)
         else:

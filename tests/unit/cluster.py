@@ -27,7 +27,13 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.api 
 #: By API version and plural, each kind and whether it is namespaced.
 Resources = dict[str, dict[str, tuple[str, bool]]]
 RESOURCES: Resources = {
-    "v1": {"configmaps": ("ConfigMap", True), "secrets": ("Secret", True), "namespaces": ("Namespace", False)},
+    "v1": {
+        "configmaps": ("ConfigMap", True),
+        "secrets": ("Secret", True),
+        "namespaces": ("Namespace", False),
+        "persistentvolumeclaims": ("PersistentVolumeClaim", True),
+        "pods": ("Pod", True),
+    },
     "apps/v1": {"deployments": ("Deployment", True)},
 }
 VERBS = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]

@@ -28,10 +28,19 @@ def without_scaled_replicas(manifest: Body, live: Body) -> Body:
 
 
 def _is_scaled(live: Body) -> bool:
+    """Whether somebody scaled what this collection applied. Who applies a whole manifest, as `kubectl apply` does, is
+    another owner instead, whose fields are a conflict.
+    """
+    metadata = live["metadata"]
+    if metadata.get("deletionTimestamp"):
+        # The object that comes after it has nobody's replicas.
+        return False
+    entries = metadata.get("managedFields") or ()
+    is_applied = any(entry.get("manager") == FIELD_MANAGER and entry.get("operation") == "Apply" for entry in entries)
     return any(
         "f:replicas" in (entry.get("fieldsV1") or {}).get("f:spec", {})
-        for entry in live["metadata"].get("managedFields") or ()
-        if entry.get("manager") != FIELD_MANAGER
+        for entry in entries
+        if entry.get("manager") != FIELD_MANAGER and (is_applied or entry.get("subresource") == "scale")
     )
 
 

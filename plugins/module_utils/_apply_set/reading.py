@@ -37,11 +37,12 @@ Body = dict[str, t.Any]
 CONFIG_MAP = ResourceType("v1", "ConfigMap", "configmaps", True, frozenset())
 SECRET = ResourceType("v1", "Secret", "secrets", True, frozenset())
 NAMESPACES = ResourceType("v1", "Namespace", "namespaces", False, frozenset())
+_CLAIM = ResourceType("v1", "PersistentVolumeClaim", "persistentvolumeclaims", True, frozenset())
 #: Kinds that hold what somebody would miss: configuration, keys, data and programs.
 _VALUABLE = (
     CONFIG_MAP,
     SECRET,
-    ResourceType("v1", "PersistentVolumeClaim", "persistentvolumeclaims", True, frozenset()),
+    _CLAIM,
     ResourceType("v1", "Pod", "pods", True, frozenset()),
     *(
         ResourceType(version, kind, f"{kind.lower()}s", True, frozenset())
@@ -57,6 +58,17 @@ _INHABITANTS = (
         for kind, plural in (("Service", "services"), ("ServiceAccount", "serviceaccounts"))
     ),
 )
+#: Kinds whose objects go with the namespace and whose dependents are nobody's loss. An owner of another kind says
+#: nothing of its dependent.
+_OWNERS = frozenset(
+    (
+        *(resource_type.group_kind for resource_type in _INHABITANTS),
+        GroupKind("apps", "ReplicaSet"),
+        GroupKind("", "Node"),
+    )
+)
+#: ConfigMaps with a certificate authority that controllers of the cluster put into every namespace.
+_EVERYWHERE = frozenset(("kube-root-ca.crt", "openshift-service-ca.crt", "istio-ca-root-cert", "odh-trusted-ca-bundle"))
 #: Field managers that write into every namespace, on Kubernetes and on OpenShift.
 _SYSTEM_MANAGERS = frozenset(
     (
@@ -294,7 +306,9 @@ class Reader:
         """One line for each Namespace that is to go and would take with it what is not of this set, of the kinds that
         are looked at: members of other sets, what this one has ``adopted``, and what no set knows.
         """
+        leaving = list(leaving)
         namespaces = [member for member in leaving if member.reference.group_kind == NAMESPACE]
+        uids = {member.uid for member in leaving}
 
         def names(collection: tuple[Seen, ResourceType]) -> list[str]:
             member, resource_type = collection
@@ -304,71 +318,109 @@ class Reader:
                     for _version, items in self._api.pages(resource_type, member.reference.name, names_only=True)
                     for body in items
                     if not body["metadata"].get("deletionTimestamp")
-                    and (
-                        reference_of(body).identity in adopted
-                        or self._is_of_others(body, valuable=resource_type in _VALUABLE)
-                    )
+                    and (reference_of(body).identity in adopted or self._is_of_others(body, resource_type, uids))
                 ]
             except ApiError as error:
                 if error.status == 403:
+                    unseen.append(f"{resource_type.plural} in namespace {member.reference.name}")
                     return []
                 raise
 
+        unseen: list[str] = []
         collections = [(member, resource_type) for member in namespaces for resource_type in _INHABITANTS]
         found: dict[Seen, list[str]] = {}
         for (member, _type), listed in zip(collections, self._api.each(names, collections)):
             found.setdefault(member, []).extend(listed)
-        return [_would_go(member, listed) for member, listed in found.items() if listed]
+        lines = [_would_go(member, listed) for member, listed in found.items() if listed]
+        if unseen:
+            lines.append(
+                f"the user of the kubeconfig cannot list {some(sorted(unseen), 20)}, so what would go with the "
+                "namespaces is unknown; use a user with that right, or have them deleted by force_removal: true "
+                "(ai_gateway_force_removal: true with the playbooks)"
+            )
+        return lines
 
-    def _is_of_others(self, body: Body, valuable: bool) -> bool:
+    def _is_of_others(self, body: Body, resource_type: ResourceType, leaving: t.Collection[str]) -> bool:
+        """Whether somebody would miss an object of a Namespace that is to go.
+
+        :param leaving: uids of the members that are to go.
+        """
         metadata = body["metadata"]
-        owner = (metadata.get("labels") or {}).get(PART_OF_LABEL)
-        if owner:
-            return bool(owner != self._identity.id)
-        if not valuable or metadata.get("ownerReferences") or ID_LABEL in (metadata.get("labels") or {}):
+        labels = metadata.get("labels") or {}
+        if PART_OF_LABEL in labels:
+            return bool(labels[PART_OF_LABEL] != self._identity.id)
+        if resource_type not in _VALUABLE or ID_LABEL in labels:
             return False
+        if resource_type == CONFIG_MAP and metadata["name"] in _EVERYWHERE:
+            return False
+        owners = metadata.get("ownerReferences")
+        if owners and all(owner.get("uid") in leaving or _kind_of_owner(owner) in _OWNERS for owner in owners):
+            return False
+        # Data stays somebody's, whichever controller of the cluster made the claim for it.
+        known = self._managers - _SYSTEM_MANAGERS if resource_type == _CLAIM else self._managers
         managers = {entry.get("manager") for entry in metadata.get("managedFields") or ()}
-        return not managers or not managers <= self._managers
+        return not managers or not managers <= known
 
-    def resources_of_others(self, leaving: t.Iterable[Seen]) -> list[str]:
+    def resources_of_others(self, leaving: t.Iterable[Seen], adopted: t.Collection[Identity]) -> list[str]:
         """One line for each CustomResourceDefinition that is to go and would take objects outside the set with it.
 
-        Dependents of other objects do not count: they go with their owners, a little later.
+        Dependents of what goes with the set do not count: they go with their owners, a little later. What the set has
+        ``adopted`` does.
         """
+        leaving = list(leaving)
+        uids = {member.uid for member in leaving}
         by_group: dict[str, list[Seen]] = {}
         for member in leaving:
             if member.reference.group_kind == CUSTOM_RESOURCE_DEFINITION:
                 by_group.setdefault(member.reference.name.partition(".")[2], []).append(member)
 
-        def lines(group: str) -> list[str]:
-            served = {
+        def served(group: str) -> list[tuple[Seen, ResourceType]]:
+            types = {
                 resource_type.plural: resource_type
                 for version in reversed(self._api.versions(group))
                 for resource_type in self._api.types(version)
             }
-            found = []
-            for crd in by_group[group]:
-                resource_type = served.get(crd.reference.name.partition(".")[0])
-                names = self._names_of_others(resource_type) if resource_type else []
-                if names:
-                    found.append(_would_go(crd, names))
-            return found
+            plurals = ((crd, crd.reference.name.partition(".")[0]) for crd in by_group[group])
+            return [(crd, types[plural]) for crd, plural in plurals if plural in types]
 
-        return [line for found in self._api.each(lines, sorted(by_group)) for line in found]
+        going = [pair for pairs in self._api.each(served, sorted(by_group)) for pair in pairs]
+        kinds = {resource_type.group_kind for _crd, resource_type in going}
 
-    def _names_of_others(self, resource_type: ResourceType) -> list[str]:
-        """The first objects of a kind that are neither members, nor dependents, nor going anyway."""
+        def names(pair: tuple[Seen, ResourceType]) -> list[str]:
+            return self._names_of_others(pair[1], uids, kinds, adopted)
+
+        return [_would_go(crd, listed) for (crd, _type), listed in zip(going, self._api.each(names, going)) if listed]
+
+    def _names_of_others(
+        self,
+        resource_type: ResourceType,
+        leaving: t.Collection[str],
+        kinds: t.Collection[GroupKind],
+        adopted: t.Collection[Identity],
+    ) -> list[str]:
+        """The first objects of a kind that are neither members, nor dependents of what goes, nor going anyway."""
+
+        def is_of_others(body: Body) -> bool:
+            metadata = body["metadata"]
+            if metadata.get("deletionTimestamp"):
+                return False
+            if (metadata.get("labels") or {}).get(PART_OF_LABEL) == self._identity.id:
+                return reference_of(body).identity in adopted
+            owners = metadata.get("ownerReferences")
+            return not owners or not all(
+                owner.get("uid") in leaving or _kind_of_owner(owner) in kinds for owner in owners
+            )
+
         for _version, items in self._api.pages(resource_type, names_only=True):
-            names = [
-                str(reference_of(body))
-                for body in items
-                if not body["metadata"].get("ownerReferences")
-                and not body["metadata"].get("deletionTimestamp")
-                and (body["metadata"].get("labels") or {}).get(PART_OF_LABEL) != self._identity.id
-            ]
+            names = [str(reference_of(body)) for body in items if is_of_others(body)]
             if names:
                 return names
         return []
+
+
+def _kind_of_owner(owner: Body) -> GroupKind:
+    """The kind of what an entry of ``metadata.ownerReferences`` names."""
+    return GroupKind(str(owner.get("apiVersion") or "").rpartition("/")[0], str(owner.get("kind") or ""))
 
 
 def _would_go(member: Seen, names: t.Sequence[str]) -> str:

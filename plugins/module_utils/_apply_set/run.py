@@ -731,7 +731,9 @@ class Run:
                     "support dry runs, so the API server did not check it."
                 )
                 return None
-            if item.reference.group_kind in changing:
+            if item.reference.group_kind in changing or (
+                _UNDECLARED in error.message and self._crd_changes_first(item)
+            ):
                 self.outcome.warnings.append(
                     f"{item.reference}: its CRD would be updated first, so the API server could not check it."
                 )
@@ -742,8 +744,15 @@ class Run:
         """What the CRD of an object does not know of it."""
         name = f"{item.type.plural}.{item.type.group_kind.group}"
         crd = self._crd(name) if "." in item.type.group_kind.group else None
-        unknown = unknown_fields(crd, item.body) if crd else []
+        unknown = unknown_fields(crd, item.body) if crd and not self._crd_changes_first(item) else []
         return ApiError(400, "BadRequest", f"{', '.join(unknown[:5])}: {_UNDECLARED}") if unknown else None
+
+    def _crd_changes_first(self, item: Desired) -> bool:
+        """Whether, in a rehearsal, another set brings the CRD of an object up to date before this set is applied."""
+        if not self._options.rehearse or "." not in item.type.group_kind.group:
+            return False
+        crd = self._crd(f"{item.type.plural}.{item.type.group_kind.group}")
+        return crd is not None and (self._options.adopt or PART_OF_LABEL in (crd["metadata"].get("labels") or {}))
 
     def _crd(self, name: str) -> Body | None:
         if name not in self._crds:
@@ -816,10 +825,10 @@ class Run:
         lines = self._reader.sets_inside(leaving)
         if not self._options.force_removal:
             lines += self._reader.objects_inside(leaving, adopted)
-            lines += self._reader.resources_of_others(leaving)
+            lines += self._reader.resources_of_others(leaving, adopted)
         if not lines:
             return
-        if not self._options.check_mode:
+        if self._options.rehearse or not self._options.check_mode:
             raise ApplySetError(_lines(lines))
         # In a check of several removals, what goes before this set is still there.
         self.outcome.warnings.append("Unless earlier tasks remove them: " + _lines(lines))

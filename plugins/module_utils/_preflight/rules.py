@@ -34,8 +34,18 @@ _GATEWAY_RESOURCES = {
     "aigateway.envoyproxy.io": "aigatewayroutes aiservicebackends backendsecuritypolicies",
     "authorino.kuadrant.io": "authconfigs",
 }
-#: For waiting, for tokens of the validation and for its requests from within the cluster.
-_OTHERS = (("", "pods", "list"), ("", "events", "list"), ("", "serviceaccounts/token", "create"))
+#: For the question what a Namespace would take with it, for waiting, for tokens of the validation and for its requests
+#: from within the cluster.
+_OTHERS = (
+    ("", "persistentvolumeclaims", "list"),
+    ("apps", "statefulsets", "list"),
+    ("apps", "daemonsets", "list"),
+    ("batch", "jobs", "list"),
+    ("batch", "cronjobs", "list"),
+    ("", "pods", "list"),
+    ("", "events", "list"),
+    ("", "serviceaccounts/token", "create"),
+)
 
 
 @dataclass(frozen=True)
@@ -56,13 +66,14 @@ class Needs:
 def rights_of(needs: Needs) -> list[Right]:
     """The rights that the user of a run needs."""
     groups = [_RESOURCES, _GATEWAY_RESOURCES] if needs.controllers else [_RESOURCES]
-    return [
+    managed = [
         Right(group, resource, verb)
         for resources in groups
         for group, names in resources.items()
         for resource in names.split()
         for verb in _READ_AND_WRITE
-    ] + [Right(*other) for other in _OTHERS]
+    ]
+    return list(dict.fromkeys([*managed, *(Right(*other) for other in _OTHERS)]))
 
 
 def faults_of(found: Readings, needs: Needs) -> list[str]:

@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import base64
 import json
+import tempfile
 import typing as t
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible_collections.egress.ai_gateway.plugins.modules import gateway_token
 from loopback import Loopback, Reply, Request
 
 RunModule = Callable[..., dict[str, t.Any]]
@@ -168,3 +172,34 @@ def test_an_inline_kubeconfig_neither_shows_nor_spoils_the_token(kubernetes: Kub
     assert result["token"] == jwt(["ai-gateway-sa"], 14400)
     assert "a-secret-of-the-kubeconfig" not in json.dumps(result)
     assert kubernetes.loopback.requests[0].headers["authorization"] == "Bearer a-secret-of-the-kubeconfig"
+
+
+def test_inside_of_ansible_no_key_of_a_kubeconfig_stays_behind(
+    kubernetes: Kubernetes, run: RunModule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    made: list[str] = []
+    connect = gateway_token.connect
+
+    def connected(*arguments: t.Any) -> t.Any:
+        api = connect(*arguments)
+        made.extend(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file())
+        return api
+
+    monkeypatch.setattr(gateway_token, "connect", connected)
+    pem = base64.b64encode(b"a key").decode()
+    kubeconfig = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "c", "cluster": {"server": "https" + kubernetes.loopback.url[4:]}}],
+        "users": [{"name": "u", "user": {"client-certificate-data": pem, "client-key-data": pem}}],
+        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+        "current-context": "x",
+    }
+    given = {"kubeconfig": kubeconfig, "tier": "free", "user": "jane"}
+    params = ArgumentSpecValidator(**gateway_token.arguments()).validate(given).validated_parameters
+    result = gateway_token.perform(params, False, False, lambda _text: None)
+    # These are no keys.
+    assert result["failed"]
+    assert made
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

@@ -134,6 +134,8 @@ def test_the_rate_limit_service_with_one_pod_and_our_redis(tmp_path: Path) -> No
     deployment = found["provider"]["kubernetes"]["rateLimitDeployment"]
     assert deployment["replicas"] == 1
     assert deployment["strategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
+    checksum = deployment["pod"].pop("annotations")
+    assert set(checksum) == {"egress.ai-gateway/checksum"}
     assert deployment["pod"] == {"topologySpreadConstraints": [], "volumes": []}
     password = {"secretKeyRef": {"name": "ai-gateway-redis-password", "key": "auth"}}
     assert deployment["container"]["env"] == [{"name": "REDIS_AUTH", "valueFrom": password}]

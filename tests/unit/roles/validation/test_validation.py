@@ -22,7 +22,7 @@ from ansible.module_utils.testing import patch_module_args
 from ansible_collections.egress.ai_gateway.plugins.filter.validation_plan import validation_plan
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.build import build
 from ansible_collections.egress.ai_gateway.plugins.module_utils._probes import findings as probes_checks
-from plays import ansible_playbook
+from plays import ansible_playbook, run_playbook
 from validated_providers import KEY, ON_PREMISES, REAL, SIMULATED
 
 ROLES = Path(probes_checks.__file__).parents[3] / "roles"
@@ -67,7 +67,7 @@ def checks_of(variables: dict[str, t.Any]) -> list[dict[str, t.Any]]:
     defaults = yaml.safe_load((ROLES / "catalog/defaults/main.yml").read_text())
     given = {"ai_gateway_tiers": defaults["ai_gateway_tiers"], **variables}
     catalog = build({name.removeprefix("ai_gateway_"): value for name, value in given.items()}).as_dict()
-    settings = {"providers": variables.get("ai_gateway_providers", [])}
+    settings = {"providers": variables.get("ai_gateway_providers", []), "network_policies": True}
     seen: dict[str, t.Any] = {"check_mode": True, "run": "r1"}
     plan = validation_plan(catalog, settings, seen)
     seen["listing"] = in_check_mode("inference_probe", probes=[plan["listing"]])
@@ -175,7 +175,7 @@ def test_check_mode_skips_every_check(variables: dict[str, t.Any], ids: set[str]
         "rate-limit-recovery",
         "cleanup",
     }
-    common |= {"wrong-key"}
+    common |= {"wrong-key", "network-policies"}
     assert {check["id"] for check in checks} == common | ids
     assert len(checks) == len(common | ids)
     assert all(check["expected"] and check["name"] for check in checks)
@@ -250,3 +250,29 @@ def test_to_skip_one_part_says_how_to_choose_the_other(tmp_path: Path) -> None:
     code, output = play(tmp_path, {"localhost": variables}, "--skip-tags", "validation_rate_limit")
     assert code == 2
     assert "Choose one part with --tags validation_probes" in " ".join(output.split())
+
+
+@pytest.mark.parametrize(
+    ("report", "changed", "quick"),
+    [(None, False, True), ({"failed": 0}, False, True), ({"failed": 1}, False, False), (None, True, False)],
+)
+def test_what_changed_or_failed_last_time_is_validated_in_full(
+    report: dict[str, int] | None, changed: bool, quick: bool, tmp_path: Path
+) -> None:
+    if report is not None:
+        (tmp_path / "validation.json").write_text(json.dumps({"counts": report}))
+    names = ("crds", "controllers", "gateway", "simulators", "access_policies", "providers")
+    shown = {"ansible.builtin.debug": {"msg": "quick is {{ __validation_quick | bool }}"}}
+    variables: dict[str, t.Any] = {
+        "validation_mode": "auto",
+        "validation_report_directory": str(tmp_path),
+        "ai_gateway_catalog": {"policy_engine": "authorino", "maas_api": {"enabled": False}},
+        **{f"__{name}_applied": {"changed": changed and name == "providers"} for name in names},
+    }
+    ended = run_playbook(
+        tmp_path,
+        {"hosts": "all", "gather_facts": False, "vars_files": [str(ROLE / "vars/main.yml")], "tasks": [shown]},
+        variables,
+    )
+    assert ended.returncode == 0, ended.output
+    assert f"quick is {quick}" in ended.stdout

@@ -221,6 +221,11 @@ def written_by(*managers: str) -> list[dict[str, t.Any]]:
     return [{"manager": manager, "operation": "Update", "fieldsV1": {}} for manager in managers]
 
 
+def owned_by(kind: str) -> dict[str, t.Any]:
+    group = {"Certificate": "cert-manager.io/v1"}.get(kind, "apps/v1")
+    return {"ownerReferences": [{"apiVersion": group, "kind": kind, "name": "x", "uid": "x"}]}
+
+
 @pytest.mark.parametrize(
     ("plural", "name", "metadata", "stops"),
     [
@@ -230,7 +235,12 @@ def written_by(*managers: str) -> list[dict[str, t.Any]]:
         ("deployments", "theirs", {"managedFields": written_by("helm")}, True),
         ("secrets", "certificate", {"managedFields": written_by("envoy-gateway")}, False),
         ("configmaps", "kube-root-ca.crt", {"managedFields": written_by("kube-controller-manager")}, False),
-        ("secrets", "owned", {"managedFields": written_by("cert-manager"), "ownerReferences": [{"uid": "x"}]}, False),
+        ("configmaps", "odh-trusted-ca-bundle", {"managedFields": written_by("manager")}, False),
+        # A Certificate that somebody else made stays behind without its Secret; a ReplicaSet goes with its Deployment.
+        ("secrets", "issued", {"managedFields": written_by("cert-manager"), **owned_by("Certificate")}, True),
+        ("pods", "owned", {"managedFields": written_by("somebody"), **owned_by("ReplicaSet")}, False),
+        # Data, whoever made the claim.
+        ("persistentvolumeclaims", "data", {"managedFields": written_by("kube-controller-manager")}, True),
         ("configmaps", "istio-ca-root-cert", {"managedFields": written_by("pilot-discovery")}, False),
         ("secrets", "leaving", {"deletionTimestamp": "2026-02-17T04:05:16Z"}, False),
     ],
@@ -335,6 +345,16 @@ def test_a_rehearsal_returns_all_that_a_run_would_fail_with_and_writes_nothing()
     assert "ConfigMap home/b" in member
     assert "ConfigMap home/a\n" in unmanaged
     assert cluster.writes == []
+
+
+def test_a_rehearsed_removal_fails_with_what_would_go_with_it(cluster: Cluster) -> None:
+    apply(cluster, [namespace("home"), *config_maps("a"), namespace("far"), *config_maps("b", namespace="far")])
+    cluster.put("secrets", "far", "tls", metadata={"managedFields": written_by("kubectl-create")})
+    wanted = [namespace("home"), *config_maps("a")]
+    (fault,) = apply(cluster, wanted, check_mode=True, rehearse=True).faults
+    assert "Secret far/tls would go with it" in fault
+    (warning,) = apply(cluster, wanted, check_mode=True).warnings
+    assert "Secret far/tls would go with it" in warning
 
 
 class Conflicts(Cluster):
