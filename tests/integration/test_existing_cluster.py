@@ -149,6 +149,8 @@ def patch(crd: str, *operations: dict[str, t.Any]) -> None:
 SAID = [
     "The AI gateway cannot be provisioned on this cluster as it is. Nothing was written to it.",
     "Envoy AI Gateway v0.5.0 in namespace their-ai takes the AIGatewayRoutes of every namespace",
+    "claims GatewayClasses of controller gateway.envoyproxy.io/gatewayclass-controller too",
+    "gateway_tls_issuer needs cert-manager, which is not on the cluster",
     "provider lost: Secret ai-gateway/no-key is missing: kubectl create secret generic no-key",
     "provider half: Secret ai-gateway/half-a-key has no apiKey, or an empty one",
     f"CustomResourceDefinition {BACKEND_TLS} exists, belongs to no set and does not serve BackendTLSPolicy in "
@@ -179,7 +181,13 @@ def test_what_stands_in_the_way_is_reported_on_one_page_and_nothing_is_written(
         {**model, "name": "half", "credential": {"secret": "half-a-key"}, "models": [{"name": "gpt-6"}]},
     ]
     variables = tmp_path / "variables.yml"
-    variables.write_text(yaml.safe_dump({"ai_gateway_providers": providers}), encoding="utf-8")
+    given = {
+        "ai_gateway_providers": providers,
+        "ai_gateway_controller_name": "gateway.envoyproxy.io/gatewayclass-controller",
+        "gateway_hostname": "ai.example.com",
+        "gateway_tls_issuer": {"name": "letsencrypt"},
+    }
+    variables.write_text(yaml.safe_dump(given), encoding="utf-8")
     with Hindrances():
         before = objects.settled_listing(quiet=3), existing_cluster.contents()
         output = fails("site", "--extra-vars", openshift, "--extra-vars", f"@{variables}")

@@ -239,7 +239,7 @@ def owned_by(kind: str) -> dict[str, t.Any]:
         # A Certificate that somebody else made stays behind without its Secret; a ReplicaSet goes with its Deployment.
         ("secrets", "issued", {"managedFields": written_by("cert-manager"), **owned_by("Certificate")}, True),
         ("pods", "owned", {"managedFields": written_by("somebody"), **owned_by("ReplicaSet")}, False),
-        # Data, whoever made the claim.
+        # Data, and it does not matter who made the claim.
         ("persistentvolumeclaims", "data", {"managedFields": written_by("kube-controller-manager")}, True),
         ("configmaps", "istio-ca-root-cert", {"managedFields": written_by("pilot-discovery")}, False),
         ("secrets", "leaving", {"deletionTimestamp": "2026-02-17T04:05:16Z"}, False),
