@@ -222,6 +222,9 @@ def contents() -> dict[str, Body]:
     listed = json.loads(objects.kubectl("get", kinds, "--all-namespaces", "--output=json"))["items"]
     found = {}
     for body in listed:
+        if "ttlSecondsAfterFinished" in body["spec" if "spec" in body else "metadata"]:
+            # A Job that the cluster removes by itself.
+            continue
         metadata = {
             key: value
             for key, value in body["metadata"].items()
