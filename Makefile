@@ -62,11 +62,9 @@ token: $(READY) ## Print a token for the gateway (EXTRA="tokens_tier=free tokens
 
 ##### Tests
 
-TESTS := lint units package sanity integration
-
-.PHONY: test $(TESTS) bench bench-bodies bench-scale
-test: ## Run all tests; they take over the embedded cluster of this machine
-	@scripts/steps $(TESTS)
+.PHONY: test lint units package sanity integration bench bench-bodies bench-scale
+test: $(READY) ## Run all tests; they take over the embedded cluster of this machine
+	@scripts/steps lint,units,package,sanity integration
 
 lint: $(READY) ## Run the linters
 	yamllint --strict .
