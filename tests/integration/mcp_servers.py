@@ -207,7 +207,7 @@ def header_faults(outcome: Document, token: str, user: str, key: str) -> list[st
     """What is wrong with the requests that a server of the SDK shows: each has its own key alone, and nothing of who
     called.
     """
-    requests = json.loads(outcome["text"])
+    requests = json.loads(outcome["said"])
     found = [] if requests else ["the server shows no request"]
     for request in requests:
         headers = dict(request["headers"])

@@ -3,7 +3,7 @@
 """One session of the client of the SDK of the Model Context Protocol, as mcp_servers.py runs it.
 
 Standard input has {"url", "token", "mode", "calls": [[tool, arguments], ...]}. Standard output gets {"server", "tools",
-"calls"}: the server's name, the names of the listed tools, and for each call {"text", "failed"} or {"error"}; or
+"calls"}: the server's name, the names of the listed tools, and for each call {"said", "failed"} or {"error"}; or
 {"error"} alone, where no session began. An error has the code, message and data of JSON-RPC.
 """
 
@@ -43,8 +43,8 @@ async def session(given: Document) -> Document:
                 except MCPError as error:
                     outcomes.append({"error": error_of(error)})
                 else:
-                    text = "".join(getattr(item, "text", "") for item in result.content)
-                    outcomes.append({"text": text, "failed": bool(result.is_error)})
+                    said = "".join(getattr(item, "text", "") for item in result.content)
+                    outcomes.append({"said": said, "failed": bool(result.is_error)})
             name = client.server_info.name if client.server_info else ""
             return {"server": name, "tools": [tool.name for tool in tools], "calls": outcomes}
 

@@ -587,9 +587,9 @@ class TestMcpServers:
             )
             print(f"{tier}: {found}")
             assert set(found["tools"]) == seen
-            assert [outcome.get("text") for outcome in found["calls"][:2]] == ["Hello", "found it"]
+            assert [outcome.get("said") for outcome in found["calls"][:2]] == ["Hello", "found it"]
             if tier == "enterprise":
-                assert [outcome.get("text") for outcome in found["calls"][2:]] == ["deleted", "found it"]
+                assert [outcome.get("said") for outcome in found["calls"][2:]] == ["deleted", "found it"]
             else:
                 codes = [outcome["error"]["data"]["code"] for outcome in found["calls"][2:]]
                 assert codes == ["tool_not_allowed", "tool_not_allowed"]
@@ -625,7 +625,7 @@ class TestMcpServers:
         assert "ai_gateway_mcp_servers[1].endpoint: server tools was at" in " ".join(output.split())
         token = provider_kinds.token_of("enterprise")[1]
         (outcome,) = mcp_servers.session(gateway_url(), token, ("tools__search", {"query": "it"}))["calls"]
-        assert outcome["text"] == "found it"
+        assert outcome["said"] == "found it"
 
 
 def test_bodies_of_all_sizes_of_clients_in_tls(kinds: provider_kinds.Site, rich: str, tmp_path: pathlib.Path) -> None:

@@ -6,7 +6,7 @@
 It serves version 2025-06-18 at one path: initialize, ping, tools/list and tools/call, each session with an identifier
 of its own. It has these tools:
 
-echo               gives back its argument "text"
+echo               gives back its argument
 add                the sum of its arguments "a" and "b"
 fail               an error of a tool
 received_requests  the last requests of all sessions as JSON, oldest first: [{"http_method", "method", "tool",
@@ -54,9 +54,9 @@ class RpcError(Exception):
         self.status = status
 
 
-def text_result(text: str, failed: bool = False) -> Document:
-    """The result of a tool that says ``text``."""
-    return {"content": [{"type": "text", "text": text}], "isError": failed}
+def text_result(said: str, failed: bool = False) -> Document:
+    """The result of a tool that says a string."""
+    return {"content": [{"type": "text", "text": said}], "isError": failed}
 
 
 def schema_of(**properties: str) -> Document:
@@ -76,7 +76,7 @@ class Tools:
         self._lock = threading.Lock()
         self._requests: collections.deque[Document] = collections.deque(maxlen=REQUESTS)
         self._tools: dict[str, tuple[str, Document, t.Callable[[Document], Document]]] = {
-            "echo": ("Gives back a text.", schema_of(text="string"), lambda given: text_result(given["text"])),
+            "echo": ("Gives back a string.", schema_of(text="string"), lambda given: text_result(given["text"])),
             "add": (
                 "Adds two numbers.",
                 schema_of(a="number", b="number"),
