@@ -175,7 +175,9 @@ def _tools(patterns: Sequence[str], seen: Sequence[str]) -> Finding:
 
 
 def _received(probe: Probe, seen: Seen) -> Finding:
-    """Whether the requests that a server shows hold nothing of the caller."""
+    """Whether the requests that a server shows hold nothing of the caller. Those of other sessions may be older than the
+    server's key.
+    """
     expected = "requests without the token and without a name of the caller"
     if probe.credential:
         expected += ", with the key of the server"
@@ -185,9 +187,17 @@ def _received(probe: Probe, seen: Seen) -> Finding:
     except (ValueError, KeyError, TypeError):
         return Finding(expected, f"no list of requests but {shortened(seen.said) or 'nothing'}", False)
     faults = dict.fromkeys(fault for received in headers for fault in _faults(probe, received))
+    sessions = [received.get("mcp-session-id") for received in headers]
+    own = [received for received, session in zip(headers, sessions) if session == sessions[-1]]
     if not headers:
         faults["no request"] = None
+    if probe.credential and not all(_has_key(probe, received) for received in own):
+        faults["a request without the key of the server"] = None
     return Finding(expected, "; ".join(faults) or f"{len(headers)} such requests", not faults)
+
+
+def _has_key(probe: Probe, headers: Mapping[str, str]) -> bool:
+    return any(value.endswith(f"sha256:{probe.credential}") for value in headers.values())
 
 
 def _faults(probe: Probe, headers: Mapping[str, str]) -> Iterator[str]:
@@ -197,8 +207,6 @@ def _faults(probe: Probe, headers: Mapping[str, str]) -> Iterator[str]:
             yield f"header {name}"
         if probe.token and (probe.token in value or digest in value):
             yield f"the token in header {name}"
-    if probe.credential and not any(value.endswith(f"sha256:{probe.credential}") for value in headers.values()):
-        yield "a request without the key of the server"
 
 
 def planned(

@@ -135,6 +135,12 @@ def received(*requests: dict[str, str]) -> Seen:
         ([], False),
         ([{"authorization": "Bearer sha256:other"}], False),
         ([{"authorization": "Bearer sha256:abc"}, {"accept": "a"}], False),
+        # Of another session, from before the key was replaced.
+        ([{"mcp-session-id": "1", "accept": "a"}, {"mcp-session-id": "2", "authorization": "Bearer sha256:abc"}], True),
+        (
+            [{"mcp-session-id": "2", "accept": "a"}, {"mcp-session-id": "2", "authorization": "Bearer sha256:abc"}],
+            False,
+        ),
         ([{"authorization": "Bearer sha256:abc", "x-maas-tier": "free"}], False),
         ([{"authorization": "Bearer sha256:abc", "x-ai-gateway-mcp-tier": "free"}], False),
         ([{"authorization": "Bearer sha256:abc", "x-odd": f"a {TOKEN}"}], False),
