@@ -99,7 +99,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Look at the tools of a tier, and call one that it may not call
+- name: Assert that a tier sees its tools and may not call another one
   egress.ai_gateway.mcp_probe:
     url: "{{ gateway_url }}"
     token: "{{ jane.token }}"

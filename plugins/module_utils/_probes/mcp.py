@@ -175,8 +175,9 @@ def _tools(patterns: Sequence[str], seen: Sequence[str]) -> Finding:
 
 
 def _received(probe: Probe, seen: Seen) -> Finding:
-    """Whether the requests that a server shows hold nothing of the caller. Those of other sessions may be older than the
-    server's key.
+    """Whether the requests that a server shows hold nothing of the caller.
+
+    Those of other sessions may be older than the server's key.
     """
     expected = "requests without the token and without a name of the caller"
     if probe.credential:
