@@ -22,10 +22,16 @@ description:
     holds no key.
 options:
   _input:
-    description: The value of C(ai_gateway_providers), as the role P(egress.ai_gateway.catalog#role) checks it.
+    description: >-
+      The value of C(ai_gateway_providers) or C(ai_gateway_mcp_servers), as the role P(egress.ai_gateway.catalog#role)
+      checks it.
     type: list
     elements: dict
     required: true
+  variable:
+    description: The variable that errors name, V(ai_gateway_providers) or V(ai_gateway_mcp_servers).
+    type: str
+    default: ai_gateway_providers
 author:
   - Contributors to the egress.ai_gateway project (!UNKNOWN)
 seealso:
@@ -46,9 +52,9 @@ _value:
 """
 
 
-def provider_keys(providers: t.Any) -> dict[str, str]:
+def provider_keys(providers: t.Any, variable: str = "ai_gateway_providers") -> dict[str, str]:
     try:
-        return keys.provider_keys(providers)
+        return keys.provider_keys(providers, variable)
     except keys.ProviderKeyError as error:
         raise AnsibleFilterError(str(error)) from None
 

@@ -74,6 +74,10 @@ options:
         description: The providers of the inventory. Their keys must not be in an answer.
         type: list
         elements: dict
+      mcp_servers:
+        description: The MCP servers of the inventory. Each has to get its own key.
+        type: list
+        elements: dict
   seen:
     description: The results that the role's tasks have registered so far. A missing key is not known yet.
     type: dict
@@ -122,6 +126,9 @@ options:
       removed:
         description: The results of removing RV(_value.users).
         type: dict
+      mcp:
+        description: The result of RV(_value.mcp_probes).
+        type: dict
 author:
   - Contributors to the egress.ai_gateway project (!UNKNOWN)
 """
@@ -160,6 +167,11 @@ _value:
       type: dict
     probes:
       description: All other probes. At most RV(_value.paid_requests) of their requests reach real providers.
+      type: list
+      elements: dict
+    mcp_probes:
+      description: >-
+        The sessions with MCP servers, as module M(egress.ai_gateway.mcp_probe) accepts them. None without a server.
       type: list
       elements: dict
     paid_models:
@@ -212,6 +224,7 @@ def validation_plan(
         "tokens": plan.tokens,
         "listing": plan.listing,
         "probes": plan.probes,
+        "mcp_probes": plan.mcp_probes,
         "paid_models": plan.paid_models,
         "paid_requests": plan.paid_requests,
         "limits": plan.limits,

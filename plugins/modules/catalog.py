@@ -103,6 +103,11 @@ options:
     type: list
     elements: dict
     default: []
+  mcp_servers:
+    description: The servers of tools that speak the Model Context Protocol.
+    type: list
+    elements: dict
+    default: []
   tiers:
     description: The tiers of users.
     type: list
@@ -272,6 +277,8 @@ catalog:
           if the tier names its models.
         - A limit counts V(total_tokens), V(input_tokens), V(output_tokens) or V(requests), of one C(model), or of
           all models together if C(model) is empty.
+        - C(mcp_tools) has the tools of each MCP server that the tier may call, C(every) tool of the C(server), or those
+          with one of the C(names) or a name that begins with one of the C(prefixes).
       type: list
       elements: dict
       sample:
@@ -283,6 +290,8 @@ catalog:
             - {measure: total_tokens, amount: 100, window: 1m, unit: Minute, seconds: 60, model: ""}
           models: [gpt-4]
           restricted: false
+          mcp_tools:
+            - {server: weather, every: false, names: [forecast], prefixes: []}
     secrets:
       description:
         - The Secrets that must exist on the cluster, as the description names them and no role creates them. C(users)
@@ -303,6 +312,32 @@ catalog:
           peers:
             - namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: external-models}}
               podSelector: {matchLabels: {app.kubernetes.io/name: provider-simulator}}
+    mcp_servers:
+      description:
+        - The servers of tools. The endpoint of a simulated server is its simulator. C(path) is that at the server, and
+          the endpoint's C(prefix) has no meaning. Without a key there is no C(credential).
+        - C(include) are the names of the tools that the server has for clients, all if it is empty, and C(exclude)
+          those that it has for nobody.
+      type: list
+      elements: dict
+      sample:
+        - name: weather
+          simulated: false
+          endpoint:
+            hostname: mcp.example.com
+            port: 443
+            address: false
+            prefix: /
+            tls: {mode: simple, sni: mcp.example.com, ca_bundle: "", ca_certificates: "", client_certificate: ""}
+          path: /mcp
+          credential: {header: Authorization, scheme: Bearer, secret: weather-key, key: apiKey, managed: false}
+          include: []
+          exclude: [delete_everything]
+    mcp_authorization:
+      description: The conditions under which a tool may be called, as CEL expressions of an MCPRoute's rules.
+      type: list
+      elements: str
+      sample: ['request.headers["x-ai-gateway-mcp-tier"] == "free" && (request.mcp.backend == "weather")']
     headers:
       description:
         - Names of request headers, in lower case. C(tokens) are the headers that may hold a caller's token.

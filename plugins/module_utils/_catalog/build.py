@@ -22,9 +22,14 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.inputs 
     PREFIX,
     check_names,
 )
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.mcp_servers import (
+    authorization,
+    read_mcp_servers,
+)
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.model import (
     Catalog,
     IdentityKey,
+    McpServer,
     Model,
     Provider,
     Tier,
@@ -58,12 +63,16 @@ def build(inputs: Mapping[str, t.Any], defined: Iterable[str] = ()) -> Catalog:
     allowed = AllowedEndpoints(root, settings.own_namespaces)
     read = read_providers(root, settings, allowed)
     models = read_models(root, read, settings)
-    tiers = read_tiers(root, settings, models)
+    servers = read_mcp_servers(root, settings, allowed)
+    tiers = read_tiers(root, settings, models, servers)
+    rules = authorization(root, (tier for _path, tier in tiers))
     check_combination(root, settings, read, models, tiers)
     _check_not_empty(root, models, tiers)
     if faults:
         raise CatalogError(faults)
-    return _catalog(settings, [found.provider for found in read], models, [tier for _path, tier in tiers], allowed)
+    return _catalog(
+        settings, [found.provider for found in read], models, servers, [tier for _path, tier in tiers], rules, allowed
+    )
 
 
 def _check_not_empty(root: Entry, models: Sequence[Model], tiers: Sequence[tuple[str, Tier]]) -> None:
@@ -80,12 +89,14 @@ def _catalog(
     settings: Settings,
     providers: Sequence[Provider],
     models: tuple[Model, ...],
+    servers: tuple[McpServer, ...],
     tiers: Iterable[Tier],
+    mcp_authorization: tuple[str, ...],
     allowed: AllowedEndpoints,
 ) -> Catalog:
     """The catalogue of parts without a fault."""
     simulators_namespace, maas_api = settings.simulators_namespace, settings.maas_api
-    destinations = to_providers(providers, simulators_namespace, allowed.cluster_networks, allowed.allowed)
+    destinations = to_providers([*providers, *servers], simulators_namespace, allowed.cluster_networks, allowed.allowed)
     egress_gateway = None
     if settings.two_gateways:
         egress_gateway = replace(settings.egress_gateway, egress=tuple(destinations))
@@ -113,6 +124,8 @@ def _catalog(
         providers=tuple(providers),
         models=models,
         tiers=tuple(tiers),
-        secrets=needed_secrets(providers, models, settings.namespace, egress_namespace),
+        secrets=needed_secrets(providers, models, settings.namespace, egress_namespace, servers),
         egress=once(destinations),
+        mcp_servers=servers,
+        mcp_authorization=mcp_authorization,
     )

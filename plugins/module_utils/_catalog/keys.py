@@ -23,15 +23,16 @@ class ProviderKeyError(ValueError):
     """An inventory has a key in a form that is none; names the field and the remedy."""
 
 
-def provider_keys(providers: Iterable[Body]) -> dict[str, str]:
+def provider_keys(providers: Iterable[Body], variable: str = "ai_gateway_providers") -> dict[str, str]:
     """The keys that an inventory has, by the provider's name. Providers whose key is in a Secret are left out.
 
-    :param providers: the value of ``ai_gateway_providers``.
+    :param providers: the value of ``variable``.
+    :param variable: ``ai_gateway_providers``, or ``ai_gateway_mcp_servers``, whose entries are read in the same way.
     :raises ProviderKeyError: for the first entry that has no name or whose key is no string.
     """
     keys: dict[str, str] = {}
     for index, provider in enumerate(providers):
-        where = f"ai_gateway_providers[{index}]"
+        where = f"{variable}[{index}]"
         if not isinstance(provider, Mapping) or not isinstance(provider.get("name"), str):
             raise ProviderKeyError(f"{where}.name: is missing or no string; write the name of the provider")
         credential = provider.get("credential") or {}

@@ -136,6 +136,41 @@ class Provider:
 
 
 @dataclass(frozen=True)
+class McpServer:
+    """A server of tools that speaks the Model Context Protocol, or the simulator in its place."""
+
+    #: DNS label of at most 52 characters that starts with a letter. Names of its tools begin with it, and so is its
+    #: Backend named.
+    name: str
+    #: Whether a simulator answers in its place.
+    simulated: bool
+    #: Where it answers; a simulator's own endpoint where that is ``simulated``. Its ``prefix`` has no meaning.
+    endpoint: Endpoint
+    #: Path at which it answers.
+    path: str
+    #: The key that the gateway presents; None where it presents none.
+    credential: Credential | None
+    #: Names of the tools that it has for clients; all where that is empty.
+    include: tuple[str, ...] = ()
+    #: Names of the tools that it has for nobody.
+    exclude: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class McpTools:
+    """The tools of one MCP server that a tier may call."""
+
+    #: Name of the server.
+    server: str
+    #: Whether these are all of its tools.
+    every: bool = False
+    #: Names that the server has for them.
+    names: tuple[str, ...] = ()
+    #: Beginnings of such names.
+    prefixes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class BackendRef:
     """The object that serves a model on the premises, and the endpoint of its Service."""
 
@@ -247,6 +282,8 @@ class Tier:
     models: tuple[str, ...]
     #: Whether the inventory names the models, so that all others are refused.
     restricted: bool
+    #: The tools of MCP servers that the tier may call, each server once; no others are allowed.
+    mcp_tools: tuple[McpTools, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -356,6 +393,10 @@ class Catalog:
     secrets: tuple[NeededSecret, ...]
     #: What the proxies of the clients' gateway may call.
     egress: tuple[Destination, ...]
+    #: In the order of the inventory.
+    mcp_servers: tuple[McpServer, ...] = ()
+    #: The conditions under which a tool may be called, as CEL expressions of a MCPRoute's rules.
+    mcp_authorization: tuple[str, ...] = ()
     headers: Headers = HEADERS
 
     def as_dict(self) -> dict[str, t.Any]:
@@ -377,6 +418,12 @@ class Catalog:
             provider["models"] = [
                 {"name": model["name"], "provider_model": model["provider_model"]} for model in provider["models"]
             ]
+        for server in result["mcp_servers"]:
+            _without_empty_tls(server["endpoint"])
+            if server["credential"] is None:
+                del server["credential"]
+            elif server["credential"]["external_secret"] is None:
+                del server["credential"]["external_secret"]
         for model in result["models"]:
             for backend in model["backends"]:
                 del backend["backend_ref" if backend["provider"] is not None else "provider"]

@@ -22,6 +22,10 @@ EGRESS_CLASS = "wg-ai-gateway"
 EGRESS_PORT = 8080
 CREDENTIAL_SUFFIX = "-credential"
 CA_BUNDLE_SUFFIX = "-ca-bundle"
+#: What is made for an MCP server. No name that is made for a provider ends so.
+MCP_SIMULATOR_SUFFIX = "-mcp-server"
+MCP_CREDENTIAL_SUFFIX = "-mcp-key"
+MCP_CA_BUNDLE_SUFFIX = "-mcp-ca"
 #: What a Secret holds: a provider's key, certificates to verify with, and a certificate to present.
 CREDENTIAL_KEY = "apiKey"
 CA_BUNDLE_KEY = "ca.crt"

@@ -16,6 +16,7 @@ from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.model import (
     Destination,
+    McpServer,
     Model,
     Peer,
     Provider,
@@ -31,12 +32,15 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.refused
 
 
 def to_providers(
-    providers: Sequence[Provider],
+    providers: Sequence[Provider | McpServer],
     simulators_namespace: str,
     cluster_networks: Iterable[Network],
     allowed: Iterable[str],
 ) -> list[Destination]:
-    """Where the providers and their simulators are. The last two parameters are those of ``to_outside``."""
+    """Where the providers, the MCP servers and their simulators are.
+
+    The last two parameters are those of ``to_outside``.
+    """
     outside = [(provider.endpoint.hostname, provider.endpoint.port) for provider in providers if not provider.simulated]
     found = to_outside(outside, cluster_networks, allowed)
     found += to_namespaces(hostname for hostname, _port in outside)

@@ -32,6 +32,10 @@ AT_BACKEND = "backend"
 AT_BRIDGE = "bridge"
 
 
+#: The tier of a request to MCP servers, in its own words.
+MCP_TIER = "x-ai-gateway-mcp-tier"
+
+
 @dataclass(frozen=True)
 class Header:
     """A request header, by its name in lower case.
@@ -67,6 +71,10 @@ TABLE = (
     Header("x-ai-gateway-provider", FILTER, (AT_LISTENER, AT_BACKEND), reserved=True),
     Header("x-ai-gateway-api", FILTER, (AT_LISTENER, AT_BACKEND), reserved=True),
     Header("x-ai-eg-model", ENVOY_AI_GATEWAY, (AT_LISTENER,), reserved=True),
+    # By which the processor's MCP proxy decides what a tier may call. It passes on no header of the client.
+    Header(MCP_TIER, FILTER, (AT_LISTENER,), reserved=True),
+    Header("x-ai-eg-mcp-route", ENVOY_AI_GATEWAY, (AT_LISTENER,), reserved=True),
+    Header("x-ai-eg-mcp-backend", ENVOY_AI_GATEWAY, (AT_LISTENER,), reserved=True),
     Header("x-gateway-destination-endpoint", ENDPOINT_PICKER, (AT_LISTENER,)),
     # Who calls, in words that only the gateway and maas-api may read.
     Header("x-maas-user", AUTHORINO, (AT_LISTENER, AT_BACKEND, AT_BRIDGE), reserved=True),

@@ -9,7 +9,13 @@ import base64
 import typing as t
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.model import Model, NeededSecret, Provider, Tls
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.model import (
+    McpServer,
+    Model,
+    NeededSecret,
+    Provider,
+    Tls,
+)
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.names import (
     CA_BUNDLE_KEY,
     CLIENT_CERTIFICATE_KEYS,
@@ -20,7 +26,11 @@ MANAGER_LIMIT = 128
 
 
 def needed_secrets(
-    providers: Sequence[Provider], models: Sequence[Model], namespace: str, egress_namespace: str = ""
+    providers: Sequence[Provider],
+    models: Sequence[Model],
+    namespace: str,
+    egress_namespace: str = "",
+    servers: Sequence[McpServer] = (),
 ) -> tuple[NeededSecret, ...]:
     """The Secrets that have to exist, each once, in the order in which the catalogue names them.
 
@@ -28,9 +38,12 @@ def needed_secrets(
     :param egress_namespace: that of the egress gateway, which then verifies the providers; empty where there is none.
     """
     made = {
-        (namespace, provider.credential.secret)
-        for provider in providers
-        if provider.credential.managed or provider.credential.external_secret
+        (namespace, credential.secret)
+        for credential in (
+            *(provider.credential for provider in providers),
+            *(server.credential for server in servers),
+        )
+        if credential is not None and (credential.managed or credential.external_secret)
     }
     if egress_namespace:
         made |= {
@@ -39,7 +52,7 @@ def needed_secrets(
             if provider.endpoint.tls.ca_certificates
         }
     found: dict[tuple[str, str], NeededSecret] = {}
-    for user, place, name, keys in _named(providers, models, namespace, egress_namespace):
+    for user, place, name, keys in _named(providers, models, namespace, egress_namespace, servers):
         if (place, name) in made:
             continue
         before = found.get((place, name), NeededSecret(name, place, (), ()))
@@ -48,7 +61,11 @@ def needed_secrets(
 
 
 def _named(
-    providers: Sequence[Provider], models: Sequence[Model], namespace: str, egress_namespace: str
+    providers: Sequence[Provider],
+    models: Sequence[Model],
+    namespace: str,
+    egress_namespace: str,
+    servers: Sequence[McpServer],
 ) -> Iterator[tuple[str, str, str, tuple[str, ...]]]:
     """For each Secret that is named: who names it, its namespace, its name and its keys."""
     for provider in providers:
@@ -59,6 +76,11 @@ def _named(
         for backend in model.backends:
             if backend.backend_ref is not None:
                 yield from _of_tls(f"model {model.name}", namespace, backend.backend_ref.tls)
+    for server in servers:
+        user = f"MCP server {server.name}"
+        if server.credential is not None:
+            yield user, namespace, server.credential.secret, (server.credential.key,)
+        yield from _of_tls(user, namespace, server.endpoint.tls)
 
 
 def _of_tls(user: str, namespace: str, tls: Tls) -> Iterator[tuple[str, str, str, tuple[str, ...]]]:

@@ -13,6 +13,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.faults 
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.names import (
     CREDENTIAL_SUFFIX,
     LABEL_LIMIT,
+    MCP_SIMULATOR_SUFFIX,
     SIMULATOR_SUFFIX,
     slug,
 )
@@ -153,6 +154,28 @@ PATH_PREFIX = Rule(
     'the path that comes before "/chat/completions", such as /v1 or /api/v1, or / alone, without a slash at its end',
     limit=253,
     suggest=lambda string: "/" + re.sub(r"/+", "/", string).strip("/"),
+)
+MCP_SERVER = Rule(
+    "an MCP server's name (a DNS-1123 label that starts with a letter, as the names of its tools begin with it)",
+    PROVIDER.pattern,
+    PROVIDER.remedy,
+    limit=LABEL_LIMIT - len(MCP_SIMULATOR_SUFFIX),
+    suggest=slug,
+)
+# The characters that the Model Context Protocol allows in the name of a tool.
+MCP_TOOL = Rule("a tool's name at its server", r"[A-Za-z0-9_.-]+", "names of tools as the server lists them", limit=128)
+MCP_TOOLS = Rule(
+    "a tool of an MCP server",
+    rf"\*|{PROVIDER.pattern}__([A-Za-z0-9_.-]+|[A-Za-z0-9_.-]*\*)",
+    "<server>__<tool>, the beginning of a tool's name with * after it, <server>__* for all tools of a server, "
+    'or "*" for all',
+    limit=LABEL_LIMIT + 130,
+)
+MCP_PATH = Rule(
+    "a path",
+    r"(/[A-Za-z0-9._~:@+=,-]+)+/?|/",
+    "the path at which the server answers, such as /mcp",
+    limit=253,
 )
 NETWORK = Rule("a range of addresses", r"[0-9a-fA-F.:]+/[0-9]{1,3}", "ranges of addresses such as 10.96.0.0/12")
 CERTIFICATE_BLOCK = r"-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----"

@@ -12,7 +12,8 @@ from dataclasses import replace
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.entry import Entry
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.faults import Fault, listing, quote, unique
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.inputs import PREFIX
-from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.model import Limit, Model, Tier
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.mcp_servers import read_mcp_tools
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.model import Limit, McpServer, Model, Tier
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.names import LABEL_LIMIT
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.settings import Settings
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.strings import GROUP, LABEL, MODEL, Rule
@@ -34,17 +35,20 @@ _LIMITS = {
 _MODELS = Rule("a model's name", rf"\*|{MODEL.pattern}", 'names of models, or "*" for all', limit=MODEL.limit)
 
 
-def read_tiers(root: Entry, settings: Settings, models: Sequence[Model]) -> list[tuple[str, Tier]]:
+def read_tiers(
+    root: Entry, settings: Settings, models: Sequence[Model], servers: Sequence[McpServer] = ()
+) -> list[tuple[str, Tier]]:
     """The tiers of an inventory in its order, each with its path.
 
     :param root: all variables, by their names without the prefix.
     :param models: all public models.
+    :param servers: all MCP servers.
     """
     names = [model.name for model in models]
     tiers: list[tuple[str, Tier]] = []
     levels: list[tuple[str, int | None]] = []
-    for entry in root.entries("tiers", ("name", "level", "groups", *_LIMITS, "model_limits", "models")):
-        tier, level = _tier(entry, settings.name, names)
+    for entry in root.entries("tiers", ("name", "level", "groups", *_LIMITS, "model_limits", "models", "mcp_tools")):
+        tier, level = _tier(entry, settings.name, names, servers)
         tiers.append((entry.path, tier))
         levels.append((entry.at("level"), level))
     unique(((f"{path}.name", tier.name) for path, tier in tiers), "name", "give each tier its own", root.faults)
@@ -63,7 +67,7 @@ def read_tiers(root: Entry, settings: Settings, models: Sequence[Model]) -> list
     return tiers
 
 
-def _tier(entry: Entry, gateway: str, models: Sequence[str]) -> tuple[Tier, int | None]:
+def _tier(entry: Entry, gateway: str, models: Sequence[str], servers: Sequence[McpServer]) -> tuple[Tier, int | None]:
     """A tier and its level, which is None if that is wrong."""
     name = entry.string("name", LABEL)
     namespace = f"{gateway}-tier-{name}"
@@ -82,7 +86,9 @@ def _tier(entry: Entry, gateway: str, models: Sequence[str]) -> tuple[Tier, int 
     allowed = _allowed_models(entry, models)
     limits += _model_limits(entry, allowed)
     restricted = entry.value.get("models") not in (None, ["*"])
-    return Tier(name, level or 0, groups, namespace, limits, allowed, restricted), level
+    limits_requests = entry.has("request_limit") or entry.faulty("request_limit")
+    tools = read_mcp_tools(entry, servers, limits_requests)
+    return Tier(name, level or 0, groups, namespace, limits, allowed, restricted, tools), level
 
 
 def _limits(entry: Entry) -> tuple[Limit, ...]:

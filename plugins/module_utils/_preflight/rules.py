@@ -31,7 +31,7 @@ _GATEWAY_RESOURCES = {
         "envoyproxies backends securitypolicies backendtrafficpolicies clienttrafficpolicies envoyextensionpolicies "
         "envoypatchpolicies"
     ),
-    "aigateway.envoyproxy.io": "aigatewayroutes aiservicebackends backendsecuritypolicies",
+    "aigateway.envoyproxy.io": "aigatewayroutes aiservicebackends backendsecuritypolicies mcproutes",
     "authorino.kuadrant.io": "authconfigs",
 }
 #: For the question what a Namespace would take with it, for waiting, for tokens of the validation and for its requests

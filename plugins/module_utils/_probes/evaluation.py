@@ -38,6 +38,7 @@ def checks(plan: Plan) -> list[dict[str, t.Any]]:
         *_described(own),
         *seen.listing.get("checks", ()),
         *seen.probes.get("checks", ()),
+        *seen.mcp.get("checks", ()),
         *_described(behind),
         *limits,
         *_described([_cleanup(plan), *_quick(plan)]),

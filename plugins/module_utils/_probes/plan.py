@@ -21,6 +21,7 @@ from urllib.parse import quote
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.identity import digest
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.keys import provider_keys
+from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.mcp import planned
 
 Catalog = Mapping[str, t.Any]
 Model = Mapping[str, t.Any]
@@ -66,14 +67,16 @@ class Settings:
     wait_timeout: int = 60
     expired_token: str = field(default="", repr=False)
     keys: Mapping[str, str] = field(default_factory=dict, repr=False)
+    #: Those of MCP servers.
+    mcp_keys: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(cls, values: Mapping[str, t.Any]) -> Settings:
         """From the variables as they are given, where numbers and switches may be strings.
 
-        ``providers`` are those of the inventory, with their credentials.
+        ``providers`` and ``mcp_servers`` are those of the inventory, with their credentials.
         """
-        given = {name: value for name, value in values.items() if name != "providers"}
+        given = {name: value for name, value in values.items() if name not in ("providers", "mcp_servers")}
         for name in ("max_tokens", "paid_requests", "wait_timeout"):
             if name in given:
                 given[name] = int(given[name])
@@ -82,7 +85,11 @@ class Settings:
                 given[name] = boolean(given[name])
         for name in ("models", "audiences"):
             given[name] = tuple(given.get(name, ()))
-        return cls(**given, keys=provider_keys(values.get("providers", ())))
+        return cls(
+            **given,
+            keys=provider_keys(values.get("providers", ())),
+            mcp_keys=provider_keys(values.get("mcp_servers", ()), "ai_gateway_mcp_servers"),
+        )
 
 
 @dataclass(frozen=True)
@@ -106,6 +113,7 @@ class Seen:
     connections: Result = field(default_factory=dict)
     limits: Result = field(default_factory=dict)
     removed: Result = field(default_factory=dict)
+    mcp: Result = field(default_factory=dict, repr=False)
 
     @cached_property
     def _issued(self) -> dict[str, Result]:
@@ -854,3 +862,19 @@ class Plan:
             return {"skip": "no simulator's pod can try it"}
         places = [f"redis.{controllers['envoy_gateway']}.svc:6379", f"authorino.{controllers['authorino']}.svc:50051"]
         return {"skip": "", "arguments": places}
+
+    # MCP servers
+
+    @property
+    def mcp_probes(self) -> list[Params]:
+        """The sessions with MCP servers, none where there is none."""
+        seen = self.seen
+        return planned(
+            self.catalog,
+            self.tier,
+            seen.token("caller"),
+            seen.no_token("caller"),
+            seen.run,
+            self.settings.mcp_keys,
+            self._wait,
+        )

@@ -164,6 +164,7 @@ local function judge(handle)
   end
   headers:replace("x-ai-gateway-user", hidden)
   headers:replace("x-ai-gateway-tier", hidden_tier)
+  if name == settings.mcp_path then return mcp.judge(handle, headers, tier, user) end
 
   local only = nil
   local prefix, rest = path:match("^(/[^/?]+/[^/?]+)(/v1/.*)$")
@@ -299,7 +300,9 @@ end
 function envoy_on_response(handle)
   local headers = handle:headers()
   local kept = handle:streamInfo():dynamicMetadata():get(METADATA)
-  if type(kept) ~= "table" or headers:get(":status") ~= "200" then return end
+  if type(kept) ~= "table" then return end
+  if kept.mcp then return mcp.answer(handle, kept) end
+  if headers:get(":status") ~= "200" then return end
   if kept.compressed then return count_compressed(handle) end
   if not kept.hides_usage then return end
   if (headers:get("content-type") or ""):lower():find("text/event-stream", 1, true) ~= 1 then return end

@@ -49,6 +49,7 @@ do
   -- Whether a client reads Anthropic's errors, by the path without its query.
   function errors.in_anthropics_api(headers)
     local path = (headers:get(":path") or ""):match("^[^?]*")
+    if path == settings.mcp_path then return false end
     if path:find("/v1/messages", 1, true) then return true end
     -- The header decides where a path belongs to both APIs or to none.
     for _, place in ipairs({"/v1/chat/", "/v1/completions", "/v1/embeddings"}) do

@@ -111,10 +111,10 @@ local function allowed_origin(origin)
 end
 
 -- A browser's preflight request, which has no token.
-local function answer_preflight(handle, headers, allowed)
+local function answer_preflight(handle, headers, allowed, methods)
   local wanted = (headers:get("access-control-request-headers") or ""):match("^[%w%-, ]*$") or ""
   handle:respond({
-    [":status"] = "204", ["access-control-allow-origin"] = allowed, ["access-control-allow-methods"] = "GET, POST",
+    [":status"] = "204", ["access-control-allow-origin"] = allowed, ["access-control-allow-methods"] = methods,
     ["access-control-allow-headers"] = wanted, ["access-control-max-age"] = "600", vary = "origin",
   }, "")
 end
@@ -123,6 +123,8 @@ local function begin(handle)
   local headers, metadata = handle:headers(), handle:streamInfo():dynamicMetadata()
   local path = headers:get(":path") or ""
   metadata:set(METADATA, "anthropic", errors.in_anthropics_api(headers))
+  local of_mcp = path:match("^[^?]*") == settings.mcp_path
+  metadata:set(METADATA, "mcp", of_mcp)
   -- maas-api answers these requests itself.
   metadata:set(METADATA, "elsewhere", settings.maas_api and path:find("^/maas%-api/") ~= nil)
   -- Without it the program after authorization refuses every request.
@@ -131,7 +133,7 @@ local function begin(handle)
   if allowed then
     metadata:set(METADATA, "origin", allowed)
     if headers:get(":method") == "OPTIONS" and headers:get("access-control-request-method") then
-      return answer_preflight(handle, headers, allowed)
+      return answer_preflight(handle, headers, allowed, of_mcp and "GET, POST, DELETE" or "GET, POST")
     end
   end
   local problem = path_problem(path)
@@ -244,7 +246,7 @@ local function finish(handle)
   kept = type(kept) == "table" and kept or {}
   if kept.origin then
     headers:replace("access-control-allow-origin", kept.origin)
-    headers:replace("access-control-expose-headers", EXPOSED)
+    headers:replace("access-control-expose-headers", kept.mcp and EXPOSED .. ", mcp-session-id" or EXPOSED)
     headers:replace("vary", "origin")
   else
     -- A provider does not decide which pages may call.
@@ -261,6 +263,13 @@ local function finish(handle)
   if details then
     local ours
     ours, changed = of_gateway(status, text, details, headers, kept)
+    if kept.mcp then changed = mcp_errors.of_gateway(ours, changed, kept) end
+    if ours ~= status then headers:replace(":status", tostring(ours)) end
+  elseif kept.mcp then
+    -- It asks for a token of the server's own.
+    headers:remove("www-authenticate")
+    local ours
+    ours, changed = mcp_errors.of_answer(status, text, kept)
     if ours ~= status then headers:replace(":status", tostring(ours)) end
   else
     -- A request that was refused before this program has an error in the API of its path already.

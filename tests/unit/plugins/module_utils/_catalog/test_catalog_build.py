@@ -154,6 +154,7 @@ def test_whole_catalogue() -> None:
                 ],
                 "models": ["gpt-4", "claude-3-sonnet"],
                 "restricted": False,
+                "mcp_tools": [],
             },
             {
                 "name": "paid",
@@ -172,6 +173,7 @@ def test_whole_catalogue() -> None:
                 ],
                 "models": ["claude-3-sonnet"],
                 "restricted": True,
+                "mcp_tools": [],
             },
         ],
         "secrets": [
@@ -181,6 +183,8 @@ def test_whole_catalogue() -> None:
             {"name": destination.name, "port": destination.port, "peers": list(destination.peers)}
             for destination in EGRESS
         ],
+        "mcp_servers": [],
+        "mcp_authorization": [],
         "headers": plain(asdict(HEADERS)),
     }
 
