@@ -45,6 +45,7 @@ DEFAULTS: dict[str, t.Any] = {
     "kuadrant_namespace": "kuadrant-system",
     "providers": (),
     "models": (),
+    "inference_pools": (),
     "tiers": (),
     "allowed_endpoints": (),
     "cluster_networks": (),

@@ -43,7 +43,7 @@ def read_tiers(root: Entry, settings: Settings, models: Sequence[Model]) -> list
     names = [model.name for model in models]
     tiers: list[tuple[str, Tier]] = []
     levels: list[tuple[str, int | None]] = []
-    for entry in root.entries("tiers", ("name", "level", "groups", *_LIMITS, "model_limits", "models")):
+    for entry in root.entries("tiers", ("name", "level", "groups", *_LIMITS, "model_limits", "models", "objective")):
         tier, level = _tier(entry, settings.name, names)
         tiers.append((entry.path, tier))
         levels.append((entry.at("level"), level))
@@ -82,7 +82,8 @@ def _tier(entry: Entry, gateway: str, models: Sequence[str]) -> tuple[Tier, int 
     allowed = _allowed_models(entry, models)
     limits += _model_limits(entry, allowed)
     restricted = entry.value.get("models") not in (None, ["*"])
-    return Tier(name, level or 0, groups, namespace, limits, allowed, restricted), level
+    objective = entry.string("objective", LABEL, "")
+    return Tier(name, level or 0, groups, namespace, limits, allowed, restricted, objective), level
 
 
 def _limits(entry: Entry) -> tuple[Limit, ...]:

@@ -181,6 +181,7 @@ def test_whole_catalogue() -> None:
             {"name": destination.name, "port": destination.port, "peers": list(destination.peers)}
             for destination in EGRESS
         ],
+        "inference_pools": [],
         "headers": plain(asdict(HEADERS)),
     }
 
