@@ -103,6 +103,11 @@ options:
     type: list
     elements: dict
     default: []
+  inference_pools:
+    description: The InferencePools to create, which models on the premises name as O(models[].backend_ref).
+    type: list
+    elements: dict
+    default: []
   tiers:
     description: The tiers of users.
     type: list
@@ -254,7 +259,9 @@ catalog:
           place, or an empty string.
         - Each of C(routes) is an AIGatewayRoute with its C(name) and its C(backends) by the names of their objects. Its
           C(providers) are the names that a request's path may have, with V(*) for all paths that name no provider. With
-          other backends or endpoints a model has other routes.
+          other backends or endpoints a model has other routes. A model of an InferencePool has none, as the pool has
+          one route for all its models.
+        - C(objective) names the InferenceObjective of the model's requests, where it has one.
       type: list
       elements: dict
       sample:
@@ -269,7 +276,7 @@ catalog:
     tiers:
       description:
         - The tiers, with their namespaces, all their limits and the names of all their models. C(restricted) is true
-          if the tier names its models.
+          if the tier names its models. C(objective) names the InferenceObjective of its requests, where it has one.
         - A limit counts V(total_tokens), V(input_tokens), V(output_tokens) or V(requests), of one C(model), or of
           all models together if C(model) is empty.
       type: list
@@ -303,6 +310,16 @@ catalog:
           peers:
             - namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: external-models}}
               podSelector: {matchLabels: {app.kubernetes.io/name: provider-simulator}}
+    inference_pools:
+      description:
+        - The InferencePools, those of O(inference_pools) with C(managed=true), then those that models name and the
+          cluster has.
+        - C(backend) is their name in the C(backends) of models, C(route) that of their AIGatewayRoute, and C(models)
+          are the public names of the models that they serve.
+        - Those that are C(managed) have C(target_port), C(selector), C(objectives), the endpoint C(picker) with its
+          C(config), a C(simulator) or null, and a C(direct_hostname) or an empty string.
+      type: list
+      elements: dict
     headers:
       description:
         - Names of request headers, in lower case. C(tokens) are the headers that may hold a caller's token.

@@ -24,6 +24,9 @@ GO = ROOT / "roles/embedded_cluster/files/go"
 GO_MODULES = {
     "authorino": {"github.com/kuadrant/authorino": STATED["versions_authorino"]},
     "coredns": {"github.com/coredns/coredns": STATED["versions_coredns"]},
+    "endpoint-picker": {
+        "sigs.k8s.io/gateway-api-inference-extension": STATED["versions_inference_extension"],
+    },
     "envoy-ai-gateway": {
         "github.com/envoyproxy/ai-gateway": STATED["versions_envoy_ai_gateway"],
         "sigs.k8s.io/gateway-api-inference-extension": STATED["versions_inference_extension"],
@@ -120,7 +123,7 @@ def test_the_images(published: dict[str, t.Any], embedded: dict[str, t.Any]) -> 
     pattern = r"[a-z0-9./-]+:[A-Za-z0-9._-]+(@sha256:[0-9a-f]{64})?"
     assert all(re.fullmatch(pattern, image) for image in others.values())
     by_tag = {name for name, image in others.items() if "@" not in image}
-    assert by_tag == {"ai_gateway_controller", "ai_gateway_extproc", "authorino"}
+    assert by_tag == {"ai_gateway_controller", "ai_gateway_extproc", "authorino", "endpoint_picker"}
 
 
 def test_a_mirror_holds_the_images_under_their_names() -> None:
