@@ -172,6 +172,9 @@ def _pool(entry: Entry, settings: Settings) -> InferencePool:
     simulated = entry.flag("simulated", False)
     if entry.has("simulator") and not simulated:
         entry.fault("simulator", "is used where `simulated` is true", "leave it out, or write `simulated: true`")
+    port = entry.integer("target_port", 1, 65535, 8000)
+    if simulated and port is not None and port < 1024:
+        entry.fault("target_port", f"{port} is none for a simulator, which has no privilege", "write one from 1024")
     direct_route = ""
     if entry.has("direct_route"):
         direct_route = entry.entry("direct_route", ("hostname",)).string("hostname", HOSTNAME)
@@ -181,7 +184,7 @@ def _pool(entry: Entry, settings: Settings) -> InferencePool:
         backend=backend,
         route=route_name(backend, [backend]),
         managed=True,
-        target_port=entry.integer("target_port", 1, 65535, 8000),
+        target_port=port,
         selector=_selector(entry),
         picker=_picker(entry, name),
         objectives=_objectives(entry),

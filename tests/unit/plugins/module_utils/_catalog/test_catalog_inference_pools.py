@@ -170,6 +170,7 @@ def test_what_a_client_sends_to_the_picker_ends_at_the_listener() -> None:
         ({"selector": {"model": "a b"}}, ".selector.model"),
         ({"selector": {"no key": "a"}}, ".selector"),
         ({"target_port": 0}, ".target_port"),
+        ({"target_port": 80}, ".target_port"),
         ({"target_prt": 8000}, ".target_prt"),
         ({"namespace": "external-models"}, ".namespace"),
         ({"namespace": "ai-gateway-envoy-gateway"}, ".namespace"),
