@@ -99,7 +99,7 @@ class Engine:
             self._cached.popitem(last=False)
 
     def metrics(self, model: str) -> str:
-        """What it does now, in Prometheus's text format."""
+        """What it does now, in the format that Prometheus reads."""
         with self._changed:
             label = model.replace("\\", "\\\\").replace('"', '\\"')
             own = f'{{model_name="{label}"}}'
