@@ -9,9 +9,12 @@ import json
 import typing as t
 
 import pytest
-from proxies import VARIABLES, Handle, Program, identity_key, programs
-from rendering import rendered
+import yaml
+from proxies import REFUSED_BY, VARIABLES, Handle, Program, identity_key, programs
+from rendering import ROLES, rendered
 
+#: What Envoy's own errors begin with.
+UNREADABLE = yaml.safe_load((ROLES / "access_policies/vars/main.yml").read_text())["__access_policies_unreadable"]
 PICKER = "envoy.clusters.endpointpicker_open_ai-gateway_ext_proc"
 POOL = "inferencepool.ai-gateway"
 POOLS = [
@@ -118,6 +121,44 @@ def test_without_its_picker_an_open_pool_is_called_directly(program: Program, cl
     handle = asked(program, "open", clusters=clusters)
     assert handle.values["x-ai-gateway-provider"] == f"{POOL}.open.direct"
     assert handle.warnings == [f"the endpoint picker of {POOL}.open does not answer: the request goes to any pod"]
+
+
+@pytest.mark.parametrize(
+    ("said", "status", "code", "message"),
+    [
+        (
+            "InferencePoolResourceExhausted - system saturated, sheddable request dropped",
+            429,
+            "pods_full",
+            "All pods that serve this model are full. Try again in some seconds.",
+        ),
+        (
+            "ServiceUnavailable - failed to find candidate pods for serving the request",
+            503,
+            "provider_unavailable",
+            "The provider of this model has no address that answers.",
+        ),
+        (
+            "BadRequest - prompt not found in request",
+            400,
+            "unsupported_request",
+            "The endpoint picker of this model cannot read the request: prompt not found in request.",
+        ),
+        (
+            "Internal - results must be greater than zero",
+            503,
+            "gateway_fault",
+            "This gateway cannot pass the request on at the moment. Try again in some seconds.",
+        ),
+    ],
+)
+def test_what_a_picker_refuses(request_filter: Program, said: str, status: int, code: str, message: str) -> None:
+    """As Envoy passes it on: in its own form of an error, and without details."""
+    body = json.dumps({"error": {"message": f"{UNREADABLE} inference gateway: {said}", "type": "server_error"}})
+    given = {":status": str({503: 500}.get(status, status)), "x-ai-gateway-refusal": f"{REFUSED_BY} "}
+    handle = request_filter.response(given, [body.encode()], {"egress.ai-gateway": {"begun": True, "model": "closed"}})
+    error = json.loads(handle.content)["error"]
+    assert (handle.values[":status"], error["code"], error["message"]) == (str(status), code, message)
 
 
 def test_a_pool_that_closes_asks_nobody(program: Program) -> None:
