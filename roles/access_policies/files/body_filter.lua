@@ -141,7 +141,9 @@ end
 -- When a worker of the proxy asked an endpoint picker last, and whether it answered.
 local asked_pickers = {}
 local ASK_EVERY, ASK_FOR = 1, 500
--- Asks for its health, as Envoy waits for an answer and refuses the request without one. Any answer will do.
+-- What a picker says of its health: nothing yet, that it is well, or that it does not know the question. Where it cannot
+-- be reached, Envoy says 200 too, and that it is not available.
+local WELL = {[""] = true, ["0"] = true, ["12"] = true}
 local function answers(handle, picker)
   local last, now = asked_pickers[picker], os.time()
   if last and now - last.at < ASK_EVERY then return last.answered end
@@ -150,6 +152,7 @@ local function answers(handle, picker)
     ["content-type"] = "application/grpc", te = "trailers",
   }, "\0\0\0\0\0", ASK_FOR)
   local answered = called and type(headers) == "table" and headers[":status"] == "200"
+    and WELL[headers["grpc-status"] or ""] == true
   asked_pickers[picker] = {at = os.time(), answered = answered}
   return answered
 end

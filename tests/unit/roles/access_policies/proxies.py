@@ -79,7 +79,8 @@ class Handle:
         self.sent: tuple[dict[str, str], bytes] | None = None
         self.errors: list[str] = []
         self.warnings: list[str] = []
-        #: By the name of a cluster, the status with which it answers; those that are missing do not exist.
+        #: By the name of a cluster, its gRPC status, empty before the end of its answer; those that are missing do not
+        #: exist.
         self.clusters: dict[str, str] = {}
         self.calls: list[str] = []
         self.resumed = 0
@@ -171,7 +172,8 @@ class Handle:
         self.calls.append(cluster)
         if cluster not in self.clusters:
             raise ValueError("http call cluster invalid. Must be configured")
-        return self.lua.table_from({":status": self.clusters[cluster]}), ""
+        status = self.clusters[cluster]
+        return self.lua.table_from({":status": "200", **({"grpc-status": status} if status else {})}), ""
 
     def as_table(self) -> t.Any:
         names = ("headers", "body", "bodyChunks", "streamInfo", "respond", "logErr", "logWarn", "httpCall")

@@ -89,7 +89,7 @@ def asked(program: Program, name: str, tier: str = "free", clusters: dict[str, s
     ],
 )
 def test_objectives(program: Program, name: str, tier: str, objective: str | None) -> None:
-    assert asked(program, name, tier, {PICKER: "200"}).values.get("x-gateway-inference-objective") == objective
+    assert asked(program, name, tier, {PICKER: "12"}).values.get("x-gateway-inference-objective") == objective
 
 
 def test_what_a_pod_of_a_pool_may_not_learn_is_removed_here(program: Program) -> None:
@@ -108,15 +108,16 @@ def test_what_a_pod_of_a_pool_may_not_learn_is_removed_here(program: Program) ->
     assert not {"alice", "free", "token", "Bearer token", "10.0.0.1"} & set(left.values())
 
 
-def test_a_picker_that_answers_is_asked_once_a_second(program: Program) -> None:
+@pytest.mark.parametrize("status", ["", "0", "12"])
+def test_a_picker_that_answers_is_asked_once_a_second(program: Program, status: str) -> None:
     # Any answer will do: that of a picker which does not know the service of health too.
-    first = asked(program, "open", clusters={PICKER: "200"})
+    first = asked(program, "open", clusters={PICKER: status})
     assert (first.values["x-ai-gateway-provider"], first.calls) == ("*", [PICKER])
-    calls = [asked(program, "open", clusters={PICKER: "200"}).calls for _ in range(20)]
+    calls = [asked(program, "open", clusters={PICKER: status}).calls for _ in range(20)]
     assert calls.count([PICKER]) <= 2
 
 
-@pytest.mark.parametrize("clusters", [{PICKER: "503"}, {}])
+@pytest.mark.parametrize("clusters", [{PICKER: "14"}, {PICKER: "4"}, {}])
 def test_without_its_picker_an_open_pool_is_called_directly(program: Program, clusters: dict[str, str]) -> None:
     handle = asked(program, "open", clusters=clusters)
     assert handle.values["x-ai-gateway-provider"] == f"{POOL}.open.direct"
