@@ -67,6 +67,26 @@ def table(platform: str, mirror: str = "", **more: t.Any) -> dict[str, t.Any]:
     }
 
 
+def test_the_endpoint_picker_is_used_and_built_where_a_pool_is_described() -> None:
+    catalog = {"policy_engine": "authorino", "stack": "envoy_ai_gateway", "providers": []}
+    for managed in (True, False):
+        given = {**catalog, "inference_pools": [{"managed": managed}]}
+        for platform, name in (("kubernetes", "inference-extension/epp"), ("embedded", "endpoint-picker")):
+            used = table(platform, ai_gateway_catalog=given)["versions_used_images"]
+            assert any(name in image for image in used) is managed
+    role = ROOT / "roles/embedded_cluster"
+    defaults = yaml.safe_load((role / "defaults/main.yml").read_text(encoding="utf-8"))
+    optional = {
+        name: value
+        for name, value in yaml.safe_load((role / "vars/main.yml").read_text(encoding="utf-8")).items()
+        if name.startswith("__embedded_cluster_optional_upstreams")
+    }
+    for pools, built in (([], []), ([{"name": "a"}], [{"name": "endpoint-picker"}])):
+        variables = {**trusted(defaults), **trusted(optional), "ai_gateway_inference_pools": pools}
+        templar = Templar(DataLoader(), variables=variables)
+        assert templar.template(trusted(optional["__embedded_cluster_optional_upstreams"])) == built
+
+
 def test_the_images_of_one_gateway() -> None:
     catalog = {"policy_engine": "authorino", "stack": "envoy_ai_gateway", "providers": [{"simulated": True}]}
     redis = table("kubernetes")["versions_images"]["redis"]
