@@ -108,6 +108,11 @@ options:
     type: list
     elements: dict
     default: []
+  inference_pools:
+    description: The InferencePools to create, which models on the premises name as O(models[].backend_ref).
+    type: list
+    elements: dict
+    default: []
   tiers:
     description: The tiers of users.
     type: list
@@ -259,7 +264,9 @@ catalog:
           place, or an empty string.
         - Each of C(routes) is an AIGatewayRoute with its C(name) and its C(backends) by the names of their objects. Its
           C(providers) are the names that a request's path may have, with V(*) for all paths that name no provider. With
-          other backends or endpoints a model has other routes.
+          other backends or endpoints a model has other routes. A model of an InferencePool has none, as the pool has
+          one route for all its models.
+        - C(objective) names the InferenceObjective of the model's requests, where it has one.
       type: list
       elements: dict
       sample:
@@ -274,7 +281,7 @@ catalog:
     tiers:
       description:
         - The tiers, with their namespaces, all their limits and the names of all their models. C(restricted) is true
-          if the tier names its models.
+          if the tier names its models. C(objective) names the InferenceObjective of its requests, where it has one.
         - A limit counts V(total_tokens), V(input_tokens), V(output_tokens) or V(requests), of one C(model), or of
           all models together if C(model) is empty.
         - C(mcp_tools) has the tools of each MCP server that the tier may call, C(every) tool of the C(server), or those
@@ -338,6 +345,16 @@ catalog:
       type: list
       elements: str
       sample: ['request.headers["x-ai-gateway-mcp-tier"] == "free" && (request.mcp.backend == "weather")']
+    inference_pools:
+      description:
+        - The InferencePools, those of O(inference_pools) with C(managed=true), then those that models name and the
+          cluster has.
+        - C(backend) is their name in the C(backends) of models, C(route) that of their AIGatewayRoute, and C(models)
+          are the public names of the models that they serve.
+        - Those that are C(managed) have C(target_port), C(selector), C(objectives), the endpoint C(picker) with its
+          C(config), a C(simulator) or null, and a C(direct_hostname) or an empty string.
+      type: list
+      elements: dict
     headers:
       description:
         - Names of request headers, in lower case. C(tokens) are the headers that may hold a caller's token.

@@ -24,6 +24,9 @@ GO = ROOT / "roles/embedded_cluster/files/go"
 GO_MODULES = {
     "authorino": {"github.com/kuadrant/authorino": STATED["versions_authorino"]},
     "coredns": {"github.com/coredns/coredns": STATED["versions_coredns"]},
+    "endpoint-picker": {
+        "sigs.k8s.io/gateway-api-inference-extension": STATED["versions_inference_extension"],
+    },
     "envoy-ai-gateway": {
         "github.com/envoyproxy/ai-gateway": STATED["versions_envoy_ai_gateway"],
         "sigs.k8s.io/gateway-api-inference-extension": STATED["versions_inference_extension"],
@@ -62,6 +65,26 @@ def table(platform: str, mirror: str = "", **more: t.Any) -> dict[str, t.Any]:
         for name, value in STATED.items()
         if more or name not in ("versions_used_images", "__versions_used_names")
     }
+
+
+def test_the_endpoint_picker_is_used_and_built_where_a_pool_is_described() -> None:
+    catalog = {"policy_engine": "authorino", "stack": "envoy_ai_gateway", "providers": []}
+    for managed in (True, False):
+        given = {**catalog, "inference_pools": [{"managed": managed}]}
+        for platform, name in (("kubernetes", "inference-extension/epp"), ("embedded", "endpoint-picker")):
+            used = table(platform, ai_gateway_catalog=given)["versions_used_images"]
+            assert any(name in image for image in used) is managed
+    role = ROOT / "roles/embedded_cluster"
+    defaults = yaml.safe_load((role / "defaults/main.yml").read_text(encoding="utf-8"))
+    optional = {
+        name: value
+        for name, value in yaml.safe_load((role / "vars/main.yml").read_text(encoding="utf-8")).items()
+        if name.startswith("__embedded_cluster_optional_upstreams")
+    }
+    for pools, built in (([], []), ([{"name": "a"}], [{"name": "endpoint-picker"}])):
+        variables = {**trusted(defaults), **trusted(optional), "ai_gateway_inference_pools": pools}
+        templar = Templar(DataLoader(), variables=variables)
+        assert templar.template(trusted(optional["__embedded_cluster_optional_upstreams"])) == built
 
 
 def test_the_images_of_one_gateway() -> None:
@@ -120,7 +143,7 @@ def test_the_images(published: dict[str, t.Any], embedded: dict[str, t.Any]) -> 
     pattern = r"[a-z0-9./-]+:[A-Za-z0-9._-]+(@sha256:[0-9a-f]{64})?"
     assert all(re.fullmatch(pattern, image) for image in others.values())
     by_tag = {name for name, image in others.items() if "@" not in image}
-    assert by_tag == {"ai_gateway_controller", "ai_gateway_extproc", "authorino"}
+    assert by_tag == {"ai_gateway_controller", "ai_gateway_extproc", "authorino", "endpoint_picker"}
 
 
 def test_a_mirror_holds_the_images_under_their_names() -> None:

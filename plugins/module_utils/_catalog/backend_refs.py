@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.entry import Entry
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.faults import quote, type_name
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.inference_pools import Pools, unsupported
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.inputs import KUADRANT, PREFIX
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.model import BackendRef, Tls, plain
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.names import (
@@ -21,6 +22,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.names i
     service_hostname,
     slug,
 )
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.providers import FORMER_PROVIDER_MODEL
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.settings import Settings
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.strings import (
     LABEL,
@@ -31,16 +33,15 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.strings
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.tls import TLS_KEYS, read_tls
 
 BACKEND_KINDS = ("Service", "InferencePool", "LLMInferenceService")
-#: What the roles of this version have templates for; the rest is refused before anything is written.
-RENDERED_BACKEND_KINDS = ("Service", "LLMInferenceService")
 _ROUTE_OF_KSERVE = f"with engine {KUADRANT} the way to a model on the premises is the route that KServe makes"
 
 
-def read_backend_ref(model: Entry, name: str, settings: Settings) -> BackendRef:
+def read_backend_ref(model: Entry, name: str, settings: Settings, pools: Pools) -> BackendRef:
     """What serves a model: the object that is named, or the simulator in its place.
 
     :param model: the entry of the model.
     :param name: public name of the model.
+    :param pools: the InferencePools that the inventory describes.
     """
     simulated = model.flag("simulated", False)
     if simulated and settings.policy_engine == KUADRANT:
@@ -55,6 +56,8 @@ def read_backend_ref(model: Entry, name: str, settings: Settings) -> BackendRef:
         return _simulated(reference, model, name, settings.simulators_namespace)
     entry = model.entry("backend_ref", ("kind", "name", "namespace", "port", "tls", "spec"))
     reference = _object(entry, settings)
+    if reference.kind == "InferencePool":
+        return _with_pool(model, reference, pools, simulated)
     if simulated and reference.name:
         return _simulated(reference, entry, reference.name, settings.simulators_namespace)
     return reference
@@ -81,12 +84,8 @@ def served_name(reference: BackendRef) -> str:
 def _object(entry: Entry, settings: Settings) -> BackendRef:
     """The object that a ``backend_ref`` describes."""
     kind = entry.choice("kind", BACKEND_KINDS, "Service")
-    if kind and kind not in RENDERED_BACKEND_KINDS:
-        entry.fault(
-            "",
-            f"models behind an object of kind {kind} are not available in this version",
-            f"take the model out of {PREFIX}models",
-        )
+    if kind == "InferencePool" and unsupported(settings):
+        entry.fault("kind", unsupported(settings), f"write another, or take the model out of {PREFIX}models")
     by_kserve = settings.policy_engine == KUADRANT
     if kind == "Service" and by_kserve:
         entry.fault("kind", _ROUTE_OF_KSERVE, "write kind LLMInferenceService")
@@ -108,6 +107,25 @@ def _object(entry: Entry, settings: Settings) -> BackendRef:
         problem = f"is not used with engine {KUADRANT}: the MaaS gateway calls the model as KServe says"
         entry.fault("tls", problem, "leave it out")
     return replace(reference, spec=_spec(entry))
+
+
+def _with_pool(model: Entry, reference: BackendRef, pools: Pools, simulated: bool) -> BackendRef:
+    """The reference with the simulator of its pool, and the faults of what no pool can do."""
+    if simulated:
+        model.fault(
+            "simulated",
+            "is not said of a model but of its InferencePool",
+            f"write it at the pool in {PREFIX}inference_pools",
+        )
+    key = FORMER_PROVIDER_MODEL if model.has(FORMER_PROVIDER_MODEL) else "provider_model"
+    if model.has(key) and model.value[key] != model.value.get("name"):
+        model.fault(
+            key,
+            "is another name than the public one, and Envoy AI Gateway changes no request to an InferencePool",
+            "leave it out, and let the pods serve the public name too (vLLM: --served-model-name takes several)",
+        )
+    pool = pools.get((reference.namespace, reference.name))
+    return replace(reference, simulator=pool.simulator.name) if pool and pool.simulator else reference
 
 
 def _simulated(reference: BackendRef, entry: Entry, name: str, simulators_namespace: str) -> BackendRef:

@@ -16,6 +16,11 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.allowed
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.combinations import check_combination
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.entry import Entry
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.faults import CatalogError, Fault
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.inference_pools import (
+    check_pools,
+    read_inference_pools,
+    with_models,
+)
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.inputs import (
     DEFAULTS,
     INPUTS,
@@ -27,20 +32,23 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.mcp_ser
     read_mcp_servers,
 )
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.model import (
+    BackendRef,
     Catalog,
     IdentityKey,
+    InferencePool,
     McpServer,
     Model,
     Provider,
     Tier,
     plain,
 )
-from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.models import read_models
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.models import pool_of, read_models
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.network_policy import (
     once,
     to_models,
     to_namespace,
     to_pods,
+    to_pools,
     to_providers,
 )
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.providers import read_providers
@@ -62,17 +70,37 @@ def build(inputs: Mapping[str, t.Any], defined: Iterable[str] = ()) -> Catalog:
     settings = read_settings(root)
     allowed = AllowedEndpoints(root, settings.own_namespaces)
     read = read_providers(root, settings, allowed)
-    models = read_models(root, read, settings)
+    described = read_inference_pools(root, settings)
+    models = read_models(root, read, settings, described)
     servers = read_mcp_servers(root, settings, allowed)
     tiers = read_tiers(root, settings, models, servers)
     rules = authorization(root, (tier for _path, tier in tiers))
+    pools = with_models(described, _pool_references(models), models)
+    check_pools(root, pools, models, tiers)
     check_combination(root, settings, read, models, tiers)
     _check_not_empty(root, models, tiers)
     if faults:
         raise CatalogError(faults)
     return _catalog(
-        settings, [found.provider for found in read], models, servers, [tier for _path, tier in tiers], rules, allowed
+        settings,
+        [found.provider for found in read],
+        models,
+        servers,
+        [tier for _path, tier in tiers],
+        rules,
+        pools,
+        allowed,
     )
+
+
+def _pool_references(models: Sequence[Model]) -> dict[str, BackendRef]:
+    """The InferencePools that models name, by the name of their backend."""
+    found = {}
+    for model in models:
+        reference = pool_of(model.backends)
+        if reference is not None:
+            found[model.backends[0].name] = reference
+    return found
 
 
 def _check_not_empty(root: Entry, models: Sequence[Model], tiers: Sequence[tuple[str, Tier]]) -> None:
@@ -92,6 +120,7 @@ def _catalog(
     servers: tuple[McpServer, ...],
     tiers: Iterable[Tier],
     mcp_authorization: tuple[str, ...],
+    pools: tuple[InferencePool, ...],
     allowed: AllowedEndpoints,
 ) -> Catalog:
     """The catalogue of parts without a fault."""
@@ -102,6 +131,7 @@ def _catalog(
         egress_gateway = replace(settings.egress_gateway, egress=tuple(destinations))
         destinations = [to_pods("egress-gateway", egress_gateway.namespace, {"app": egress_gateway.service})]
     destinations += to_models(models, simulators_namespace)
+    destinations += to_pools(pools)
     if maas_api.enabled:
         destinations.append(to_namespace("maas-api", maas_api.namespace))
     egress_namespace = egress_gateway.namespace if egress_gateway else ""
@@ -128,4 +158,5 @@ def _catalog(
         egress=once(destinations),
         mcp_servers=servers,
         mcp_authorization=mcp_authorization,
+        inference_pools=pools,
     )

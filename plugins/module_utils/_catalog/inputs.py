@@ -46,6 +46,7 @@ DEFAULTS: dict[str, t.Any] = {
     "providers": (),
     "models": (),
     "mcp_servers": (),
+    "inference_pools": (),
     "tiers": (),
     "allowed_endpoints": (),
     "cluster_networks": (),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import typing as t
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.request_headers import HEADERS, Headers
 
@@ -235,6 +235,82 @@ class Route:
 
 
 @dataclass(frozen=True)
+class EndpointPicker:
+    """What chooses a pod of an InferencePool for each request."""
+
+    #: Name of its Deployment and of all else that is made for it.
+    name: str
+    #: TCP port on which the proxies ask it.
+    port: int
+    #: Number of its pods; None where the inventory says nothing.
+    replicas: int | None
+    #: ``FailClose`` or ``FailOpen``: what becomes of requests while it does not answer.
+    failure_mode: str
+    #: Its EndpointPickerConfig.
+    config: Mapping[str, t.Any]
+    #: A pod has no capacity for requests of negative priority with more waiting requests than this.
+    queue_depth: int = 5
+    #: Or with more of its cache in use than this.
+    kv_cache_percent: int = 80
+    #: Or with metrics older than this.
+    metrics_age_milliseconds: int = 1000
+    #: Names of the metrics of the pods that it reads.
+    queued_requests_metric: str = "vllm:num_requests_waiting"
+    kv_cache_usage_metric: str = "vllm:kv_cache_usage_perc"
+    lora_info_metric: str = "vllm:lora_requests_info"
+
+
+@dataclass(frozen=True)
+class Objective:
+    """An InferenceObjective of a pool: a name for the priority of requests."""
+
+    name: str
+    #: Requests of negative priority are refused while no pod has capacity.
+    priority: int
+
+
+@dataclass(frozen=True)
+class PoolSimulator:
+    """The pods that answer in place of those of an InferencePool."""
+
+    #: Name of their Deployment.
+    name: str
+    replicas: int = 2
+    #: Requests that one pod serves at a time; further ones wait.
+    slots: int = 4
+    #: Blocks of 16 tokens that the cache of one pod holds.
+    cache_blocks: int = 1024
+
+
+@dataclass(frozen=True)
+class InferencePool:
+    """Pods that serve models, chosen by an endpoint picker. What follows ``managed`` is empty where that is false."""
+
+    name: str
+    #: That of its pods and of its route.
+    namespace: str
+    #: The name of the backend that it is, see ``pool_backend_name``.
+    backend: str
+    #: Name of the one AIGatewayRoute to it. One rule has all its models: every further rule would put the picker into
+    #: the proxies once more.
+    route: str
+    #: Whether the inventory describes it; otherwise the cluster has it, with its picker.
+    managed: bool = False
+    #: TCP port of its pods; None where the cluster has it.
+    target_port: int | None = None
+    #: Labels of its pods.
+    selector: Mapping[str, str] = field(default_factory=dict)
+    picker: EndpointPicker | None = None
+    objectives: tuple[Objective, ...] = ()
+    #: None where real pods answer.
+    simulator: PoolSimulator | None = None
+    #: Host under which its models are served without the picker; empty for none.
+    direct_hostname: str = ""
+    #: Public names of the models that it serves.
+    models: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Model:
     """A public model."""
 
@@ -242,8 +318,11 @@ class Model:
     name: str
     #: What serves it, at least one: several providers, or one object on the premises.
     backends: tuple[ModelBackend, ...]
-    #: How requests reach the backends; the first route is that of the paths that name nobody.
+    #: How requests reach the backends; the first route is that of the paths that name nobody. None for a model of an
+    #: InferencePool, which has one route for all its models.
     routes: tuple[Route, ...]
+    #: Name of the InferenceObjective of its requests; empty for that of the tier.
+    objective: str = ""
 
 
 @dataclass(frozen=True)
@@ -284,6 +363,8 @@ class Tier:
     restricted: bool
     #: The tools of MCP servers that the tier may call, each server once; no others are allowed.
     mcp_tools: tuple[McpTools, ...] = ()
+    #: Name of the InferenceObjective of its requests to InferencePools, unless the model has one; empty for none.
+    objective: str = ""
 
 
 @dataclass(frozen=True)
@@ -397,13 +478,15 @@ class Catalog:
     mcp_servers: tuple[McpServer, ...] = ()
     #: The conditions under which a tool may be called, as CEL expressions of a MCPRoute's rules.
     mcp_authorization: tuple[str, ...] = ()
+    #: Those of the inventory in its order, then those that models name and the cluster has.
+    inference_pools: tuple[InferencePool, ...] = ()
     headers: Headers = HEADERS
 
     def as_dict(self) -> dict[str, t.Any]:
         """The catalogue in plain lists and dictionaries, without any credential's value.
 
         A field that is None is left out, except for ``egress_gateway`` and ports; ``tls`` with mode none has nothing
-        but its mode; a provider's models have no weight and no priority.
+        but its mode; a provider's models have no weight and no priority; an empty ``objective`` is left out.
         """
         result = t.cast("dict[str, t.Any]", plain(asdict(self)))
         for provider in result["providers"]:
@@ -424,6 +507,9 @@ class Catalog:
                 del server["credential"]
             elif server["credential"]["external_secret"] is None:
                 del server["credential"]["external_secret"]
+        for named in (*result["models"], *result["tiers"]):
+            if not named["objective"]:
+                del named["objective"]
         for model in result["models"]:
             for backend in model["backends"]:
                 del backend["backend_ref" if backend["provider"] is not None else "provider"]

@@ -15,6 +15,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.backend
 )
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.entry import Entry
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.faults import Fault, listing, quote, unique
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.inference_pools import Pools
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.inputs import ENVOY_AI_GATEWAY
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.model import (
     BackendRef,
@@ -30,9 +31,9 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.provide
 )
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.routes import pack_routes
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.settings import Settings
-from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.strings import MODEL
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.strings import LABEL, MODEL
 
-_MODEL_KEYS = ("name", "provider_model", FORMER_PROVIDER_MODEL, "simulated", "backend_ref")
+_MODEL_KEYS = ("name", "provider_model", FORMER_PROVIDER_MODEL, "simulated", "backend_ref", "objective")
 
 
 @dataclass(frozen=True)
@@ -50,10 +51,11 @@ class _Served:
         return ModelBackend(name, name, None, model.provider_model, model.weight or 1, model.priority or 0)
 
 
-def read_models(root: Entry, providers: Sequence[ReadProvider], settings: Settings) -> tuple[Model, ...]:
+def read_models(root: Entry, providers: Sequence[ReadProvider], settings: Settings, pools: Pools) -> tuple[Model, ...]:
     """All public models in the order of the catalogue: the providers' first, then those on the premises.
 
     :param root: all variables, by their names without the prefix.
+    :param pools: the InferencePools that the inventory describes.
     """
     served = _by_name(providers)
     # With the other stack, a model that several providers serve is a fault already.
@@ -61,10 +63,25 @@ def read_models(root: Entry, providers: Sequence[ReadProvider], settings: Settin
         for name, places in served.items():
             _check_sharing(name, places, root.faults)
     backends = {name: tuple(place.backend for place in places) for name, places in served.items()}
-    for name, backend in _on_premises(root, providers, served, settings).items():
-        backends[name] = (backend,)
+    objectives: dict[str, str] = {}
+    for name, (backend, objective) in _on_premises(root, providers, served, settings, pools).items():
+        backends[name], objectives[name] = (backend,), objective
     objects = {read.provider.name: read.provider.backend for read in providers}
-    return tuple(Model(name, found, pack_routes(name, found, objects)) for name, found in backends.items())
+    return tuple(
+        Model(
+            name,
+            found,
+            () if pool_of(found) else pack_routes(name, found, objects),
+            objectives.get(name, ""),
+        )
+        for name, found in backends.items()
+    )
+
+
+def pool_of(backends: Sequence[ModelBackend]) -> BackendRef | None:
+    """The InferencePool that serves a model; None where something else does."""
+    reference = backends[0].backend_ref if backends else None
+    return reference if reference is not None and reference.kind == "InferencePool" else None
 
 
 def _by_name(providers: Sequence[ReadProvider]) -> dict[str, list[_Served]]:
@@ -136,16 +153,16 @@ def _check_rules(name: str, places: Sequence[_Served], faults: list[Fault]) -> N
 
 
 def _on_premises(
-    root: Entry, providers: Sequence[ReadProvider], served: dict[str, list[_Served]], settings: Settings
-) -> dict[str, ModelBackend]:
-    """The object that serves each model on the premises."""
-    found: dict[str, ModelBackend] = {}
+    root: Entry, providers: Sequence[ReadProvider], served: dict[str, list[_Served]], settings: Settings, pools: Pools
+) -> dict[str, tuple[ModelBackend, str]]:
+    """The object that serves each model on the premises, and the model's objective."""
+    found: dict[str, tuple[ModelBackend, str]] = {}
     names: list[tuple[str, str]] = []
     objects = _Objects(providers)
     for entry in root.entries("models", _MODEL_KEYS):
         name = entry.string("name", MODEL)
         names.append((entry.at("name"), name))
-        reference = read_backend_ref(entry, name, settings)
+        reference = read_backend_ref(entry, name, settings, pools)
         provider_model = read_provider_model(entry, served_name(reference) or name)
         if name in served:
             entry.fault(
@@ -154,7 +171,12 @@ def _on_premises(
                 "give one of them another public name",
             )
             continue
-        found.setdefault(name, ModelBackend(backend_name(reference), None, reference, provider_model))
+        objective = entry.string("objective", LABEL, "")
+        if objective and reference.kind and reference.kind != "InferencePool":
+            entry.fault("objective", f"has no meaning with kind {reference.kind}", "leave it out")
+        if reference.kind == "InferencePool":
+            provider_model = name
+        found.setdefault(name, (ModelBackend(backend_name(reference), None, reference, provider_model), objective))
         if reference.name:
             objects.check(entry, reference)
     unique(names, "name", "give each model its own", root.faults)
@@ -197,7 +219,7 @@ class _Objects:
         if first != reference:
             problem = f"{reference.kind} {reference.namespace}/{reference.name} is described in another way by {path}"
             entry.fault("backend_ref", problem, "write the same `simulated` and `backend_ref` in both")
-        elif reference.simulator:
+        elif reference.simulator and reference.kind != "InferencePool":
             # Models share a simulator where they name the object that it simulates.
             stands_for = name if entry.has("backend_ref") else entry.path
             path, other = self._simulators.setdefault(reference.simulator, (entry.path, stands_for))

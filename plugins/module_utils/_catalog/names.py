@@ -13,6 +13,9 @@ from collections.abc import Sequence
 LABEL_LIMIT = 63
 SIMULATOR_SUFFIX = "-simulator"
 SIMULATOR_PORT = 8000
+#: What an endpoint picker is named by, and the port that the InferencePool's API has by default.
+PICKER_SUFFIX = "-endpoint-picker"
+PICKER_PORT = 9002
 #: KServe names the Service of an LLMInferenceService so, cuts longer names, and has no setting for the port.
 KSERVE_SUFFIX = "-kserve-workload-svc"
 KSERVE_PORT = 8000
@@ -56,6 +59,11 @@ def named_after(name: str, hostname: str, port: int) -> str:
     endpoint, or the new key to the old one.
     """
     return f"{name}.{hashlib.sha256(f'{hostname}:{port}'.encode()).hexdigest()[:8]}"
+
+
+def pool_backend_name(namespace: str, name: str) -> str:
+    """The name of the backend that an InferencePool is."""
+    return f"inferencepool.{namespace}.{name}"
 
 
 def route_name(model: str, backends: Sequence[str]) -> str:

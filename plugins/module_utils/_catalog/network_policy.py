@@ -16,6 +16,7 @@ from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.model import (
     Destination,
+    InferencePool,
     McpServer,
     Model,
     Peer,
@@ -55,7 +56,7 @@ def to_models(models: Sequence[Model], simulators_namespace: str) -> list[Destin
         backend.name: backend.backend_ref
         for model in models
         for backend in model.backends
-        if backend.backend_ref is not None
+        if backend.backend_ref is not None and backend.backend_ref.kind != "InferencePool"
     }
     real = [reference for reference in references.values() if not reference.simulator]
     found = to_namespaces(reference.hostname for reference in real if reference.kind == "Service")
@@ -66,6 +67,23 @@ def to_models(models: Sequence[Model], simulators_namespace: str) -> list[Destin
     ]
     if len(real) < len(references):
         found.append(to_simulators(simulators_namespace, SIMULATOR_PORT))
+    return found
+
+
+def to_pools(pools: Iterable[InferencePool]) -> list[Destination]:
+    """The pods of InferencePools and their endpoint pickers; the whole namespace of a pool that the cluster has, whose
+    pods nobody knows.
+    """
+    found = []
+    for pool in pools:
+        if pool.picker is None:
+            found.append(to_namespace(f"namespace.{pool.namespace}", pool.namespace))
+            continue
+        picker = {"app.kubernetes.io/name": "endpoint-picker", "app.kubernetes.io/instance": pool.picker.name}
+        found += [
+            Destination(pool.backend, pool.target_port, (_namespace(pool.namespace, dict(pool.selector)),)),
+            Destination(f"{pool.backend}.picker", pool.picker.port, (_namespace(pool.namespace, picker),)),
+        ]
     return found
 
 

@@ -76,6 +76,10 @@ TABLE = (
     Header("x-ai-eg-mcp-route", ENVOY_AI_GATEWAY, (AT_LISTENER,), reserved=True),
     Header("x-ai-eg-mcp-backend", ENVOY_AI_GATEWAY, (AT_LISTENER,), reserved=True),
     Header("x-gateway-destination-endpoint", ENDPOINT_PICKER, (AT_LISTENER,)),
+    # What an endpoint picker obeys: the priority of a request, whose share it is, and the model to ask instead.
+    Header("x-gateway-inference-objective", FILTER, (AT_LISTENER,), reserved=True),
+    Header("x-gateway-inference-fairness-id", CLIENT, (AT_LISTENER,), reserved=True),
+    Header("x-gateway-model-name-rewrite", CLIENT, (AT_LISTENER,), reserved=True),
     # Who calls, in words that only the gateway and maas-api may read.
     Header("x-maas-user", AUTHORINO, (AT_LISTENER, AT_BACKEND, AT_BRIDGE), reserved=True),
     Header("x-maas-username", AUTHORINO, (AT_LISTENER, AT_BRIDGE)),

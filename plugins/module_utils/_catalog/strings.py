@@ -14,6 +14,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.names i
     CREDENTIAL_SUFFIX,
     LABEL_LIMIT,
     MCP_SIMULATOR_SUFFIX,
+    PICKER_SUFFIX,
     SIMULATOR_SUFFIX,
     slug,
 )
@@ -80,6 +81,34 @@ SERVICE_NAME = Rule(
     # The longest name that KServe does not cut.
     limit=43,
     suggest=slug,
+)
+POOL = Rule(
+    "a name of an InferencePool (a DNS-1123 label that starts with a letter, as Services are named after it)",
+    PROVIDER.pattern,
+    PROVIDER.remedy,
+    # So that the longest of these Services has a name.
+    limit=LABEL_LIMIT - len(PICKER_SUFFIX + "-pods"),
+    suggest=slug,
+)
+LABEL_KEY = Rule(
+    "a key of a label",
+    rf"({_SUBDOMAIN_PATTERN}/)?[A-Za-z0-9]([-A-Za-z0-9_.]{{0,61}}[A-Za-z0-9])?",
+    "keys of labels such as app or llm-d.ai/model",
+    limit=317,
+)
+LABEL_VALUE = Rule(
+    "a value of a label",
+    r"[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?",
+    "letters, digits and - _ . with a letter or digit at both ends",
+)
+METRIC = Rule(
+    "a name of a metric",
+    r"[a-zA-Z_:][a-zA-Z0-9_:]*(\{[^{}]+\})?",
+    "a name as the pods have it, such as vllm:num_requests_waiting",
+    limit=253,
+)
+PICKER_PLUGIN = Rule(
+    "a name of a plugin or a profile", r"[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?", "a name such as queue-scorer"
 )
 OBJECT = Rule(
     "a name of an object (a DNS-1123 subdomain)", _SUBDOMAIN_PATTERN, _LETTERS + ', in parts joined by "."', limit=253

@@ -47,7 +47,8 @@ def read_tiers(
     names = [model.name for model in models]
     tiers: list[tuple[str, Tier]] = []
     levels: list[tuple[str, int | None]] = []
-    for entry in root.entries("tiers", ("name", "level", "groups", *_LIMITS, "model_limits", "models", "mcp_tools")):
+    known = ("name", "level", "groups", *_LIMITS, "model_limits", "models", "mcp_tools", "objective")
+    for entry in root.entries("tiers", known):
         tier, level = _tier(entry, settings.name, names, servers)
         tiers.append((entry.path, tier))
         levels.append((entry.at("level"), level))
@@ -88,7 +89,8 @@ def _tier(entry: Entry, gateway: str, models: Sequence[str], servers: Sequence[M
     restricted = entry.value.get("models") not in (None, ["*"])
     limits_requests = entry.has("request_limit") or entry.faulty("request_limit")
     tools = read_mcp_tools(entry, servers, limits_requests)
-    return Tier(name, level or 0, groups, namespace, limits, allowed, restricted, tools), level
+    objective = entry.string("objective", LABEL, "")
+    return Tier(name, level or 0, groups, namespace, limits, allowed, restricted, tools, objective), level
 
 
 def _limits(entry: Entry) -> tuple[Limit, ...]:

@@ -19,6 +19,7 @@ COMPONENTS = (
     "proxy",
     "wg_ai_gateway",
     "simulators",
+    "endpoint_picker",
 )
 ALL = "all"
 

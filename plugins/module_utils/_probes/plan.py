@@ -645,6 +645,8 @@ class Plan:
         }
         yield self._key_probe(model, common)
         yield self._forged_probe(model, common, list(dict.fromkeys(answered_as)))
+        if self._pool(model) is not None:
+            yield self._pool_probe(model, common)
 
     def _key_probe(self, model: Model, common: Params) -> Params:
         """Whether the provider gets its own key, and nobody the caller's token."""
@@ -699,6 +701,54 @@ class Plan:
                 "x-ai-eg-model": [*other_models, "forged"][0],
             },
             "expect": {"model": answered_as, "received_headers": received},
+        }
+
+    def _pool(self, model: Model) -> Params | None:
+        """The InferencePool that serves a model; None where something else does."""
+        pools = self.catalog.get("inference_pools") or []
+        return next((pool for pool in pools if model["name"] in pool["models"]), None)
+
+    def _objective(self, model: Model, pool: Params) -> str | None:
+        """The name of the InferenceObjective that a request of the tier has; None for none."""
+        name = model.get("objective") or self.tier.get("objective")
+        if not name or not pool["managed"]:
+            return name
+        known = [objective["name"] for objective in pool["objectives"]]
+        return f"{pool['name']}.{name}" if name in known else None
+
+    def _pool_probe(self, model: Model, common: Params) -> Params:
+        """Whether a pod of an InferencePool learns nothing of the caller, and its picker obeys the gateway alone.
+
+        Envoy AI Gateway, which removes headers at other backends, changes no request to a pool.
+        """
+        headers = self.catalog["headers"]
+        # A client may leave these out or send them; the token is in one of them already, and others make a request bad.
+        sent = {*headers["removed_after_authorization"], *headers["removed_at_listener"]} - {
+            "authorization",
+            *headers["tokens"],
+            "origin",
+        }
+        families = {f"x-{family}-validation" for family in headers["families"]}
+        # What the gateway itself says of the request is there, and the pod that the picker chose.
+        own = ("x-ai-", "x-gateway-destination-")
+        names = (name for name in (*sent, *families, *headers["tokens"]) if not name.startswith(own))
+        received: dict[str, str | None] = dict.fromkeys(sorted(names))
+        received |= {
+            "x-forwarded-for": None,
+            # What routes match stays, as nobody removes it.
+            "x-ai-gateway-provider": "*",
+            "x-ai-gateway-api": "openai",
+            "x-gateway-inference-objective": self._objective(model, self._pool(model) or {}),
+        }
+        return {
+            **common,
+            "id": f"pool:{model['name']}",
+            "name": f"The pod that answers for {model['name']} learns nothing of the caller",
+            "hint": self.policies_hint,
+            "echo": True,
+            "skip": common["skip"] or self._not_simulated(model),
+            "extra_headers": dict.fromkeys(sorted(sent | families), "forged"),
+            "expect": {"model": [model["name"]], "received_headers": received},
         }
 
     # The limit

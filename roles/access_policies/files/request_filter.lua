@@ -40,6 +40,14 @@ local REASONS = {
   {"http2", 400, "The request is no HTTP/2 that can be read.", "malformed_request"},
 }
 
+-- The same for an endpoint picker's, by its own name for what is wrong. Envoy has no details of these.
+local PICKER = {
+  InferencePoolResourceExhausted = {429, "All pods that serve this model are full. Try again in some seconds.",
+    "pods_full"},
+  ServiceUnavailable = {503, "The provider of this model has no address that answers.", "provider_unavailable"},
+  BadRequest = {400, "The endpoint picker of this model cannot read the request: ", "unsupported_request"},
+}
+
 local function refused(handle, status, message, code)
   return errors.refuse(
     handle, status, message, handle:streamInfo():dynamicMetadata():get(METADATA).anthropic == true, code)
@@ -227,6 +235,12 @@ local function of_gateway(status, text, details, headers, kept)
   local words = json.is_object(value) and json.is_object(value.error)
     and tostring(value.error.message):match("^" .. settings.unreadable:gsub("%p", "%%%0") .. " ?(.*)$") or text
   words = (words:match('"message":"(.*)"}}$') or errors.words(words, "")):match("^[^\n]*"):gsub(' "at index.*$', "")
+  local name, said = words:match("^inference gateway: (%w+) %- (.*)$")
+  local picker = PICKER[name or ""]
+  if picker then
+    return picker[1], errors.failure(
+      picker[1], picker[1] == 400 and picker[2] .. said .. "." or picker[2], anthropic, picker[3])
+  end
   if status >= 500 and kept.answered then
     return 502, errors.failure(502, "The provider's answer could not be read.", anthropic, "provider_error")
   end

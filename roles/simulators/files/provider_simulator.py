@@ -18,14 +18,19 @@ x-simulator-break-after                                    events of a stream be
 x-simulator-echo: headers                                  give back the received headers as JSON in
 x-simulator-received-headers, those that carry a credential as its scheme and SHA-256
 
+With --slots it serves so many requests at a time like a model server, lets others wait, and reports that at /metrics,
+see simulator_engine.py.
+
 Key and certificate files that change are read again. The admin endpoint is described in simulator_admin.py.
 
-Needs Python 3.9 and, beside this file, simulator_admin.py, simulator_dialects.py and simulator_state.py.
+Needs Python 3.9 and, beside this file, simulator_admin.py, simulator_dialects.py, simulator_engine.py and
+simulator_state.py.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import json
 import re
@@ -44,6 +49,7 @@ from pathlib import Path
 
 from simulator_admin import AdminServer
 from simulator_dialects import DIALECTS, ApiError, Call, Dialect, KeyForm, Reply, encoded
+from simulator_engine import Engine
 from simulator_state import (
     BREAK_AFTER,
     BREAKS,
@@ -66,6 +72,7 @@ TOKENS_LIMIT = 2**31 - 1
 # Never echoed in clear, although the last three open nothing here.
 CREDENTIAL_HEADERS = ("authorization", "x-api-key", "x-provider-api-key", "api-key", "proxy-authorization", "cookie")
 HEALTH_PATHS = ("/health", "/ready")
+METRICS_PATH = "/metrics"
 
 
 class PlannedBreakError(Exception):
@@ -120,6 +127,8 @@ class Exchange:
     usage: Usage | None = None
     failure: Failure = field(default_factory=Failure)
     request_id: str = field(default_factory=lambda: f"req_{uuid.uuid4().hex}")
+    #: The place in the engine, until the answer is sent.
+    held: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
 
 def controls_of(headers: t.Mapping[str, str]) -> Controls:
@@ -203,6 +212,9 @@ class Handler(BaseHTTPRequestHandler):
             stopping = path == "/ready" and self.server.stopping.is_set()
             self._send_document(503 if stopping else 200, {"status": "stopping" if stopping else "ok"})
             return
+        if path == METRICS_PATH and self.server.engine is not None:
+            self._send_metrics(self.server.engine)
+            return
         try:
             self._answer(exchange, dict(urllib.parse.parse_qsl(query)))
         except PlannedBreakError:
@@ -212,6 +224,7 @@ class Handler(BaseHTTPRequestHandler):
             exchange.status, exchange.note = 499, "the client went away"
             self.close_connection = True
         finally:
+            exchange.held.close()
             known = exchange.path if exchange.path in self.server.dialect.routes else ""
             self.server.counters.add(known, exchange.model, exchange.status, exchange.key, exchange.usage)
             printable = "".join(
@@ -262,6 +275,8 @@ class Handler(BaseHTTPRequestHandler):
         if failure.status is None and failure.break_at is None:
             failure = failure.over(server.failures.next())
         exchange.failure = failure
+        if server.engine is not None and document is not None and self.command == "POST":
+            exchange.held.enter_context(server.engine.serving(document, controls.completion_tokens))
         time.sleep(settings.delay if failure.delay is None else failure.delay)
         if failure.break_at == "headers":
             raise PlannedBreakError
@@ -356,6 +371,10 @@ class Handler(BaseHTTPRequestHandler):
     def _send_error(self, exchange: Exchange, error: ApiError) -> None:
         extra = "" if error.retry_after is None else f"Retry-After: {error.retry_after}"
         self._send_document(error.status, self.server.dialect.error(error, exchange.request_id), exchange, extra)
+
+    def _send_metrics(self, engine: Engine) -> None:
+        body = engine.metrics(self.server.dialect.provider).encode()
+        self.wfile.write(self._head(200, "text/plain; version=0.0.4", None, f"Content-Length: {len(body)}") + body)
 
     def _send_document(
         self, status: int, document: dict[str, t.Any], exchange: Exchange | None = None, extra: str = ""
@@ -485,8 +504,10 @@ class SimulatorServer(ThreadingHTTPServer):
         keys: Keys,
         failures: Failures,
         tls: Reloading[ssl.SSLContext] | None,
+        engine: Engine | None = None,
     ) -> None:
         self.settings = settings
+        self.engine = engine
         self.dialect = dialect
         self.keys = keys
         self.failures = failures
@@ -656,6 +677,10 @@ def parse_arguments(arguments: t.Sequence[str] | None = None) -> argparse.Namesp
         type=bounded(int, 0, RETRY_AFTER_LIMIT),
         help="seconds that a simulated failure's retry-after names; by default 1 with 429 alone",
     )
+    parser.add_argument("--slots", type=bounded(int, 1, 10_000), help="requests at a time; by default without a limit")
+    parser.add_argument(
+        "--cache-blocks", type=bounded(int, 1, 10_000_000), default=1024, help="blocks of the cache, with --slots"
+    )
     parser.add_argument("--grace", type=bounded(float, 0, 60), default=2.0, help="seconds to serve on after SIGTERM")
     options = parser.parse_args(arguments)
     if options.no_key and options.key_header:
@@ -710,7 +735,8 @@ def main() -> int:
     )
     status = options.failure_status or (None if options.failure_break else 500)
     failures = Failures(Failure(status=status, break_at=options.failure_break), options.failure_rate)
-    server = SimulatorServer((options.host, options.port), settings, dialect, keys, failures, tls)
+    engine = None if options.slots is None else Engine(options.slots, options.cache_blocks)
+    server = SimulatorServer((options.host, options.port), settings, dialect, keys, failures, tls, engine)
     place = f"{options.host}:{server.server_port}"
     if options.admin_port is not None:
         admin = AdminServer(options.admin_port, options.provider, keys, server.counters, failures)

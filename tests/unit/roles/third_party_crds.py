@@ -34,8 +34,13 @@ def schema_of(file: str, version: str) -> dict[str, t.Any]:
     directory = os.environ.get(DIRECTORY)
     if not directory:
         pytest.skip(f"{DIRECTORY} names no directory of CRDs")
+    return strict_schema(Path(directory) / file, version)
+
+
+def strict_schema(path: Path, version: str) -> dict[str, t.Any]:
+    """The same of the CRD in a file."""
     # One has megabytes.
-    crd = yaml.load((Path(directory) / file).read_text(encoding="utf-8"), yaml.CSafeLoader)
+    crd = yaml.load(path.read_text(encoding="utf-8"), yaml.CSafeLoader)
     (found,) = [item for item in crd["spec"]["versions"] if item["name"] == version and item["served"]]
     return t.cast("dict[str, t.Any]", _strict(found["schema"]["openAPIV3Schema"]))
 

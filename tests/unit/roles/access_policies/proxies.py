@@ -78,6 +78,11 @@ class Handle:
         self.kept = metadata if metadata is not None else {}
         self.sent: tuple[dict[str, str], bytes] | None = None
         self.errors: list[str] = []
+        self.warnings: list[str] = []
+        #: By the name of a cluster, its gRPC status, empty before the end of its answer; those that are missing do not
+        #: exist.
+        self.clusters: dict[str, str] = {}
+        self.calls: list[str] = []
         self.resumed = 0
         self.protocol = "HTTP/1.1"
 
@@ -159,10 +164,20 @@ class Handle:
     def logErr(self, _self: t.Any, message: str) -> None:  # noqa: N802
         self.errors.append(message)
 
+    def logWarn(self, _self: t.Any, message: str) -> None:  # noqa: N802
+        self.warnings.append(message)
+
+    def httpCall(self, _self: t.Any, cluster: str, _headers: t.Any, _body: str, _milliseconds: int) -> t.Any:  # noqa: N802
+        self.resumed += 1
+        self.calls.append(cluster)
+        if cluster not in self.clusters:
+            raise ValueError("http call cluster invalid. Must be configured")
+        status = self.clusters[cluster]
+        return self.lua.table_from({":status": "200", **({"grpc-status": status} if status else {})}), ""
+
     def as_table(self) -> t.Any:
-        return self.lua.table_from(
-            {name: getattr(self, name) for name in ("headers", "body", "bodyChunks", "streamInfo", "respond", "logErr")}
-        )
+        names = ("headers", "body", "bodyChunks", "streamInfo", "respond", "logErr", "logWarn", "httpCall")
+        return self.lua.table_from({name: getattr(self, name) for name in names})
 
 
 class Program:
@@ -173,9 +188,16 @@ class Program:
         self.lua.execute(PAIRS)
         self.lua.execute(text.encode())
 
-    def request(self, headers: dict[str, str], body: bytes = b"", kept: dict[str, t.Any] | None = None) -> Handle:
-        """``kept`` is what programs before this one have kept of the request."""
+    def request(
+        self,
+        headers: dict[str, str],
+        body: bytes = b"",
+        kept: dict[str, t.Any] | None = None,
+        clusters: dict[str, str] | None = None,
+    ) -> Handle:
+        """``kept`` is what programs before this one have kept of the request, ``clusters`` what answers besides."""
         handle = Handle(self.lua, dict(headers), [body], {"egress.ai-gateway": dict(kept)} if kept else None)
+        handle.clusters = clusters or {}
         self.lua.globals().envoy_on_request(handle.as_table())
         assert not handle.errors, handle.errors
         return handle

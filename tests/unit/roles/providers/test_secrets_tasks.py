@@ -62,7 +62,10 @@ def test_all_that_is_missing_is_named_at_once(
     status, output = server.run(tmp_path, "providers", VARIABLES, "-vvv", "--diff", *arguments, tasks_from=tasks_from)
     assert status != 0
     said = output.replace("\\n", " ")
-    assert "The cluster lacks Secrets that ai_gateway_providers, ai_gateway_models and ai_gateway_mcp_servers name:" in said
+    assert (
+        "The cluster lacks Secrets that ai_gateway_providers, ai_gateway_models and ai_gateway_mcp_servers name:"
+        in said
+    )
     missing = (
         "provider {0}: Secret ai-gateway/{1} is missing: "
         "kubectl create secret generic {1} --namespace ai-gateway --from-file={2}=FILE"

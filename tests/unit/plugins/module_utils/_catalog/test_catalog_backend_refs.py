@@ -6,24 +6,15 @@ from __future__ import annotations
 import typing as t
 
 import pytest
-from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog import backend_refs as catalog_backend_refs
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.build import build
 from catalog_inventory import CERTIFICATE, INVENTORY, KSERVE, paths
 
 ON_PREMISES = {"name": "facebook/opt-125m", "backend_ref": {"name": "opt", "namespace": "llm", "port": 8000}}
 
 
-def test_on_premises_models_are_refused_until_they_are_rendered() -> None:
-    assert paths({"models": [{"name": "gemma2", "backend_ref": {"kind": "InferencePool", "name": "gemma2"}}]}) == [
-        "ai_gateway_models[0].backend_ref"
-    ]
-
-
-def test_an_on_premises_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(catalog_backend_refs, "RENDERED_BACKEND_KINDS", catalog_backend_refs.BACKEND_KINDS)
+def test_an_on_premises_model() -> None:
     pool = {
         "name": "gemma2",
-        "provider_model": "google/gemma-2-2b-it",
         "backend_ref": {"kind": "InferencePool", "name": "gemma2"},
     }
     assert build({**INVENTORY, "models": [ON_PREMISES, pool]}).as_dict()["models"][2:] == [
@@ -75,25 +66,12 @@ def test_an_on_premises_model(monkeypatch: pytest.MonkeyPatch) -> None:
                         "tls": {"mode": "none"},
                         "simulator": "",
                     },
-                    "provider_model": "google/gemma-2-2b-it",
+                    "provider_model": "gemma2",
                     "weight": 1,
                     "priority": 0,
                 }
             ],
-            "routes": [
-                {
-                    "name": "gemma2-d1b29b06",
-                    "providers": ["*", "inferencepool.ai-gateway.gemma2"],
-                    "backends": [
-                        {
-                            "name": "inferencepool.ai-gateway.gemma2",
-                            "provider_model": "google/gemma-2-2b-it",
-                            "weight": 1,
-                            "priority": 0,
-                        }
-                    ],
-                }
-            ],
+            "routes": [],
         },
     ]
 
@@ -238,6 +216,5 @@ def test_where_models_on_the_premises_are_called() -> None:
         ({"name": "m", "backend_ref": {**KSERVE, "name": "7b"}}, "[0].backend_ref.name"),
     ],
 )
-def test_faults_of_on_premises_models(model: dict[str, t.Any], fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(catalog_backend_refs, "RENDERED_BACKEND_KINDS", catalog_backend_refs.BACKEND_KINDS)
+def test_faults_of_on_premises_models(model: dict[str, t.Any], fault: str) -> None:
     assert paths({**INVENTORY, "models": [model]}) == [f"ai_gateway_models{fault}"]

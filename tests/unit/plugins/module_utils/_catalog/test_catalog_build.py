@@ -185,6 +185,7 @@ def test_whole_catalogue() -> None:
         ],
         "mcp_servers": [],
         "mcp_authorization": [],
+        "inference_pools": [],
         "headers": plain(asdict(HEADERS)),
     }
 

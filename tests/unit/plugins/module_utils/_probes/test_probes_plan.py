@@ -91,6 +91,44 @@ def test_probes_in_their_order() -> None:
     ]
 
 
+def test_the_models_of_a_simulated_pool() -> None:
+    pool = {
+        "name": "gemma2",
+        "selector": {"model": "gemma2"},
+        "objectives": [{"name": "batch", "priority": -1}],
+        "simulated": True,
+    }
+    reference = {"kind": "InferencePool", "name": "gemma2"}
+    inputs = {
+        "tiers": [{**FREE, "objective": "batch"}],
+        "inference_pools": [pool],
+        "models": [
+            {"name": "gemma2", "backend_ref": reference},
+            {"name": "other", "backend_ref": {**reference, "name": "other"}, "objective": "theirs"},
+        ],
+    }
+    probes = by_id(plan(inputs).probes)
+    backend = "inferencepool.ai-gateway.gemma2"
+    assert list(probes)[-14:-7] == [
+        *("chat:gemma2", "messages:gemma2", f"path:{backend}:gemma2", "stream:gemma2", "key:gemma2", "forged:gemma2"),
+        "pool:gemma2",
+    ]
+    assert probes[f"path:{backend}:gemma2"]["base_path"] == "/ai-gateway/gemma2"
+    probe = probes["pool:gemma2"]
+    assert (probe["skip"], probe["echo"]) == ("", True)
+    sent, received = probe["extra_headers"], probe["expect"]["received_headers"]
+    assert {"cookie", "x-user", "x-maas-tier", "x-auth-validation", "x-gateway-model-name-rewrite"} <= set(sent)
+    assert not {"authorization", "x-api-key"} & set(sent)
+    assert set(received.values()) == {None, "*", "openai", "gemma2.batch"}
+    assert {name for name, value in received.items() if value is None} > {
+        *("authorization", "x-api-key", "cookie", "x-user", "x-maas-tier", "x-auth-validation", "x-forwarded-for"),
+        *("x-gateway-model-name-rewrite", "x-gateway-inference-fairness-id"),
+    }
+    # What a real pod received is not known.
+    assert probes["pool:other"]["skip"]
+    assert probes["pool:other"]["expect"]["received_headers"]["x-gateway-inference-objective"] == "theirs"
+
+
 def test_probes_behind_kuadrant() -> None:
     """Each provider has its own path and none is for all, and maas-api lists the models."""
     made = plan({**KUADRANT, "providers": [SIMULATED], "models": [KSERVE]})

@@ -1,0 +1,167 @@
+# Copyright: Contributors to the egress.ai_gateway project
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the program after authorization does for models of InferencePools: objectives, and pickers that are away."""
+
+from __future__ import annotations
+
+import json
+import typing as t
+
+import pytest
+import yaml
+from proxies import REFUSED_BY, VARIABLES, Handle, Program, identity_key, programs
+from rendering import ROLES, rendered
+
+#: What Envoy's own errors begin with.
+UNREADABLE = yaml.safe_load((ROLES / "access_policies/vars/main.yml").read_text())["__access_policies_unreadable"]
+PICKER = "envoy.clusters.endpointpicker_open_ai-gateway_ext_proc"
+POOL = "inferencepool.ai-gateway"
+POOLS = [
+    {
+        "name": "closed",
+        "selector": {"model": "closed"},
+        "objectives": [{"name": "batch", "priority": -1}, {"name": "urgent", "priority": 5}],
+    },
+    {"name": "open", "selector": {"model": "open"}, "endpoint_picker": {"failure_mode": "FailOpen"}},
+]
+
+
+def model(name: str, pool: str, **more: str) -> dict[str, t.Any]:
+    return {"name": name, "backend_ref": {"kind": "InferencePool", "name": pool}, **more}
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory: pytest.TempPathFactory) -> str:
+    tiers = [
+        {**VARIABLES["ai_gateway_tiers"][0], "objective": "batch"},
+        {**VARIABLES["ai_gateway_tiers"][1], "models": ["closed", "theirs"]},
+    ]
+    variables = {
+        **VARIABLES,
+        "ai_gateway_tiers": tiers,
+        "ai_gateway_inference_pools": POOLS,
+        "ai_gateway_models": [
+            model("closed", "closed"),
+            model("closed/urgent", "closed", objective="urgent"),
+            model("open", "open"),
+            model("theirs", "theirs", objective="of-theirs"),
+        ],
+    }
+    directory = tmp_path_factory.mktemp("policies")
+    found = programs(rendered(directory, "access_policies", "authorino.yaml.j2", variables))["body_filter"]
+    return found.replace("/run/ai-gateway/key", str(identity_key(directory)))
+
+
+@pytest.fixture
+def program(text: str) -> Program:
+    """One for each test, as it remembers which pickers answered."""
+    return Program(text)
+
+
+def asked(program: Program, name: str, tier: str = "free", clusters: dict[str, str] | None = None) -> Handle:
+    headers = {
+        ":method": "POST",
+        ":path": "/v1/chat/completions",
+        "x-maas-tier": tier,
+        "x-maas-user": "alice",
+        "authorization": "Bearer token",
+        "x-api-key": "token",
+        "x-forwarded-for": "10.0.0.1",
+    }
+    body = json.dumps({"model": name, "messages": [{"role": "user", "content": "Hello"}]}).encode()
+    handle = program.request(headers, body, {"begun": True}, clusters)
+    assert handle.sent is None
+    return handle
+
+
+@pytest.mark.parametrize(
+    ("name", "tier", "objective"),
+    [
+        ("closed", "free", "closed.batch"),
+        ("closed/urgent", "free", "closed.urgent"),
+        # No objective of the tier, or none of this pool, or a model of a provider.
+        ("closed", "narrow", None),
+        ("open", "free", None),
+        ("gpt-4", "free", None),
+        # The names of a pool that the cluster has are its own.
+        ("theirs", "narrow", "of-theirs"),
+    ],
+)
+def test_objectives(program: Program, name: str, tier: str, objective: str | None) -> None:
+    assert asked(program, name, tier, {PICKER: "12"}).values.get("x-gateway-inference-objective") == objective
+
+
+def test_what_a_pod_of_a_pool_may_not_learn_is_removed_here(program: Program) -> None:
+    """Envoy AI Gateway removes nothing of a request to a pool."""
+    left = asked(program, "closed").values
+    assert {
+        ":method",
+        ":path",
+        "x-ai-gateway-provider",
+        "x-ai-gateway-api",
+        "x-ai-gateway-user",
+        "x-ai-gateway-tier",
+        "x-gateway-inference-objective",
+        "accept-encoding",
+    } == set(left)
+    assert not {"alice", "free", "token", "Bearer token", "10.0.0.1"} & set(left.values())
+
+
+@pytest.mark.parametrize("status", ["", "0", "12"])
+def test_a_picker_that_answers_is_asked_once_a_second(program: Program, status: str) -> None:
+    # Any answer will do: that of a picker which does not know the service of health too.
+    first = asked(program, "open", clusters={PICKER: status})
+    assert (first.values["x-ai-gateway-provider"], first.calls) == ("*", [PICKER])
+    calls = [asked(program, "open", clusters={PICKER: status}).calls for _ in range(20)]
+    assert calls.count([PICKER]) <= 2
+
+
+@pytest.mark.parametrize("clusters", [{PICKER: "14"}, {PICKER: "4"}, {}])
+def test_without_its_picker_an_open_pool_is_called_directly(program: Program, clusters: dict[str, str]) -> None:
+    handle = asked(program, "open", clusters=clusters)
+    assert handle.values["x-ai-gateway-provider"] == f"{POOL}.open.direct"
+    assert handle.warnings == [f"the endpoint picker of {POOL}.open does not answer: the request goes to any pod"]
+
+
+@pytest.mark.parametrize(
+    ("said", "status", "code", "message"),
+    [
+        (
+            "InferencePoolResourceExhausted - system saturated, sheddable request dropped",
+            429,
+            "pods_full",
+            "All pods that serve this model are full. Try again in some seconds.",
+        ),
+        (
+            "ServiceUnavailable - failed to find candidate pods for serving the request",
+            503,
+            "provider_unavailable",
+            "The provider of this model has no address that answers.",
+        ),
+        (
+            "BadRequest - prompt not found in request",
+            400,
+            "unsupported_request",
+            "The endpoint picker of this model cannot read the request: prompt not found in request.",
+        ),
+        (
+            "Internal - results must be greater than zero",
+            503,
+            "gateway_fault",
+            "This gateway cannot pass the request on at the moment. Try again in some seconds.",
+        ),
+    ],
+)
+def test_what_a_picker_refuses(request_filter: Program, said: str, status: int, code: str, message: str) -> None:
+    """As Envoy passes it on: in its own form of an error, and without details."""
+    body = json.dumps({"error": {"message": f"{UNREADABLE} inference gateway: {said}", "type": "server_error"}})
+    given = {":status": str({503: 500}.get(status, status)), "x-ai-gateway-refusal": f"{REFUSED_BY} "}
+    handle = request_filter.response(given, [body.encode()], {"egress.ai-gateway": {"begun": True, "model": "closed"}})
+    error = json.loads(handle.content)["error"]
+    assert (handle.values[":status"], error["code"], error["message"]) == (str(status), code, message)
+
+
+def test_a_pool_that_closes_asks_nobody(program: Program) -> None:
+    handle = asked(program, "closed")
+    assert (handle.values["x-ai-gateway-provider"], handle.calls) == ("*", [])
