@@ -50,6 +50,23 @@ def service(kind: str, **port: int) -> Body:
             "https://ai.example.com",
         ),
         (gateway("203.0.113.7", listeners=[{**HTTPS, "hostname": "*.example.com"}]), None, "https://203.0.113.7"),
+        # A wildcard and a bare host on one port.
+        (
+            gateway("203.0.113.7", listeners=[{**HTTPS, "hostname": f"{start}example.com"} for start in ("*.", "")]),
+            None,
+            "https://example.com",
+        ),
+        # The port of the nodes that leads to the listener, wherever it stands.
+        (
+            gateway("10.245.0.2", listeners=[HTTPS, HTTP]),
+            {
+                "spec": {
+                    "type": "NodePort",
+                    "ports": [{"port": 80, "nodePort": 30081}, {"port": 443, "nodePort": 30080}],
+                }
+            },
+            "https://10.245.0.2:30080",
+        ),
         # No address yet.
         (gateway(), service("LoadBalancer"), ""),
         ({"spec": {"listeners": [HTTP]}, "status": {}}, None, ""),
