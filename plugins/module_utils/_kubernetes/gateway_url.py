@@ -24,7 +24,7 @@ def gateway_url(
     :param https: whether the URL begins with https. By default the listener's protocol decides; of several listeners,
         the first for HTTPS counts, and of these one without a wildcard.
     """
-    listener = _listener(gateway)
+    listener = _listener(gateway, https)
     host = hostname or listener.get("hostname") or ""
     if not host or "*" in host:
         host = _address(gateway)
@@ -36,10 +36,12 @@ def gateway_url(
     return f"{'https' if https else 'http'}://{host}{f':{port}' if port else ''}"
 
 
-def _listener(gateway: Body | None) -> Body:
+def _listener(gateway: Body | None, https: bool | None) -> Body:
+    """The listener to call; of those of the protocol that is asked for, where there are any."""
     listeners: Sequence[Body] = ((gateway or {}).get("spec") or {}).get("listeners") or ()
+    of_protocol = [listener for listener in listeners if (listener.get("protocol") == "HTTPS") is https]
     return max(
-        listeners,
+        of_protocol or listeners,
         key=lambda listener: (listener.get("protocol") == "HTTPS", "*" not in (listener.get("hostname") or "")),
         default={},
     )

@@ -38,6 +38,7 @@ def checks(plan: Plan) -> list[dict[str, t.Any]]:
         *_described(own),
         *seen.listing.get("checks", ()),
         *seen.probes.get("checks", ()),
+        *(check for result in seen.listeners.get("results", ()) for check in result.get("checks", ())),
         *_described(behind),
         *limits,
         *_described([_cleanup(plan), *_quick(plan)]),

@@ -93,6 +93,13 @@ def test_what_the_inventory_says_counts_first(options: Body, url: str) -> None:
     assert gateway_url(gateway("203.0.113.7"), service("NodePort", nodePort=30080), **options) == url
 
 
+@pytest.mark.parametrize(("https", "url"), [(True, "https://10.245.0.2:30080"), (False, "http://10.245.0.2:30081")])
+def test_each_protocol_has_its_port_of_the_nodes(https: bool, url: str) -> None:
+    ports = [{"port": 443, "nodePort": 30080}, {"port": 80, "nodePort": 30081}]
+    proxies = {"spec": {"type": "NodePort", "ports": ports}}
+    assert gateway_url(gateway("10.245.0.2", listeners=[HTTPS, HTTP]), proxies, https=https) == url
+
+
 def test_a_host_name_needs_no_gateway() -> None:
     assert gateway_url(None, None, "maas.apps.example.com") == "https://maas.apps.example.com"
     assert gateway_url(None, None, "ai.example.com", https=False) == "http://ai.example.com"
