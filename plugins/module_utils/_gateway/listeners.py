@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from ansible_collections.egress.ai_gateway.plugins.module_utils._gateway.hostnames import (
+    address,
     covers,
     hostname_fault,
     is_label,
@@ -245,11 +246,18 @@ class Listeners:
                 )
         own = [listener for listener in self.listeners if listener.source.kind == "own_ca"]
         without = [listener for listener in own if not listener.hostname]
-        if without and self._given.get("service_type") != "NodePort" and not self._given.get("addresses"):
+        further = list(self._given.get("tls_own_ca_hosts") or ())
+        found += [
+            f"gateway_tls_own_ca_hosts has {host!r}, which {fault}"
+            for host in further
+            if not address(host) and (fault := hostname_fault(host))
+        ]
+        known = self._given.get("service_type") == "NodePort" or self._given.get("addresses") or further
+        if without and not known:
             found.append(
                 f"{without[0].place}{'.hostname' if self._entries else ''} is empty, and the address of a Service of "
                 f"type {self._given.get('service_type')} is not known when gateway_tls_own_ca makes the certificate; "
-                "write the host name that clients call, or gateway_addresses"
+                "write the host name that clients call, or what they call in gateway_tls_own_ca_hosts"
             )
         return found
 

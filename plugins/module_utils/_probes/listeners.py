@@ -48,8 +48,8 @@ def _listeners(plan: Plan) -> Iterator[Params]:
         probe: Params = {
             "id": f"listener:{listener['name']}",
             "name": f"Listener {listener['name']} answers under {host}",
-            "hint": f"See the status of listener {listener['name']} of Gateway {plan.catalog['name']}, and the names in "
-            "the certificate that it serves.",
+            "hint": f"See the status of listener {listener['name']} of Gateway {plan.catalog['name']}, and the names "
+            "in the certificate that it serves.",
             "skip": plan.seen.no_token("caller"),
             "wait_timeout": plan.settings.wait_timeout,
         }

@@ -18,6 +18,7 @@ OF_ROLE: dict[str, t.Any] = {
     "tls_private_key": "",
     "tls_issuer": {},
     "tls_own_ca": False,
+    "tls_own_ca_hosts": [],
     "http_redirect": False,
     "service_type": "NodePort",
     "addresses": [],
@@ -198,6 +199,10 @@ def test_plain_http_is_redirected_beside_https_alone() -> None:
             "gateway_hostname is empty, and the address of a Service of type LoadBalancer is not known",
         ),
         (
+            {"tls_own_ca": True, "tls_own_ca_hosts": ["::1", "a_b"]},
+            "gateway_tls_own_ca_hosts has 'a_b', which is no host",
+        ),
+        (
             {"listeners": [{"name": f"l{n}", "hostname": f"l{n}.example.com"} for n in range(65)]},
             "gateway_listeners has 65 listeners, and a Gateway at most 64",
         ),
@@ -211,6 +216,7 @@ def test_one_mistake_is_one_fault() -> None:
     assert len(faults({"tls_secret": "s", "tls_own_ca": True})) == 1
     assert len(faults({"listeners": [*BOTH, BOTH[1] | {"name": "third"}], "tls_secret": "s"})) == 1
     assert faults({"tls_own_ca": True, "service_type": "LoadBalancer", "addresses": ["203.0.113.7"]}) == []
+    assert faults({"tls_own_ca": True, "service_type": "ClusterIP", "tls_own_ca_hosts": ["a.svc", "10.1.2.3"]}) == []
     assert faults({"tls_own_ca": True, "service_type": "LoadBalancer", "hostname": "ai.example.com"}) == []
 
 
