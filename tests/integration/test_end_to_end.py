@@ -80,16 +80,21 @@ def molecule(command: str, *arguments: str) -> int:
     return recaps(output)[-1]["embedded"]["changed"] if "PLAY RECAP" in output else 0
 
 
-@pytest.fixture(scope="module")
-def client(token: str) -> openai.OpenAI:
-    """The OpenAI SDK as a user has it."""
+def openai_client(token: str) -> openai.OpenAI:
+    """Return the OpenAI SDK as a user of the present site has it. A later one may have another authority."""
     connections = openai.DefaultHttpxClient(verify=gateway_tls.context())
     return openai.OpenAI(
         base_url=f"{gateway_url()}/v1", api_key=token, max_retries=0, timeout=30, http_client=connections
     )
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
+def client(token: str) -> openai.OpenAI:
+    """The OpenAI SDK as a user has it."""
+    return openai_client(token)
+
+
+@pytest.fixture
 def messages_client(token: str) -> anthropic.Anthropic:
     """The Anthropic SDK as a user has it."""
     connections = anthropic.DefaultHttpxClient(verify=gateway_tls.context())
@@ -284,11 +289,10 @@ def test_a_mixed_catalogue_is_served(sites: Sites, mixed_variables: pathlib.Path
 
 
 @pytest.fixture(scope="module")
-def secret_changed(sites: Sites, token: str, mixed_variables: pathlib.Path, client: openai.OpenAI) -> float:
+def secret_changed(sites: Sites, token: str, mixed_variables: pathlib.Path) -> float:
     """When the Secret of a provider got another key, by the monotonic clock; the first key was in use before."""
-    assert token
     sites.ensure_mixed(mixed_variables)
-    assert provider_secrets.used(client) == provider_secrets.fingerprint(provider_secrets.KEYS[0])
+    assert provider_secrets.used(openai_client(token)) == provider_secrets.fingerprint(provider_secrets.KEYS[0])
     provider_secrets.put(provider_secrets.KEYS[1])
     return time.monotonic()
 
