@@ -184,6 +184,9 @@ def test_a_secret_that_is_missing_is_told_before_the_first_write(tmp_path: Path,
             ],
             "ai_gateway_kubeconfig": str(server.kubeconfig(tmp_path)),
             "gateway_url": "http://gateway.invalid",
+            "gateway_listeners": [
+                {"name": "partner", "hostname": "ai.partner.example", "tls": {"secret": "partner-tls"}}
+            ],
             # Renders charts, for which there is no Helm.
             "preflight_rehearse": "never",
         }
@@ -195,6 +198,9 @@ def test_a_secret_that_is_missing_is_told_before_the_first_write(tmp_path: Path,
         "provider outside: Secret ai-gateway/outside-key is missing: "
         "kubectl create secret generic outside-key --namespace ai-gateway" in output
     )
+    # What rotates keys needs no listener.
+    listener = "gateway_listeners[0].tls.secret: Secret ai-gateway/partner-tls is missing: kubectl create secret"
+    assert (listener in output) == (arguments[0] == "site")
     assert "changed=0" in output
     assert server.writes == []
 
