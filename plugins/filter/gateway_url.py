@@ -18,7 +18,7 @@ description:
     path.
   - The host is the host name if it has no wildcard, and the first address in the status of the Gateway otherwise.
   - An IPv6 address is written in brackets.
-  - The URL has a port only if the Service has type V(NodePort).
+  - The URL has a port only if the Service has type V(NodePort). It is that of the listener's port.
 options:
   _input:
     description: A list with the Gateway. Empty if it does not exist.
@@ -37,7 +37,8 @@ options:
   https:
     description:
       - Whether the URL begins with C(https).
-      - By default the protocol of the listener decides. If one of several listeners is for HTTPS, that one counts.
+      - By default the protocol of the listener decides. Of several listeners the first for HTTPS counts, one without a
+        wildcard before the others.
     type: bool
 author:
   - Contributors to the egress.ai_gateway project (!UNKNOWN)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.model import plain
 from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.evaluation import checks, unexplained_models
+from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.listeners import asked
 from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.plan import (
     Plan,
     Seen,
@@ -70,6 +71,12 @@ options:
       expired_token:
         description: An expired token. Empty for none.
         type: str
+      gateway_url:
+        description: The URL of the gateway.
+        type: str
+      http_url:
+        description: The URL on which plain HTTP is redirected. Empty where it is not.
+        type: str
       providers:
         description: The providers of the inventory. Their keys must not be in an answer.
         type: list
@@ -110,6 +117,9 @@ options:
         type: dict
       probes:
         description: The result of RV(_value.probes).
+        type: dict
+      listeners:
+        description: The results of RV(_value.listeners).
         type: dict
       proxy_log:
         description: The result of reading the log of the proxy.
@@ -174,6 +184,12 @@ _value:
         The sessions with MCP servers, as module M(egress.ai_gateway.mcp_probe) accepts them. None without a server.
       type: list
       elements: dict
+    listeners:
+      description: >-
+        The probes of each listener and of the redirect from plain HTTP, each as C(probe), with the C(url) that it is
+        sent to and the C(user) whose token it carries.
+      type: list
+      elements: dict
     paid_models:
       description: The models that may cost money.
       type: list
@@ -225,6 +241,7 @@ def validation_plan(
         "listing": plan.listing,
         "probes": plan.probes,
         "mcp_probes": plan.mcp_probes,
+        "listeners": asked(plan),
         "paid_models": plan.paid_models,
         "paid_requests": plan.paid_requests,
         "limits": plan.limits,

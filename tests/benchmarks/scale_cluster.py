@@ -14,6 +14,7 @@ import http.client
 import json
 import os
 import pathlib
+import ssl
 import subprocess
 import time
 import typing as t
@@ -38,6 +39,9 @@ GATEWAY_COMPONENTS = COMPONENTS[:4]
 #: Events come and go by themselves and name deleted objects; Endpoints repeat what EndpointSlices say.
 VOLATILE = {"events", "events.events.k8s.io", "componentstatuses", "endpoints"}
 ROW = '{range .items[*]}{.kind} {.metadata.namespace}/{.metadata.name}{"\\n"}{end}'
+
+#: The gateway's certification authority on the embedded cluster.
+AUTHORITY = "/var/lib/egress-ai-gateway/gateway-ca.crt"
 
 KUBECTL_LIMIT = 300
 REQUEST_LIMIT = 15
@@ -83,11 +87,13 @@ def gateway_url(namespace: str, instance: str) -> str:
         "--all-namespaces",
         "--selector",
         labels,
-        "--output=jsonpath={.items[*].spec.ports[0].nodePort}",
-    )
-    if not address or not ports:
+        "--output=jsonpath={range .items[*].spec.ports[*]}{.port} {.nodePort} {end}",
+    ).split()
+    of_nodes = dict(zip(ports[::2], ports[1::2], strict=True))
+    if not address or not of_nodes:
         raise ClusterError(f"Gateway {namespace}/{instance} has no address or no node port")
-    return f"http://{address}:{ports.split()[0]}"
+    # Beside HTTPS, plain HTTP is redirected at the most.
+    return f"https://{address}:{of_nodes['443']}" if "443" in of_nodes else f"http://{address}:{of_nodes['80']}"
 
 
 # --- the gateway ---
@@ -97,12 +103,21 @@ class Gateway:
     """The gateway as a client with a token sees it."""
 
     def __init__(self, url: str, token: str) -> None:
-        self._netloc = urllib.parse.urlsplit(url).netloc
+        address = urllib.parse.urlsplit(url)
+        self._netloc = address.netloc
+        self._context = None
+        if address.scheme == "https":
+            # site has written it beside the kubeconfig.
+            self._context = ssl.create_default_context(cafile=AUTHORITY if os.path.exists(AUTHORITY) else None)
         self._headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
 
     def _request(self, method: str, path: str, body: t.Any = None) -> tuple[int, bytes]:
         """Return status and body; status 0 for no answer."""
-        connection = http.client.HTTPConnection(self._netloc, timeout=REQUEST_LIMIT)
+        connection = (
+            http.client.HTTPSConnection(self._netloc, timeout=REQUEST_LIMIT, context=self._context)
+            if self._context
+            else http.client.HTTPConnection(self._netloc, timeout=REQUEST_LIMIT)
+        )
         with contextlib.closing(connection):
             try:
                 connection.request(method, path, json.dumps(body) if body is not None else None, self._headers)

@@ -13,6 +13,7 @@ import pathlib
 
 import apply_set_faults
 import catalogue_changes
+import certificate_renewal
 import finalizers
 import gateway_requests
 import lost_replicas
@@ -67,6 +68,22 @@ def test_keys_are_rotated_under_load(sites: Sites, token: str, tmp_path: pathlib
     print(f"{sum(rotated.outcomes.values())} requests during rotations: {dict(rotated.outcomes)}")
     assert set(rotated.outcomes) == {"200"}, rotated.refusals
     assert (rotated.again, rotated.site) == (0, 0)
+
+
+@pytest.mark.usefixtures("any_site")
+def test_certificates_are_renewed_under_load(sites: Sites, token: str) -> None:
+    """Those of the gateway's own certification authority, which clients keep trusting."""
+    with sites.becomes("a site with certificates of its own authority"):
+        playbook("egress.ai_gateway.site", "--extra-vars", "gateway_tls_own_ca=true", *WITHOUT_RECOVERY)
+        renewed = certificate_renewal.renew(
+            gateway_url(),
+            token,
+            [Request("/v1/chat/completions", "gpt-4")],
+            renewals=int(os.environ.get("RENEWALS", "6")),
+        )
+    print(f"{sum(renewed.outcomes.values())} requests during renewals: {dict(renewed.outcomes)}, {renewed.seconds} s")
+    assert set(renewed.outcomes) == {"200"}, renewed.refusals
+    assert renewed.again == 0
 
 
 @pytest.mark.usefixtures("default_site")

@@ -9,6 +9,7 @@ import json
 import subprocess
 import time
 
+import gateway_tls
 from gateway_requests import Ask, body_of, log, send, tokens
 from limits_and_identity import COUNTED, fresh_window
 from provider_kinds import UNLIMITED, token_of
@@ -24,7 +25,8 @@ LIMIT = 50_000
 
 def leave(url: str, token: str, ask: Ask, protocol: str) -> int:
     """Read so many events of a stream and close the connection; return how many there were."""
-    command = ["curl", "--silent", "--no-buffer", "--max-time", "20", protocol, "--config", "-", f"{url}{ask.path}"]
+    options = ["--silent", "--no-buffer", "--max-time", "20", protocol, *gateway_tls.curl_options(url)]
+    command = ["curl", *options, "--config", "-", f"{url}{ask.path}"]
     config = [
         f'header = "authorization: Bearer {token}"',
         'header = "content-type: application/json"',

@@ -10,6 +10,7 @@ import subprocess
 import typing as t
 
 import api_errors
+import gateway_tls
 from abandoned_streams import PROTOCOLS
 from gateway_requests import PATHS, body_of
 
@@ -51,7 +52,7 @@ def faults(
             "--max-time",
             str(LONGEST),
             protocol,
-            *options,
+            *(options or gateway_tls.curl_options(url)),
             "--config",
             "-",
             "--request",

@@ -36,16 +36,16 @@ ORDER = {
 ANYWHERE = {"envoy.filters.http.health_check", "envoy.filters.http.grpc_web", "envoy.filters.http.grpc_stats"}
 
 
-def chains(dump: Document, prefix: str) -> dict[str, list[str]]:
-    """Return the names of the filters by listener and number of the chain, for the listeners of a Gateway:
-
-    their names begin so.
+def chains(dump: Document, url: str) -> dict[str, list[str]]:
+    """Return the names of the filters by listener and number of the chain, for what serves the Gateway's listeners at
+    this URL: it is named after their port.
     """
+    wanted = f"tcp-{443 if url.startswith('https:') else 80}"
     found: dict[str, list[str]] = {}
     for config in dump["configs"]:
         for dynamic in config.get("dynamic_listeners", []):
             listener = dynamic.get("active_state", {}).get("listener", {})
-            if not listener.get("name", "").startswith(prefix):
+            if listener.get("name") != wanted:
                 continue
             ends = [
                 *listener.get("filter_chains", []),

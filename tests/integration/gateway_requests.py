@@ -11,10 +11,10 @@ import http.client
 import json
 import time
 import typing as t
-import urllib.parse
 import uuid
 
 import api_errors
+import gateway_tls
 from objects import kubectl
 
 #: Each path that takes a body.
@@ -101,8 +101,7 @@ def send(url: str, token: str, ask: Ask, timeout: float = 30) -> Reply:
     """Send a request on a connection of its own; without a token where that is empty, and a header of the request
     stands in place of one of these.
     """
-    address = urllib.parse.urlsplit(url)
-    connection = http.client.HTTPConnection(address.hostname or "", address.port or 80, timeout=timeout)
+    connection = gateway_tls.connection(url, timeout)
     headers = {"content-type": "application/json", "user-agent": ask.agent}
     if token:
         headers["authorization"] = f"Bearer {token}"

@@ -10,7 +10,8 @@ import http.client
 import json
 import threading
 import time
-import urllib.parse
+
+import gateway_tls
 
 #: Connections that are open at the same time.
 CONNECTIONS = 4
@@ -37,7 +38,7 @@ class Load:
     """
 
     def __init__(self, url: str, token: str, requests: list[Request]) -> None:
-        self._address = urllib.parse.urlsplit(url)
+        self._url = url
         self._headers = {**HEADERS, "authorization": f"Bearer {token}"}
         self._requests = requests
         self._lock = threading.Lock()
@@ -73,7 +74,7 @@ class Load:
             return self._requests[self._sent % len(self._requests)]
 
     def _run(self) -> None:
-        connection = http.client.HTTPConnection(self._address.hostname or "", self._address.port or 80, timeout=30)
+        connection = gateway_tls.connection(self._url, timeout=30)
         while request := self._next():
             try:
                 body = json.dumps(

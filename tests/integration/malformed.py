@@ -23,6 +23,7 @@ import typing as t
 import urllib.parse
 
 import api_errors
+import gateway_tls
 import hpack
 import http2_frames as h2
 import malformed_requests
@@ -287,7 +288,7 @@ def exchange(connection: socket.socket, case: Case) -> Outcome:
 
 
 def send(url: str, case: Case) -> Outcome:
-    """Send a case on a connection of its own; the certificate of an https URL is not verified."""
+    """Send a case on a connection of its own; in TLS the protocol of the case alone is offered."""
     address = urllib.parse.urlsplit(url)
     port = address.port or (443 if address.scheme == "https" else 80)
     started = time.monotonic()
@@ -297,10 +298,7 @@ def send(url: str, case: Case) -> Outcome:
         return Outcome("not-connected", None, time.monotonic() - started)
     try:
         if address.scheme == "https":
-            context = ssl.create_default_context()
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-            context.set_alpn_protocols(["h2" if case.http2 else "http/1.1"])
+            context = gateway_tls.context("h2" if case.http2 else "http/1.1")
             connection = context.wrap_socket(connection, server_hostname=address.hostname)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         # Thousands of connections in TIME_WAIT would use up the ports.

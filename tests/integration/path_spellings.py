@@ -4,9 +4,9 @@
 
 from __future__ import annotations
 
-import http.client
 import json
-import urllib.parse
+
+import gateway_tls
 
 PATH = "/external/openai/v1/chat/completions"
 LIST = "/external/openai/v1/models"
@@ -40,12 +40,12 @@ class Caller:
     """A user of the gateway at ``url``."""
 
     def __init__(self, url: str, token: str) -> None:
-        self._host = urllib.parse.urlsplit(url).netloc
+        self._url = url
         self._headers = {"authorization": f"Bearer {token}", "content-type": "application/json"}
 
     def ask(self, path: str, method: str = "POST") -> int:
         """The status of one request; its path is sent as it is."""
-        connection = http.client.HTTPConnection(self._host, timeout=30)
+        connection = gateway_tls.connection(self._url, timeout=30)
         try:
             connection.request(method, path, BODY if method == "POST" else None, self._headers)
             return connection.getresponse().status

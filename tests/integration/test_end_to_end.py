@@ -28,6 +28,7 @@ import catalogue_changes
 import external_provider
 import filter_order
 import gateway_requests
+import gateway_tls
 import key_search
 import killed_processes
 import limits_and_identity
@@ -43,6 +44,7 @@ import provider_secrets
 import pytest
 import refusals
 import rotation
+import several_listeners
 import simulators
 import yaml
 from runs import INVENTORY, follow, playbook, recaps, run, start
@@ -80,16 +82,27 @@ def molecule(command: str, *arguments: str) -> int:
     return recaps(output)[-1]["embedded"]["changed"] if "PLAY RECAP" in output else 0
 
 
-@pytest.fixture(scope="module")
+def openai_client(token: str) -> openai.OpenAI:
+    """Return the OpenAI SDK as a user of the present site has it. A later one may have another authority."""
+    connections = openai.DefaultHttpxClient(verify=gateway_tls.context())
+    return openai.OpenAI(
+        base_url=f"{gateway_url()}/v1", api_key=token, max_retries=0, timeout=30, http_client=connections
+    )
+
+
+@pytest.fixture
 def client(token: str) -> openai.OpenAI:
     """The OpenAI SDK as a user has it."""
-    return openai.OpenAI(base_url=f"{gateway_url()}/v1", api_key=token, max_retries=0, timeout=30)
+    return openai_client(token)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def messages_client(token: str) -> anthropic.Anthropic:
     """The Anthropic SDK as a user has it."""
-    return anthropic.Anthropic(base_url=gateway_url(), api_key=token, max_retries=0, timeout=30)
+    connections = anthropic.DefaultHttpxClient(verify=gateway_tls.context())
+    return anthropic.Anthropic(
+        base_url=gateway_url(), api_key=token, max_retries=0, timeout=30, http_client=connections
+    )
 
 
 def test_a_machine_without_a_cluster(machine_before: dict[str, object]) -> None:
@@ -278,11 +291,10 @@ def test_a_mixed_catalogue_is_served(sites: Sites, mixed_variables: pathlib.Path
 
 
 @pytest.fixture(scope="module")
-def secret_changed(sites: Sites, token: str, mixed_variables: pathlib.Path, client: openai.OpenAI) -> float:
+def secret_changed(sites: Sites, token: str, mixed_variables: pathlib.Path) -> float:
     """When the Secret of a provider got another key, by the monotonic clock; the first key was in use before."""
-    assert token
     sites.ensure_mixed(mixed_variables)
-    assert provider_secrets.used(client) == provider_secrets.fingerprint(provider_secrets.KEYS[0])
+    assert provider_secrets.used(openai_client(token)) == provider_secrets.fingerprint(provider_secrets.KEYS[0])
     provider_secrets.put(provider_secrets.KEYS[1])
     return time.monotonic()
 
@@ -543,12 +555,12 @@ def test_malformed_requests_restart_nothing(kinds: provider_kinds.Site, rich: st
 
 def test_the_order_of_filters_and_models_that_move(kinds: provider_kinds.Site, rich: str) -> None:
     """With what browsers need, and without, where the same run moves models."""
-    chains = [filter_order.chains(filter_order.dump(), f"{provider_kinds.NAMESPACE}/")]
+    chains = [filter_order.chains(filter_order.dump(), gateway_url())]
     del kinds.variables["access_policies_cors"]
     assert model_changes.move(gateway_url(), rich, kinds) == []
     preflight = refusals.preflight(gateway_url(), provider_kinds.ORIGIN)
     assert (preflight.status, preflight.header(refusals.ALLOWED)) == (401, "")
-    chains.append(filter_order.chains(filter_order.dump(), f"{provider_kinds.NAMESPACE}/"))
+    chains.append(filter_order.chains(filter_order.dump(), gateway_url()))
     for found in chains:
         assert found
         for listener, names in found.items():
@@ -629,7 +641,7 @@ class TestMcpServers:
 
 
 def test_bodies_of_all_sizes_of_clients_in_tls(kinds: provider_kinds.Site, rich: str, tmp_path: pathlib.Path) -> None:
-    """Last of these tests: the next one has the Gateway listen to plain HTTP again."""
+    """Behind these tests, as it changes the listeners: for those before, the Gateway has the one of the inventory."""
     authority = catalogs.Authority("Gateway")
     certificate = authority.issue(provider_kinds.HOSTNAME)
     (tmp_path / "ca.crt").write_text(authority.certificate, encoding="utf-8")
@@ -655,8 +667,29 @@ def test_bodies_of_all_sizes_of_clients_in_tls(kinds: provider_kinds.Site, rich:
         )
         == []
     )
-    (found,) = filter_order.chains(filter_order.dump(), f"{provider_kinds.NAMESPACE}/").values()
+    (found,) = filter_order.chains(filter_order.dump(), gateway_url()).values()
     assert filter_order.faults(found) == []
+
+
+def test_a_wildcard_and_a_bare_host(kinds: provider_kinds.Site, rich: str) -> None:
+    """With certificates of the gateway's own authority, and plain HTTP redirected."""
+    for name in ("gateway_tls_certificate", "gateway_tls_private_key", "gateway_hostname"):
+        kinds.variables.pop(name, None)
+    kinds.variables.update(gateway_listeners=several_listeners.LISTENERS, gateway_tls_own_ca=True)
+    kinds.apply("gateway")
+    playbook("egress.ai_gateway.validate", "--extra-vars", f"@{kinds.path}", "--extra-vars", "validation_mode=quick")
+    outcomes = validation()
+    assert {check for check in outcomes if check.startswith(("listener:", "http-redirect"))} == {
+        "listener:https-wildcard",
+        "listener:https-bare",
+        "http-redirect",
+    }
+    assert {status for check, status in outcomes.items() if check != "full-validation"} == {"passed"}
+    assert urllib.parse.urlsplit(gateway_url()).hostname == several_listeners.DOMAIN
+    place = several_listeners.Place("10.245.0.2", 30080, 30081)
+    assert list(several_listeners.faults(place, rich, "gpt-4")) == []
+    for found in filter_order.chains(filter_order.dump(), gateway_url()).values():
+        assert filter_order.faults(found) == []
 
 
 @pytest.fixture

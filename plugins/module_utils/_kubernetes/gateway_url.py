@@ -22,9 +22,9 @@ def gateway_url(
         the Gateway's status.
     :param hostname: the host name to call, instead of the listener's. One with a wildcard is called by the address.
     :param https: whether the URL begins with https. By default the listener's protocol decides; of several listeners,
-        the one for HTTPS counts.
+        the first for HTTPS counts, and of these one without a wildcard.
     """
-    listener = _listener(gateway)
+    listener = _listener(gateway, https)
     host = hostname or listener.get("hostname") or ""
     if not host or "*" in host:
         host = _address(gateway)
@@ -32,13 +32,19 @@ def gateway_url(
         return ""
     if https is None:
         https = listener.get("protocol", "HTTPS") == "HTTPS"
-    port = _node_port(service)
+    port = _node_port(service, listener.get("port"))
     return f"{'https' if https else 'http'}://{host}{f':{port}' if port else ''}"
 
 
-def _listener(gateway: Body | None) -> Body:
+def _listener(gateway: Body | None, https: bool | None) -> Body:
+    """The listener to call; of those of the protocol that is asked for, where there are any."""
     listeners: Sequence[Body] = ((gateway or {}).get("spec") or {}).get("listeners") or ()
-    return max(listeners, key=lambda listener: listener.get("protocol") == "HTTPS", default={})
+    of_protocol = [listener for listener in listeners if (listener.get("protocol") == "HTTPS") is https]
+    return max(
+        of_protocol or listeners,
+        key=lambda listener: (listener.get("protocol") == "HTTPS", "*" not in (listener.get("hostname") or "")),
+        default={},
+    )
 
 
 def _address(gateway: Body | None) -> str:
@@ -48,7 +54,10 @@ def _address(gateway: Body | None) -> str:
     return f"[{value}]" if ":" in value else value
 
 
-def _node_port(service: Body | None) -> int | None:
+def _node_port(service: Body | None, port: int | None) -> int | None:
+    """The port of the nodes for the port of a listener; the first one where the Service has none for it yet."""
     spec: Body = (service or {}).get("spec") or {}
     ports: Sequence[Body] = spec.get("ports") or ()
-    return ports[0].get("nodePort") if spec.get("type") == "NodePort" and ports else None
+    if spec.get("type") != "NodePort" or not ports:
+        return None
+    return next((entry for entry in ports if entry.get("port") == port), ports[0]).get("nodePort")

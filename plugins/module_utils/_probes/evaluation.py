@@ -39,6 +39,7 @@ def checks(plan: Plan) -> list[dict[str, t.Any]]:
         *seen.listing.get("checks", ()),
         *seen.probes.get("checks", ()),
         *seen.mcp.get("checks", ()),
+        *(check for result in seen.listeners.get("results", ()) for check in result.get("checks", ())),
         *_described(behind),
         *limits,
         *_described([_cleanup(plan), *_quick(plan)]),

@@ -66,6 +66,9 @@ class Settings:
     quick: bool = False
     wait_timeout: int = 60
     expired_token: str = field(default="", repr=False)
+    #: Where the gateway is called, and where plain HTTP is redirected; empty where it is not.
+    gateway_url: str = ""
+    http_url: str = ""
     keys: Mapping[str, str] = field(default_factory=dict, repr=False)
     #: Those of MCP servers.
     mcp_keys: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -109,6 +112,7 @@ class Seen:
     listing: Result = field(default_factory=dict)
     probes: Result = field(default_factory=dict, repr=False)
     proxy_log: Result = field(default_factory=dict)
+    listeners: Result = field(default_factory=dict)
     wrong_key: Result = field(default_factory=dict)
     connections: Result = field(default_factory=dict)
     limits: Result = field(default_factory=dict)
@@ -261,7 +265,7 @@ class Plan:
         schemas = {provider["name"]: provider["schema"] for provider in self.catalog["providers"]}
         return bool(model["backends"]) and schemas.get(model["backends"][0].get("provider")) == "anthropic"
 
-    def _operation(self, model: Model) -> str:
+    def operation(self, model: Model) -> str:
         """The API that a model is asked in: that of its provider."""
         return "messages" if self._is_anthropic(model) else "chat_completions"
 
@@ -602,7 +606,7 @@ class Plan:
 
     def _answers(self, model: Model) -> Iterator[Params]:
         """Probes of a model that the tier may use."""
-        name, operation, no_token = model["name"], self._operation(model), self.seen.no_token("caller")
+        name, operation, no_token = model["name"], self.operation(model), self.seen.no_token("caller")
         answered_as = [name, *(backend.get("provider_model", name) for backend in model["backends"])]
         common = {
             "hint": self.routes_hint,
@@ -787,7 +791,7 @@ class Plan:
         return {
             "user": user,
             "model": model["name"] if model else NO_MODEL["name"],
-            "operation": self._operation(model) if model else "chat_completions",
+            "operation": self.operation(model) if model else "chat_completions",
             **path,
             "limit": self._limit["amount"],
             "window": self._window,

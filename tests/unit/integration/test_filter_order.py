@@ -60,5 +60,9 @@ def test_the_listeners_of_the_gateway_alone() -> None:
             }
         }
 
-    dump = {"configs": [{}, {"dynamic_listeners": [listener("ai-gateway/ai-gateway/http"), listener("ready")]}]}
-    assert list(filter_order.chains(dump, "ai-gateway/").values()) == [RIGHT, RIGHT]
+    names = ("tcp-443", "tcp-80", "ready")
+    dump = {"configs": [{}, {"dynamic_listeners": [listener(name) for name in names]}]}
+    for url, name in (("https://10.245.0.2:30080", "tcp-443"), ("http://ai.example.com", "tcp-80")):
+        found = filter_order.chains(dump, url)
+        assert list(found.values()) == [RIGHT, RIGHT]
+        assert all(listener.startswith(name) for listener in found)

@@ -63,6 +63,24 @@ def site(tmp_path: Path, variables: dict[str, t.Any], *arguments: str, playbook:
     return ended.returncode, " ".join(ended.output.split())
 
 
+def self_signed() -> tuple[str, str]:
+    """A certificate and its key, in PEM."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "ai.example.com")])
+    now = datetime.datetime.now(datetime.UTC)
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    builder = builder.serial_number(1).not_valid_before(now).not_valid_after(now + datetime.timedelta(days=9))
+    builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName("ai.example.com")]), critical=False)
+    encoding, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    return (
+        builder.sign(key, hashes.SHA256()).public_bytes(encoding).decode(),
+        key.private_bytes(encoding, form, serialization.NoEncryption()).decode(),
+    )
+
+
+CERTIFICATE, KEY = self_signed()
+
+
 @pytest.mark.parametrize(
     ("variables", "said"),
     [
@@ -91,8 +109,32 @@ def site(tmp_path: Path, variables: dict[str, t.Any], *arguments: str, playbook:
             {"gateway_tls_certificate": "x", "gateway_tls_private_key": "y"},
             "gateway_tls_certificate cannot be read as a certificate in PEM",
         ),
-        ({"gateway_tls_certificate": "x"}, "The Gateway's certificate has one source"),
-        ({"gateway_tls_issuer": {"name": "ca"}}, "gateway_hostname that it is for"),
+        ({"gateway_tls_certificate": "x"}, "gateway_tls_private_key is missing beside gateway_tls_certificate"),
+        ({"gateway_tls_issuer": {"name": "ca"}}, "gateway_hostname is empty, and gateway_tls_issuer issues"),
+        (
+            {
+                "gateway_tls_secret": "both",
+                "gateway_listeners": [{"name": name, "hostname": "ai.example.com"} for name in ("one", "two")],
+            },
+            "gateway_listeners[1].hostname is ai.example.com, as is that of gateway_listeners[0]",
+        ),
+        ({"gateway_listeners": [{"hostname": "ai.example.com"}]}, "missing required arguments: name"),
+        (
+            {"gateway_listeners": [{"name": "bare", "tls": {"secrets": "x"}}]},
+            "gateway_listeners.tls.secrets",
+        ),
+        ({"gateway_http_redirect": True}, "gateway_http_redirect is true and no listener serves HTTPS"),
+        (
+            {
+                "gateway_tls_certificate": CERTIFICATE,
+                "gateway_tls_private_key": KEY,
+                "gateway_listeners": [
+                    {"name": "wildcard", "hostname": "*.ai.example.com"},
+                    {"name": "bare", "hostname": "ai.example.com"},
+                ],
+            },
+            "gateway_tls_certificate is for DNS:ai.example.com, and not for *.ai.example.com of gateway_listeners[0]",
+        ),
         (
             {"gateway_service_type": "NodePort", "gateway_load_balancer_class": "x"},
             "need gateway_service_type LoadBalancer, which is NodePort",
@@ -142,6 +184,9 @@ def test_a_secret_that_is_missing_is_told_before_the_first_write(tmp_path: Path,
             ],
             "ai_gateway_kubeconfig": str(server.kubeconfig(tmp_path)),
             "gateway_url": "http://gateway.invalid",
+            "gateway_listeners": [
+                {"name": "partner", "hostname": "ai.partner.example", "tls": {"secret": "partner-tls"}}
+            ],
             # Renders charts, for which there is no Helm.
             "preflight_rehearse": "never",
         }
@@ -153,6 +198,9 @@ def test_a_secret_that_is_missing_is_told_before_the_first_write(tmp_path: Path,
         "provider outside: Secret ai-gateway/outside-key is missing: "
         "kubectl create secret generic outside-key --namespace ai-gateway" in output
     )
+    # What rotates keys needs no listener.
+    listener = "gateway_listeners[0].tls.secret: Secret ai-gateway/partner-tls is missing: kubectl create secret"
+    assert (listener in output) == (arguments[0] == "site")
     assert "changed=0" in output
     assert server.writes == []
 
@@ -182,17 +230,3 @@ def test_each_inventory_comes_as_far_as_the_cluster(name: str, tmp_path: Path, m
     assert ended.returncode != 0
     assert "/nonexistent/kubeconfig" in ended.output, ended.output
     assert "changed=0" in ended.output
-
-
-def self_signed() -> tuple[str, str]:
-    """A certificate and its key, in PEM."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "ai.example.com")])
-    now = datetime.datetime.now(datetime.UTC)
-    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
-    builder = builder.serial_number(1).not_valid_before(now).not_valid_after(now + datetime.timedelta(days=9))
-    encoding, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
-    return (
-        builder.sign(key, hashes.SHA256()).public_bytes(encoding).decode(),
-        key.private_bytes(encoding, form, serialization.NoEncryption()).decode(),
-    )

@@ -23,6 +23,7 @@ ALLOWED: dict[str, set[str]] = {
     # The plan of a validation knows the values that stand for a caller at the providers.
     "_probes": {"_catalog"},
     "_embedded_cluster": set(),
+    "_gateway": set(),
     "_tokens": {"_kubernetes", "_probes"},
 }
 

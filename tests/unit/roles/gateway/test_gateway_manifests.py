@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import base64
 import typing as t
 from pathlib import Path
 
@@ -17,6 +18,11 @@ POLICY = ("NetworkPolicy", "ai-gateway.ai-gateway.proxies")
 def policy_of(directory: Path, **variables: t.Any) -> dict[str, t.Any]:
     given = {"ai_gateway_allow_empty": True, "__gateway_identity_key": "k" * 64, **variables}
     return t.cast("dict[str, t.Any]", manifests(directory, "gateway", "gateway.yaml.j2", given)[POLICY])
+
+
+def gateway_of(directory: Path, **variables: t.Any) -> dict[tuple[str, str], dict[str, t.Any]]:
+    given = {"ai_gateway_allow_empty": True, "__gateway_identity_key": "k" * 64, **variables}
+    return manifests(directory, "gateway", "gateway.yaml.j2", given)
 
 
 def ports_of(rules: list[dict[str, t.Any]]) -> set[tuple[str, int]]:
@@ -53,3 +59,142 @@ def test_openshift_resolves_elsewhere(tmp_path: Path) -> None:
     ]["egress"]
     assert rule["to"][0]["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": "openshift-dns"}
     assert {port["port"] for port in rule["ports"]} == {5353}
+
+
+BOTH = [
+    {"name": "https-wildcard", "hostname": "*.ai.example.com"},
+    {"name": "https-bare", "hostname": "ai.example.com"},
+]
+MADE = {
+    "authority": {"certificate": "authority", "key": "key of the authority"},
+    "servers": {
+        f"ai-gateway{name}tls": {"certificate": f"certificate{name}", "key": f"key{name}"}
+        for name in ("-", ".https-wildcard.", ".https-bare.")
+    },
+}
+REDIRECT = "ai-gateway.ai-gateway.http-redirect"
+FROM_SAME = {"namespaces": {"from": "Same"}}
+
+
+def decoded(secret: dict[str, t.Any]) -> dict[str, str]:
+    return {key: base64.b64decode(value).decode() for key, value in secret["data"].items()}
+
+
+def test_a_wildcard_and_a_bare_host_share_an_existing_secret(tmp_path: Path) -> None:
+    objects = gateway_of(tmp_path, gateway_listeners=BOTH, gateway_tls_secret="of-others")
+    tls = {"mode": "Terminate", "certificateRefs": [{"group": "", "kind": "Secret", "name": "of-others"}]}
+    assert objects["Gateway", "ai-gateway"]["spec"]["listeners"] == [
+        {**listener, "protocol": "HTTPS", "port": 443, "tls": tls, "allowedRoutes": FROM_SAME} for listener in BOTH
+    ]
+    assert [name for kind, name in objects if kind in ("Secret", "HTTPRoute")] == ["ai-gateway.ai-gateway.identity-key"]
+
+
+def test_one_certificate_of_cert_manager_has_all_names_that_share_it(tmp_path: Path) -> None:
+    own = {"name": "own", "hostname": "own.example.com", "tls": {"issuer": {"name": "ca", "kind": "Issuer"}}}
+    issuer = {"name": "letsencrypt"}
+    objects = gateway_of(tmp_path, gateway_listeners=[*BOTH, own], gateway_tls_issuer=issuer)
+    found = {name: manifest["spec"] for (kind, name), manifest in objects.items() if kind == "Certificate"}
+    assert found["ai-gateway-tls"]["dnsNames"] == ["*.ai.example.com", "ai.example.com"]
+    assert found["ai-gateway.own.tls"]["dnsNames"] == ["own.example.com"]
+    assert found["ai-gateway.own.tls"]["issuerRef"] == {"group": "cert-manager.io", "kind": "Issuer", "name": "ca"}
+    listeners = objects["Gateway", "ai-gateway"]["spec"]["listeners"]
+    assert [listener["tls"]["certificateRefs"][0]["name"] for listener in listeners] == [
+        "ai-gateway-tls",
+        "ai-gateway-tls",
+        "ai-gateway.own.tls",
+    ]
+
+
+def test_the_own_authority_is_kept_beside_its_certificates(tmp_path: Path) -> None:
+    objects = gateway_of(tmp_path, gateway_listeners=BOTH, gateway_tls_own_ca=True, __gateway_made=MADE)
+    assert decoded(objects["Secret", "ai-gateway.certification-authority"]) == {
+        "tls.crt": "authority",
+        "tls.key": "key of the authority",
+    }
+    assert decoded(objects["Secret", "ai-gateway.https-bare.tls"]) == {
+        "ca.crt": "authority",
+        "tls.crt": "certificate.https-bare.",
+        "tls.key": "key.https-bare.",
+    }
+    kept = {"egress.ai-gateway/kept": "true"}
+    secrets = [manifest for (kind, _name), manifest in objects.items() if kind == "Secret"]
+    assert all(secret["metadata"]["labels"] == kept for secret in secrets)
+
+
+def test_plain_http_is_redirected_and_nothing_else_answers_it(tmp_path: Path) -> None:
+    objects = gateway_of(
+        tmp_path,
+        gateway_listeners=BOTH,
+        gateway_tls_own_ca=True,
+        __gateway_made=MADE,
+        gateway_route_namespaces=["maas-api"],
+        gateway_service_type="NodePort",
+    )
+    *https, plain = objects["Gateway", "ai-gateway"]["spec"]["listeners"]
+    proxies = "ai-gateway-envoy-gateway"
+    # Routes of models are in the gateway's namespace, and those of others in these.
+    for listener in https:
+        (expression,) = listener["allowedRoutes"]["namespaces"]["selector"]["matchExpressions"]
+        assert expression["values"] == ["ai-gateway", "maas-api"]
+    assert plain == {
+        "name": "http-redirect",
+        "protocol": "HTTP",
+        "port": 80,
+        "allowedRoutes": {
+            "namespaces": {
+                "from": "Selector",
+                "selector": {"matchLabels": {"kubernetes.io/metadata.name": proxies}},
+            }
+        },
+    }
+    routes = [manifest for (kind, _name), manifest in objects.items() if kind == "HTTPRoute"]
+    assert [route["metadata"] for route in routes] == [{"name": REDIRECT, "namespace": proxies}]
+    spec = routes[0]["spec"]
+    assert spec["parentRefs"] == [
+        {
+            "group": "gateway.networking.k8s.io",
+            "kind": "Gateway",
+            "namespace": "ai-gateway",
+            "name": "ai-gateway",
+            "sectionName": "http-redirect",
+        }
+    ]
+    assert spec["hostnames"] == ["*.ai.example.com", "ai.example.com"]
+    redirect = {"scheme": "https", "port": 30080, "statusCode": 308}
+    assert spec["rules"] == [
+        {
+            "matches": [{"path": {"type": "PathPrefix", "value": "/"}}],
+            "filters": [{"type": "RequestRedirect", "requestRedirect": redirect}],
+        }
+    ]
+    # Without these the policies of the Gateway would ask for a token.
+    target = [{"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": REDIRECT}]
+    exceptions = {kind: manifest["spec"] for (kind, name), manifest in objects.items() if name == REDIRECT}
+    del exceptions["HTTPRoute"]
+    assert exceptions == {
+        "SecurityPolicy": {"targetRefs": target, "authorization": {"defaultAction": "Allow"}},
+        "EnvoyExtensionPolicy": {"targetRefs": target},
+        "BackendTrafficPolicy": {"targetRefs": target},
+    }
+    assert ports_of(objects[POLICY]["spec"]["ingress"]) >= {("TCP", 10443), ("TCP", 10080)}
+    service = objects["EnvoyProxy", "ai-gateway"]["spec"]["provider"]["kubernetes"]["envoyService"]
+    assert service["patch"]["value"]["spec"]["ports"] == [
+        {"port": 443, "nodePort": 30080},
+        {"port": 80, "nodePort": 30081},
+    ]
+
+
+def test_a_load_balancer_is_redirected_to_its_own_port(tmp_path: Path) -> None:
+    listeners = [{"name": f"l{number}", "hostname": f"l{number}.example.com"} for number in range(20)]
+    objects = gateway_of(
+        tmp_path,
+        gateway_listeners=listeners,
+        gateway_tls_secret="of-others",
+        gateway_http_redirect=True,
+        gateway_service_type="LoadBalancer",
+    )
+    routes = {name: manifest["spec"] for (kind, name), manifest in objects.items() if kind == "HTTPRoute"}
+    # A route has 16 host names at the most.
+    assert [(name, len(spec["hostnames"])) for name, spec in routes.items()] == [(REDIRECT, 16), (f"{REDIRECT}-1", 4)]
+    for spec in routes.values():
+        assert spec["rules"][0]["filters"][0]["requestRedirect"]["port"] == 443

@@ -19,10 +19,15 @@ PROVIDERS = [
         "models": [{"name": "gpt-4"}],
     }
 ]
+LISTENERS = [
+    {"name": "https-wildcard", "port": 443},
+    {"name": "https-bare", "port": 443},
+    {"name": "http-redirect", "port": 80},
+]
 SEVERAL: dict[str, t.Any] = {
     "ai_gateway_controller_replicas": 2,
     "ai_gateway_providers": PROVIDERS,
-    "__providers_gateway": {"resources": [{"spec": {"listeners": [{"name": "https"}]}}]},
+    "__providers_gateway": {"resources": [{"spec": {"listeners": LISTENERS}}]},
 }
 
 
@@ -50,9 +55,9 @@ def test_each_pod_is_known_and_asked_in_turn(tmp_path: Path) -> None:
     assert "round_robin" in found["/load_balancing_policy"]["policies"][0]["typed_extension_config"]["name"]
 
 
-def test_another_pod_is_asked_on_the_listener_that_is_there(tmp_path: Path) -> None:
+def test_another_pod_is_asked_on_the_listeners_that_have_limits(tmp_path: Path) -> None:
     (patch,) = (patch for patch in patches(tmp_path, SEVERAL) if patch["name"] != "ratelimit_cluster")
-    assert patch["name"] == "ai-gateway/ai-gateway/https"
+    assert patch["name"] == "tcp-443"
     assert (patch["operation"]["jsonPath"], patch["operation"]["path"]) == (
         "$..rate_limit_service.grpc_service",
         "/retry_policy",

@@ -50,6 +50,23 @@ def service(kind: str, **port: int) -> Body:
             "https://ai.example.com",
         ),
         (gateway("203.0.113.7", listeners=[{**HTTPS, "hostname": "*.example.com"}]), None, "https://203.0.113.7"),
+        # A wildcard and a bare host on one port.
+        (
+            gateway("203.0.113.7", listeners=[{**HTTPS, "hostname": f"{start}example.com"} for start in ("*.", "")]),
+            None,
+            "https://example.com",
+        ),
+        # The port of the nodes that leads to the listener, wherever it stands.
+        (
+            gateway("10.245.0.2", listeners=[HTTPS, HTTP]),
+            {
+                "spec": {
+                    "type": "NodePort",
+                    "ports": [{"port": 80, "nodePort": 30081}, {"port": 443, "nodePort": 30080}],
+                }
+            },
+            "https://10.245.0.2:30080",
+        ),
         # No address yet.
         (gateway(), service("LoadBalancer"), ""),
         ({"spec": {"listeners": [HTTP]}, "status": {}}, None, ""),
@@ -74,6 +91,13 @@ def test_the_url_of_what_the_cluster_has(found: Body | None, of_proxies: Body | 
 )
 def test_what_the_inventory_says_counts_first(options: Body, url: str) -> None:
     assert gateway_url(gateway("203.0.113.7"), service("NodePort", nodePort=30080), **options) == url
+
+
+@pytest.mark.parametrize(("https", "url"), [(True, "https://10.245.0.2:30080"), (False, "http://10.245.0.2:30081")])
+def test_each_protocol_has_its_port_of_the_nodes(https: bool, url: str) -> None:
+    ports = [{"port": 443, "nodePort": 30080}, {"port": 80, "nodePort": 30081}]
+    proxies = {"spec": {"type": "NodePort", "ports": ports}}
+    assert gateway_url(gateway("10.245.0.2", listeners=[HTTPS, HTTP]), proxies, https=https) == url
 
 
 def test_a_host_name_needs_no_gateway() -> None:
