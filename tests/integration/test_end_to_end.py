@@ -67,7 +67,7 @@ CHECKS = {
     "gateway", "tokens", "models", "unknown-model", "rate-limit", "rate-limit-recovery",
     "no-token:chat", "no-token:models", "no-token:messages",
     "bad-token", "tampered-token", "expired-token", "other-audience", "outsider",
-    "unknown-path", "api-key-header", "rate-limit-elsewhere", "wrong-key",
+    "unknown-path", "api-key-header", "rate-limit-elsewhere", "wrong-key", "http-redirect",
     *(f"{check}:{model}" for check in ("chat", "messages", "stream", "key", "forged") for model in MODELS),
     "path:openai:gpt-4", "path:anthropic:claude-3-sonnet",
 }  # fmt: skip

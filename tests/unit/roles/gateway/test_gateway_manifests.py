@@ -198,3 +198,26 @@ def test_a_load_balancer_is_redirected_to_its_own_port(tmp_path: Path) -> None:
     assert [(name, len(spec["hostnames"])) for name, spec in routes.items()] == [(REDIRECT, 16), (f"{REDIRECT}-1", 4)]
     for spec in routes.values():
         assert spec["rules"][0]["filters"][0]["requestRedirect"]["port"] == 443
+
+
+@pytest.mark.parametrize(
+    ("variables", "listeners"),
+    [
+        ({"ai_gateway_platform": "embedded"}, ["https", "http-redirect"]),
+        ({"ai_gateway_platform": "kind"}, ["https", "http-redirect"]),
+        ({"ai_gateway_platform": "embedded", "gateway_tls_own_ca": False}, ["http"]),
+        ({"ai_gateway_platform": "embedded", "gateway_http_redirect": False}, ["https"]),
+        ({"ai_gateway_platform": "embedded", "gateway_tls_secret": "of-others"}, ["https"]),
+        # Its address is not known beforehand.
+        ({"ai_gateway_platform": "kind", "gateway_service_type": "LoadBalancer"}, ["http"]),
+        ({"ai_gateway_platform": "kubernetes"}, ["http"]),
+        ({"ai_gateway_platform": "kubernetes", "gateway_tls_secret": "of-others"}, ["https"]),
+    ],
+)
+def test_where_the_own_authority_is_the_default(
+    variables: dict[str, t.Any], listeners: list[str], tmp_path: Path
+) -> None:
+    objects = gateway_of(tmp_path, __gateway_made=MADE, **variables)
+    assert [listener["name"] for listener in objects["Gateway", "ai-gateway"]["spec"]["listeners"]] == listeners
+    own = "ai-gateway.certification-authority"
+    assert (("Secret", own) in objects) == ("https" in listeners and "gateway_tls_secret" not in variables)
