@@ -139,6 +139,10 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._rendering impor
 from ansible_collections.egress.ai_gateway.plugins.module_utils._rendering import sealing, tree
 
 try:
+    import yaml
+except ImportError:
+    yaml = None  # type: ignore[assignment]
+try:
     from ansible_collections.community.sops.plugins.module_utils.sops import Sops, SopsError
 
     HAS_SOPS = True
@@ -233,7 +237,7 @@ def perform(module: AnsibleModule) -> dict[str, t.Any]:
         )
     found = tree.present(directory)
     files = rendered_files.manifest_files(sets)
-    parts = [name for name in rendered_files.parts_of(sets)]
+    parts = list(rendered_files.parts_of(sets))
     in_tree: list[dict[str, t.Any]] = [] if params["secrets"] == "sops" else secrets
     files["required-secrets.yaml"] = rendered_files.required_secrets(in_tree, params["existing_secrets"])
     if params["secrets"] == "sops":
@@ -257,7 +261,9 @@ def perform(module: AnsibleModule) -> dict[str, t.Any]:
                 "before_header": f"files of {directory}",
                 "after_header": f"files of {directory}",
                 "before": "".join(f"{name}\n" for name in [*changes.updated, *changes.deleted]),
-                "after": "".join(f"{name}\n" for name in [*changes.created, *(f"{x} (changed)" for x in changes.updated)]),
+                "after": "".join(
+                    f"{name}\n" for name in [*changes.created, *(f"{x} (changed)" for x in changes.updated)]
+                ),
             }
         ],
     }
@@ -265,7 +271,7 @@ def perform(module: AnsibleModule) -> dict[str, t.Any]:
 
 def main() -> None:
     module = AnsibleModule(**arguments(), supports_check_mode=True)
-    if rendered_files.yaml is None:
+    if yaml is None:
         module.fail_json(msg=missing_required_lib("PyYAML"))
     try:
         result = perform(module)

@@ -30,7 +30,9 @@ def objects(tree: Path) -> list[Body]:
 def schemas(bodies: t.Iterable[Body]) -> Schemas:
     """The schemas of the CRDs among objects."""
     return {
-        (f"{crd['spec']['group']}/{version['name']}", crd["spec"]["names"]["kind"]): version["schema"]["openAPIV3Schema"]
+        (f"{crd['spec']['group']}/{version['name']}", crd["spec"]["names"]["kind"]): version["schema"][
+            "openAPIV3Schema"
+        ]
         for crd in bodies
         if crd["kind"] == "CustomResourceDefinition"
         for version in crd["spec"]["versions"]

@@ -103,9 +103,7 @@ def stage(
         reference_of(body).identity for name, objects in _sets(directory) if name != identity.name for body in objects
     }
     desired = [
-        item
-        for item in desired
-        if not (item.reference.group_kind in _SHARED and item.reference.identity in earlier)
+        item for item in desired if not (item.reference.group_kind in _SHARED and item.reference.identity in earlier)
     ]
     twice = [item.reference for item in desired if item.reference.identity in earlier]
     if twice:
@@ -114,8 +112,11 @@ def stage(
         frozenset(item.reference.group_kind for item in desired),
         frozenset(item.reference.namespace for item in desired if item.reference.namespace),
     )
-    objects = [item.body for _number, items in in_phases(desired, lambda item: item.reference.group_kind)
-               for item in sorted(items, key=lambda item: item.reference.identity)]
+    objects = [
+        item.body
+        for _number, items in in_phases(desired, lambda item: item.reference.group_kind)
+        for item in sorted(items, key=lambda item: item.reference.identity)
+    ]
     if not check_mode:
         _write(_path_of(directory, identity.name), json.dumps([parent_manifest(identity, contents), *objects]))
     return [item.reference for item in desired]

@@ -9,9 +9,9 @@ import re
 import typing as t
 from collections import Counter
 
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.staging import SECRET, StagedSet
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.kinds import NAMESPACE
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.objects import Body, reference_of
-from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.staging import SECRET, StagedSet
 
 try:
     import yaml
@@ -30,12 +30,12 @@ SECRETS = "secrets"
 HEADER = "# Rendered by playbook egress.ai_gateway.render, which overwrites changes.\n"
 #: Without quotes, no parser of YAML takes these for anything else than strings.
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_./@-]+( [A-Za-z][A-Za-z0-9_./@-]*)*")
-_WORDS = frozenset("yes no on off true false null nan inf".split())
+_WORDS = frozenset(["yes", "no", "on", "off", "true", "false", "null", "nan", "inf"])
 #: What a file's name may hold.
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
 
 
-class _Dumper(_Base):  # type: ignore[misc]
+class _Dumper(_Base):
     """Strings of several lines as blocks, and others in quotes where a parser could take them for something else."""
 
     def ignore_aliases(self, data: t.Any) -> bool:
@@ -68,9 +68,7 @@ def file_names(objects: t.Sequence[Body]) -> list[str]:
     """A name for the file of each object: kind, namespace and name, and the group where these are the same twice."""
     short = [_name(body) for body in objects]
     times = Counter(short)
-    return [
-        name if times[name] == 1 else _name(body, with_group=True) for name, body in zip(short, objects)
-    ]
+    return [name if times[name] == 1 else _name(body, with_group=True) for name, body in zip(short, objects)]
 
 
 def _name(body: Body, with_group: bool = False) -> str:

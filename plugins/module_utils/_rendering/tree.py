@@ -46,7 +46,9 @@ def listed(directory: Path) -> list[str]:
         return []
     try:
         names = json.loads(path.read_text(encoding="utf-8"))["files"]
-        if all(isinstance(name, str) and ".." not in Path(name).parts and not Path(name).is_absolute() for name in names):
+        if all(
+            isinstance(name, str) and ".." not in Path(name).parts and not Path(name).is_absolute() for name in names
+        ):
             return t.cast("list[str]", names)
     except (ValueError, LookupError, TypeError):
         pass
