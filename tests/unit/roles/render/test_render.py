@@ -291,7 +291,7 @@ def test_what_leaves_the_inventory_leaves_the_tree_and_what_others_wrote_stays(t
             {
                 "ai_gateway_stack": "wg_ai_gateway",
                 "ai_gateway_policy_engine": "kuadrant",
-                "ai_gateway_providers": [{**OPENAI, "headers": {}}],
+                "ai_gateway_providers": [{**OPENAI, "headers": {}, "models": [{"name": "gpt-4"}]}],
                 "crds_wg_ai_gateway": __file__,
                 "controllers_images": {"wg_ai_gateway": "registry.example.com/wg-ai-gateway:1"},
             },
