@@ -19,6 +19,7 @@ import pytest
 import yaml
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.staging import CLUSTER_SCOPED
 from ansible_collections.egress.ai_gateway.plugins.module_utils._embedded_cluster.paths import paths
+from api_server import Server
 from trees import CANARY, INVENTORIES, OPENAI, files, render
 
 ROOT = Path(__file__).parents[4]
@@ -335,3 +336,31 @@ def test_a_vault_of_secrets_is_read_and_never_written_in_plain(rendered: Rendere
     assert "is encrypted by ansible-vault, and a Secret in it is new" in " ".join(other.output.split())
     assert (tmp_path / "secrets.yaml").read_text(encoding="utf-8").startswith("$ANSIBLE_VAULT")
     assert files(tmp_path / "tree") == files(directory / "tree")
+
+
+def test_the_secrets_are_written_into_the_cluster_as_members_of_their_sets(rendered: Rendered) -> None:
+    name, directory = rendered
+    server = Server({("v1", "secrets"): "Secret", ("v1", "namespaces"): "Namespace"})
+    try:
+        given = {**INVENTORIES[name], "ai_gateway_kubeconfig": str(server.kubeconfig(directory))}
+        ended = render(directory, given, "--tags", "secrets")
+        assert ended.returncode == 0, ended.output
+        assert CANARY not in ended.output
+        live = {body["metadata"]["name"]: body for body in server.of_kind("Secret").values()}
+        kept = {body["metadata"]["name"]: body for body in secrets(directory)}
+        assert set(live) == set(kept)
+        for key, body in kept.items():
+            assert live[key]["data"] == body["data"]
+            assert live[key]["metadata"]["labels"] == body["metadata"]["labels"]
+            assert {entry["manager"] for entry in live[key]["metadata"]["managedFields"]} == {"egress.ai_gateway"}
+        assert "changed=0 " in render(directory, given, "--tags", "secrets").output
+    finally:
+        server.close()
+
+
+def test_secrets_that_were_not_rendered_are_not_written(tmp_path: Path) -> None:
+    ended = render(tmp_path, INVENTORIES["simulators"], "--tags", "secrets")
+    assert ended.returncode != 0
+    assert f"There is no {tmp_path}/secrets.yaml. Run the playbook without --tags secrets first" in " ".join(
+        ended.output.split()
+    )
