@@ -1,7 +1,7 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Sets of objects in files, in place of a cluster: one task writes a set, and a later one reads what is there.
+"""Sets of objects in files, in place of a cluster: one task writes a set, and a later one reads it.
 
 A directory holds a file ``<number>-<set>.json`` for each set in the order of rendering, with the objects as they would
 be submitted, and the Secrets of an earlier rendering in ``kept.yaml``.
