@@ -11,7 +11,11 @@ from __future__ import annotations
 import typing as t
 from pathlib import Path
 
+import jsonschema
 import yaml
+
+#: What of a schema is about single values.
+_SIMPLE = ("type", "enum", "pattern", "minimum", "maximum", "minLength", "maxLength")
 
 Body = dict[str, t.Any]
 #: By API version and kind, the schema.
@@ -70,3 +74,31 @@ def _added(value: t.Any, schema: Body, path: str) -> t.Iterator[str]:
     elif isinstance(value, list):
         for number, item in enumerate(value):
             yield from _added(item, schema.get("items", {}), f"{path}[{number}]")
+
+
+def unknown(body: Body, schema: Body) -> t.Iterator[str]:
+    """What the API server would refuse of a manifest: fields that the schema does not have, and values it forbids."""
+    yield from _unknown({key: body[key] for key in body if key == "spec"}, schema, "")
+
+
+def _unknown(value: t.Any, schema: Body, path: str) -> t.Iterator[str]:
+    if isinstance(value, dict) and not schema.get("x-kubernetes-preserve-unknown-fields"):
+        properties, more = schema.get("properties", {}), schema.get("additionalProperties")
+        for name, item in value.items():
+            below = f"{path}.{name}".lstrip(".")
+            if name in properties:
+                yield from _unknown(item, properties[name], below)
+            elif isinstance(more, dict):
+                yield from _unknown(item, more, below)
+            elif not more:
+                yield f"{below} is not in the schema"
+        missing = [name for name in schema.get("required", ()) if name not in value and path]
+        yield from (f"{path}.{name} is required" for name in missing)
+    elif isinstance(value, list):
+        for number, item in enumerate(value):
+            yield from _unknown(item, schema.get("items", {}), f"{path}[{number}]")
+    elif not schema.get("x-kubernetes-int-or-string"):
+        simple = {
+            key: schema[key] for key in _SIMPLE if key in schema and not (value is None and schema.get("nullable"))
+        }
+        yield from (f"{path}: {error.message}" for error in jsonschema.Draft202012Validator(simple).iter_errors(value))

@@ -13,6 +13,7 @@ import pathlib
 import objects
 import pytest
 import rendered
+import translation
 from runs import playbook
 from sites import DEFAULT, NO_SITE, UNKNOWN, Sites, is_used, validation
 
@@ -61,6 +62,13 @@ def test_the_files_become_a_gateway_that_works(applied: rendered.Tree) -> None:
 def test_the_cluster_has_what_the_files_say(applied: rendered.Tree) -> None:
     assert rendered.left_to_defaults(applied) == []
     assert rendered.differences(applied) == ""
+
+
+def test_envoy_gateway_accepts_the_files_without_a_cluster(tree: rendered.Tree) -> None:
+    statuses = translation.translated(tree.directory, tree.secrets, translation.build())
+    conditions = [condition for found in statuses.values() for condition in found]
+    assert [condition for condition in conditions if condition["status"] != "True"] == []
+    assert len(conditions) >= 10
 
 
 def test_site_finds_nothing_to_change(applied: rendered.Tree, sites: Sites) -> None:

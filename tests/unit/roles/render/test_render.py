@@ -212,6 +212,18 @@ def test_a_field_that_is_left_out_is_found() -> None:
     assert crd_defaults.added(body, schema) == ["spec.weights[0].weight=1", "spec.headers[x].invert=False"]
 
 
+def test_a_field_that_no_schema_has_is_found() -> None:
+    schema = {
+        "type": "object",
+        "properties": {"spec": {"type": "object", "properties": {"weight": {"type": "integer"}}}},
+    }
+    assert list(crd_defaults.unknown({"spec": {"weight": 1}}, schema)) == []
+    assert list(crd_defaults.unknown({"spec": {"wieght": 1}}, schema)) == ["spec.wieght is not in the schema"]
+    assert list(crd_defaults.unknown({"spec": {"weight": "1"}}, schema)) == [
+        "spec.weight: '1' is not of type 'integer'"
+    ]
+
+
 def kubectl() -> str:
     """The program of the embedded cluster of this machine, or of the path."""
     embedded = paths()["kubectl"]
@@ -256,6 +268,30 @@ def test_argo_cd_gets_an_application_for_each_directory(tmp_path: Path) -> None:
     applications = yaml.safe_load((tree / "applicationset.yaml").read_text(encoding="utf-8"))
     assert applications["kind"] == "ApplicationSet"
     assert applications["spec"]["generators"][0]["git"]["directories"] == [{"path": "clusters/one/apps/*"}]
+
+
+def test_argo_cd_knows_every_field_and_adds_none(tmp_path: Path) -> None:
+    directories = sorted(MODULES.glob("github.com/argoproj/argo-cd/v3@*/manifests/crds"))
+    if not directories:
+        pytest.skip("the Go module of Argo CD is not on this machine: go mod download github.com/argoproj/argo-cd/v3")
+    definitions = [
+        yaml.load((directories[-1] / f"{name}-crd.yaml").read_text(encoding="utf-8"), yaml.CSafeLoader)
+        for name in ("application", "applicationset")
+    ]
+    schemas = crd_defaults.schemas(definitions)
+    variables = {"render_format": "argocd", "render_argocd_repository": "https://git.example.com/platform.git"}
+    ended = render(tmp_path, {**INVENTORIES["simulators"], **variables, "render_argocd_path": "clusters/one"})
+    assert ended.returncode == 0, ended.output
+    bodies = [
+        body
+        for path in (tmp_path / "tree/applicationset.yaml", *(tmp_path / "tree/apps").rglob("*.yaml"))
+        for body in yaml.safe_load_all(path.read_text(encoding="utf-8"))
+    ]
+    assert {body["kind"] for body in bodies} == {"Application", "ApplicationSet"}
+    for body in bodies:
+        schema = schemas[body["apiVersion"], body["kind"]]
+        assert list(crd_defaults.unknown(body, schema)) == []
+        assert crd_defaults.added(body, schema) == []
 
 
 def test_what_leaves_the_inventory_leaves_the_tree_and_what_others_wrote_stays(tmp_path: Path) -> None:
