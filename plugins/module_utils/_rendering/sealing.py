@@ -27,8 +27,9 @@ try:
 except ImportError:  # The kubernetes client brings it.
     yaml = None  # type: ignore[assignment]
 
-#: On a sealed Secret: a digest of its content and of who can open it, by a key that only the content holds.
-DIGEST_ANNOTATION = "egress.ai-gateway/sealed"
+#: A file with a digest of each sealed Secret and of who can open it, by a key that only the Secrets hold. Not in the
+#: Secrets themselves, which are to be the same as those of a site.
+DIGESTS = ".sealed.json"
 #: The fields that sops seals; the rest of a Secret stays readable.
 SEALED_FIELDS = "^(data|stringData)$"
 CREATION_RULES = ".sops.yaml"
@@ -50,14 +51,16 @@ def sealed_files(secrets: t.Sequence[Body], present: Files, recipients: str, sea
     """
     key = _key_of(secrets)
     files: Files = {}
+    found, digests = _digests_of(present), {}
     names = [name.removesuffix(".yaml") + ".sops.yaml" for name in file_names(secrets)]
     for name, body in zip(names, secrets):
         digest = hmac.new(key, json.dumps([body, recipients], sort_keys=True).encode(), hashlib.sha256).hexdigest()
         path = f"{SECRETS}/{name}"
-        found = present.get(path, "")
-        files[path] = found if _digest_of(found) == digest else seal(dumped(_with_digest(body, digest)), path)
+        digests[path] = digest
+        files[path] = present[path] if found.get(path) == digest else seal(dumped(body), path)
     if not names:
         return files
+    files[DIGESTS] = json.dumps(digests, indent=1, sort_keys=True) + "\n"
     if with_ksops:
         files[f"{SECRETS}/ksops.yaml"] = HEADER + dumped(
             {
@@ -92,18 +95,23 @@ def _key_of(secrets: t.Sequence[Body]) -> bytes:
     return values[0] if values else hashlib.sha256(json.dumps(secrets, sort_keys=True).encode()).digest()
 
 
-def _with_digest(body: Body, digest: str) -> Body:
-    annotations = {**(body["metadata"].get("annotations") or {}), DIGEST_ANNOTATION: digest}
-    return {**body, "metadata": {**body["metadata"], "annotations": annotations}}
-
-
-def _digest_of(sealed: str) -> str:
-    if not sealed:
-        return ""
+def _digests_of(present: Files) -> dict[str, str]:
+    """By path, the digests of the sealed files that the tree has."""
     try:
-        return str(yaml.safe_load(sealed)["metadata"]["annotations"][DIGEST_ANNOTATION])
-    except (yaml.YAMLError, LookupError, TypeError):
-        return ""
+        digests = json.loads(present.get(DIGESTS, "{}"))
+    except ValueError:
+        return {}
+    if not isinstance(digests, dict):
+        return {}
+    return {path: digest for path, digest in digests.items() if _is_sealed(present.get(path, ""))}
+
+
+def _is_sealed(content: str) -> bool:
+    try:
+        body = yaml.safe_load(content)
+    except yaml.YAMLError:
+        return False
+    return isinstance(body, dict) and "sops" in body
 
 
 def recipients_of(directory: Path, age: t.Sequence[str]) -> str:

@@ -89,7 +89,7 @@ def test_sops_is_asked_to_seal_values_alone(
     def encrypt(data: bytes, **given: t.Any) -> bytes:
         asked.append({name: given["get_option_value"](name) for name in ("sops_binary", "age", "encrypted_regex")})
         body = yaml.safe_load(data)
-        return yaml.safe_dump({**body, "data": {"code": f"ENC[{len(asked)}]"}}).encode()
+        return yaml.safe_dump({**body, "data": {"code": f"ENC[{len(asked)}]"}, "sops": {}}).encode()
 
     monkeypatch.setattr(Sops, "encrypt", encrypt)
     sops = {**options, "secrets": "sops", "sops_age": ["age1a"], "sops_binary": "/opt/sops"}

@@ -40,6 +40,44 @@ def secrets(directory: Path) -> list[dict[str, t.Any]]:
     return list(yaml.safe_load_all((directory / "secrets.yaml").read_text(encoding="utf-8")))
 
 
+#: What site runs and files cannot hold: see the decision on trees.
+NOT_RENDERED = {"maas_bridge", "maas_api"}
+RENDERED = yaml.safe_load((ROOT / "roles/render/vars/main.yml").read_text(encoding="utf-8"))["__render_roles"]
+#: Modules that read a cluster in any case.
+CALLING = {"kubernetes.core.k8s", "kubernetes.core.k8s_info", "egress.ai_gateway.wait_for_objects"}
+
+
+def test_every_role_of_site_is_rendered_in_its_order() -> None:
+    (site,) = yaml.safe_load((ROOT / "playbooks/site.yml").read_text(encoding="utf-8"))
+    roles = [role["role"].removeprefix("egress.ai_gateway.") for role in site["roles"]]
+    assert [role for role in roles if role not in NOT_RENDERED] == RENDERED
+    (play,) = yaml.safe_load((ROOT / "playbooks/render.yml").read_text(encoding="utf-8"))
+    checked = [task["ansible.builtin.import_role"]["name"] for task in play["pre_tasks"]]
+    assert checked == [f"egress.ai_gateway.{role}" for role in RENDERED]
+
+
+def tasks_of(role: str, file: str) -> t.Iterator[dict[str, t.Any]]:
+    """The tasks of a file of a role, and of those that it includes."""
+    pending = yaml.safe_load((ROOT / f"roles/{role}/tasks/{file}").read_text(encoding="utf-8"))
+    while pending:
+        task = pending.pop()
+        yield task
+        pending += [*task.get("block", ()), *task.get("rescue", ()), *task.get("always", ())]
+        for name in ("ansible.builtin.include_tasks", "ansible.builtin.import_tasks"):
+            if name in task:
+                included = task[name] if isinstance(task[name], str) else task[name]["file"]
+                assert "{{" not in included
+                yield from tasks_of(role, included)
+
+
+@pytest.mark.parametrize("role", RENDERED)
+def test_what_is_rendered_calls_no_cluster(role: str) -> None:
+    tasks = list(tasks_of(role, "apply.yml"))
+    assert any("egress.ai_gateway.apply_set" in task for task in tasks)
+    # Those that can be rendered are apply_set and objects_info.
+    assert not [task["name"] for task in tasks if CALLING & set(task)]
+
+
 def test_twice_is_the_same(rendered: Rendered, tmp_path: Path) -> None:
     name, directory = rendered
     first, kept = files(directory / "tree"), (directory / "secrets.yaml").read_bytes()
@@ -392,6 +430,52 @@ def test_the_secrets_are_written_into_the_cluster_as_members_of_their_sets(rende
         assert "changed=0 " in render(directory, given, "--tags", "secrets").output
     finally:
         server.close()
+
+
+#: A key that nothing but this test seals anything for.
+RECIPIENT = "age12cwcunvc9xqn5qp29ckk2ugupqszdrmga6wmqlccrhnsmu2fcqzqj3gqq0"
+IDENTITY = "AGE-SECRET-KEY-15WLYDCZRS79X7QF50DGSWHNVWR9PN4PVMT5RG4ECAY8S59HGC4EQQ796LF"
+
+
+def test_sops_seals_what_a_cluster_gets(tmp_path: Path) -> None:
+    program = os.environ.get("SOPS") or shutil.which("sops")
+    if not program:
+        pytest.skip("there is no sops on this machine, nor does SOPS name one")
+    variables = {
+        **INVENTORIES["simulators"],
+        "render_secrets": "sops",
+        "render_sops_binary": program,
+        "render_sops_age": [RECIPIENT],
+    }
+    assert render(tmp_path, variables).returncode == 0
+    before = files(tmp_path / "tree")
+    assert "changed=0 " in render(tmp_path, variables).output
+    assert files(tmp_path / "tree") == before
+    sealed = sorted((tmp_path / "tree/secrets").glob("*.sops.yaml"))
+    opened = [
+        subprocess.run(
+            [program, "decrypt", str(path)],
+            env={**os.environ, "SOPS_AGE_KEY": IDENTITY},
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        ).stdout
+        for path in sealed
+    ]
+    kept = sorted(secrets(tmp_path), key=lambda body: (body["metadata"]["namespace"], body["metadata"]["name"]))
+    found = sorted(
+        map(yaml.safe_load, opened), key=lambda body: (body["metadata"]["namespace"], body["metadata"]["name"])
+    )
+    assert found == kept
+    assert not [
+        path
+        for path, content in before.items()
+        for body in kept
+        for key, value in body["data"].items()
+        if key not in ("ca.crt", "tls.crt") and value and value.encode() in content
+    ]
+    assert yaml.safe_load(before["required-secrets.yaml"]) == []
 
 
 def test_secrets_that_were_not_rendered_are_not_written(tmp_path: Path) -> None:

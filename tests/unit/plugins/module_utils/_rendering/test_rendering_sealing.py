@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import typing as t
 from pathlib import Path
 
@@ -33,7 +34,8 @@ class Sops:
     def __call__(self, text: str, path: str) -> str:
         self.sealed.append(path)
         body = yaml.safe_load(text)
-        return yaml.safe_dump({**body, "data": {key: f"ENC[{len(self.sealed)}]" for key in body["data"]}})
+        sealed = {key: f"ENC[{len(self.sealed)}]" for key in body["data"]}
+        return yaml.safe_dump({**body, "data": sealed, "sops": {"version": "3"}})
 
 
 IDENTITY = secret("identity", "identity" * 8, kept=True)
@@ -57,19 +59,32 @@ def test_a_secret_is_sealed_anew_only_when_it_changed() -> None:
 def test_the_digest_says_nothing_to_others() -> None:
     sops = Sops()
     other = secret("identity", "another " * 8, kept=True)
-    digests = [
-        yaml.safe_load(sealing.sealed_files([key, secret("one", "1")], {}, "age1a", sops, False)[PATHS[1]])["metadata"]
+    first, second = (
+        json.loads(sealing.sealed_files([key, secret("one", "1")], {}, "age1a", sops, False)[".sealed.json"])[PATHS[1]]
         for key in (IDENTITY, other)
-    ]
-    first, second = (metadata["annotations"]["egress.ai-gateway/sealed"] for metadata in digests)
+    )
     assert first != second
 
 
-def test_a_file_that_somebody_broke_is_sealed_anew() -> None:
-    for content in ("{", "a: b", "[]", "metadata: {annotations: 1}"):
-        sops = Sops()
-        sealing.sealed_files([IDENTITY], {PATHS[0]: content}, "age1a", sops, False)
-        assert sops.sealed == PATHS[:1]
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        *((PATHS[0], content) for content in ("{", "a: b", "[]", "")),
+        *((".sealed.json", content) for content in ("{", "[]", "{}", "")),
+    ],
+)
+def test_what_somebody_broke_is_sealed_anew(name: str, content: str) -> None:
+    sops = Sops()
+    files = sealing.sealed_files([IDENTITY], {}, "age1a", sops, False)
+    again = sealing.sealed_files([IDENTITY], {**files, name: content}, "age1a", sops, False)
+    assert sops.sealed == [PATHS[0]] * 2
+    assert again[".sealed.json"] == files[".sealed.json"]
+
+
+def test_a_sealed_secret_is_the_secret_and_nothing_more() -> None:
+    seen: list[str] = []
+    sealing.sealed_files([IDENTITY], {}, "age1a", lambda text, _path: seen.append(text) or "", False)
+    assert yaml.safe_load(seen[0]) == IDENTITY
 
 
 def test_who_opens_them() -> None:
