@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 import subprocess
+import time
 import typing as t
 
 import crd_defaults
@@ -63,12 +64,24 @@ def put_secrets(tree: Tree) -> int:
     return playbook("egress.ai_gateway.render", "--tags", "secrets", "--extra-vars", json.dumps(given))
 
 
+def await_established(*which: str) -> None:
+    """Wait for CRDs. kubectl fails on one that has no status yet, so it is asked again."""
+    deadline = time.monotonic() + 120
+    while True:
+        try:
+            objects.kubectl("wait", "--for=condition=Established", "--timeout=1m", *which)
+            return
+        except subprocess.CalledProcessError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(1)
+
+
 def apply(tree: Tree) -> None:
     """As the README of the tree says, except for its Secrets."""
     objects.kubectl(*APPLY, "--kustomize", f"{tree.directory}/namespaces")
     objects.kubectl(*APPLY, "--kustomize", f"{tree.directory}/crds")
-    established = ("wait", "--for=condition=Established", "--timeout=2m", "customresourcedefinitions", "--all")
-    objects.kubectl(*established)
+    await_established("customresourcedefinitions", "--all")
     objects.kubectl(*APPLY, "--kustomize", str(tree.directory))
 
 
@@ -121,7 +134,7 @@ def accepted_by_argo_cd_crds(tree: Tree, crds: pathlib.Path) -> list[str]:
     try:
         objects.kubectl("create", "namespace", namespace)
         objects.kubectl("apply", "--server-side", *files)
-        objects.kubectl("wait", "--for=condition=Established", "--timeout=1m", *files)
+        await_established(*files)
         manifests = [tree.directory / "applicationset.yaml", *tree.directory.glob("apps/*/applications.yaml")]
         accepted = []
         for path in manifests:
@@ -131,7 +144,7 @@ def accepted_by_argo_cd_crds(tree: Tree, crds: pathlib.Path) -> list[str]:
         return accepted
     finally:
         objects.kubectl("delete", "--ignore-not-found", *files)
-        objects.kubectl("delete", "namespace", namespace, "--ignore-not-found")
+        objects.kubectl("delete", "namespace", namespace, "--ignore-not-found", "--wait=false")
 
 
 def differences_of(path: pathlib.Path, namespace: str) -> str:
