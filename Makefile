@@ -39,7 +39,7 @@ help: ## Show this help
 
 ##### Clusters
 
-.PHONY: site validate rotate teardown destroy token
+.PHONY: site validate rotate render teardown destroy token
 site: $(READY) ## Provision the AI gateway, with its cluster where that is embedded, and validate it
 	@$(PLAYBOOK) egress.ai_gateway.site
 
@@ -48,6 +48,9 @@ validate: $(READY) ## Check the gateway with real requests; the report goes to r
 
 rotate: $(READY) ## Give the gateway the keys that the inventory has now, without a refused request
 	@$(PLAYBOOK) egress.ai_gateway.rotate_keys
+
+render: $(READY) ## Write all that site would apply into rendered/, for kubectl or Argo CD
+	@$(PLAYBOOK) egress.ai_gateway.render
 
 teardown: $(READY) ## Remove what site made; the cluster stays
 	@$(PLAYBOOK) egress.ai_gateway.teardown

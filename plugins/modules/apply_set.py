@@ -162,6 +162,14 @@ options:
         earlier sets, is no fault and no warning.
     type: bool
     default: false
+  render_to:
+    description:
+      - Directory on the machine of the task into which the set is rendered, in place of a cluster, which is not called.
+        Module M(egress.ai_gateway.rendered_tree) makes a tree of files from it, and M(egress.ai_gateway.objects_info)
+        reads objects from it.
+      - It holds Secrets in plain, so nobody else must be able to read it, and it is to be removed after use.
+      - With O(state=absent) nothing is rendered. The task reports no change, and all objects as RV(created).
+    type: path
   parallel:
     description:
       - Number of concurrent requests to the API server. At least 1.

@@ -40,6 +40,12 @@ options:
     type: list
     elements: str
     default: []
+  rendered_in:
+    description:
+      - Directory into which M(egress.ai_gateway.apply_set) has rendered sets. The objects are read there, in place of a
+        cluster, which is not called.
+      - Selectors of fields are then ignored, and those of labels must be of the form C(name=value).
+    type: path
 extends_documentation_fragment:
   - egress.ai_gateway.attributes
   - egress.ai_gateway.attributes.reader
@@ -74,7 +80,10 @@ resources:
 """
 
 import typing as t
+from pathlib import Path
 
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.manifests import ManifestError
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.staging import staged_objects
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.authentication import hidden_values
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.module import (
     OBJECTS_ARGUMENT_SPEC,
@@ -88,7 +97,7 @@ __all__ = ["arguments", "hidden_values", "perform"]
 
 
 def arguments() -> dict[str, t.Any]:
-    return {"argument_spec": {**AUTH_ARG_SPEC, **OBJECTS_ARGUMENT_SPEC}}
+    return {"argument_spec": {**AUTH_ARG_SPEC, **OBJECTS_ARGUMENT_SPEC, "rendered_in": {"type": "path"}}}
 
 
 def perform(
@@ -96,6 +105,11 @@ def perform(
 ) -> dict[str, t.Any]:
     """From the parameters to the result; ``failed`` and ``msg`` report a failure."""
     doing = f"reading {params['kind']} {params['namespace']}/{params['name']}".rstrip("/ ")
+    if params["rendered_in"]:
+        try:
+            return {"changed": False, "resources": staged_objects(Path(params["rendered_in"]), params)}
+        except (ManifestError, OSError) as error:
+            return {"changed": False, "failed": True, "msg": f"{doing} in {params['rendered_in']}: {error}"}
     return with_api(params, 1, doing, lambda api: {"resources": read_objects(api, params)})
 
 

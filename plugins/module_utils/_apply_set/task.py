@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tempfile
 import typing as t
+from pathlib import Path
 
 from ansible.module_utils.basic import missing_required_lib
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.identity import (
@@ -16,6 +17,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.ident
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.manifests import ManifestError
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.reading import ApplySetError
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.run import Options, Outcome, Run
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.staging import stage
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.api import (
     Api,
     ApiError,
@@ -61,6 +63,7 @@ def argument_spec() -> dict[str, t.Any]:
             },
         },
         "rehearse": {"type": "bool", "default": False},
+        "render_to": {"type": "path"},
         "parallel": {"type": "int", "default": 8},
         "force_conflicts": {"type": "bool", "default": False},
         "force_removal": {"type": "bool", "default": False},
@@ -92,6 +95,8 @@ def perform(params: Params, check_mode: bool, diff_mode: bool, say: t.Callable[[
             "template is rendered by the action plugin of this module, which "
             "did not run; name the module egress.ai_gateway.apply_set in the task"
         )
+    if params["render_to"]:
+        return _render(params, check_mode)
     if params["wait_for"] and not HAS_JMESPATH:
         return _failure(missing_required_lib("jmespath"))
     with tempfile.TemporaryDirectory(prefix="ai-gateway-") as directory:
@@ -141,6 +146,22 @@ def _run(api: Api, params: Params, check_mode: bool, diff_mode: bool, say: t.Cal
         faults = [f"set {identity}: {run.mask.masked(fault)}" for fault in run.outcome.faults]
         return {**_result(Outcome(), False, ""), "faults": faults + ([failure] if failure else [])}
     return _result(run.outcome, diff_mode, failure)
+
+
+def _render(params: Params, check_mode: bool) -> dict[str, t.Any]:
+    """Write the set into a directory in place of a cluster."""
+    outcome, identity = Outcome(), SetIdentity(params["name"], params["namespace"])
+    try:
+        if params["state"] == "present":
+            outcome.created += stage(Path(params["render_to"]), identity, _manifests(params), check_mode)
+    except ManifestError as error:
+        return _failure(f"set {identity}: {error}")
+    except OSError as error:
+        return _failure(f"set {identity}: {error.filename}: {error.strerror}; render_to must be a directory")
+    except Exception as error:
+        return _failure(f"set {identity}: {describe(error)}")
+    # What is rendered on the way to a tree is no state.
+    return {**_result(outcome, False, ""), "changed": False}
 
 
 def _failure(message: str) -> dict[str, t.Any]:

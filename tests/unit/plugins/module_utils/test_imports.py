@@ -18,6 +18,8 @@ ALLOWED: dict[str, set[str]] = {
     "_kubernetes": {"_progress"},
     "_apply_set": {"_kubernetes"},
     "_field_patch": {"_kubernetes"},
+    # Sets as files.
+    "_rendering": {"_apply_set", "_kubernetes"},
     "_preflight": {"_kubernetes"},
     "_catalog": set(),
     # The plan of a validation knows the values that stand for a caller at the providers.

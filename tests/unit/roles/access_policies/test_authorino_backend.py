@@ -81,6 +81,8 @@ def test_authorino_is_asked_again(rendered: Rendered) -> None:
         assert {"connect-failure", "reset", "unavailable"} <= set(settings["retry"]["retryOn"]["triggers"])
         # Otherwise attempts wait longer for a connection than the whole answer may take.
         assert settings["timeout"]["tcp"]["connectTimeout"] == "500ms"
+        # Of connections HTTP/2 needs few.
+        assert settings["circuitBreaker"].pop("maxConnections") == 1024
         assert min(settings["circuitBreaker"].values()) > 1024
 
 

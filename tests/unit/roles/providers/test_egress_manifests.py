@@ -73,7 +73,7 @@ def test_each_provider_has_a_destination_and_a_route(objects: dict[tuple[str, st
     assert rule["filters"][0]["urlRewrite"]["path"] == {"type": "ReplacePrefixMatch", "replacePrefixMatch": "/api/v1/"}
     # The controller knows XBackendDestinations by this kind, and needs the port.
     assert rule["backendRefs"] == [
-        {"group": "ainetworking.prototype.x-k8s.io", "kind": "Backend", "name": "public", "port": 443}
+        {"group": "ainetworking.prototype.x-k8s.io", "kind": "Backend", "name": "public", "port": 443, "weight": 1}
     ]
 
 
@@ -155,7 +155,10 @@ def test_the_clients_gateway_calls_the_egress_gateway(tmp_path: Path) -> None:
     }
     host = "envoy-ai-gateway-egress-egress-gateway.ai-gateway-egress.svc.cluster.local"
     for name in ("simulated", "public", "private", "mutual"):
-        assert found["Backend", name]["spec"] == {"endpoints": [{"fqdn": {"hostname": host, "port": 8080}}]}
+        assert found["Backend", name]["spec"] == {
+            "type": "Endpoints",
+            "endpoints": [{"fqdn": {"hostname": host, "port": 8080}}],
+        }
         assert found["AIServiceBackend", name]["spec"]["schema"] == {"name": "OpenAI", "prefix": f"/{name}/v1"}
         assert ("BackendSecurityPolicy", name) in found
     assert {name for kind, name in found if kind == "NetworkPolicy"} == {

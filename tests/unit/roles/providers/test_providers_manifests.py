@@ -159,8 +159,10 @@ def test_tls(objects: dict[tuple[str, str], dict[str, t.Any]]) -> None:
     assert "tls" not in objects["Backend", "openai"]["spec"]
     assert "tls" not in objects["Backend", "second"]["spec"]
     assert objects["Backend", "claude"]["spec"] == {
+        "type": "Endpoints",
         "endpoints": [{"fqdn": {"hostname": "api.anthropic.com", "port": 443}}],
         "tls": {
+            "insecureSkipVerify": False,
             "sni": "api.anthropic.com",
             "caCertificateRefs": [{"group": "", "kind": "ConfigMap", "name": "claude-ca-bundle"}],
             "clientCertificateRef": {"group": "", "kind": "Secret", "name": "client"},
@@ -169,8 +171,13 @@ def test_tls(objects: dict[tuple[str, str], dict[str, t.Any]]) -> None:
     assert objects["ConfigMap", "claude-ca-bundle"]["data"] == {"ca.crt": CERTIFICATE}
     assert objects["Backend", "fixed"]["spec"]["endpoints"] == [{"ip": {"address": "34.202.9.189", "port": 8444}}]
     assert objects["Backend", "first"]["spec"] == {
+        "type": "Endpoints",
         "endpoints": [{"fqdn": {"hostname": "first.example.com", "port": 8443}}],
-        "tls": {"sni": "vllm.example.com", "caCertificateRefs": [{"group": "", "kind": "Secret", "name": "first-ca"}]},
+        "tls": {
+            "insecureSkipVerify": False,
+            "sni": "vllm.example.com",
+            "caCertificateRefs": [{"group": "", "kind": "Secret", "name": "first-ca"}],
+        },
     }
 
 
@@ -178,11 +185,12 @@ def test_keys(objects: dict[tuple[str, str], dict[str, t.Any]]) -> None:
     policy = objects["BackendSecurityPolicy", "claude"]["spec"]
     assert (policy["type"], policy["anthropicAPIKey"]) == (
         "AnthropicAPIKey",
-        {"secretRef": {"name": "claude-credential"}},
+        {"secretRef": {"group": "", "kind": "Secret", "name": "claude-credential"}},
     )
     external = objects["ExternalSecret", "claude-credential"]["spec"]
     assert external["secretStoreRef"] == {"kind": "ClusterSecretStore", "name": "vault"}
-    assert external["data"] == [{"secretKey": "apiKey", "remoteRef": {"key": "claude", "property": "key"}}]
+    defaults = {"conversionStrategy": "Default", "decodingStrategy": "None", "metadataPolicy": "None"}
+    assert external["data"] == [{"secretKey": "apiKey", "remoteRef": {"key": "claude", "property": "key", **defaults}}]
 
 
 REMOVED = [
@@ -352,12 +360,14 @@ def test_the_backends_of_models_on_the_premises(objects: dict[tuple[str, str], d
     }
     assert {name: spec["tls"] for name, spec in specs.items() if "tls" in spec} == {
         "llminferenceservice.llm.made.8000": {
+            "insecureSkipVerify": False,
             "sni": "made-kserve-workload-svc.llm.svc.cluster.local",
             "caCertificateRefs": [
                 {"group": "", "kind": "ConfigMap", "name": "llminferenceservice.llm.made.8000-ca-bundle"}
             ],
         },
         "llminferenceservice.llm.there.8000": {
+            "insecureSkipVerify": False,
             "sni": "there-kserve-workload-svc.llm.svc.cluster.local",
             "caCertificateRefs": [{"group": "", "kind": "Secret", "name": "kserve-ca"}],
         },
