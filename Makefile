@@ -39,12 +39,15 @@ help: ## Show this help
 
 ##### Clusters
 
-.PHONY: site validate rotate teardown destroy token
+.PHONY: site validate diagnose rotate teardown destroy token
 site: $(READY) ## Provision the AI gateway, with its cluster where that is embedded, and validate it
 	@$(PLAYBOOK) egress.ai_gateway.site
 
 validate: $(READY) ## Check the gateway with real requests; the report goes to reports/
 	@$(PLAYBOOK) egress.ai_gateway.validate
+
+diagnose: $(READY) ## Find what is wrong with the gateway and why
+	@$(PLAYBOOK) egress.ai_gateway.diagnose
 
 rotate: $(READY) ## Give the gateway the keys that the inventory has now, without a refused request
 	@$(PLAYBOOK) egress.ai_gateway.rotate_keys
@@ -74,6 +77,7 @@ lint: $(READY) ## Run the linters
 	ansible-lint --strict
 	antsibull-changelog lint
 	scripts/readmes --check
+	scripts/messages --check
 	scripts/words
 	MYPYPATH=.collections mypy -p ansible_collections.egress.ai_gateway.plugins
 
@@ -109,8 +113,9 @@ bench-scale: $(READY) ## Measure the gateway with many providers (ARGS="--provid
 ##### Files that are generated
 
 .PHONY: readmes changelog lock
-readmes: $(READY) ## Write the variables of the roles into their READMEs
+readmes: $(READY) ## Write the variables of the roles into their READMEs, and the messages of the diagnosis
 	@scripts/readmes
+	@scripts/messages
 
 changelog: $(READY) ## Write CHANGELOG.md from the fragments
 	antsibull-changelog release --reload-plugins --update-existing

@@ -142,9 +142,7 @@ def _mask_of(raw: t.Sequence[Body]) -> SecretMask:
 
 
 def _note_trust(objects: t.Sequence[Body], raw: t.Sequence[Body]) -> None:
-    webhooks = [
-        (left, right) for left, right in zip(objects, raw) if left["kind"] == "MutatingWebhookConfiguration"
-    ]
+    webhooks = [(left, right) for left, right in zip(objects, raw) if left["kind"] == "MutatingWebhookConfiguration"]
     secrets = [body for body in raw if body["kind"] == "Secret"]
     add_trust([left for left, _right in webhooks], [right for _left, right in webhooks], secrets)
 
@@ -273,7 +271,9 @@ def _relevant(objects: t.Sequence[Body]) -> list[Body]:
 def _is_deployment_of_component(body: Body) -> bool:
     ends = [end for found in COMPONENTS.values() for end in found]
     return any(
-        f"/{parts_of(container['image'])[0]}".endswith(end) for container in body.get("containers") or () for end in ends
+        f"/{parts_of(container['image'])[0]}".endswith(end)
+        for container in body.get("containers") or ()
+        for end in ends
     )
 
 

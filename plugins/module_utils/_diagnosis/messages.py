@@ -114,7 +114,7 @@ MESSAGES: tuple[Message, ...] = (
         "Give each Envoy Gateway a controller name of its own (ai_gateway_controller_name), or remove one.",
         "kubectl get configmaps --all-namespaces --field-selector metadata.name=envoy-gateway-config",
         f"{_ENVOY_GATEWAY}tasks/operations/deployment-mode/",
-        ("AIG0006", "AIG0201", "AIG0202", "AIG0301"),
+        ("AIG0006", "AIG0201", "AIG0202", "AIG0301", "AIG0308", "AIG0311"),
     ),
     Message(
         "AIG0006",
@@ -364,7 +364,7 @@ MESSAGES: tuple[Message, ...] = (
         "Compare the controllerName of the class with that of Envoy Gateway's configuration.",
         "kubectl describe gatewayclass {gateway_class}",
         f"{_GATEWAY_API}api-types/gatewayclass/",
-        ("AIG0201", *_ROUTE_FAULTS),
+        ("AIG0006", "AIG0201", *_ROUTE_FAULTS),
     ),
     Message(
         "AIG0203",
