@@ -88,8 +88,8 @@ options:
         default: ""
   diagnosis:
     description:
-      - What M(egress.ai_gateway.gateway_diagnosis_info) found, as its RV(egress.ai_gateway.gateway_diagnosis_info#module:findings).
-        A section of its own in the HTML, and C(diagnosis) in the JSON.
+      - What was found, as RV(egress.ai_gateway.gateway_diagnosis_info#module:findings). It is a section of its own in
+        the HTML, and C(diagnosis) in the JSON.
     type: list
     elements: dict
     default: []
@@ -220,7 +220,8 @@ def perform(
     if faults:
         return {"failed": True, "msg": "\n".join(faults)}
     finished = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    report = Report(params["title"], params["cluster"], params["gateway_url"], finished, checks, tuple(params["diagnosis"]))
+    findings = tuple(params["diagnosis"])
+    report = Report(params["title"], params["cluster"], params["gateway_url"], finished, checks, findings)
     directory = os.path.abspath(params["directory"])
     files = {kind: os.path.join(directory, f"{params['name']}.{kind}") for kind in ("json", "xml", "html")}
     try:

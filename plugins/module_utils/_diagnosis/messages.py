@@ -304,8 +304,8 @@ MESSAGES: tuple[Message, ...] = (
         "MessageNearLimit",
         WARNING,
         "The configuration of proxy {pod} has {size} of the {limit} that {component} accepts in a message",
-        "Envoy Gateway sends all of a gateway's configuration in one message. Above the limit, changes do not reach the "
-        "proxies any more.",
+        "Envoy Gateway sends all of a gateway's configuration in one message. Above the limit, changes do not reach "
+        "the proxies any more.",
         "Raise extensionManager.maxMessageSize of Envoy Gateway and maxRecvMsgSize of Envoy AI Gateway together, or "
         "divide the providers among several gateways.",
         "kubectl get configmap --namespace {namespace} envoy-gateway-config --output yaml",
@@ -631,7 +631,8 @@ MESSAGES: tuple[Message, ...] = (
         "The cache refuses entries above a 1,024th of its size, and the review of a ServiceAccount's token is larger "
         "than that of 1 MB, the default. Every request then waits for a TokenReview, of which there are about five a "
         "second.",
-        "Start Authorino with --evaluator-cache-size=64. On Kuadrant, set evaluatorCacheSize of the Authorino resource.",
+        "Start Authorino with --evaluator-cache-size=64. On Kuadrant, set evaluatorCacheSize of the Authorino "
+        "resource.",
         "kubectl get deployment --namespace {namespace} {name} --output yaml",
         "https://docs.kuadrant.io/latest/authorino/docs/architecture/",
     ),
@@ -751,8 +752,8 @@ MESSAGES: tuple[Message, ...] = (
         "PickerAway",
         ERROR,
         "The endpoint picker of InferencePool {pool} is away: Service {service} {detail}",
-        "The picker chooses the pod for each request. Without it requests are refused, or go to any pod, as failureMode "
-        "of the pool says.",
+        "The picker chooses the pod for each request. Without it requests are refused, or go to any pod, as "
+        "failureMode of the pool says.",
         "Look at the pods of the picker.",
         "kubectl get endpointslices --namespace {namespace} --selector kubernetes.io/service-name={name}",
         f"{_INFERENCE}guides/troubleshooting/",

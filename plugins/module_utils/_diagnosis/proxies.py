@@ -30,7 +30,7 @@ _COUNTERS = re.compile(
     r"|\.ext_authz\.(ok|denied|error|failure_mode_allowed)$"
     r"|\.update_rejected$|^control_plane\.connected_state$|^server\.(uptime|live|days_until_first_cert_expiring)$"
 )
-#: What an answer is judged by; whoever called and what was asked are left out.
+#: What an answer is judged by; its caller and what was asked are left out.
 _ANSWER = (
     "start_time",
     "response_code",
@@ -55,11 +55,15 @@ _USUAL = re.compile(
     r"the object has been modified|leader election|\bDEPRECATED\b|deprecated",
     re.IGNORECASE,
 )
+#: What looks like a secret, and what is shown of it.
 _SECRETS = (
-    re.compile(r"(?i)(bearer\s+|basic\s+)[A-Za-z0-9._~+/=-]{8,}"),
-    re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)?"),
-    re.compile(r"\bsk-[A-Za-z0-9_-]{8,}"),
-    re.compile(r"(?i)((?:api[-_]?key|token|password|secret|authorization)[\"']?\s*[:=]\s*[\"']?)[^\s\"',}]{4,}"),
+    (re.compile(r"(?i)(bearer\s+|basic\s+)[A-Za-z0-9._~+/=-]{8,}"), r"\g<1>********"),
+    (re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)?"), "********"),
+    (re.compile(r"\bsk-[A-Za-z0-9_-]{8,}"), "********"),
+    (
+        re.compile(r"(?i)((?:api[-_]?key|token|password|secret|authorization)[\"']?\s*[:=]\s*[\"']?)[^\s\"',}]{4,}"),
+        r"\g<1>********",
+    ),
 )
 _LONGEST_LINE = 600
 _MOST_LINES = 40
@@ -261,13 +265,8 @@ def _is_answer(line: str) -> bool:
 
 def without_secrets(text: str) -> str:
     """A string without what looks like a token, a key or a password."""
-    for pattern in _SECRETS:
-        text = pattern.sub(
-            lambda match: (
-                f"{match.group(1) if match.re.groups and match.group(1) and not match.group(0).startswith('eyJ') else ''}********"
-            ),
-            text,
-        )
+    for pattern, replacement in _SECRETS:
+        text = pattern.sub(replacement, text)
     return text
 
 

@@ -68,7 +68,7 @@ def auth_configs(snapshot: Snapshot) -> t.Iterator[Finding]:
 def keys(snapshot: Snapshot) -> t.Iterator[Finding]:
     if not snapshot.could_read("Secret"):
         return
-    for body in snapshot.objects("BackendSecurityPolicy"):
+    for body in snapshot.own("BackendSecurityPolicy"):
         specification, namespace = body.get("spec") or {}, body["metadata"]["namespace"]
         wanted = [((specification.get(field) or {}).get("secretRef"), key) for field, key in _KEYS.items()]
         aws = (specification.get("awsCredentials") or {}).get("credentialsFile") or {}
@@ -158,9 +158,20 @@ def names(snapshot: Snapshot) -> t.Iterator[Finding]:
                 )
 
 
+def _used_backends(snapshot: Snapshot, gateway: Body) -> set[tuple[str, str]]:
+    """Namespace and name of each Backend that a route of a Gateway names."""
+    return {
+        (ref.get("namespace") or body["metadata"]["namespace"], ref["name"])
+        for body in snapshot.routes_of(gateway, "HTTPRoute")
+        for rule in (body.get("spec") or {}).get("rules") or ()
+        for ref in rule.get("backendRefs") or ()
+        if ref.get("kind") == "Backend"
+    }
+
+
 def backends_enabled(snapshot: Snapshot) -> t.Iterator[Finding]:
-    count = len(snapshot.objects("Backend"))
     for gateway in snapshot.gateways:
+        count = len(_used_backends(snapshot, gateway))
         for component, settings in snapshot.envoy_gateways(gateway):
             if count and settings.get("enableBackend") != "true":
                 yield Finding("AIG0508", {"count": str(count), "namespace": component.namespace}, scope_of(gateway))

@@ -149,7 +149,7 @@ def away(snapshot: Snapshot) -> t.Iterator[Finding]:
             component.name, "AIG0003"
         )
         if code in ("AIG0308", "AIG0309"):
-            if component.name == "Redis" and not _is_of_rate_limits(snapshot, component):
+            if not _is_of_rate_limits(snapshot, component):
                 continue
             arguments["detail"] = (
                 f"Deployment {arguments['deployment']} has {component.available} of {component.wanted} pods available"
@@ -157,16 +157,23 @@ def away(snapshot: Snapshot) -> t.Iterator[Finding]:
             )
         if code == "AIG0003" and not _acts_on_gateways(snapshot, component):
             continue
+        if code == "AIG0401" and not snapshot.objects("AuthConfig"):
+            continue
         yield Finding(code, arguments, evidence=evidence)
 
 
-def _is_of_rate_limits(snapshot: Snapshot, redis: Component) -> bool:
-    """Whether a Redis is beside an Envoy Gateway, as role controllers puts it; others may serve anything."""
-    return any(component.namespace == redis.namespace for component in snapshot.component("Envoy Gateway"))
+def _is_of_rate_limits(snapshot: Snapshot, found: Component) -> bool:
+    """Whether a Redis or a rate limit service is beside an Envoy Gateway; others may serve anything."""
+    return any(
+        component.namespace == found.namespace and _acts_on_gateways(snapshot, component)
+        for component in snapshot.component("Envoy Gateway")
+    )
 
 
 def _acts_on_gateways(snapshot: Snapshot, component: Component) -> bool:
     """Whether a controller acts on a diagnosed Gateway, or it cannot be known."""
+    if component.name == "Envoy AI Gateway":
+        return any(map(snapshot.has_models, snapshot.gateways))
     if component.name != "Envoy Gateway" or not snapshot.envoy_gateway_settings:
         return True
     own = {

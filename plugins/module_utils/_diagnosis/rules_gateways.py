@@ -79,9 +79,9 @@ def gateway_class(snapshot: Snapshot) -> t.Iterator[Finding]:
             if failed and not waiting:
                 detail = f"is not accepted: {failed[0].get('reason')}: {failed[0].get('message')}"
             elif waiting or not conditions:
-                detail = f"is accepted by no controller; its controllerName is {(body.get('spec') or {}).get('controllerName')}"
+                detail = f"is accepted by no controller; its controllerName is {snapshot.controller_of(gateway)}"
             elif snapshot.envoy_gateway_settings and not snapshot.envoy_gateways(gateway):
-                detail = f"has the controllerName {snapshot.controller_of(gateway)}, which no Envoy Gateway on the cluster has"
+                detail = f"has the controllerName {snapshot.controller_of(gateway)}, which no Envoy Gateway has"
         if detail:
             yield Finding(
                 "AIG0202", {"gateway_class": name, "gateway": name_of(gateway), "detail": detail}, scope_of(gateway)

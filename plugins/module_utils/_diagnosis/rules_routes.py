@@ -18,6 +18,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._diagnosis.snaps
     label_of,
     name_of,
     target_refs,
+    thing_of,
 )
 
 _POLICIES = (
@@ -54,7 +55,7 @@ def _said(condition: Body) -> dict[str, str]:
 def _route_scope(gateway: Body, body: Body) -> frozenset[str]:
     namespace = body["metadata"].get("namespace", "")
     backends = {
-        f"{'pool' if ref.get('kind') == 'InferencePool' else 'backend'} {ref.get('namespace', namespace)}/{ref.get('name')}"
+        f"{thing_of(ref)} {ref.get('namespace', namespace)}/{ref.get('name')}"
         for rule in (body.get("spec") or {}).get("rules") or ()
         for ref in rule.get("backendRefs") or ()
     }
@@ -82,11 +83,11 @@ def routes(snapshot: Snapshot) -> t.Iterator[Finding]:
 
 def backends(snapshot: Snapshot) -> t.Iterator[Finding]:
     """References of AIServiceBackends to backends that do not exist, and Backends that are refused."""
-    for body in snapshot.objects("Backend"):
+    for body in snapshot.own("Backend"):
         conditions = (body.get("status") or {}).get("conditions") or ()
         for condition in failed_conditions(conditions, body["metadata"].get("generation", 0), "Accepted"):
             yield Finding("AIG0302", {**object_of(body), **_said(condition)}, frozenset({f"backend {name_of(body)}"}))
-    for body in snapshot.objects("AIServiceBackend"):
+    for body in snapshot.own("AIServiceBackend"):
         ref = (body.get("spec") or {}).get("backendRef") or {}
         if ref.get("kind") != "Backend" or not snapshot.could_read("Backend"):
             continue
@@ -124,7 +125,7 @@ def backends(snapshot: Snapshot) -> t.Iterator[Finding]:
 
 
 def reconciled(snapshot: Snapshot) -> t.Iterator[Finding]:
-    for body in snapshot.objects(*_AI_KINDS):
+    for body in snapshot.own(*_AI_KINDS):
         generation = body["metadata"].get("generation", 0)
         conditions = (body.get("status") or {}).get("conditions") or ()
         refused = [
@@ -297,7 +298,7 @@ def _uncounted(cost: Body, ai_routes: t.Sequence[Body], everywhere: set[t.Any], 
         for body in ai_routes:
             costs = (body.get("spec") or {}).get("llmRequestCosts") or ()
             if metadata.get("key") not in {found.get("metadataKey") for found in costs}:
-                return f"{label_of(body)} has no llmRequestCosts with metadataKey {metadata.get('key')}, and it reads {name}"
+                return f"it reads {name}, and {label_of(body)} has no llmRequestCosts with this metadataKey"
     if metadata.get("namespace") == _PROGRAM:
         for proxy in proxies:
             for chain in _own_chains(proxy):
@@ -351,7 +352,7 @@ def checks_that_failed(snapshot: Snapshot) -> t.Iterator[Finding]:
 
 
 def quotas(snapshot: Snapshot) -> t.Iterator[Finding]:
-    for body in snapshot.objects("QuotaPolicy"):
+    for body in snapshot.own("QuotaPolicy"):
         namespace = body["metadata"]["namespace"]
         detail = _quota_fault(snapshot, body, namespace)
         if detail:
@@ -387,8 +388,8 @@ def _quota_fault(snapshot: Snapshot, body: Body, namespace: str) -> str:
     for quota in quotas_of:
         if upstream and quota.get("modelName") not in upstream:
             return (
-                f"model {quota.get('modelName')} is none of {', '.join(sorted(map(str, upstream)))}, the names by which "
-                "its targets are asked"
+                f"model {quota.get('modelName')} is none of {', '.join(sorted(map(str, upstream)))}, the names by "
+                "which its targets are asked"
             )
     if not quotas_of and not (((body.get("spec") or {}).get("serviceQuota") or {}).get("quota") or {}).get("limit"):
         return "it has no quota above 0"

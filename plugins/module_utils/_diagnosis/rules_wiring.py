@@ -307,7 +307,7 @@ def webhooks(snapshot: Snapshot) -> t.Iterator[Finding]:
     ):
         if not any(_selects(snapshot, webhook, namespace) for _configuration, _number, webhook in found):
             evidence = tuple(
-                f"{configuration['metadata']['name']} has the namespaceSelector {webhook.get('namespaceSelector') or {}}"
+                f"{configuration['metadata']['name']} selects namespaces by {webhook.get('namespaceSelector') or {}}"
                 for configuration, _number, webhook in found
             )
             yield Finding("AIG0112", {"namespace": namespace}, evidence=evidence)

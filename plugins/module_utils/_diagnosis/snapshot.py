@@ -5,7 +5,7 @@
 
 A snapshot is JSON::
 
-    {"format": 1, "taken": "2026-01-01T00:00:00Z", "window": 600, "version": "v1.34.4",
+    {"format": 1, "taken": "2026-01-01T00:00:00Z", "window": 600, "version": "v1.2.3",
      "gateways": [{"namespace": "ai-gateway", "name": "ai-gateway"}],
      "objects": [...],      # as objects.kept() leaves them
      "proxies": [{"namespace": ..., "pod": ..., "gateway": "ai-gateway/ai-gateway", "error": "",
@@ -191,6 +191,20 @@ class Snapshot:
                 found.append(body)
         return found
 
+    @cached_property
+    def namespaces(self) -> set[str]:
+        """Those of the diagnosed Gateways and their routes; what is elsewhere is of others."""
+        routes = [
+            body
+            for gateway in self.gateways
+            for body in self.routes_of(gateway, "HTTPRoute", "AIGatewayRoute", "MCPRoute")
+        ]
+        return {body["metadata"]["namespace"] for body in [*self.gateways, *routes]}
+
+    def own(self, *kinds: str) -> list[Body]:
+        """The objects of the kinds in these namespaces."""
+        return [body for body in self.objects(*kinds) if body["metadata"].get("namespace") in self.namespaces]
+
     def proxies_of(self, gateway: Body) -> list[Body]:
         """The proxies of a Gateway whose configuration could be read."""
         own = name_of(gateway)
@@ -279,7 +293,7 @@ class Snapshot:
             body, refs = found
             namespace = body["metadata"]["namespace"]
             scope.add(f"route {name_of(body)}")
-            scope |= {f"{_thing(ref)} {ref.get('namespace', namespace)}/{ref.get('name', '')}" for ref in refs}
+            scope |= {f"{thing_of(ref)} {ref.get('namespace', namespace)}/{ref.get('name', '')}" for ref in refs}
         return frozenset(scope)
 
     def is_recent(self, when: str) -> bool:
@@ -288,7 +302,8 @@ class Snapshot:
         return found is not None and (self.taken - found).total_seconds() <= self.window
 
 
-def _thing(ref: Body) -> str:
+def thing_of(ref: Body) -> str:
+    """What a reference to a backend is called in scopes."""
     return "pool" if ref.get("kind") == "InferencePool" else "backend"
 
 

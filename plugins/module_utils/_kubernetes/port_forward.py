@@ -11,8 +11,11 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import json
 import os
+import ssl
 import typing as t
+from urllib.parse import quote
 
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.authentication import (
     configuration_of,
@@ -24,6 +27,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.auth
 TIMEOUT = 20.0
 #: Bytes of an answer; larger ones are an error.
 LARGEST = 256 << 20
+_PROTOCOL_HEADER, _PROTOCOL = "sec-websocket-protocol", "v4.channel.k8s.io"
 
 
 class ForwardError(Exception):
@@ -51,33 +55,63 @@ class PortForward:
 
         :raises ForwardError: when the port cannot be reached or the answer is none of status 200.
         """
-        from kubernetes import client
-        from kubernetes.client.rest import ApiException
-        from kubernetes.stream import portforward
+        from kubernetes.stream.ws_client import PortForward as Forwarded
+        from websocket import WebSocketBadStatusException, WebSocketException
 
-        # The library replaces the request function of its client for the time of the call.
-        api_client = client.ApiClient(self._configuration)
-        for name, value in self._impersonation:
-            api_client.set_default_header(name, value)
-        core = client.CoreV1Api(api_client)
         forward = None
         try:
-            forward = portforward(
-                core.connect_get_namespaced_pod_portforward, pod, namespace, ports=str(port), _request_timeout=TIMEOUT
-            )
+            forward = Forwarded(self._connect(namespace, pod, port), [port])
             return self._answer(forward, port, path)
-        except ApiException as error:
-            raise ForwardError(f"{error.reason or error}", int(error.status or 0)) from error
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            said = None
+        except WebSocketBadStatusException as error:
+            said = message_of(error.resp_body) or f"status {error.status_code}"
+            raise ForwardError(said, int(error.status_code)) from error
+        except (OSError, http.client.HTTPException, ValueError, WebSocketException) as error:
+            reason = None
             with contextlib.suppress(Exception):
-                said = forward.error(port) if forward else None
-            raise ForwardError(str(said or error or type(error).__name__)) from error
+                reason = forward.error(port) if forward else None
+            raise ForwardError(str(reason or error or type(error).__name__)) from error
         finally:
             with contextlib.suppress(Exception):
                 if forward:
                     forward.close()
-            api_client.close()
+
+    def _connect(self, namespace: str, pod: str, port: int) -> t.Any:
+        """A WebSocket to the API server. That of the library would leave out in whose name the request is made."""
+        from kubernetes.stream.ws_client import get_websocket_url, websocket_proxycare
+        from websocket import WebSocket
+
+        configuration = self._configuration
+        headers = [(_PROTOCOL_HEADER, _PROTOCOL), *self._impersonation]
+        authorization = ""
+        for setting in configuration.auth_settings().values():
+            if setting.get("in") == "header" and setting.get("value"):
+                headers.append((setting["key"], setting["value"]))
+                authorization = authorization or setting["value"]
+        if not authorization and configuration.username and configuration.password:
+            headers.append(("authorization", configuration.get_basic_auth_token()))
+        options: dict[str, t.Any] = {"cert_reqs": ssl.CERT_NONE}
+        if configuration.verify_ssl:
+            options = {"cert_reqs": ssl.CERT_REQUIRED}
+            if configuration.ssl_ca_cert:
+                options["ca_certs"] = configuration.ssl_ca_cert
+            if configuration.assert_hostname is not None:
+                options["check_hostname"] = configuration.assert_hostname
+        for name, value in (
+            ("certfile", configuration.cert_file),
+            ("keyfile", configuration.key_file),
+            ("server_hostname", configuration.tls_server_name),
+        ):
+            if value:
+                options[name] = value
+        path = f"/api/v1/namespaces/{quote(namespace)}/pods/{quote(pod)}/portforward"
+        url = get_websocket_url(f"{configuration.host.rstrip('/')}{path}", [("ports", str(port))])
+        connection: dict[str, t.Any] = {"header": [f"{name}: {value}" for name, value in headers]}
+        if configuration.proxy or configuration.proxy_headers:
+            connection = websocket_proxycare(connection, configuration, url, dict(headers))
+        websocket = WebSocket(sslopt=options, skip_utf8_validation=False)
+        websocket.settimeout(TIMEOUT)
+        websocket.connect(url, **connection)
+        return websocket
 
     @staticmethod
     def _answer(forward: t.Any, port: int, path: str) -> bytes:
@@ -104,3 +138,11 @@ def read_answer(connection: t.Any) -> bytes:
     if len(body) > LARGEST:
         raise ForwardError(f"an answer of more than {LARGEST >> 20} MiB")
     return body
+
+
+def message_of(body: bytes | None) -> str:
+    """The message of an answer of the API server that refuses."""
+    try:
+        return str(json.loads(body or b"").get("message", ""))
+    except (ValueError, AttributeError):
+        return ""

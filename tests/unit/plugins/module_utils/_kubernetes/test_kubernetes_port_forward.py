@@ -48,7 +48,9 @@ def test_an_api_server_that_refuses_is_an_error() -> None:
         connection, _address = server.accept()
         with connection:
             seen.append(connection.recv(65536))
-            connection.sendall(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno")
+            said = b'{"kind": "Status", "message": "pods a is forbidden"}'
+            head = f"HTTP/1.1 403 Forbidden\r\nContent-Length: {len(said)}\r\nConnection: close\r\n\r\n"
+            connection.sendall(head.encode() + said)
 
     thread = threading.Thread(target=serve)
     thread.start()
@@ -62,7 +64,7 @@ def test_an_api_server_that_refuses_is_an_error() -> None:
         PortForward(params).get("a", "b", 19000, "/stats")
     thread.join()
     server.close()
-    assert "403" in str(raised.value)
+    assert (raised.value.status, str(raised.value)) == (403, "pods a is forbidden")
     request = seen[0].decode()
     assert request.startswith("GET /api/v1/namespaces/a/pods/b/portforward?ports=19000 HTTP/1.1")
     assert "Bearer token-of-the-user" in request
