@@ -52,7 +52,6 @@ class Message:
         return tuple(dict.fromkeys(names))
 
 
-_EXT_PROC_FAULTS = ("AIG0105", "AIG0106", "AIG0107", "AIG0108", "AIG0109")
 _ROUTE_FAULTS = ("AIG0301", "AIG0302", "AIG0303")
 
 MESSAGES: tuple[Message, ...] = (
@@ -69,9 +68,9 @@ MESSAGES: tuple[Message, ...] = (
         "and the client waits until its timeout.",
         "Upgrade Envoy AI Gateway to v0.5.0 or newer. Until then, use one HTTPS listener a port, with a certificate "
         "for all its names.",
-        "helm list --all-namespaces --filter ai-gateway",
+        "kubectl get deployments --all-namespaces --selector app.kubernetes.io/name=ai-gateway-helm --output wide",
         f"{_ISSUES}1610",
-        ("AIG0103", "AIG0104", *_EXT_PROC_FAULTS),
+        ("AIG0103", "AIG0104", "AIG0105"),
     ),
     Message(
         "AIG0002",
@@ -82,7 +81,7 @@ MESSAGES: tuple[Message, ...] = (
         "Install a pair of versions that fit; role versions of this collection has one.",
         "kubectl get deployments --all-namespaces --output wide",
         f"{_AI_GATEWAY}compatibility",
-        ("AIG0101", "AIG0103", "AIG0104", "AIG0204", *_EXT_PROC_FAULTS, *_ROUTE_FAULTS),
+        ("AIG0101", "AIG0103", "AIG0104", "AIG0204", "AIG0105", *_ROUTE_FAULTS),
     ),
     Message(
         "AIG0003",
@@ -160,7 +159,7 @@ MESSAGES: tuple[Message, ...] = (
         "the service of Envoy AI Gateway, then restart Envoy Gateway. Role controllers does so.",
         "kubectl get configmap --namespace {namespace} envoy-gateway-config --output yaml",
         f"{_ISSUES}2560",
-        ("AIG0102", "AIG0103", "AIG0104", "AIG0304", *_EXT_PROC_FAULTS),
+        ("AIG0102", "AIG0103", "AIG0104", "AIG0304", "AIG0105"),
     ),
     Message(
         "AIG0102",
@@ -812,6 +811,17 @@ MESSAGES: tuple[Message, ...] = (
         "The picker did not answer or found no pod.",
         "Look at the log of the picker and at the pods of the pool.",
         "kubectl get inferencepools --namespace {namespace} --output yaml",
+        f"{_INFERENCE}guides/troubleshooting/",
+    ),
+    Message(
+        "AIG0607",
+        "PickerAskedTwice",
+        WARNING,
+        "Listener {listener} of proxy {pod} has the filter of an endpoint picker {count} times: {filter}",
+        "Each rule of a route that names an InferencePool adds the filter of its picker. With several rules for one "
+        "pool, the picker is asked several times about each request.",
+        "Use one rule with several matches for each pool.",
+        "kubectl get aigatewayroutes --all-namespaces --output yaml",
         f"{_INFERENCE}guides/troubleshooting/",
     ),
     # What the diagnosis could not see.

@@ -80,12 +80,19 @@ def gateway_class(snapshot: Snapshot) -> t.Iterator[Finding]:
                 detail = f"is not accepted: {failed[0].get('reason')}: {failed[0].get('message')}"
             elif waiting or not conditions:
                 detail = f"is accepted by no controller; its controllerName is {snapshot.controller_of(gateway)}"
-            elif snapshot.envoy_gateway_settings and not snapshot.envoy_gateways(gateway):
+            elif _is_envoy_gateways(snapshot, gateway) and not snapshot.envoy_gateways(gateway):
                 detail = f"has the controllerName {snapshot.controller_of(gateway)}, which no Envoy Gateway has"
         if detail:
             yield Finding(
                 "AIG0202", {"gateway_class": name, "gateway": name_of(gateway), "detail": detail}, scope_of(gateway)
             )
+
+
+def _is_envoy_gateways(snapshot: Snapshot, gateway: Body) -> bool:
+    """Whether the class of a Gateway is one of Envoy Gateway's, and their names could be read."""
+    return bool(snapshot.envoy_gateway_settings) and snapshot.controller_of(gateway).startswith(
+        "gateway.envoyproxy.io/"
+    )
 
 
 def listeners(snapshot: Snapshot) -> t.Iterator[Finding]:

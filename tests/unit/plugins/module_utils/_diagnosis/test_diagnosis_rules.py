@@ -368,7 +368,7 @@ def _(data: Body) -> None:
 
 @fault("AIG0202")
 def _(data: Body) -> None:
-    find(data, "GatewayClass", "", "ai-gateway")["spec"]["controllerName"] = "example.com/nobody"
+    find(data, "GatewayClass", "", "ai-gateway")["spec"]["controllerName"] = "gateway.envoyproxy.io/nobody"
 
 
 @fault("AIG0203")
@@ -680,6 +680,11 @@ def _(data: Body) -> None:
     proxy_of(data)["answers"]["backends"] = {cluster: entry}
 
 
+@fault("AIG0607")
+def _(data: Body) -> None:
+    chains(data)[0]["filters"] += ["envoy.filters.http.ext_proc/endpointpicker/gemma2_ai-gateway_ext_proc"] * 2
+
+
 @fault("AIG0901")
 def _(data: Body) -> None:
     data["unread"].append({"kind": "Event", "what": "events", "reason": "forbidden"})
@@ -704,6 +709,15 @@ def test_the_root_cause_comes_first(code: str, number: int) -> None:
 
 def test_a_site_that_works_has_no_finding() -> None:
     assert [root.sentence for root in diagnose(Snapshot(site()))] == []
+
+
+def test_a_gateway_of_another_controller_is_not_looked_for_at_envoy_gateways() -> None:
+    data = site()
+    find(data, "GatewayClass", "", "ai-gateway")["spec"]["controllerName"] = "openshift.io/gateway-controller/v1"
+    data["objects"] = [body for body in data["objects"] if body["kind"] in ("Gateway", "GatewayClass", "ConfigMap")]
+    data["proxies"] = []
+    # It has a listener with a Secret.
+    assert [root.code for root in diagnose(Snapshot(data))] == ["AIG0211"]
 
 
 def test_every_message_has_a_fault() -> None:
