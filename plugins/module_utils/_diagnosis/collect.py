@@ -41,8 +41,9 @@ _SHORTEST_SECRET = 8
 _QUERIES = {"Secret": {"fieldSelector": "type!=helm.sh/release.v1"}, "Event": {"fieldSelector": "type=Warning"}}
 _OWNING = "gateway.envoyproxy.io/owning-gateway-name"
 _PODS_OF_PICKERS = ("/epp", "/llm-d-inference-scheduler")
-#: Keys of Secrets that are no secret.
-_PUBLIC_KEYS = frozenset(("tls.crt", "ca.crt"))
+#: Keys of Secrets that are no secret, and that of the processor's configuration: it has ordinary lines, and the keys of
+#: providers, which are in Secrets of their own too.
+_PUBLIC_KEYS = frozenset(("tls.crt", "ca.crt", "filter-config.yaml"))
 
 
 class Forward(t.Protocol):

@@ -368,6 +368,7 @@ def cluster() -> Cluster:
     put(made, "gateway.networking.k8s.io/v1", "Gateway", "a", "b", spec={"gatewayClassName": "eg", "listeners": []})
     put(made, "gateway.networking.k8s.io/v1", "Gateway", "x", "y", spec={"gatewayClassName": "istio", "listeners": []})
     put(made, "v1", "Secret", "a", "key", data={"apiKey": encoded(SECRET)})
+    put(made, "v1", "Secret", "a", "a-b", data={"filter-config.yaml": encoded(f"[error] refused\nkey: {SECRET}\n")})
     put(made, "v1", "Secret", "elsewhere", "key", data={"apiKey": encoded(SECRET)})
     labels = {
         "gateway.envoyproxy.io/owning-gateway-name": "b",
