@@ -123,10 +123,12 @@ def _judged(snapshot: Snapshot, gateway: Body, cluster: str, answer: Body, proxy
         f"{answer.get('upstream_host', '-')}",
     )
     of_pool = found is not None and any(ref.get("kind") == "InferencePool" for ref in found[1])
+    # Another server may ask its client for a token, or limit it.
+    of_provider = found is not None and found[0]["kind"] == "AIGatewayRoute" and not of_pool
     if not flags & UPSTREAM_FLAGS:
-        if status in (401, 403) and not of_pool:
+        if status in (401, 403) and of_provider:
             yield Finding("AIG0505", {**arguments, "status": str(status)}, scope, evidence)
-        elif status == 429 and not of_pool:
+        elif status == 429 and of_provider:
             yield Finding("AIG0506", arguments, scope, evidence)
         return
     if reason and _TLS.search(reason):

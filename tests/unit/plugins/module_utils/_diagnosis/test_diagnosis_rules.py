@@ -760,6 +760,21 @@ def test_a_fault_of_one_provider_does_not_explain_that_of_another() -> None:
     assert sorted(root.code for root in diagnose(Snapshot(data))) == ["AIG0501", "AIG0505"]
 
 
+def test_a_server_that_is_no_provider_may_ask_for_a_token() -> None:
+    data = site()
+    answer(data, response_code=401)
+    data["objects"].remove(find(data, "AIGatewayRoute", "ai-gateway", "gpt-4"))
+    assert diagnose(Snapshot(data)) == []
+
+
+def test_an_answer_of_a_cluster_that_is_no_more_is_passed_over() -> None:
+    data = site()
+    answer(data, response_code=401)
+    found = configuration(data)
+    found["clusters"] = [cluster for cluster in found["clusters"] if cluster["name"] != OPENAI]
+    assert diagnose(Snapshot(data)) == []
+
+
 def test_what_could_not_be_read_is_not_missing() -> None:
     data = site()
     data["objects"] = [body for body in data["objects"] if body["kind"] not in ("Secret", "Service")]
