@@ -39,12 +39,15 @@ help: ## Show this help
 
 ##### Clusters
 
-.PHONY: site validate rotate render teardown destroy token
+.PHONY: site validate diagnose rotate render teardown destroy token
 site: $(READY) ## Provision the AI gateway, with its cluster where that is embedded, and validate it
 	@$(PLAYBOOK) egress.ai_gateway.site
 
 validate: $(READY) ## Check the gateway with real requests; the report goes to reports/
 	@$(PLAYBOOK) egress.ai_gateway.validate
+
+diagnose: $(READY) ## Find what is wrong with the gateway and why
+	@$(PLAYBOOK) egress.ai_gateway.diagnose
 
 rotate: $(READY) ## Give the gateway the keys that the inventory has now, without a refused request
 	@$(PLAYBOOK) egress.ai_gateway.rotate_keys
@@ -75,6 +78,7 @@ lint: $(READY) ## Run the linters
 	ansible-lint --strict
 	antsibull-changelog lint
 	scripts/readmes --check
+	scripts/messages --check
 	scripts/words
 	MYPYPATH=.collections mypy -p ansible_collections.egress.ai_gateway.plugins
 
@@ -95,7 +99,7 @@ integration: $(READY) ## Run the end-to-end tests, from no cluster to no cluster
 	pytest --exitfirst --capture=no --durations=0 --durations-min=5 tests/integration $(ARGS)
 
 .PHONY: faults
-faults: $(READY) ## Attack a gateway: 20,000 malformed requests, 100 removals, 20 catalogues, 24 kills, 6 rotations
+faults: $(READY) ## Attack a gateway: 20,000 malformed requests, 100 removals, 20 catalogues, 24 kills, 6 rotations, 28 faults to diagnose
 	pytest --capture=no --durations=0 tests/faults $(ARGS)
 
 bench: $(READY) ## Measure apply_set beside kubectl and kubernetes.core (ARGS="--objects 500 --rounds 3")
@@ -110,8 +114,9 @@ bench-scale: $(READY) ## Measure the gateway with many providers (ARGS="--provid
 ##### Files that are generated
 
 .PHONY: readmes changelog lock
-readmes: $(READY) ## Write the variables of the roles into their READMEs
+readmes: $(READY) ## Write the variables of the roles into their READMEs, and the messages of the diagnosis
 	@scripts/readmes
+	@scripts/messages
 
 changelog: $(READY) ## Write CHANGELOG.md from the fragments
 	antsibull-changelog release --reload-plugins --update-existing

@@ -86,12 +86,24 @@ options:
         description: Hint for the user when the check failed.
         type: str
         default: ""
+  diagnosis:
+    description:
+      - What was found, as RV(egress.ai_gateway.gateway_diagnosis_info#module:findings). It is a section of its own in
+        the HTML, and C(diagnosis) in the JSON.
+    type: list
+    elements: dict
+    default: []
+  show:
+    description: Whether the table is shown on the terminal.
+    type: bool
+    default: true
 requirements:
   - junit-xml
   - Jinja2
 seealso:
   - module: egress.ai_gateway.inference_probe
   - module: egress.ai_gateway.rate_limit_probe
+  - module: egress.ai_gateway.gateway_diagnosis_info
 """
 
 EXAMPLES = r"""
@@ -193,6 +205,8 @@ def arguments() -> dict[str, t.Any]:
         "gateway_url": {"type": "str", "default": ""},
         "directory": {"type": "path", "required": True},
         "checks": {"type": "list", "elements": "dict", "required": True, "options": check_options},
+        "diagnosis": {"type": "list", "elements": "dict", "default": []},
+        "show": {"type": "bool", "default": True},
     }
     return {"argument_spec": spec}
 
@@ -206,7 +220,8 @@ def perform(
     if faults:
         return {"failed": True, "msg": "\n".join(faults)}
     finished = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    report = Report(params["title"], params["cluster"], params["gateway_url"], finished, checks)
+    findings = tuple(params["diagnosis"])
+    report = Report(params["title"], params["cluster"], params["gateway_url"], finished, checks, findings)
     directory = os.path.abspath(params["directory"])
     files = {kind: os.path.join(directory, f"{params['name']}.{kind}") for kind in ("json", "xml", "html")}
     try:
@@ -226,7 +241,7 @@ def perform(
         "counts": report.counts,
         "summary": report.summary,
         "failed_checks": [check.id for check in report.failed],
-        "table": report.to_table(),
+        "table": report.to_table() if params["show"] else [],
     }
 
 

@@ -38,6 +38,8 @@ class Report:
     gateway_url: str
     finished: str
     checks: tuple[Check, ...]
+    #: What module gateway_diagnosis_info found, in its own form.
+    findings: tuple[dict[str, t.Any], ...] = ()
 
     @property
     def counts(self) -> dict[str, int]:
@@ -66,6 +68,7 @@ class Report:
             "finished": self.finished,
             "counts": self.counts,
             "checks": [check.as_dict() for check in self.checks],
+            **({"diagnosis": list(self.findings)} if self.findings else {}),
         }
         return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 

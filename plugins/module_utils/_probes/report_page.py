@@ -72,6 +72,17 @@ td.seconds, th.seconds {
 }
 .id { display: block; color: var(--soft); font: .8rem ui-monospace, monospace; }
 .hint { margin: .4rem 0 0; color: var(--soft); }
+h2 { margin: 2rem 0 .75rem; font-size: 1.2rem; }
+.finding {
+  margin: 0 0 .75rem; padding: .9rem 1rem; background: var(--card); border: 1px solid var(--line);
+  border-left: .3rem solid var(--status); border-radius: .6rem; overflow-wrap: anywhere;
+}
+.finding.Error { --status: var(--failed); }
+.finding.Warning { --status: var(--skipped); }
+.finding.Info { --status: var(--soft); }
+.finding p { margin: .35rem 0 0; }
+.finding code { font: .9em ui-monospace, monospace; }
+.finding ul { margin: .35rem 0 0; padding-left: 1.2rem; color: var(--soft); }
 @media (max-width: 48rem) {
   body { padding-top: 1.25rem; }
   thead { display: none; }
@@ -110,6 +121,23 @@ td.seconds, th.seconds {
 </tbody>
 </table>
 </div>
+{% if report.findings %}
+<h2>Diagnosis</h2>
+{% for finding in report.findings %}
+<div class="finding {{ finding.level }}">
+<span class="badge">{{ finding.level }}</span> <b>{{ finding.code }}</b> {{ finding.message }}
+{% if finding.evidence %}
+<ul>{% for line in finding.evidence %}<li>{{ line }}</li>{% endfor %}</ul>
+{% endif %}
+<p>{{ finding.cause }}</p>
+<p><b>Cure:</b> {{ finding.cure }}</p>
+<p><b>Next:</b> <code>{{ finding.command }}</code></p>
+{% if finding.consequences %}
+<ul>{% for other in finding.consequences %}<li>{{ other.code }} {{ other.message }}</li>{% endfor %}</ul>
+{% endif %}
+</div>
+{% endfor %}
+{% endif %}
 </main>
 </body>
 </html>

@@ -25,7 +25,7 @@ ROLES = sorted(path.name for path in (COLLECTION / "roles").iterdir())
 #: Roles without an object in a cluster, which others depend on.
 FACTS = {"catalog", "certificates", "versions"}
 #: What site applies and validates, and what it asks the cluster before.
-SITE_ROLES = set(ROLES) - FACTS - {"key_rotation", "render", "tokens"}
+SITE_ROLES = set(ROLES) - FACTS - {"diagnosis", "key_rotation", "render", "tokens"}
 PREFLIGHT = "preflight"
 IMPORTS = ("ansible.builtin.import_role", "ansible.builtin.include_role")
 PREFIX = "egress.ai_gateway."
@@ -45,12 +45,17 @@ def plays(playbook: str) -> list[dict[str, t.Any]]:
     return found
 
 
+def unfolded(tasks: list[dict[str, t.Any]]) -> list[dict[str, t.Any]]:
+    """Tasks with those of blocks in their place; what a block does after a failure is left out."""
+    return [inner for task in tasks for inner in (unfolded(task["block"]) if "block" in task else [task])]
+
+
 def steps(playbook: str) -> list[Step]:
     """The roles of a playbook in their order. Fails where a task is anything else than a role."""
     found = []
     for play in plays(playbook):
         for section in ("pre_tasks", "roles", "tasks", "post_tasks"):
-            for task in play.get(section, []):
+            for task in unfolded(play.get(section, [])):
                 (role,) = [task] if section == "roles" else [task[key] for key in IMPORTS if key in task]
                 name = role["role" if section == "roles" else "name"].removeprefix(PREFIX)
                 found.append(
@@ -64,7 +69,9 @@ def test_a_playbook_holds_the_order_of_roles_and_nothing_else(playbook: str) -> 
     assert {step.role for step in steps(playbook)} <= set(ROLES)
     for play in plays(playbook):
         assert set(play) <= KEYS
-        for task in [*play.get("pre_tasks", []), *play.get("tasks", []), *play.get("post_tasks", [])]:
+        tasks = [*play.get("pre_tasks", []), *play.get("tasks", []), *play.get("post_tasks", [])]
+        rescues = [inner for task in tasks for inner in task.get("rescue", [])]
+        for task in [*unfolded(tasks), *rescues]:
             assert set(task) <= {"name", "when", "tags", *IMPORTS}
 
 
@@ -72,7 +79,7 @@ def test_a_playbook_holds_the_order_of_roles_and_nothing_else(playbook: str) -> 
 def test_no_variable_of_a_role_is_set_by_a_playbook(playbook: str) -> None:
     """It would beat the inventory. The exception are playbooks that need the names of the catalogue alone."""
     (play,) = plays(playbook)
-    assert play.get("vars_files", []) == (["vars/names_only.yml"] if playbook == "token" else [])
+    assert play.get("vars_files", []) == (["vars/names_only.yml"] if playbook in ("token", "diagnose") else [])
     for role in play.get("roles", []):
         assert set(role) <= {"role", "tags"}
 
@@ -172,7 +179,7 @@ def test_a_token_is_of_the_tier_that_the_inventory_names(tmp_path: Path) -> None
     assert server.writes == []
 
 
-@pytest.mark.parametrize("playbook", ["teardown", "token"])
+@pytest.mark.parametrize("playbook", ["teardown", "token", "diagnose"])
 def test_no_key_of_a_provider_is_needed_where_the_names_are_enough(playbook: str, tmp_path: Path) -> None:
     variables = {
         "ai_gateway_kubeconfig": "/nonexistent/kubeconfig",

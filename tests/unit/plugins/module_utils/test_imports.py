@@ -21,6 +21,7 @@ ALLOWED: dict[str, set[str]] = {
     # Sets as files.
     "_rendering": {"_apply_set", "_kubernetes"},
     "_preflight": {"_kubernetes"},
+    "_diagnosis": {"_kubernetes"},
     "_catalog": set(),
     # The plan of a validation knows the values that stand for a caller at the providers.
     "_probes": {"_catalog"},

@@ -129,3 +129,25 @@ def test_summary_has_the_worst_status(checks: tuple[Check, ...], status: str) ->
 def test_faults() -> None:
     assert report_faults([PASSED, FAILED]) == []
     assert report_faults([PASSED, PASSED]) == ["checks[1].id: 'gateway' is given twice"]
+
+
+def test_a_diagnosis_has_a_section() -> None:
+    finding = {
+        "code": "AIG0106",
+        "level": "Error",
+        "message": "Proxy <a> has no container",
+        "evidence": ["its containers are envoy"],
+        "cause": "It is older.",
+        "cure": "Restart it.",
+        "command": "kubectl rollout restart",
+        "consequences": [{"code": "AIG0105", "message": "Streams fail"}],
+    }
+    report = Report("Validation", "c", "", "2026-01-01T00:00:00Z", (), (finding,))
+    page = report.to_html()
+    assert "<h2>Diagnosis</h2>" in page
+    assert "Proxy &lt;a&gt; has no container" in page
+    assert "AIG0105 Streams fail" in page
+    assert json.loads(report.to_json())["diagnosis"] == [finding]
+    without = Report("Validation", "c", "", "2026-01-01T00:00:00Z", ())
+    assert "<h2>Diagnosis</h2>" not in without.to_html()
+    assert "diagnosis" not in json.loads(without.to_json())
