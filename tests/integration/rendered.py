@@ -18,6 +18,8 @@ from runs import playbook
 
 #: The field manager of the playbooks, by which they find objects as their own.
 APPLY = ("apply", "--server-side", "--field-manager=egress.ai_gateway")
+#: The address of the embedded cluster's node, which no rendering can know.
+NODE = "10.245.0.2"
 ARGO_CD = "github.com/argoproj/argo-cd/v3"
 
 
@@ -51,6 +53,7 @@ def render(place: pathlib.Path, name: str = "tree", **variables: t.Any) -> tuple
         "render_directory": str(tree.directory),
         "render_secrets_file": str(tree.secrets),
         "ai_gateway_kubeconfig": "/nonexistent/kubeconfig",
+        "gateway_tls_own_ca_hosts": [NODE],
         **variables,
     }
     return tree, playbook(

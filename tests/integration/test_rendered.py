@@ -8,6 +8,7 @@ make integration ARGS="-k NAME".
 
 from __future__ import annotations
 
+import json
 import pathlib
 
 import objects
@@ -74,7 +75,8 @@ def test_envoy_gateway_accepts_the_files_without_a_cluster(tree: rendered.Tree) 
 def test_site_finds_nothing_to_change(applied: rendered.Tree, sites: Sites) -> None:
     assert applied
     with sites.becomes(DEFAULT):
-        changed = playbook("egress.ai_gateway.site", "--extra-vars", "validation_recovery=false")
+        variables = {"validation_recovery": False, "gateway_tls_own_ca_hosts": [rendered.NODE]}
+        changed = playbook("egress.ai_gateway.site", "--extra-vars", json.dumps(variables))
     assert changed == 0
 
 

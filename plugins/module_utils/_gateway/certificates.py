@@ -64,7 +64,7 @@ def servers(
     return [
         {
             "name": secret["secret"],
-            "hosts": list(secret["hostnames"]) or list(addresses),
+            "hosts": list(secret["hostnames"]) or list(dict.fromkeys(addresses)),
             "certificate": _decoded(data.get(secret["secret"], {}), "tls.crt"),
             "key": _decoded(data.get(secret["secret"], {}), "tls.key"),
         }
