@@ -70,7 +70,7 @@ CLUSTER_SCOPED = frozenset(
 _SHARED = (NAMESPACE, CUSTOM_RESOURCE_DEFINITION)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class StagedSet:
     """A set by its name, with its objects in the order of writing: Secrets, the parent and Namespaces among them."""
 

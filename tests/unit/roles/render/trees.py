@@ -34,6 +34,7 @@ OPENAI = {
 INVENTORIES: dict[str, dict[str, t.Any]] = {
     "simulators": {
         "ai_gateway_platform": "kind",
+        "gateway_tls_own_ca_hosts": ["gateway.example.com"],
         "ai_gateway_providers": [
             {
                 "name": name,
@@ -43,6 +44,47 @@ INVENTORIES: dict[str, dict[str, t.Any]] = {
                 "models": [{"name": f"{name}-model"}],
             }
             for name in ("one", "two")
+        ],
+    },
+    "pools": {
+        "gateway_listeners": [
+            {"name": "wildcard", "hostname": "*.ai.example.com"},
+            {"name": "bare", "hostname": "ai.example.com"},
+        ],
+        "gateway_tls_own_ca": True,
+        "ai_gateway_inference_pools": [
+            {
+                "name": "gemma2",
+                "namespace": "vllm",
+                "selector": {"model": "gemma2"},
+                "endpoint_picker": {"failure_mode": "FailOpen"},
+                "objectives": [{"name": "batch", "priority": -1}],
+                "direct_route": {"hostname": "direct.ai.example.com"},
+            }
+        ],
+        "ai_gateway_models": [
+            {"name": name, "backend_ref": {"kind": "InferencePool", "name": "gemma2", "namespace": "vllm"}}
+            for name in ("gemma2", "google/gemma-2-2b-it")
+        ],
+        "ai_gateway_mcp_servers": [
+            {
+                "name": "weather",
+                "endpoint": {"hostname": "mcp.example.com"},
+                "credential": {"value": f"{CANARY}-weather"},
+                "tools": {"include": ["forecast"]},
+            },
+            {"name": "try", "simulated": True},
+        ],
+        "ai_gateway_tiers": [
+            {
+                "name": "free",
+                "level": 0,
+                "groups": ["system:authenticated"],
+                "token_limit": {"tokens": 100, "window": "1m"},
+                "request_limit": {"requests": 100, "window": "1m"},
+                "models": ["gemma2"],
+                "mcp_tools": ["weather__*"],
+            }
         ],
     },
     "providers": {
