@@ -127,6 +127,10 @@ def translated(tree: pathlib.Path, secrets: pathlib.Path, egctl: pathlib.Path) -
         for body in rendered
         if body["kind"] == "Certificate"
     ]
+    # egctl reads no label of a namespace, so that which ones a listener selects is not for it to judge.
+    for listener in (listener for body in read if body["kind"] == "Gateway" for listener in body["spec"]["listeners"]):
+        if "selector" in listener["allowedRoutes"]["namespaces"]:
+            listener["allowedRoutes"] = {"namespaces": {"from": "All"}}
     with tempfile.NamedTemporaryFile("w", suffix=".yaml", encoding="utf-8") as file:
         yaml.safe_dump_all(read, file)
         file.flush()

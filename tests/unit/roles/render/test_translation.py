@@ -38,6 +38,8 @@ def test_envoy_gateway_accepts_every_object(rendered: Rendered, egctl: Path) -> 
         "EnvoyPatchPolicy",
         "Gateway",
         "GatewayClass",
+        # The redirect from plain HTTP.
+        *(["HTTPRoute"] if name != "providers" else []),
         "SecurityPolicy",
     }
     # Its route is Envoy AI Gateway's to make.
@@ -53,5 +55,5 @@ def test_a_fault_is_seen(rendered: Rendered, egctl: Path, tmp_path: Path) -> Non
     (path,) = (tmp_path / "tree/access-policies").glob("backend.*.yaml")
     path.unlink()
     statuses = translation.translated(tmp_path / "tree", directory / "secrets.yaml", egctl)
-    (policy,) = [conditions for title, conditions in statuses.items() if title.startswith("SecurityPolicy ")]
+    policy = statuses["SecurityPolicy ai-gateway"]
     assert [condition["status"] for condition in policy if condition["type"] == "Accepted"] == ["False"]
