@@ -11,14 +11,13 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import json
-import pathlib
 import re
 import subprocess
 import time
 import typing as t
 import uuid
 
-import yaml
+import several_listeners
 from gateway_requests import Ask, Reply, body_of, log, send, tokens
 from objects import KUBECTL, kubectl
 from simulators import PROGRAM
@@ -29,7 +28,7 @@ CHAT = "/v1/chat/completions"
 CLOSED, ALIAS, BATCH = "gemma2", "google/gemma-2-2b-it", "gemma2-batch"
 #: Of the pool that does not.
 OPEN = "open-gemma"
-DIRECT = "direct.pools.example.com"
+DIRECT = f"direct.{several_listeners.DOMAIN}"
 REPLICAS, SLOTS, QUEUE_DEPTH = 2, 2, 1
 #: A picker reads the metrics of its pods twenty times a second.
 SETTLED = 1.0
@@ -57,8 +56,8 @@ print(urllib.request.urlopen("http://127.0.0.1:8000/metrics", timeout=10).read()
 """
 
 
-def variables(path: pathlib.Path) -> pathlib.Path:
-    """Write the extra variables of a site with the two pools, beside the providers of the inventory."""
+def pools() -> dict[str, t.Any]:
+    """The variables of the two pools and their models."""
 
     def model(name: str, pool: str, **more: str) -> dict[str, t.Any]:
         return {"name": name, "backend_ref": {"kind": "InferencePool", "name": pool}, **more}
@@ -68,7 +67,7 @@ def variables(path: pathlib.Path) -> pathlib.Path:
         "simulator": {"replicas": REPLICAS, "slots": SLOTS, "cache_blocks": 1024},
     }
     saturation = {"queue_depth": QUEUE_DEPTH}
-    written = {
+    return {
         "ai_gateway_inference_pools": [
             {
                 **common,
@@ -92,8 +91,6 @@ def variables(path: pathlib.Path) -> pathlib.Path:
             model(OPEN, "open-gemma"),
         ],
     }
-    path.write_text(yaml.safe_dump(written), encoding="utf-8")
-    return path
 
 
 def pods(pool: str = "gemma2") -> list[str]:
@@ -314,17 +311,13 @@ def headers_of_a_pod(url: str, token: str, user: str, tier: str) -> list[str]:
     return sorted(found)
 
 
-def counted(url: str, token: str, host: str = "") -> list[str]:
+def counted(url: str, token: str) -> list[str]:
     """What is wrong with the tokens that the proxies counted for whole answers and streams of a pool's models."""
     asks = [
         Ask(
             CHAT,
             body_of(CHAT, model, stream=stream),
-            {
-                "x-simulator-prompt-tokens": "7",
-                "x-simulator-completion-tokens": "5",
-                **({"host": host} if host else {}),
-            },
+            {"x-simulator-prompt-tokens": "7", "x-simulator-completion-tokens": "5"},
         )
         for model in (CLOSED, ALIAS)
         for stream in (False, True)

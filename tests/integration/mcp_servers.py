@@ -18,6 +18,7 @@ import typing as t
 import catalogs
 import external_provider
 import gateway_requests
+import gateway_tls
 from gateway_requests import Ask, Reply
 from objects import kubectl
 from runs import ROOT
@@ -189,7 +190,14 @@ def with_servers(variables: Document, authority: str) -> Document:
 
 def session(url: str, token: str, *calls: tuple[str, Document], mode: str = "auto") -> Document:
     """What the client of the SDK saw in one session; mcp_session.py says what is in it."""
-    given = {"url": f"{url}{PATH}", "token": token, "mode": mode, "calls": calls}
+    given = {
+        "url": f"{url}{PATH}",
+        "ca_file": str(gateway_tls.CA_FILE),
+        "address": gateway_tls.NODE,
+        "token": token,
+        "mode": mode,
+        "calls": calls,
+    }
     ended = subprocess.run(
         [str(client_python()), "-I", str(HERE / "mcp_session.py")],
         input=json.dumps(given),

@@ -2,17 +2,21 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """One session of the client of the SDK of the Model Context Protocol, as mcp_servers.py runs it.
 
-Standard input has {"url", "token", "mode", "calls": [[tool, arguments], ...]}. Standard output gets {"server", "tools",
-"calls"}: the server's name, the names of the listed tools, and for each call {"said", "failed"} or {"error"}; or
-{"error"} alone, where no session began. An error has the code, message and data of JSON-RPC.
+Standard input has {"url", "ca_file", "address", "token", "mode", "calls": [[tool, arguments], ...]}; the address is the
+one of the URL's host. Standard output gets {"server", "tools", "calls"}: the server's name, the names of the listed
+tools, and for each call {"said", "failed"} or {"error"}; or {"error"} alone, where no session began. An error has the
+code, message and data of JSON-RPC.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import socket
+import ssl
 import sys
 import typing as t
+import urllib.parse
 
 import httpx2
 from mcp import Client, MCPError
@@ -30,9 +34,16 @@ def error_of(error: BaseException) -> Document | None:
     return None
 
 
+def resolve(host: str, address: str) -> None:
+    """Have this process find a host name that no DNS has."""
+    found = socket.getaddrinfo
+    socket.getaddrinfo = lambda name, *others, **more: found(address if name == host else name, *others, **more)
+
+
 async def session(given: Document) -> Document:
     headers = {"authorization": f"Bearer {given['token']}"} if given["token"] else {}
-    async with httpx2.AsyncClient(headers=headers, timeout=60) as http:
+    verify = ssl.create_default_context(cafile=given["ca_file"])
+    async with httpx2.AsyncClient(headers=headers, timeout=60, verify=verify) as http:
         transport = streamable_http_client(given["url"], http_client=http)
         async with Client(transport, mode=given["mode"]) as client:
             tools = (await client.list_tools()).tools
@@ -51,7 +62,9 @@ async def session(given: Document) -> Document:
 
 def main() -> None:
     try:
-        found = asyncio.run(session(json.load(sys.stdin)))
+        given = json.load(sys.stdin)
+        resolve(urllib.parse.urlsplit(given["url"]).hostname or "", given["address"])
+        found = asyncio.run(session(given))
     except BaseException as error:
         known = error_of(error)
         if known is None:

@@ -132,6 +132,17 @@ class Site:
         return found
 
 
+def tiers(**premium: t.Any) -> list[dict[str, t.Any]]:
+    """The tiers: one whose limit is soon reached, one that has these fields too, and one whose limit nobody reaches."""
+
+    def tier(level: int, name: str, tokens: int, **others: t.Any) -> dict[str, t.Any]:
+        limit = {"tokens": tokens, "window": "1m"}
+        groups = ["system:authenticated"] if level == 0 else [f"tier-{name}-users"]
+        return {"name": name, "level": level, "groups": groups, "token_limit": limit, "models": ["*"], **others}
+
+    return [tier(0, "free", 100), tier(1, "premium", 50_000, **premium), tier(2, "enterprise", 2_000_000_000)]
+
+
 def catalogue(authority: catalogs.Authority) -> dict[str, t.Any]:
     """Return the variables:
 
@@ -163,14 +174,13 @@ def catalogue(authority: catalogs.Authority) -> dict[str, t.Any]:
         if entry["name"] in ("odd", "tls"):
             entry["models"].append({"name": SHARED, "weight": 1})
 
-    def tier(level: int, name: str, tokens: int, **others: t.Any) -> dict[str, t.Any]:
-        limit = {"tokens": tokens, "window": "1m"}
-        groups = ["system:authenticated"] if level == 0 else [f"tier-{name}-users"]
-        return {"name": name, "level": level, "groups": groups, "token_limit": limit, "models": ["*"], **others}
-
     per_model = {"model_limits": [{"models": [LIMITED], "token_limit": {"tokens": 100, "window": "1m"}}]}
-    tiers = [tier(0, "free", 100), tier(1, "premium", 50_000, **per_model), tier(2, "enterprise", 2_000_000_000)]
-    return {**given, "ai_gateway_models": catalogs.MODELS, "ai_gateway_tiers": tiers, "access_policies_cors": [ORIGIN]}
+    return {
+        **given,
+        "ai_gateway_models": catalogs.MODELS,
+        "ai_gateway_tiers": tiers(**per_model),
+        "access_policies_cors": [ORIGIN],
+    }
 
 
 def deploy(directory: pathlib.Path) -> Site:

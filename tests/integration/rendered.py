@@ -5,9 +5,9 @@
 from __future__ import annotations
 
 import json
-import os
 import pathlib
 import subprocess
+import tempfile
 import time
 import typing as t
 
@@ -20,7 +20,8 @@ from runs import playbook
 APPLY = ("apply", "--server-side", "--field-manager=egress.ai_gateway")
 #: The address of the embedded cluster's node, which no rendering can know.
 NODE = "10.245.0.2"
-ARGO_CD = "github.com/argoproj/argo-cd/v3"
+ARGO_CD = "github.com/argoproj/argo-cd/v3@v3.6.1"
+ARGO_CD_SUM = "h1:OmhqeKiR3C//awbFrhQqFdtRI+Qiv17j8vqm3UkMj/g="
 
 
 class Tree(t.NamedTuple):
@@ -116,11 +117,15 @@ def left_to_defaults(tree: Tree) -> list[str]:
     return found
 
 
-def argo_cd_crds() -> pathlib.Path | None:
-    """The directory of Argo CD's CRDs in its Go module, where that was downloaded; the newest."""
-    modules = pathlib.Path(os.environ.get("GOMODCACHE", pathlib.Path.home() / "go/pkg/mod"))
-    found = sorted(modules.glob(f"{ARGO_CD}@*/manifests/crds"))
-    return found[-1] if found else None
+def argo_cd_crds() -> pathlib.Path:
+    """The directory of Argo CD's CRDs in its Go module, which is downloaded where it is not in Go's cache."""
+    with tempfile.TemporaryDirectory() as directory:
+        command = ["go", "mod", "download", "-json", ARGO_CD]
+        ended = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False, timeout=600)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    found = json.loads(ended.stdout)
+    assert found["Sum"] == ARGO_CD_SUM
+    return pathlib.Path(found["Dir"], "manifests/crds")
 
 
 def accepted_by_argo_cd_crds(tree: Tree, crds: pathlib.Path) -> list[str]:

@@ -34,7 +34,6 @@ import killed_processes
 import limits_and_identity
 import machine
 import malformed
-import mcp_servers
 import model_changes
 import objects
 import odd_answer_checks
@@ -44,9 +43,7 @@ import provider_secrets
 import pytest
 import refusals
 import rotation
-import several_listeners
 import simulators
-import yaml
 from runs import INVENTORY, follow, playbook, recaps, run, start
 from sites import (
     DEFAULT,
@@ -568,78 +565,6 @@ def test_the_order_of_filters_and_models_that_move(kinds: provider_kinds.Site, r
             assert filter_order.faults(names) == []
 
 
-@pytest.fixture(scope="class")
-def tools(kinds: provider_kinds.Site) -> t.Iterator[provider_kinds.Site]:
-    """The same catalogue with MCP servers, which it loses afterwards."""
-    before = dict(kinds.variables)
-    kinds.variables = mcp_servers.with_servers(kinds.variables, mcp_servers.deploy())
-    kinds.apply()
-    yield kinds
-    kinds.variables = before
-    kinds.apply()
-    mcp_servers.remove()
-
-
-class TestMcpServers:
-    """In a class, at whose end the catalogue loses them."""
-
-    @pytest.mark.parametrize("mode", ["auto", "legacy"])
-    def test_the_mcp_sdk_sees_and_calls_the_tools_of_its_tier(self, tools: provider_kinds.Site, mode: str) -> None:
-        assert tools
-        for tier, seen in mcp_servers.SEEN.items():
-            _user, token = provider_kinds.token_of(tier)
-            found = mcp_servers.session(
-                gateway_url(),
-                token,
-                ("weather__echo", {"text": "Hello"}),
-                ("tools__search", {"query": "it"}),
-                ("tools__delete_all", {}),
-                ("secure__search", {"query": "it"}),
-                mode=mode,
-            )
-            print(f"{tier}: {found}")
-            assert set(found["tools"]) == seen
-            assert [outcome.get("said") for outcome in found["calls"][:2]] == ["Hello", "found it"]
-            if tier == "enterprise":
-                assert [outcome.get("said") for outcome in found["calls"][2:]] == ["deleted", "found it"]
-            else:
-                codes = [outcome["error"]["data"]["code"] for outcome in found["calls"][2:]]
-                assert codes == ["tool_not_allowed", "tool_not_allowed"]
-        refused = mcp_servers.session(gateway_url(), "not-a-token", mode=mode)
-        assert refused["error"]["data"]["code"] == "invalid_api_key"
-
-    def test_what_mcp_servers_learn_of_the_caller(self, tools: provider_kinds.Site) -> None:
-        assert tools
-        user, token = provider_kinds.token_of("enterprise")
-        for name, (_port, key) in mcp_servers.SERVERS.items():
-            (outcome,) = mcp_servers.session(gateway_url(), token, (f"{name}__seen", {}))["calls"]
-            assert mcp_servers.header_faults(outcome, token, user, key) == []
-
-    def test_what_the_gateway_refuses_of_messages_to_mcp_servers(self, tools: provider_kinds.Site) -> None:
-        assert tools
-        tokens = {tier: provider_kinds.token_of(tier)[1] for tier in ("free", "premium", "enterprise")}
-        before = gateway_requests.restarts()
-        assert mcp_servers.refusals(gateway_url(), tokens, provider_kinds.token_of("free")[1]) == []
-        assert gateway_requests.restarts() == before
-
-    def test_the_key_of_an_mcp_server_reaches_no_other_endpoint(self, tools: provider_kinds.Site) -> None:
-        """Site refuses a server with a key at another endpoint, before it changes the one that there is."""
-        moved = dict(tools.variables)
-        servers = [dict(server) for server in moved["ai_gateway_mcp_servers"]]
-        servers[1]["endpoint"] = {**servers[1]["endpoint"], "port": 8001}
-        moved["ai_gateway_mcp_servers"] = servers
-        path = tools.path.with_name("moved.yml")
-        path.write_text(yaml.safe_dump(moved), encoding="utf-8")
-        extra = ["--extra-vars", f"@{path}", "--tags", "providers"]
-        with start("ansible-playbook", "--inventory", INVENTORY, *extra, "egress.ai_gateway.site") as site:
-            output = follow(site)
-        assert site.returncode != 0
-        assert "ai_gateway_mcp_servers[1].endpoint: server tools was at" in " ".join(output.split())
-        token = provider_kinds.token_of("enterprise")[1]
-        (outcome,) = mcp_servers.session(gateway_url(), token, ("tools__search", {"query": "it"}))["calls"]
-        assert outcome["said"] == "found it"
-
-
 def test_bodies_of_all_sizes_of_clients_in_tls(kinds: provider_kinds.Site, rich: str, tmp_path: pathlib.Path) -> None:
     """Behind these tests, as it changes the listeners: for those before, the Gateway has the one of the inventory."""
     authority = catalogs.Authority("Gateway")
@@ -669,27 +594,6 @@ def test_bodies_of_all_sizes_of_clients_in_tls(kinds: provider_kinds.Site, rich:
     )
     (found,) = filter_order.chains(filter_order.dump(), gateway_url()).values()
     assert filter_order.faults(found) == []
-
-
-def test_a_wildcard_and_a_bare_host(kinds: provider_kinds.Site, rich: str) -> None:
-    """With certificates of the gateway's own authority, and plain HTTP redirected."""
-    for name in ("gateway_tls_certificate", "gateway_tls_private_key", "gateway_hostname"):
-        kinds.variables.pop(name, None)
-    kinds.variables.update(gateway_listeners=several_listeners.LISTENERS, gateway_tls_own_ca=True)
-    kinds.apply("gateway")
-    playbook("egress.ai_gateway.validate", "--extra-vars", f"@{kinds.path}", "--extra-vars", "validation_mode=quick")
-    outcomes = validation()
-    assert {check for check in outcomes if check.startswith(("listener:", "http-redirect"))} == {
-        "listener:https-wildcard",
-        "listener:https-bare",
-        "http-redirect",
-    }
-    assert {status for check, status in outcomes.items() if check != "full-validation"} == {"passed"}
-    assert urllib.parse.urlsplit(gateway_url()).hostname == several_listeners.DOMAIN
-    place = several_listeners.Place("10.245.0.2", 30080, 30081)
-    assert list(several_listeners.faults(place, rich, "gpt-4")) == []
-    for found in filter_order.chains(filter_order.dump(), gateway_url()).values():
-        assert filter_order.faults(found) == []
 
 
 @pytest.fixture
