@@ -20,8 +20,8 @@ from runs import playbook
 APPLY = ("apply", "--server-side", "--field-manager=egress.ai_gateway")
 #: The address of the embedded cluster's node, which no rendering can know.
 NODE = "10.245.0.2"
-ARGO_CD = "github.com/argoproj/argo-cd/v3@v3.6.1"
-ARGO_CD_SUM = "h1:OmhqeKiR3C//awbFrhQqFdtRI+Qiv17j8vqm3UkMj/g="
+ARGO_CD = "github.com/argoproj/argo-cd/v3@v3.3.0"
+ARGO_CD_SUM = "h1:9UlruTd5cC/MyvorTXgAIblfZTy63MF5FYvvoAaUvwU="
 
 
 class Tree(t.NamedTuple):
