@@ -144,6 +144,7 @@ def _route(route: Body) -> Body:
         "generated": any(GENERATED in (found.get("annotations") or {}) for found in resources),
         "clusters": [*filter(None, [action.get("cluster")]), *clusters],
         "status": (route.get("direct_response") or {}).get("status", 0),
+        "redirect": "redirect" in route,
         "filters": sorted(filters),
         "off": sorted(name for name, value in filters.items() if isinstance(value, dict) and value.get("disabled")),
         "limits": any((value or {}).get("rate_limits") for name, value in filters.items() if "ratelimit" in name)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 
 from ansible_collections.egress.ai_gateway.plugins.module_utils._diagnosis.findings import Finding
@@ -157,14 +158,32 @@ def policies(snapshot: Snapshot) -> t.Iterator[Finding]:
                     yield Finding("AIG0305", {**object_of(body), **_said(condition)}, scope)
                 for condition in conditions:
                     if condition.get("type") == "Overridden" and condition.get("status") == "True":
-                        yield Finding(
-                            "AIG0306", {**object_of(body), "detail": str(condition.get("message", ""))}, scope
-                        )
+                        message = str(condition.get("message", ""))
+                        if not _only_redirects(snapshot, message):
+                            yield Finding("AIG0306", {**object_of(body), "detail": message}, scope)
+
+
+def _only_redirects(snapshot: Snapshot, message: str) -> bool:
+    """Whether the routes that a message about overriding lists lead to no backend, as one from HTTP to HTTPS does: for
+    them a policy has nothing to hold.
+    """
+    listed = re.search(r"for these routes: \[([^\]]+)\]", message)
+    if not listed:
+        return False
+    for name in listed.group(1).replace(",", " ").split():
+        route = snapshot.get("HTTPRoute", *name.partition("/")[::2])
+        if route is None or any(rule.get("backendRefs") for rule in (route.get("spec") or {}).get("rules") or ()):
+            return False
+    return True
 
 
 def _own_chains(proxy: Body) -> list[Body]:
-    """The filter chains that serve routes of a Gateway."""
-    names = {configuration["name"] for configuration in proxy["configuration"]["route_configs"]}
+    """The filter chains that serve routes of a Gateway to backends; a chain that only redirects serves none."""
+    names = {
+        configuration["name"]
+        for configuration in proxy["configuration"]["route_configs"]
+        if not configuration["routes"] or not all(route.get("redirect") for route in configuration["routes"])
+    }
     return [
         chain
         for listener in proxy["configuration"]["listeners"]

@@ -711,6 +711,32 @@ def test_a_site_that_works_has_no_finding() -> None:
     assert [root.sentence for root in diagnose(Snapshot(site()))] == []
 
 
+def redirected(data: Body, **rule: t.Any) -> None:
+    """Add a listener of plain HTTP whose one route, with this rule, overrides the policies of the Gateway."""
+    name = "ai-gateway.ai-gateway.http-redirect"
+    data["objects"].append(
+        made("HTTPRoute", ENVOY_NAMESPACE, name, "gateway.networking.k8s.io/v1", spec={"rules": [rule]})
+    )
+    for kind in ("SecurityPolicy", "BackendTrafficPolicy", "EnvoyExtensionPolicy"):
+        ancestors = find(data, kind, "ai-gateway", "ai-gateway")["status"]["ancestors"]
+        said = f"This policy is being overridden by others for these routes: [{ENVOY_NAMESPACE}/{name}]"
+        condition_of(ancestors[0]["conditions"], "Overridden", "True", "Overridden", said)
+    listeners, configurations = configuration(data)["listeners"], configuration(data)["route_configs"]
+    chain = {**chains(data)[0], "name": "http-80", "route_config": "http-80", "filters": ["envoy.filters.http.router"]}
+    listeners.append({**listeners[0], "name": "tcp-80", "port": 10080, "chains": [chain]})
+    route = {**configurations[0]["routes"][0], "generated": False, "clusters": [], "limits": False, "filters": []}
+    configurations.append({"name": "http-80", "error": "", "routes": [{**route, "redirect": not rule}]})
+
+
+def test_what_only_redirects_needs_no_policy() -> None:
+    data = site()
+    redirected(data)
+    assert [root.sentence for root in diagnose(Snapshot(data))] == []
+    data = site()
+    redirected(data, backendRefs=[{"name": "somebody"}])
+    assert {root.code for root in diagnose(Snapshot(data))} >= {"AIG0306"}
+
+
 def test_a_gateway_of_another_controller_is_not_looked_for_at_envoy_gateways() -> None:
     data = site()
     find(data, "GatewayClass", "", "ai-gateway")["spec"]["controllerName"] = "openshift.io/gateway-controller/v1"
