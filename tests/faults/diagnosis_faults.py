@@ -14,22 +14,17 @@ import dataclasses
 import datetime
 import json
 import subprocess
-import tempfile
 import time
 import typing as t
 
-from ansible_collections.egress.ai_gateway.plugins.module_utils._diagnosis.collect import collect
-from ansible_collections.egress.ai_gateway.plugins.module_utils._diagnosis.diagnose import diagnose
 from ansible_collections.egress.ai_gateway.plugins.module_utils._diagnosis.findings import Finding
-from ansible_collections.egress.ai_gateway.plugins.module_utils._diagnosis.snapshot import Snapshot
-from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.api import connect
-from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.port_forward import PortForward
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from diagnoses import findings, shown
 from gateway_requests import Ask, body_of, send
-from objects import STATE, kubectl
+from objects import kubectl
 
 GATEWAY, NAMESPACE = "ai-gateway", "ai-gateway"
 ENVOY, AI, AUTHORINO, SIMULATORS = (
@@ -44,23 +39,8 @@ NAME = "diagnosis-fault"
 MANAGER = "--field-manager=egress.ai_gateway"
 #: Seconds within which a fault is found, and within which nothing is found any more.
 PATIENCE = 180
-#: Seconds for which logs are read: what was before the last fault is not meant.
-WINDOW = 60
 
 Body = dict[str, t.Any]
-
-
-def findings() -> list[Finding]:
-    """What a diagnosis finds now."""
-    params = {"kubeconfig": f"{STATE}/kubeconfig"}
-    with tempfile.TemporaryDirectory() as directory:
-        gateways = [{"namespace": NAMESPACE, "name": GATEWAY}]
-        data = collect(connect(params, 8, directory), PortForward(params, directory), gateways, WINDOW)
-    return diagnose(Snapshot(data))
-
-
-def shown(roots: t.Sequence[Finding]) -> str:
-    return "; ".join(f"{root.code} {root.sentence}" for root in roots) or "nothing"
 
 
 def read(kind: str, namespace: str, name: str) -> Body:

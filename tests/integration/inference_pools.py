@@ -18,6 +18,8 @@ import typing as t
 import uuid
 
 import several_listeners
+from ansible_collections.egress.ai_gateway.plugins.module_utils._diagnosis.findings import Finding
+from diagnoses import findings
 from gateway_requests import Ask, Reply, body_of, log, send, tokens
 from objects import KUBECTL, kubectl
 from simulators import PROGRAM
@@ -254,8 +256,10 @@ def recovers(url: str, token: str, model: str) -> float:
     return time.monotonic() - started
 
 
-def pickers_away(url: str, token: str) -> dict[str, list[int]]:
-    """The statuses of requests to each pool while both have no picker, those of the open one answered by its pods."""
+def pickers_away(url: str, token: str) -> tuple[dict[str, list[int]], list[Finding]]:
+    """The statuses of requests to each pool while both have no picker, those of the open one answered by its pods, and
+    what the diagnosis says meanwhile.
+    """
     found: dict[str, list[int]] = {}
     with without_picker("gemma2"), without_picker("open-gemma"):
         closed = [chat(url, token, CLOSED) for _number in range(10)]
@@ -270,9 +274,10 @@ def pickers_away(url: str, token: str) -> dict[str, list[int]]:
         assert sum(answered(pod) for pod in pods("open-gemma")) == 20
         # Beside the pool nothing changes.
         assert chat(url, token, "gpt-4").status == 200
+        said = findings()
     print(f"without pickers: {found}; recovered in {recovers(url, token, CLOSED):.1f} s")
     recovers(url, token, OPEN)
-    return found
+    return found, said
 
 
 def received(url: str, token: str, model: str, **headers: str) -> dict[str, t.Any]:

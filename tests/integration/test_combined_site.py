@@ -12,6 +12,7 @@ import json
 import pathlib
 import urllib.parse
 
+import diagnoses
 import filter_order
 import gateway_requests
 import gateway_tls
@@ -92,6 +93,12 @@ def test_a_site_with_pools_listeners_and_mcp_servers_is_valid(sites: Sites, vari
     )
 
 
+@pytest.mark.usefixtures("combined_site")
+def test_the_diagnosis_finds_nothing(variables: pathlib.Path) -> None:
+    playbook("egress.ai_gateway.diagnose", "--extra-vars", f"@{variables}")
+    assert diagnoses.nothing_is_found() == "nothing"
+
+
 def test_a_wildcard_and_a_bare_host(rich: str) -> None:
     """With certificates of the gateway's own authority, and plain HTTP redirected."""
     place = several_listeners.Place(gateway_tls.NODE, 30080, 30081)
@@ -120,8 +127,11 @@ def test_low_priority_is_shed_when_all_replicas_are_full(rich: str) -> None:
 
 
 def test_without_a_picker_a_pool_is_closed_or_open_as_the_catalogue_says(rich: str) -> None:
-    found = inference_pools.pickers_away(gateway_url(), rich)
+    found, said = inference_pools.pickers_away(gateway_url(), rich)
     assert set(found[inference_pools.OPEN]) == {200}
+    print(diagnoses.shown(said))
+    assert [finding.code for finding in said] == ["AIG0601", "AIG0601"]
+    assert diagnoses.nothing_is_found() == "nothing"
 
 
 def test_a_pod_of_a_pool_learns_nothing_of_the_caller(caller: tuple[str, str]) -> None:
