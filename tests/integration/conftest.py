@@ -23,4 +23,4 @@ ORDER = ["end_to_end", "rendered", "combined_site", "two_gateways", "existing_cl
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the files in order."""
-    items.sort(key=lambda item: ORDER.index(item.path.stem.removeprefix("test_")))
+    items.sort(key=lambda item: ORDER.index(name) if (name := item.path.stem.removeprefix("test_")) in ORDER else -1)

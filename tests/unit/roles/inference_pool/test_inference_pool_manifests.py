@@ -229,7 +229,8 @@ def test_a_pool_has_one_rule_with_all_its_models(routes: Objects) -> None:
     assert route["metadata"]["namespace"] == "vllm"
     assert route["spec"]["parentRefs"][0]["namespace"] == "ai-gateway"
     (rule,) = route["spec"]["rules"]
-    assert rule["backendRefs"] == [{"group": "inference.networking.k8s.io", "kind": "InferencePool", "name": "gemma2"}]
+    pool = {"group": "inference.networking.k8s.io", "kind": "InferencePool", "name": "gemma2"}
+    assert rule["backendRefs"] == [{**pool, "weight": 1, "priority": 0}]
     assert [
         {header["name"]: (header["type"], header["value"]) for header in match["headers"]} for match in rule["matches"]
     ] == [
@@ -254,7 +255,7 @@ def test_the_pods_without_the_picker(routes: Objects) -> None:
     found = {
         name.rpartition(".")[2]: body
         for name, body in of_kind(routes, "AIGatewayRoute").items()
-        if body["spec"]["rules"][0]["backendRefs"] == [{"name": direct}]
+        if body["spec"]["rules"][0]["backendRefs"][0]["name"] == direct
     }
     assert set(found) == {"open", "direct"}
     assert found["direct"]["spec"]["hostnames"] == ["direct.example.com"]

@@ -100,7 +100,8 @@ def test_endpoints_and_keys(objects: Objects) -> None:
     (reference,) = tls["caCertificateRefs"]
     assert objects["ConfigMap", reference["name"]]["data"]["ca.crt"] == CERTIFICATE
     assert tls["sni"] == "mcp.example.com"
-    assert objects["Backend", "plain"]["spec"] == {"endpoints": [{"ip": {"address": "34.202.9.189", "port": 80}}]}
+    endpoints = [{"ip": {"address": "34.202.9.189", "port": 80}}]
+    assert objects["Backend", "plain"]["spec"] == {"type": "Endpoints", "endpoints": endpoints}
     policies = [name for kind, name in objects if kind == "NetworkPolicy"]
     assert {"ai-gateway.ai-gateway.port-80", "ai-gateway.ai-gateway.port-443"} <= set(policies)
 
