@@ -13,11 +13,15 @@ import subprocess
 import threading
 import time
 
+import gateway_requests
 import openai
 from objects import kubectl
+from sites import gateway_url
 
-#: Seconds of requests before the kill and after the recovery.
+#: Seconds of requests before the kill.
 MARGIN = 3
+#: Seconds within which a kubelet that was started has probed its pods.
+PROBED = 6
 #: Seconds between two requests, which bounds their count.
 PACE = 0.1
 
@@ -62,6 +66,9 @@ class Recovery:
     seconds: float
     requests: dict[str, int]
     requests_afterwards: dict[str, int]
+    #: Seconds without a new connection: a kubelet that starts has no pod ready until it has probed it, and the gateway
+    #: of the tests has one proxy.
+    without_connections: float
 
 
 def processes(name: str) -> set[int]:
@@ -92,6 +99,28 @@ def answers() -> bool:
         return False
 
 
+def connects() -> bool:
+    """Whether the gateway serves a new connection."""
+    return gateway_requests.send(gateway_url(), "", gateway_requests.Ask("/v1/models", method="GET"), 3).status == 401
+
+
+def seconds_without_connections(patience: float) -> float:
+    """Wait until the gateway has served new connections for as long as a kubelet takes to find its pods; return for how
+    long it did not.
+    """
+    started = last = time.monotonic()
+    refused = 0.0
+    while time.monotonic() - last < PROBED:
+        assert time.monotonic() - started < patience, "the gateway takes no new connections"
+        asked = time.monotonic()
+        served = connects()
+        time.sleep(PACE)
+        if not served:
+            last = time.monotonic()
+            refused += last - asked
+    return refused
+
+
 def kill_during_traffic(name: str, client: openai.OpenAI, patience: float) -> Recovery:
     """Kill the one process `name` of the cluster with SIGKILL during requests; fail when it is not back after
     `patience` seconds.
@@ -107,5 +136,5 @@ def kill_during_traffic(name: str, client: openai.OpenAI, patience: float) -> Re
             )
             time.sleep(0.2)
         recovered = time.monotonic()
-        time.sleep(MARGIN)
-    return Recovery(round(recovered - killed, 1), traffic.counts(), traffic.counts(recovered))
+        without = seconds_without_connections(patience)
+    return Recovery(round(recovered - killed, 1), traffic.counts(), traffic.counts(recovered), round(without, 1))
