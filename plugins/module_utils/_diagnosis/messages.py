@@ -813,17 +813,6 @@ MESSAGES: tuple[Message, ...] = (
         "kubectl get inferencepools --namespace {namespace} --output yaml",
         f"{_INFERENCE}guides/troubleshooting/",
     ),
-    Message(
-        "AIG0607",
-        "PickerAskedTwice",
-        WARNING,
-        "Listener {listener} of proxy {pod} has the filter of an endpoint picker {count} times: {filter}",
-        "Each rule of a route that names an InferencePool adds the filter of its picker. With several rules for one "
-        "pool, the picker is asked several times about each request.",
-        "Use one rule with several matches for each pool.",
-        "kubectl get aigatewayroutes --all-namespaces --output yaml",
-        f"{_INFERENCE}guides/troubleshooting/",
-    ),
     # What the diagnosis could not see.
     Message(
         "AIG0901",

@@ -20,6 +20,9 @@ SIDECAR = "ai-gateway-extproc"
 #: On the route of an AIGatewayRoute, as Envoy Gateway passes the annotation of its HTTPRoute on.
 GENERATED = "ai-gateway-generated"
 
+#: On loopback, where the processor calls MCP servers for a request that was judged on its way in.
+MCP_BACKEND_LISTENER = "aigateway-mcp-backend-listener"
+
 #: Counters that rules read; a snapshot keeps those that are not 0, and those of the processor's streams.
 _COUNTERS = re.compile(
     r"ext_proc\.(streams_(started|failed|closed)|stream_msgs_(sent|received)|message_timeouts|failure_mode_allowed)$"

@@ -194,26 +194,6 @@ def _used_pools(snapshot: Snapshot) -> dict[str, Body]:
     return found
 
 
-def filters_of_pickers(snapshot: Snapshot) -> t.Iterator[Finding]:
-    for gateway in snapshot.gateways:
-        for proxy in snapshot.proxies_of(gateway):
-            for listener in proxy["configuration"]["listeners"]:
-                for chain in listener["chains"]:
-                    for name in sorted(set(chain["filters"] or ())):
-                        count = chain["filters"].count(name)
-                        if count > 1 and "/endpointpicker/" in name:
-                            yield Finding(
-                                "AIG0607",
-                                {
-                                    "listener": chain["name"] or listener["name"],
-                                    "pod": proxy_name(proxy),
-                                    "count": str(count),
-                                    "filter": name,
-                                },
-                                scope_of(gateway),
-                            )
-
-
 def _pool_arguments(pool: Body) -> dict[str, str]:
     return {
         "pool": name_of(pool),
@@ -300,7 +280,6 @@ RULES = (
     names,
     backends_enabled,
     pickers,
-    filters_of_pickers,
     pools,
     pools_enabled,
 )

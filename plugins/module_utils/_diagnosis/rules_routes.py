@@ -9,6 +9,7 @@ import re
 import typing as t
 
 from ansible_collections.egress.ai_gateway.plugins.module_utils._diagnosis.findings import Finding
+from ansible_collections.egress.ai_gateway.plugins.module_utils._diagnosis.proxies import MCP_BACKEND_LISTENER
 from ansible_collections.egress.ai_gateway.plugins.module_utils._diagnosis.rules_controllers import resource_of
 from ansible_collections.egress.ai_gateway.plugins.module_utils._diagnosis.rules_wiring import proxy_name, scope_of
 from ansible_collections.egress.ai_gateway.plugins.module_utils._diagnosis.snapshot import (
@@ -178,7 +179,9 @@ def _only_redirects(snapshot: Snapshot, message: str) -> bool:
 
 
 def _own_chains(proxy: Body) -> list[Body]:
-    """The filter chains that serve routes of a Gateway to backends; a chain that only redirects serves none."""
+    """The filter chains in which a Gateway's policies have to be: neither those that only redirect nor those between the
+    processor and MCP servers.
+    """
     names = {
         configuration["name"]
         for configuration in proxy["configuration"]["route_configs"]
@@ -187,6 +190,7 @@ def _own_chains(proxy: Body) -> list[Body]:
     return [
         chain
         for listener in proxy["configuration"]["listeners"]
+        if listener["name"] != MCP_BACKEND_LISTENER
         for chain in listener["chains"]
         if chain["filters"] and chain["route_config"] in names
     ]

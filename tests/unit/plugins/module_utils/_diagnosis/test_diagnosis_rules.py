@@ -680,11 +680,6 @@ def _(data: Body) -> None:
     proxy_of(data)["answers"]["backends"] = {cluster: entry}
 
 
-@fault("AIG0607")
-def _(data: Body) -> None:
-    chains(data)[0]["filters"] += ["envoy.filters.http.ext_proc/endpointpicker/gemma2_ai-gateway_ext_proc"] * 2
-
-
 @fault("AIG0901")
 def _(data: Body) -> None:
     data["unread"].append({"kind": "Event", "what": "events", "reason": "forbidden"})
@@ -735,6 +730,17 @@ def test_what_only_redirects_needs_no_policy() -> None:
     data = site()
     redirected(data, backendRefs=[{"name": "somebody"}])
     assert {root.code for root in diagnose(Snapshot(data))} >= {"AIG0306"}
+
+
+def test_the_listener_between_the_processor_and_mcp_servers_needs_no_policy() -> None:
+    data = site()
+    chain = {**chains(data)[0], "name": "", "route_config": "mcp", "filters": ["envoy.filters.http.router"]}
+    listeners, configurations = configuration(data)["listeners"], configuration(data)["route_configs"]
+    listeners.append({**listeners[0], "name": "aigateway-mcp-backend-listener", "port": 10088, "chains": [chain]})
+    configurations.append({**configurations[0], "name": "mcp"})
+    assert [root.sentence for root in diagnose(Snapshot(data))] == []
+    listeners[-1]["name"] = "another"
+    assert {root.code for root in diagnose(Snapshot(data))} >= {"AIG0304"}
 
 
 def test_a_gateway_of_another_controller_is_not_looked_for_at_envoy_gateways() -> None:
