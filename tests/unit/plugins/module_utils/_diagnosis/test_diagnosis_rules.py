@@ -737,7 +737,8 @@ def test_the_listener_between_the_processor_and_mcp_servers_needs_no_policy() ->
     chain = {**chains(data)[0], "name": "", "route_config": "mcp", "filters": ["envoy.filters.http.router"]}
     listeners, configurations = configuration(data)["listeners"], configuration(data)["route_configs"]
     listeners.append({**listeners[0], "name": "aigateway-mcp-backend-listener", "port": 10088, "chains": [chain]})
-    configurations.append({**configurations[0], "name": "mcp"})
+    route = {**configurations[0]["routes"][0], "generated": False}
+    configurations.append({**configurations[0], "name": "mcp", "routes": [route]})
     assert [root.sentence for root in diagnose(Snapshot(data))] == []
     listeners[-1]["name"] = "another"
     assert {root.code for root in diagnose(Snapshot(data))} >= {"AIG0304"}
