@@ -30,6 +30,8 @@ ORDER = {
     "egress.ai_gateway.response_filter": True,
     # Envoy AI Gateway's, for its log: it reads headers of requests alone.
     "envoy.filters.http.header_to_metadata": False,
+    # Envoy AI Gateway's too, of InferencePools, on whose routes alone they are on.
+    "endpoint picker": False,
     "envoy.filters.http.router": True,
 }
 #: Filters that may be anywhere, as they judge nothing.
@@ -62,7 +64,7 @@ def chains(dump: Document, url: str) -> dict[str, list[str]]:
 def faults(names: list[str]) -> list[str]:
     """Return what is wrong with the order of filters of one chain."""
     # Envoy Gateway adds the name of the policy to that of a filter.
-    plain = [re.sub("/.*", "", name) for name in names]
+    plain = ["endpoint picker" if "/endpointpicker/" in name else re.sub("/.*", "", name) for name in names]
     found = [f"{name} is missing" for name, required in ORDER.items() if required and name not in plain]
     found += [f"{name} has no place in the order" for name in plain if name not in ORDER and name not in ANYWHERE]
     places = list(ORDER)

@@ -37,7 +37,9 @@ def error_of(error: BaseException) -> Document | None:
 def resolve(host: str, address: str) -> None:
     """Have this process find a host name that no DNS has."""
     found = socket.getaddrinfo
-    socket.getaddrinfo = lambda name, *others, **more: found(address if name == host else name, *others, **more)
+    # Libraries ask by strings and by bytes.
+    names = (host, host.encode())
+    socket.getaddrinfo = lambda name, *others, **more: found(address if name in names else name, *others, **more)
 
 
 async def session(given: Document) -> Document:
