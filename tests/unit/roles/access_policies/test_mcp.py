@@ -203,7 +203,7 @@ def test_a_session_has_room_for_what_servers_name(found: Programs) -> None:
 def test_refused_sessions_are_not_kept(found: Programs, policies: str) -> None:
     """Each is another text; what a worker keeps of callers is bounded in number alone."""
     source = programs(policies)["body_filter"]
-    assert "identity.mark(\"/mcp-session:\"" in source
+    assert 'identity.mark("/mcp-session:"' in source
     before = t.cast("float", found.body_filter.lua.eval("collectgarbage('count')"))
     for number in range(300):
         asked(found, CALL, {"mcp-session-id": f"{'0' * 32}.{'a' * 2900}{number:04}"})
