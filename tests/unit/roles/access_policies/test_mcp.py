@@ -140,8 +140,11 @@ def test_an_answer_to_the_proxy_itself_goes_on(found: Programs) -> None:
     "given",
     # Of another server than the tier's, of none, or in a form that the proxy does not write; the first two ended its
     # handler.
-    ["00__f__weather", "__f__weather", "1__i__jira", "1", 1, "a__i__weather", "1.5__i__weather", "YQ=__s__weather"]
-    + ["a b=__s__weather", "1__x__weather", "1__i__weather__s__weather", "0__i__", "__i__weather", "YQ==__s__WEATHER"],
+    [
+        *("00__f__weather", "__f__weather", "1__i__jira", "1", 1, "a__i__weather", "1.5__i__weather"),
+        *("YQ=__s__weather", "a b=__s__weather", "1__x__weather", "1__i__weather__s__weather", "0__i__"),
+        *("__i__weather", "YQ==__s__WEATHER"),
+    ],
 )
 def test_what_no_server_asked_with_is_refused(found: Programs, given: t.Any) -> None:
     status, document = refusal_of(found, in_session(found, {"jsonrpc": "2.0", "id": given, "result": {}}))
