@@ -38,6 +38,8 @@ SERVERS = {"tools": (PORT, "sk-tools-key-of-outside"), "secure": (TLS_PORT, "sk-
 HOSTILE, HOSTILE_PORT = "hostile", 8002
 PODS = {**SERVERS, HOSTILE: (HOSTILE_PORT, "sk-hostile-key-of-outside")}
 SIMULATOR, SIMULATORS_KEY = "weather", "sk-weather-key-for-demo"
+#: What a caller says of itself in the query and in a header.
+MARK = "a-mark-of-the-caller"
 REQUESTS = {"requests": 1000, "window": "1m"}
 #: What each tier may call.
 TOOLS = {
@@ -195,7 +197,8 @@ def with_servers(variables: Document, authority: str) -> Document:
 def session(url: str, token: str, *calls: tuple[str, Document], mode: str = "auto") -> Document:
     """What the client of the SDK saw in one session; mcp_session.py says what is in it."""
     given = {
-        "url": f"{url}{PATH}",
+        "url": f"{url}{PATH}?user={MARK}",
+        "mark": MARK,
         "ca_file": str(gateway_tls.CA_FILE),
         "address": gateway_tls.NODE,
         "token": token,
@@ -226,7 +229,7 @@ def header_faults(outcome: Document, token: str, user: str, key: str) -> list[st
         if headers.get("authorization") != f"Bearer {key}":
             found.append(f"{request['method']}: another authorization than the server's key")
         told = json.dumps(request)
-        found += [f"{request['method']}: {what} is in it" for what in (token, user) if what in told]
+        found += [f"{request['method']}: {what} is in it" for what in (token, user, MARK) if what in told]
         found += [
             f"{request['method']}: it has {name}"
             for name in headers

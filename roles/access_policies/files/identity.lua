@@ -81,7 +81,7 @@ do
     return sha256(padded(92) .. sha256(padded(54) .. message))
   end
 
-  -- The value of any text that nobody else can make; it is not kept.
+  -- The value of any string that nobody else can make; it is not kept.
   function identity.mark(text)
     if #key < 32 or not bits then return nil end
     return (hmac(text):sub(1, 16):gsub(".", function(character) return string.format("%02x", character:byte()) end))

@@ -16,7 +16,7 @@ local KEPT = {[":status"] = true, ["content-type"] = true, ["content-length"] = 
 local KEYS = {jsonrpc = true, id = true, method = true, params = true, result = true, error = true}
 -- The lists whose items the processor reads as objects.
 local LISTS = {tools = true, content = true}
--- What a server may tell at any time, and what it may ask while a tool runs or a client listens.
+-- What a server may report at any time, and what it may ask while a tool runs or a client listens.
 local TOLD = {
   ["notifications/message"] = true, ["notifications/progress"] = true, ["notifications/cancelled"] = true,
   ["notifications/tools/list_changed"] = true,
@@ -217,7 +217,7 @@ local function judge(handle)
   headers:replace("accept-encoding", "identity")
   local verb = headers:get(":method")
   if verb ~= "DELETE" and not (settings.mcp_tiers[tier] or {})[server] then
-    -- The processor takes 405 as the answer of a server that has nothing to tell.
+    -- The processor takes 405 as the answer of a server that has nothing to report.
     handle:respond({[":status"] = verb == "GET" and "405" or "403", ["content-type"] = "text/plain"},
       "This tier may call no tool of this MCP server.")
   end

@@ -113,7 +113,7 @@ do
     end
     headers:replace("x-ai-gateway-api", "mcp")
     headers:replace("x-ai-gateway-mcp-tier", tier)
-    -- The proxy tells the path to every server.
+    -- The proxy reports the path to every server.
     headers:replace(":path", settings.mcp_path)
     -- The proxy checks neither whose events these are nor, with its default seed, who made the identifier.
     headers:remove("last-event-id")

@@ -155,7 +155,7 @@ def test_what_no_server_asked_with_is_refused(found: Programs, given: t.Any) -> 
 
 
 def test_servers_learn_nothing_of_the_request(found: Programs) -> None:
-    """The proxy tells every server the path, and asks it to go on after the event of that header."""
+    """The proxy reports the path to every server, and asks it to go on after the event of that header."""
     for path in ("/mcp?user=alice&api_key=secret", "/mcp?"):
         handle = in_session(found, CALL, **{":path": path, "last-event-id": "abc"})
         assert handle.sent is None
@@ -204,7 +204,7 @@ def test_a_session_has_room_for_what_servers_name(found: Programs) -> None:
 
 
 def test_refused_sessions_are_not_kept(found: Programs, policies: str) -> None:
-    """Each is another text; what a worker keeps of callers is bounded in number alone."""
+    """Each is another string; what a worker keeps of callers is bounded in number alone."""
     source = programs(policies)["body_filter"]
     assert 'identity.mark("/mcp-session:"' in source
     before = t.cast("float", found.body_filter.lua.eval("collectgarbage('count')"))

@@ -33,7 +33,7 @@ RESULT: Document = {"jsonrpc": "2.0", "id": "a", "result": {"tools": [{"name": "
 ASKS: Document = {"jsonrpc": "2.0", "id": 1, "method": "roots/list"}
 TELLS: Document = {"jsonrpc": "2.0", "method": "notifications/message", "params": {"data": "x"}}
 ERROR = {"code": -32603, "message": "The MCP server answered in a form that this gateway does not pass on."}
-#: Answers without a form that the processor can read, and whether their id is told.
+#: Answers without a form that the processor can read, and whether the error has their id.
 UNSOUND: list[tuple[Document, bool]] = [
     ({**RESULT, "result": None}, True),
     ({**RESULT, "result": []}, True),
@@ -104,7 +104,7 @@ def event(*documents: Document) -> bytes:
         ("free", "weather", "POST", None),
         ("free", "weather", "GET", None),
         ("free", "jira", "POST", "403"),
-        # The processor takes this for a server that has nothing to tell.
+        # The processor takes this for a server that has nothing to report.
         ("free", "jira", "GET", "405"),
         ("narrow", "jira", "POST", None),
         ("narrow", "weather", "GET", None),
