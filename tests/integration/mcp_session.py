@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """One session of the client of the SDK of the Model Context Protocol, as mcp_servers.py runs it.
 
-Standard input has {"url", "ca_file", "address", "token", "mark", "mode", "calls": [[tool, arguments], ...]}; the
-address is the one of the URL's host, and the mark is sent in a header. Standard output gets {"server", "tools", "calls"}: the
-server's name, the names of the listed tools, and for each call {"said", "failed"} or {"error"}; or {"error"} alone,
+Standard input has {"url", "ca_file", "address", "token", "mark", "mode", "calls": [[tool, arguments], ...]}: the
+address is that of the URL's host, and the mark is sent in a header. Standard output gets {"server", "tools", "calls"}:
+the server's name, the names of the listed tools, and for each call {"said", "failed"} or {"error"}; or {"error"} alone,
 where no session began. An error has the code, message and data of JSON-RPC.
 """
 
