@@ -61,6 +61,27 @@ def chains(dump: Document, url: str) -> dict[str, list[str]]:
     return found
 
 
+#: The listener that Envoy AI Gateway makes for MCP servers, and the filters that it moves there.
+MCP_LISTENER = "aigateway-mcp-backend-listener"
+MCP_FILTERS = ["ai-eg-mcp-brf-egress.ai_gateway.mcp_answers", "ai-eg-mcp-brf-egress.ai_gateway.mcp_buffer"]
+
+
+def mcp_faults(dump: Document) -> list[str]:
+    """Return what is wrong with the filters between the processor and MCP servers: they are on that listener alone."""
+    seen: dict[str, str] = {}
+    for config in dump["configs"]:
+        for dynamic in config.get("dynamic_listeners", []):
+            listener = dynamic.get("active_state", {}).get("listener", {})
+            seen[listener.get("name", "")] = json.dumps(listener)
+    if MCP_LISTENER not in seen:
+        return [f"listener {MCP_LISTENER} is missing"]
+    found = [f"{name} is missing" for name in MCP_FILTERS if json.dumps(name) not in seen[MCP_LISTENER]]
+    for listener, text in seen.items():
+        if listener != MCP_LISTENER:
+            found += [f"{name} is on {listener}" for name in MCP_FILTERS if json.dumps(name) in text]
+    return found
+
+
 def faults(names: list[str]) -> list[str]:
     """Return what is wrong with the order of filters of one chain."""
     # Envoy Gateway adds the name of the policy to that of a filter.

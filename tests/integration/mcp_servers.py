@@ -34,7 +34,12 @@ PORT, TLS_PORT = 8000, 8443
 PATH = "/mcp"
 #: The servers of the SDK by name, their ports and keys.
 SERVERS = {"tools": (PORT, "sk-tools-key-of-outside"), "secure": (TLS_PORT, "sk-secure-key-of-outside")}
+#: One that does what mcp_tools_server.py says of hostile ones.
+HOSTILE, HOSTILE_PORT = "hostile", 8002
+PODS = {**SERVERS, HOSTILE: (HOSTILE_PORT, "sk-hostile-key-of-outside")}
 SIMULATOR, SIMULATORS_KEY = "weather", "sk-weather-key-for-demo"
+#: What a caller says of itself in the query and in a header.
+MARK = "a-mark-of-the-caller"
 REQUESTS = {"requests": 1000, "window": "1m"}
 #: What each tier may call.
 TOOLS = {
@@ -46,7 +51,7 @@ SEEN = {
     "free": {"weather__echo", "tools__search", "tools__seen"},
     "enterprise": {
         *(f"weather__{tool}" for tool in ("echo", "add", "fail", "received_requests")),
-        *(f"{server}__{tool}" for server in SERVERS for tool in ("search", "delete_all", "seen")),
+        *(f"{server}__{tool}" for server in PODS for tool in ("search", "delete_all", "seen")),
     },
 }
 Document = dict[str, t.Any]
@@ -100,8 +105,9 @@ def manifests(certificate: t.Mapping[str, str]) -> list[Document]:
             "stringData": tls,
         },
     ]
-    for name, (port, key) in SERVERS.items():
+    for name, (port, key) in PODS.items():
         files = ["/run/tls/tls.crt", "/run/tls/tls.key"] if port == TLS_PORT else []
+        files += ["hostile"] if name == HOSTILE else []
         checksum = hashlib.sha256(json.dumps([program, tls, key]).encode()).hexdigest()
         container = {
             "name": "server",
@@ -152,7 +158,7 @@ def deploy() -> str:
     authority = catalogs.Authority("Tools")
     listed = {"apiVersion": "v1", "kind": "List", "items": manifests(authority.issue(hostname("secure")))}
     kubectl("apply", "--server-side", "--filename=-", document=json.dumps(listed))
-    for name in SERVERS:
+    for name in PODS:
         kubectl("rollout", "status", "--namespace", NAMESPACE, f"deployment/{name}", "--timeout=100s")
     return authority.certificate
 
@@ -166,7 +172,7 @@ def entries(authority: str) -> list[Document]:
     """The entries of ai_gateway_mcp_servers; the names of those outside have to be in ai_gateway_allowed_endpoints."""
     simulated = {"name": SIMULATOR, "simulated": True, "credential": {"value": SIMULATORS_KEY}}
     outside = []
-    for name, (port, key) in SERVERS.items():
+    for name, (port, key) in PODS.items():
         tls = {"mode": "simple", "ca_bundle": authority} if port == TLS_PORT else {"mode": "none"}
         endpoint = {"hostname": hostname(name), "port": port, "path": PATH, "tls": tls}
         outside.append({"name": name, "endpoint": endpoint, "credential": {"value": key}})
@@ -179,7 +185,7 @@ def with_servers(variables: Document, authority: str) -> Document:
         {**tier, "request_limit": REQUESTS, "mcp_tools": TOOLS[tier["name"]]} if tier["name"] in TOOLS else tier
         for tier in variables["ai_gateway_tiers"]
     ]
-    allowed = [*variables.get("ai_gateway_allowed_endpoints", ()), *map(hostname, SERVERS)]
+    allowed = [*variables.get("ai_gateway_allowed_endpoints", ()), *map(hostname, PODS)]
     return {
         **variables,
         "ai_gateway_mcp_servers": entries(authority),
@@ -191,7 +197,8 @@ def with_servers(variables: Document, authority: str) -> Document:
 def session(url: str, token: str, *calls: tuple[str, Document], mode: str = "auto") -> Document:
     """What the client of the SDK saw in one session; mcp_session.py says what is in it."""
     given = {
-        "url": f"{url}{PATH}",
+        "url": f"{url}{PATH}?user={MARK}",
+        "mark": MARK,
         "ca_file": str(gateway_tls.CA_FILE),
         "address": gateway_tls.NODE,
         "token": token,
@@ -222,7 +229,7 @@ def header_faults(outcome: Document, token: str, user: str, key: str) -> list[st
         if headers.get("authorization") != f"Bearer {key}":
             found.append(f"{request['method']}: another authorization than the server's key")
         told = json.dumps(request)
-        found += [f"{request['method']}: {what} is in it" for what in (token, user) if what in told]
+        found += [f"{request['method']}: {what} is in it" for what in (token, user, MARK) if what in told]
         found += [
             f"{request['method']}: it has {name}"
             for name in headers
@@ -245,16 +252,57 @@ def call(tool: str, **arguments: t.Any) -> Document:
     return {"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": {"name": tool, "arguments": arguments}}
 
 
-def begin(url: str, token: str) -> str:
-    """A new session's identifier."""
+def answer(given: str) -> Document:
+    """What a client answers to a server that asked with this id."""
+    return {"jsonrpc": "2.0", "id": given, "result": {}}
+
+
+def begin(url: str, token: str, name: str = "end-to-end-test") -> str:
+    """A new session's identifier, of a client with this name."""
     params = {
         "protocolVersion": "2025-06-18",
         "capabilities": {},
-        "clientInfo": {"name": "end-to-end-test", "version": "1"},
+        "clientInfo": {"name": name, "version": "1"},
     }
     reply = ask(url, token, {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params})
     assert reply.status == 200, reply
     return reply.header("mcp-session-id")
+
+
+def listed(url: str, token: str, session_id: str, cursor: str = "") -> set[str]:
+    """The servers whose tools are listed."""
+    params = {"cursor": cursor} if cursor else {}
+    reply = ask(url, token, {"jsonrpc": "2.0", "id": 3, "method": "tools/list", "params": params}, session_id)
+    assert reply.status == 200, reply
+    found = [json.loads(line[6:]) for line in reply.body.decode().splitlines() if line.startswith("data: ")]
+    return {tool["name"].split("__")[0] for message in found for tool in message.get("result", {}).get("tools", ())}
+
+
+def hostile_faults(url: str, token: str) -> list[str]:
+    """What a hostile server does to the others, with the token of a tier that may call all tools."""
+    every = {SIMULATOR, *PODS}
+    found = []
+    for kind in ("redirect", "null", "large"):
+        servers = listed(url, token, begin(url, token, kind))
+        if servers != every - {HOSTILE}:
+            found.append(f"a session that begins with {kind} has the tools of {servers}")
+    mine = begin(url, token)
+    for cursor, wanted in (("", every), ("nulls", every - {HOSTILE}), ("redirect", every - {HOSTILE})):
+        servers = listed(url, token, mine, cursor)
+        if servers != wanted:
+            found.append(f"the list at {cursor!r} has the tools of {servers}")
+    for tool, status, number in (("redirect", 502, -32000), ("large", 502, -32000), ("null", 200, -32603)):
+        reply = ask(url, token, call(f"{HOSTILE}__{tool}"), mine)
+        try:
+            told = (reply.status, json.loads(reply.body)["error"]["code"])
+        except (ValueError, KeyError, TypeError):
+            told = (reply.status, repr(reply.body[:200]))
+        if told != (status, number):
+            found.append(f"tool {tool}: {told} instead of {status} {number}")
+    allowed = ask(url, token, call(f"{SIMULATOR}__echo", text="Hello"), mine)
+    if allowed.status != 200 or b"Hello" not in allowed.body:
+        found.append(f"another server's tool: {allowed}")
+    return found
 
 
 def refusals(url: str, tokens: t.Mapping[str, str], other: str) -> list[str]:
@@ -280,6 +328,8 @@ def refusals(url: str, tokens: t.Mapping[str, str], other: str) -> list[str]:
         ("a key twice", ask(url, free, twice, mine), 400, "invalid_json"),
         ("several messages", ask(url, free, [call("weather__echo")], mine), 400, "invalid_request"),
         ("resources", ask(url, free, {**call("a"), "method": "resources/list"}, mine), 404, "method_not_found"),
+        ("an answer that ends a handler", ask(url, free, answer("00__f__tools"), mine), 400, "invalid_params"),
+        ("an answer to a server of others", ask(url, free, answer("1__i__secure"), mine), 400, "invalid_params"),
     ]
     found = []
     for what, reply, status, code in table:

@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """One session of the client of the SDK of the Model Context Protocol, as mcp_servers.py runs it.
 
-Standard input has {"url", "ca_file", "address", "token", "mode", "calls": [[tool, arguments], ...]}; the address is the
-one of the URL's host. Standard output gets {"server", "tools", "calls"}: the server's name, the names of the listed
-tools, and for each call {"said", "failed"} or {"error"}; or {"error"} alone, where no session began. An error has the
-code, message and data of JSON-RPC.
+Standard input has {"url", "ca_file", "address", "token", "mark", "mode", "calls": [[tool, arguments], ...]}: the
+address is that of the URL's host, and the mark is sent in a header. Standard output gets {"server", "tools", "calls"}:
+the server's name, the names of the listed tools, and for each call {"said", "failed"} or {"error"}; or {"error"} alone,
+where no session began. An error has the code, message and data of JSON-RPC.
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ def resolve(host: str, address: str) -> None:
 
 
 async def session(given: Document) -> Document:
+    # Envoy AI Gateway would pass on the second, as an identifier of an agent's session.
     headers = {"authorization": f"Bearer {given['token']}"} if given["token"] else {}
+    headers["agent-session-id"] = given["mark"]
     verify = ssl.create_default_context(cafile=given["ca_file"])
     async with httpx2.AsyncClient(headers=headers, timeout=60, verify=verify) as http:
         transport = streamable_http_client(given["url"], http_client=http)

@@ -193,6 +193,19 @@ def test_what_the_gateway_refuses_of_messages_to_mcp_servers() -> None:
 
 
 @pytest.mark.usefixtures("combined_site")
+def test_a_hostile_mcp_server_stops_neither_proxy_nor_processor() -> None:
+    """It leads the processor to the proxy's own admin interface, and answers what the processor cannot take."""
+    before = gateway_requests.restarts()
+    assert mcp_servers.hostile_faults(gateway_url(), provider_kinds.token_of("enterprise")[1]) == []
+    assert gateway_requests.restarts() == before
+
+
+@pytest.mark.usefixtures("combined_site")
+def test_the_answers_of_mcp_servers_pass_a_program() -> None:
+    assert filter_order.mcp_faults(filter_order.dump()) == []
+
+
+@pytest.mark.usefixtures("combined_site")
 def test_the_key_of_an_mcp_server_reaches_no_other_endpoint(variables: pathlib.Path) -> None:
     """Site refuses a server with a key at another endpoint, before it changes the one that there is."""
     moved = yaml.safe_load(variables.read_text(encoding="utf-8"))

@@ -71,7 +71,8 @@ TABLE = (
     Header("x-ai-gateway-provider", FILTER, (AT_LISTENER, AT_BACKEND), reserved=True),
     Header("x-ai-gateway-api", FILTER, (AT_LISTENER, AT_BACKEND), reserved=True),
     Header("x-ai-eg-model", ENVOY_AI_GATEWAY, (AT_LISTENER,), reserved=True),
-    # By which the processor's MCP proxy decides what a tier may call. It passes on no header of the client.
+    # By which the processor's MCP proxy decides what a tier may call, and mcp_answers.lua which servers it reaches: the
+    # proxy passes on no other header of the client, and the program takes this one off.
     Header(MCP_TIER, FILTER, (AT_LISTENER,), reserved=True),
     Header("x-ai-eg-mcp-route", ENVOY_AI_GATEWAY, (AT_LISTENER,), reserved=True),
     Header("x-ai-eg-mcp-backend", ENVOY_AI_GATEWAY, (AT_LISTENER,), reserved=True),

@@ -17,6 +17,7 @@ COMPONENTS = (
     "ratelimit",
     "redis",
     "proxy",
+    "processor",
     "wg_ai_gateway",
     "simulators",
     "endpoint_picker",
@@ -38,6 +39,8 @@ _POD_FIELDS = tuple(field for field in FIELDS if field != "resources")
 #: Where an upstream's chart or API has no place for a field.
 UNSUPPORTED = {
     "envoy_ai_gateway": ("priorityClassName", "topologySpreadConstraints"),
+    # A container of the proxies' pods.
+    "processor": _POD_FIELDS,
 }
 
 
@@ -54,7 +57,7 @@ def workload_faults(workloads: t.Any) -> list[str]:
         else:
             faults += [f"{component}.{fault}" for field, value in fields.items() for fault in _faults_of(field, value)]
             faults += [
-                f"{component}.{field} has no place in the upstream's chart; leave it out"
+                f"{component}.{field} has no place in the upstream's chart or API; leave it out"
                 for field in UNSUPPORTED.get(component, ())
                 if field in fields
             ]

@@ -81,16 +81,22 @@ do
     return sha256(padded(92) .. sha256(padded(54) .. message))
   end
 
+  -- The value of any string that nobody else can make; it is not kept.
+  function identity.mark(text)
+    if #key < 32 or not bits then return nil end
+    return (hmac(text):sub(1, 16):gsub(".", function(character) return string.format("%02x", character:byte()) end))
+  end
+
   -- The values of a worker's latest callers.
   local KEPT = 10000
   local known, count = {}, 0
 
   function identity.of(tier, user)
-    if #key < 32 or not bits then return nil end
     local name = tier .. ":" .. user
     local value = known[name]
     if not value then
-      value = hmac(name):sub(1, 16):gsub(".", function(character) return string.format("%02x", character:byte()) end)
+      value = identity.mark(name)
+      if not value then return nil end
       if count >= KEPT then known, count = {}, 0 end
       known[name], count = value, count + 1
     end

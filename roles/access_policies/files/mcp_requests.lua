@@ -11,25 +11,39 @@ do
     ["notifications/initialized"] = true, ["notifications/cancelled"] = true, ["notifications/progress"] = true,
     ["notifications/roots/list_changed"] = true,
   }
-  -- Keys that another parser might accept in upper and lower case.
-  local KEYS = {jsonrpc = true, id = true, method = true, params = true, result = true, error = true}
-  local NAMES = {name = true, arguments = true, cursor = true, _meta = true}
-  -- A session's identifier has the identifiers of all servers in it.
-  local SESSION = 16384
+  -- Keys that another parser might accept in upper and lower case, by their spelling in lower case.
+  local KEYS = {
+    jsonrpc = "jsonrpc", id = "id", method = "method", params = "params", result = "result", error = "error"}
+  local NAMES = {
+    name = "name", arguments = "arguments", cursor = "cursor", _meta = "_meta", progresstoken = "progressToken"}
+  -- How the processor's MCP proxy begins the identifiers of what it asks itself.
+  local OWN = "aigw-server-to-client-"
 
   -- The mark of a session: nobody but its caller has it, and only the gateway can make it.
   local function mark(tier, user, session)
-    return identity.of("/mcp-session", tier .. ":" .. user .. ":" .. session)
+    return identity.mark("/mcp-session:" .. tier .. ":" .. user .. ":" .. session)
   end
 
   local function misspelt(object, known)
     for key in pairs(object) do
-      if type(key) == "string" and not known[key] and known[key:lower()] then return key, key:lower() end
+      local plain = type(key) == "string" and known[key:lower()]
+      if plain and plain ~= key then return key, plain end
     end
   end
 
+  -- Whether an identifier is one that a server of the tier gave, as the MCP proxy wrote it: the server's own, of a
+  -- string, a whole number or another one, and the server's name.
+  local function is_of_server(text, tier)
+    if type(text) ~= "string" then return false end
+    local own, kind, server = text:match("^([^_]*)__([sif])__([%l%d-]+)$")
+    if not own or not settings.mcp_tiers[tier][server] then return false end
+    if kind == "i" then return own:find("^%-?%d+$") ~= nil end
+    if kind == "f" then return #own == 16 and own:find("^%x+$") ~= nil end
+    return #own % 4 == 0 and own:find("^[%w+/]*=?=?$") ~= nil
+  end
+
   -- The message; or nil, its fault with status and code, and the message as far as it was read.
-  local function read(text)
+  local function read(text, tier)
     local message, spans = json.read(text)
     if json.is_array(message) then
       return nil, 400, "Send one message at a time, not several in an array.", "invalid_request"
@@ -53,8 +67,13 @@ do
     local method = message.method
     if method == nil then
       -- The answer of a client to a question of a server.
-      if id ~= nil and (message.result ~= nil or message.error ~= nil) then return {id = shown} end
-      return nil, 400, "The message must name its method.", "invalid_request", shown
+      if id == nil or message.result == nil and message.error == nil then
+        return nil, 400, "The message must name its method.", "invalid_request", shown
+      end
+      if not is_of_server(id, tier) and tostring(id):sub(1, #OWN) ~= OWN then
+        return nil, 400, "The id of this answer is none that a server asked with.", "invalid_params", shown
+      end
+      return {id = shown}
     end
     if type(method) ~= "string" then
       return nil, 400, "The field method must be a string.", "invalid_request", shown
@@ -69,6 +88,9 @@ do
     end
     key, plain = misspelt(params or {}, NAMES)
     if key then return nil, 400, "The key params." .. key .. " must be spelled " .. plain .. ".", "invalid_json", shown end
+    if method == "notifications/progress" and not is_of_server((params or {}).progressToken, tier) then
+      return nil, 400, "The progressToken is none of a server.", "invalid_params", shown
+    end
     local tool = nil
     if method == "tools/call" then
       tool = params and params.name
@@ -91,11 +113,17 @@ do
     end
     headers:replace("x-ai-gateway-api", "mcp")
     headers:replace("x-ai-gateway-mcp-tier", tier)
+    -- The proxy reports the path to every server.
+    headers:replace(":path", settings.mcp_path)
+    -- The proxy checks neither whose events these are nor, with its default seed, who made the identifier.
+    headers:remove("last-event-id")
     local session = headers:get("mcp-session-id")
     if session then
-      local marked, rest = session:match("^(%x+)%.(.+)$")
-      if headers:getNumValues("mcp-session-id") > 1 or #session > SESSION or not rest
-        or marked ~= mark(tier, user, rest) then
+      local marked, rest = nil, nil
+      if headers:getNumValues("mcp-session-id") == 1 and #session <= settings.mcp_session then
+        marked, rest = session:match("^(%x+)%.([%w+/]+=*)$")
+      end
+      if not rest or marked ~= mark(tier, user, rest) then
         return refuse(404, "This session has ended, or is not the caller's. Initialize a new one.", "unknown_session")
       end
       headers:replace("mcp-session-id", rest)
@@ -121,7 +149,7 @@ do
       return refuse(413, "The body is larger than this gateway takes.", "body_too_large")
     end
     local text = buffer:length() > 0 and buffer:getBytes(0, buffer:length()) or ""
-    local message, status, problem, code, id = read(text)
+    local message, status, problem, code, id = read(text, tier)
     metadata = handle:streamInfo():dynamicMetadata()
     id = message and message.id or id
     if id then metadata:set(METADATA, "rpc_id", id) end

@@ -66,3 +66,19 @@ def test_the_listeners_of_the_gateway_alone() -> None:
         found = filter_order.chains(dump, url)
         assert list(found.values()) == [RIGHT, RIGHT]
         assert all(listener.startswith(name) for listener in found)
+
+
+def test_the_filters_of_mcp_servers_are_on_their_listener_alone() -> None:
+    def dump(**listeners: list[str]) -> dict[str, object]:
+        dynamic = [
+            {"active_state": {"listener": {"name": name.replace("_", "-"), "http_filters": filters}}}
+            for name, filters in listeners.items()
+        ]
+        return {"configs": [{"dynamic_listeners": dynamic}]}
+
+    answers, buffer = filter_order.MCP_FILTERS
+    moved = {"aigateway_mcp_backend_listener": [answers, buffer]}
+    assert filter_order.mcp_faults(dump(tcp_80=RIGHT, **moved)) == []
+    assert filter_order.mcp_faults(dump(tcp_80=[answers], **moved)) == [f"{answers} is on tcp-80"]
+    assert filter_order.mcp_faults(dump(aigateway_mcp_backend_listener=[answers])) == [f"{buffer} is missing"]
+    assert filter_order.mcp_faults(dump(tcp_80=RIGHT)) == ["listener aigateway-mcp-backend-listener is missing"]

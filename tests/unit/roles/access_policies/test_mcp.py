@@ -113,7 +113,6 @@ def test_a_call_goes_on_without_its_caller(found: Programs) -> None:
         "logging/setLevel",
         "notifications/initialized",
         "notifications/cancelled",
-        "notifications/progress",
         "notifications/roots/list_changed",
     ],
 )
@@ -122,9 +121,46 @@ def test_methods_that_are_served(found: Programs, method: str) -> None:
     assert in_session(found, {"jsonrpc": "2.0", "method": method}).sent is None
 
 
-def test_an_answer_to_a_server_goes_on(found: Programs) -> None:
-    assert in_session(found, {"jsonrpc": "2.0", "id": "1__i__weather", "result": {}}).sent is None
-    assert in_session(found, {"jsonrpc": "2.0", "id": "1", "error": {"code": 1, "message": "a"}}).sent is None
+@pytest.mark.parametrize(
+    "given", ["1__i__weather", "-12__i__weather", "0000000000001440__f__weather", "YQ==__s__weather", "__s__weather"]
+)
+def test_what_a_server_asked_with_goes_on(found: Programs, given: str) -> None:
+    assert in_session(found, {"jsonrpc": "2.0", "id": given, "result": {}}).sent is None
+    assert in_session(found, {"jsonrpc": "2.0", "id": given, "error": {"code": 1, "message": "a"}}).sent is None
+    progress = {"progressToken": given, "progress": 1}
+    assert in_session(found, {"jsonrpc": "2.0", "method": "notifications/progress", "params": progress}).sent is None
+
+
+def test_an_answer_to_the_proxy_itself_goes_on(found: Programs) -> None:
+    given = "aigw-server-to-client-ping0b7f"
+    assert in_session(found, {"jsonrpc": "2.0", "id": given, "result": {}}).sent is None
+
+
+@pytest.mark.parametrize(
+    "given",
+    # Of another server than the tier's, of none, or in a form that the proxy does not write; the first two ended its
+    # handler.
+    [
+        *("00__f__weather", "__f__weather", "1__i__jira", "1", 1, "a__i__weather", "1.5__i__weather"),
+        *("YQ=__s__weather", "a b=__s__weather", "1__x__weather", "1__i__weather__s__weather", "0__i__"),
+        *("__i__weather", "YQ==__s__WEATHER"),
+    ],
+)
+def test_what_no_server_asked_with_is_refused(found: Programs, given: t.Any) -> None:
+    status, document = refusal_of(found, in_session(found, {"jsonrpc": "2.0", "id": given, "result": {}}))
+    assert (status, document["error"]["data"]["code"], document["id"]) == (400, "invalid_params", given)
+    for params in ({"progressToken": given, "progress": 1}, {"progress": 1}, {"ProgressToken": "1__i__weather"}):
+        told = {"jsonrpc": "2.0", "method": "notifications/progress", "params": params}
+        assert refusal_of(found, in_session(found, told))[0] == 400
+
+
+def test_servers_learn_nothing_of_the_request(found: Programs) -> None:
+    """The proxy reports the path to every server, and asks it to go on after the event of that header."""
+    for path in ("/mcp?user=alice&api_key=secret", "/mcp?"):
+        handle = in_session(found, CALL, **{":path": path, "last-event-id": "abc"})
+        assert handle.sent is None
+        assert handle.values[":path"] == "/mcp"
+        assert "last-event-id" not in handle.values
 
 
 INITIALIZE = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {}}
@@ -141,11 +177,41 @@ def test_a_session_begins_and_is_its_callers(found: Programs) -> None:
         assert (status, document["error"]["data"]["code"]) == (404, "unknown_session")
 
 
-@pytest.mark.parametrize("session", [SESSION, "." + SESSION, f"{'0' * 32}.{SESSION}", mark("free", "alice") + "x", "a"])
+@pytest.mark.parametrize(
+    "session",
+    [
+        SESSION,
+        "." + SESSION,
+        f"{'0' * 32}.{SESSION}",
+        mark("free", "alice") + "x",
+        "a",
+        # Marked, but nothing that the proxy makes.
+        mark("free", "alice", "a b"),
+        mark("free", "alice", "a=b"),
+        mark("free", "alice", "a" * 3072),
+    ],
+)
 def test_a_session_without_its_mark_is_refused(found: Programs, session: str) -> None:
     for method in ("POST", "GET", "DELETE"):
         handle = asked(found, CALL, {":method": method, "mcp-session-id": session})
         assert refusal_of(found, handle)[0] == 404
+
+
+def test_a_session_has_room_for_what_servers_name(found: Programs) -> None:
+    """The identifiers of mcp_answers.lua, in base64, and in base64 again once they are encrypted."""
+    session = "a" * (4 * (4 * 1024 // 3 + 64) // 3)
+    assert asked(found, CALL, {"mcp-session-id": mark("free", "alice", session)}).sent is None
+
+
+def test_refused_sessions_are_not_kept(found: Programs, policies: str) -> None:
+    """Each is another string; what a worker keeps of callers is bounded in number alone."""
+    source = programs(policies)["body_filter"]
+    assert 'identity.mark("/mcp-session:"' in source
+    before = t.cast("float", found.body_filter.lua.eval("collectgarbage('count')"))
+    for number in range(300):
+        asked(found, CALL, {"mcp-session-id": f"{'0' * 32}.{'a' * 2900}{number:04}"})
+    found.body_filter.lua.execute("collectgarbage()")
+    assert t.cast("float", found.body_filter.lua.eval("collectgarbage('count')")) < before + 300
 
 
 def test_streams_and_ends_of_sessions(found: Programs) -> None:

@@ -221,3 +221,21 @@ def test_where_the_own_authority_is_the_default(
     assert [listener["name"] for listener in objects["Gateway", "ai-gateway"]["spec"]["listeners"]] == listeners
     own = "ai-gateway.certification-authority"
     assert (("Secret", own) in objects) == ("https" in listeners and "gateway_tls_secret" not in variables)
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ({}, {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "2Gi"}}),
+        ({"processor": {"resources": {"limits": {"memory": "1Gi"}}}, "all": {"nodeSelector": {"a": "b"}}}, None),
+    ],
+)
+def test_the_processor_has_limits(tmp_path: Path, given: dict[str, t.Any], wanted: dict[str, t.Any] | None) -> None:
+    """It reads what MCP servers answer, beside the proxy."""
+    found = gateway_of(tmp_path, ai_gateway_workloads=given)
+    config = found["GatewayConfig", "ai-gateway"]
+    resources = wanted or given["processor"]["resources"]
+    assert config["spec"] == {"extProc": {"kubernetes": {"resources": resources}}}
+    gateway = found["Gateway", "ai-gateway"]["metadata"]
+    assert gateway["annotations"] == {"aigateway.envoyproxy.io/gateway-config": config["metadata"]["name"]}
+    assert gateway["namespace"] == config["metadata"]["namespace"]

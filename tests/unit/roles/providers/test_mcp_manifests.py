@@ -64,7 +64,7 @@ def test_one_route_for_all_servers(objects: Objects) -> None:
     assert "header" not in weather["securityPolicy"]["apiKey"]
     assert jira["securityPolicy"]["apiKey"]["header"] == "x-api-key"
     assert not {"toolSelector", "securityPolicy"} & set(plain)
-    assert not [backend for backend in spec["backendRefs"] if "forwardHeaders" in backend]
+    assert [backend["forwardHeaders"] for backend in spec["backendRefs"]] == [[{"name": "x-ai-gateway-mcp-tier"}]] * 3
 
 
 def test_what_no_rule_allows_is_denied(objects: Objects) -> None:

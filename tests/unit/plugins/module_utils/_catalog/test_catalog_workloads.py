@@ -30,6 +30,7 @@ def test_resources_are_not_the_pods() -> None:
 
 def test_what_an_upstream_has_no_place_for_is_left_out_of_what_holds_for_all() -> None:
     assert workload(WORKLOADS, "envoy_ai_gateway") == {"nodeSelector": {"pool": "infra"}}
+    assert workload({"all": {**WORKLOADS["all"], "resources": {}}}, "processor") == {"resources": {}}
 
 
 @pytest.mark.parametrize(
@@ -42,6 +43,7 @@ def test_what_an_upstream_has_no_place_for_is_left_out_of_what_holds_for_all() -
         ({"redis": {"node_selector": {}}}, "redis.node_selector is no field that can be set; did you mean"),
         ({"redis": {"tolerations": {}}}, "redis.tolerations is a dict; write a list"),
         ({"envoy_ai_gateway": {"priorityClassName": "x"}}, "envoy_ai_gateway.priorityClassName has no place"),
+        ({"processor": {"nodeSelector": {}}}, "processor.nodeSelector has no place in the upstream's chart or API"),
     ],
 )
 def test_faults_name_the_field_and_the_remedy(workloads: t.Any, words: str) -> None:
