@@ -8,6 +8,8 @@
 local SERVED = {
   ["/v1/chat/completions"] = true, ["/v1/completions"] = true, ["/v1/embeddings"] = true, ["/v1/messages"] = true,
 }
+-- Those whose answers an endpoint picker can read: it ends at an answer whose usage has no completion_tokens.
+local POOLED = {["/v1/chat/completions"] = true, ["/v1/completions"] = true, ["/v1/messages"] = true}
 -- The paths whose streams report their tokens only on request.
 local ASKED = {["/v1/chat/completions"] = true, ["/v1/completions"] = true}
 -- The API has fewer options of streams.
@@ -157,6 +159,14 @@ local function answers(handle, picker)
   return answered
 end
 
+-- Whether the model's endpoint picker would see an answer that it cannot read. Its pool's own host leads past it.
+local function is_unreadable(headers, model, name)
+  local pooled = settings.pooled[model]
+  if not pooled or POOLED[name] then return false end
+  local host = (headers:get(":authority") or ""):lower():match("^[^:]*")
+  return settings.pools[pooled[1]].direct ~= host
+end
+
 -- What the endpoint picker of the model's pool must know, or another route where it does not answer.
 local function prepare_pool(handle, model, tier)
   local backend, objective = unpack(settings.pooled[model])
@@ -263,6 +273,11 @@ local function judge(handle)
         "model_not_allowed")
     end
     return errors.send(handle, 404, missing(request.model, anthropic))
+  end
+  -- A model that the tier may not use is refused further on, as one that does not exist.
+  if allows(tier, request.model) and is_unreadable(handle:headers(), request.model, name) then
+    return errors.refuse(handle, 404, "The model " .. request.model .. " is not served under " .. name
+      .. ". Use /v1/chat/completions, /v1/completions or /v1/messages.", anthropic, "unsupported_path")
   end
   if request.text ~= text then buffer:setBytes(request.text) end
   metadata = handle:streamInfo():dynamicMetadata()

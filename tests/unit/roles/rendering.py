@@ -26,6 +26,7 @@ def rendered(directory: Path, role: str, template: str, variables: dict[str, t.A
         "gather_facts": False,
         "roles": ["egress.ai_gateway.catalog"],
         "vars_files": defaults,
+        "vars": {"role_path": str(ROLES / role)},
         "tasks": [{"ansible.builtin.copy": {"content": lookup, "dest": f"{directory}/out"}}],
     }
     for name in ("templates", "files"):

@@ -23,7 +23,12 @@ POOLS = [
         "selector": {"model": "closed"},
         "objectives": [{"name": "batch", "priority": -1}, {"name": "urgent", "priority": 5}],
     },
-    {"name": "open", "selector": {"model": "open"}, "endpoint_picker": {"failure_mode": "FailOpen"}},
+    {
+        "name": "open",
+        "selector": {"model": "open"},
+        "endpoint_picker": {"failure_mode": "FailOpen"},
+        "direct_route": {"hostname": "direct.example.com"},
+    },
 ]
 
 
@@ -59,20 +64,60 @@ def program(text: str) -> Program:
     return Program(text)
 
 
-def asked(program: Program, name: str, tier: str = "free", clusters: dict[str, str] | None = None) -> Handle:
+def sent(
+    program: Program, name: str, tier: str = "free", clusters: dict[str, str] | None = None, **more: str
+) -> Handle:
     headers = {
         ":method": "POST",
-        ":path": "/v1/chat/completions",
+        ":path": more.get("path", "/v1/chat/completions"),
+        ":authority": more.get("host", "gateway.example.com"),
         "x-maas-tier": tier,
         "x-maas-user": "alice",
         "authorization": "Bearer token",
         "x-api-key": "token",
         "x-forwarded-for": "10.0.0.1",
     }
-    body = json.dumps({"model": name, "messages": [{"role": "user", "content": "Hello"}]}).encode()
-    handle = program.request(headers, body, {"begun": True}, clusters)
+    document = {"model": name, "prompt": "Hello", "messages": [{"role": "user", "content": "Hello"}], "input": "Hello"}
+    return program.request(headers, json.dumps(document).encode(), {"begun": True}, clusters)
+
+
+def asked(program: Program, name: str, tier: str = "free", clusters: dict[str, str] | None = None) -> Handle:
+    handle = sent(program, name, tier, clusters)
     assert handle.sent is None
     return handle
+
+
+@pytest.mark.parametrize("name", ["closed", "open", "theirs"])
+@pytest.mark.parametrize("path", ["/v1/embeddings", "/inferencepool.ai-gateway/{name}/v1/embeddings?a=b"])
+def test_a_picker_gets_no_answer_that_ends_it(program: Program, name: str, path: str) -> None:
+    tier = "narrow" if name == "theirs" else "free"
+    if path.startswith("/inf"):
+        path = path.replace("inferencepool.", "").format(name=name)
+    handle = sent(program, name, tier, {PICKER: "12"}, path=path)
+    status, document = handle.answer()
+    assert (status, document["error"]["code"]) == (404, "unsupported_path")
+    assert document["error"]["message"] == (
+        f"The model {name} is not served under /v1/embeddings. Use /v1/chat/completions, /v1/completions or "
+        "/v1/messages."
+    )
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions", "/v1/messages"])
+def test_what_a_picker_can_read_is_served(program: Program, path: str) -> None:
+    assert sent(program, "closed", path=path).sent is None
+
+
+def test_embeddings_are_served_where_no_picker_is(program: Program) -> None:
+    assert sent(program, "gpt-4", path="/v1/embeddings").sent is None
+    for host in ("direct.example.com", "DIRECT.example.com:443"):
+        assert sent(program, "open", clusters={PICKER: "12"}, path="/v1/embeddings", host=host).sent is None
+    # The host of another pool.
+    assert sent(program, "closed", path="/v1/embeddings", host="direct.example.com").answer()[0] == 404
+
+
+def test_a_tier_does_not_learn_of_the_models_of_others(program: Program) -> None:
+    """The filter behind this program refuses them as models that do not exist."""
+    assert sent(program, "open", "narrow", {PICKER: "12"}, path="/v1/embeddings").sent is None
 
 
 @pytest.mark.parametrize(
@@ -98,6 +143,7 @@ def test_what_a_pod_of_a_pool_may_not_learn_is_removed_here(program: Program) ->
     assert {
         ":method",
         ":path",
+        ":authority",
         "x-ai-gateway-provider",
         "x-ai-gateway-api",
         "x-ai-gateway-user",
