@@ -9,7 +9,11 @@ import re
 import typing as t
 
 from ansible_collections.egress.ai_gateway.plugins.module_utils._diagnosis.findings import Finding
-from ansible_collections.egress.ai_gateway.plugins.module_utils._diagnosis.rules_controllers import resource_of
+from ansible_collections.egress.ai_gateway.plugins.module_utils._diagnosis.rules_controllers import (
+    MANAGER,
+    PART_OF,
+    resource_of,
+)
 from ansible_collections.egress.ai_gateway.plugins.module_utils._diagnosis.rules_wiring import proxy_name, scope_of
 from ansible_collections.egress.ai_gateway.plugins.module_utils._diagnosis.snapshot import (
     Body,
@@ -80,6 +84,24 @@ def routes(snapshot: Snapshot) -> t.Iterator[Finding]:
                     )
                 for condition in failed_conditions(parent.get("conditions") or (), generation, "ResolvedRefs"):
                     yield Finding("AIG0302", {**object_of(body), **_said(condition)}, scope)
+
+
+def foreign_routes(snapshot: Snapshot) -> t.Iterator[Finding]:
+    """Routes of other namespaces on a Gateway of this collection that are not of its own. Who may write in the Gateway's
+    namespace may change everything there.
+    """
+    for gateway in snapshot.gateways:
+        if PART_OF not in gateway["metadata"]["labels"]:
+            continue
+        for body in snapshot.routes_of(gateway, "HTTPRoute", "AIGatewayRoute", "MCPRoute"):
+            metadata = body["metadata"]
+            # Of what Envoy AI Gateway makes, the route that it makes it of is judged.
+            derived = {owner.get("kind") for owner in metadata.get("owners") or ()} & {"AIGatewayRoute", "MCPRoute"}
+            own = PART_OF in metadata["labels"] or MANAGER in (metadata.get("managers") or ())
+            if metadata["namespace"] != gateway["metadata"]["namespace"] and not derived and not own:
+                yield Finding(
+                    "AIG0313", {**object_of(body), "gateway": name_of(gateway)}, scope_of(gateway, f"route {name_of(body)}")
+                )
 
 
 def backends(snapshot: Snapshot) -> t.Iterator[Finding]:
@@ -417,6 +439,7 @@ def _quota_fault(snapshot: Snapshot, body: Body, namespace: str) -> str:
 
 RULES = (
     routes,
+    foreign_routes,
     backends,
     reconciled,
     policies,
