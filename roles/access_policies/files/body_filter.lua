@@ -149,6 +149,9 @@ local WELL = {[""] = true, ["0"] = true, ["12"] = true}
 local function answers(handle, picker)
   local last, now = asked_pickers[picker], os.time()
   if last and now - last.at < ASK_EVERY then return last.answered end
+  -- While one request waits for the answer, the others go by the previous one. The first ones of all find a picker that
+  -- answers, and fail where it does not.
+  asked_pickers[picker] = {at = now, answered = not last or last.answered}
   local called, headers = pcall(handle.httpCall, handle, picker, {
     [":method"] = "POST", [":path"] = "/grpc.health.v1.Health/Check", [":authority"] = "endpoint-picker",
     ["content-type"] = "application/grpc", te = "trailers",

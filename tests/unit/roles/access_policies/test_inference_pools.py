@@ -170,6 +170,35 @@ def test_without_its_picker_an_open_pool_is_called_directly(program: Program, cl
     assert handle.warnings == [f"the endpoint picker of {POOL}.open does not answer: the request goes to any pod"]
 
 
+def test_a_picker_that_is_away_is_asked_by_one_request_at_a_time(
+    program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other requests arrive while one waits for the picker, which Envoy ends by half a second."""
+    waiting: list[Handle] = []
+
+    def call(handle: Handle, _self: t.Any, cluster: str, *_arguments: t.Any) -> t.Any:
+        handle.calls.append(cluster)
+        if len(waiting) < 3:
+            waiting.append(handle)
+            waiting.append(asked(program, "open", clusters={PICKER: "14"}))
+        handle.resumed += 1
+        return handle.lua.table_from({":status": "200", "grpc-status": "14"}), ""
+
+    monkeypatch.setattr(Handle, "httpCall", call)
+    now = [1000]
+    program.lua.globals().os.time = lambda: now[0]
+    first = asked(program, "open")
+    assert (first.calls, first.values["x-ai-gateway-provider"]) == ([PICKER], f"{POOL}.open.direct")
+    assert [(handle.calls, handle.values["x-ai-gateway-provider"]) for handle in waiting[1:]] == [([], "*")]
+    # A second later the previous answer holds meanwhile.
+    waiting.clear()
+    now[0] += 1
+    assert asked(program, "open").calls == [PICKER]
+    assert [(handle.calls, handle.values["x-ai-gateway-provider"]) for handle in waiting[1:]] == [
+        ([], f"{POOL}.open.direct")
+    ]
+
+
 @pytest.mark.parametrize(
     ("said", "status", "code", "message"),
     [
