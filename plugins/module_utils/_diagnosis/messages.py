@@ -844,8 +844,8 @@ MESSAGES: tuple[Message, ...] = (
         "{reason}",
         "A picker that ends takes all requests of its pool with it. Version 1.0 ends at an answer whose usage lacks a "
         "number, such as that with embeddings.",
-        "Read what it wrote before it ended. See that no request reaches its pods but over routes of egress.ai_gateway, "
-        "and that the EnvoyPatchPolicy whose name ends with .endpoint-pickers is programmed.",
+        "Read what it wrote before it ended. See that requests reach it over routes of egress.ai_gateway alone, and "
+        "that the EnvoyPatchPolicy whose name ends with .endpoint-pickers is programmed.",
         "kubectl logs --namespace {namespace} {name} --container {container} --previous",
         f"{_INFERENCE}guides/troubleshooting/",
         ("AIG0601", "AIG0606"),

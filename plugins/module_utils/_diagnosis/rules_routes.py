@@ -87,8 +87,9 @@ def routes(snapshot: Snapshot) -> t.Iterator[Finding]:
 
 
 def foreign_routes(snapshot: Snapshot) -> t.Iterator[Finding]:
-    """Routes of other namespaces on a Gateway of this collection that are not of its own. Who may write in the Gateway's
-    namespace may change everything there.
+    """Routes of other namespaces on a Gateway of this collection that are not of its own.
+
+    Who may write in the Gateway's namespace may change everything there.
     """
     for gateway in snapshot.gateways:
         if PART_OF not in gateway["metadata"]["labels"]:
@@ -100,7 +101,9 @@ def foreign_routes(snapshot: Snapshot) -> t.Iterator[Finding]:
             own = PART_OF in metadata["labels"] or MANAGER in (metadata.get("managers") or ())
             if metadata["namespace"] != gateway["metadata"]["namespace"] and not derived and not own:
                 yield Finding(
-                    "AIG0313", {**object_of(body), "gateway": name_of(gateway)}, scope_of(gateway, f"route {name_of(body)}")
+                    "AIG0313",
+                    {**object_of(body), "gateway": name_of(gateway)},
+                    scope_of(gateway, f"route {name_of(body)}"),
                 )
 
 

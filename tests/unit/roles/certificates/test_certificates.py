@@ -99,7 +99,9 @@ def ending(made: Made) -> str:
     assert isinstance(key, ec.EllipticCurvePrivateKey)
     now = datetime.datetime.now(datetime.UTC)
     builder = x509.CertificateBuilder(given.issuer, given.subject, given.public_key(), x509.random_serial_number())
-    builder = builder.not_valid_before(now - datetime.timedelta(days=1)).not_valid_after(now + datetime.timedelta(days=9))
+    builder = builder.not_valid_before(now - datetime.timedelta(days=1)).not_valid_after(
+        now + datetime.timedelta(days=9)
+    )
     for extension in given.extensions:
         builder = builder.add_extension(extension.value, extension.critical)
     return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()

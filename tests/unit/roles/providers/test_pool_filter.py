@@ -21,7 +21,7 @@ from rendering import manifests
 
 # Its presence there puts only the roles' directory into the path.
 sys.path.insert(0, str(Path(__file__).parents[2] / "fakes"))
-from envoys import Envoy, envoy_program  # noqa: E402 (its directory is no package)
+from envoys import Envoy, envoy_program
 
 #: Bytes that the listener, and so a filter of a cluster, keeps of a body.
 LIMIT = 65536
@@ -35,7 +35,7 @@ USAGE = {"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12}
 
 
 class Pod(ThreadingHTTPServer):
-    """Answers what it is told to."""
+    """Gives the answer that it has."""
 
     daemon_threads = True
 
@@ -49,7 +49,7 @@ class _PodHandler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     server: Pod
 
-    def do_POST(self) -> None:  # noqa: N802 (the name is the base class's)
+    def do_POST(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length", "0")))
         status, headers, body = self.server.answer
         self.send_response(status)
@@ -78,12 +78,14 @@ def bootstrap(options: dict[str, t.Any], listen: int) -> dict[str, t.Any]:
         "typed_extension_protocol_options": options,
     }
     route = {"match": {"prefix": "/"}, "route": {"cluster": "pool"}}
-    router = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"
+    filters = "type.googleapis.com/envoy.extensions.filters"
     manager = {
-        "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "@type": f"{filters}.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "http",
         "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [route]}]},
-        "http_filters": [{"name": "envoy.filters.http.router", "typed_config": {"@type": router}}],
+        "http_filters": [
+            {"name": "envoy.filters.http.router", "typed_config": {"@type": f"{filters}.http.router.v3.Router"}}
+        ],
     }
     listener = {
         "name": "clients",
@@ -129,7 +131,8 @@ def envoy(tmp_path_factory: pytest.TempPathFactory, patch: dict[str, t.Any]) -> 
         while True:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", listen), 1):
                 break
-            assert time.monotonic() < end and proxy.process.poll() is None, proxy.log
+            assert time.monotonic() < end, proxy.log
+            assert proxy.process.poll() is None, proxy.log
             time.sleep(0.1)
         yield proxy
     finally:
