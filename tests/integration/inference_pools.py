@@ -280,6 +280,79 @@ def pickers_away(url: str, token: str) -> tuple[dict[str, list[int]], list[Findi
     return found, said
 
 
+def restarts() -> dict[str, int]:
+    """How often the containers of each picker's pod have been restarted."""
+    selector = "app.kubernetes.io/name=endpoint-picker"
+    text = kubectl("get", "pods", f"--namespace={NAMESPACE}", f"--selector={selector}", "--output=json")
+    found = {
+        item["metadata"]["name"]: sum(status["restartCount"] for status in item["status"]["containerStatuses"])
+        for item in json.loads(text)["items"]
+    }
+    assert found
+    return found
+
+
+def pickers_outlive(url: str, token: str) -> dict[str, int]:
+    """The statuses of requests whose answers would end a picker, by what they are about; no picker ends."""
+    before = restarts()
+    # The picker takes it for a completion, and its answer has no completion_tokens.
+    body = body_of("/v1/embeddings", CLOSED, prompt="Hello")
+    embeddings = [
+        send(url, token, Ask(path, body)) for path in ("/v1/embeddings", f"/{NAMESPACE}/gemma2/v1/embeddings")
+    ]
+    assert [reply.problems for reply in embeddings] == [[], []]
+    assert all(json.loads(reply.body)["error"]["code"] == "unsupported_path" for reply in embeddings), embeddings
+    message = send(url, token, Ask("/v1/messages", body_of("/v1/messages", CLOSED)))
+    assert json.loads(message.body)["usage"]["output_tokens"] > 0, message
+    direct = send(url.replace(f"//{several_listeners.DOMAIN}", f"//{DIRECT}"), token, Ask("/v1/embeddings", body))
+    found = {
+        "embeddings": embeddings[0].status,
+        "embeddings of the pool": embeddings[1].status,
+        "message": message.status,
+        "embeddings of the direct route": direct.status,
+    }
+    time.sleep(SETTLED)
+    assert restarts() == before
+    print(f"pickers live: {found}")
+    return found
+
+
+def routes_of_others(namespace: str) -> dict[str, bool]:
+    """Whether each user may put a route on the Gateway where only the routes of pools are wanted.
+
+    No route is written.
+    """
+    route = {
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "HTTPRoute",
+        "metadata": {"name": "of-others", "namespace": namespace},
+        "spec": {
+            "parentRefs": [{"name": "ai-gateway", "namespace": NAMESPACE}],
+            "rules": [{"matches": [{"path": {"type": "PathPrefix", "value": "/v1"}}]}],
+        },
+    }
+    kubectl("create", "namespace", namespace)
+    try:
+        kubectl(
+            "create",
+            "role",
+            "routes",
+            f"--namespace={namespace}",
+            "--verb=create,get,patch,update",
+            "--resource=httproutes.gateway.networking.k8s.io",
+        )
+        kubectl("create", "rolebinding", "routes", f"--namespace={namespace}", "--role=routes", "--user=developer")
+        found = {}
+        for user, more in (("developer", ["--as=developer"]), ("administrator", [])):
+            command = [*KUBECTL, "create", "--dry-run=server", "--filename=-", *more]
+            ended = subprocess.run(command, input=json.dumps(route), capture_output=True, text=True, timeout=60)
+            found[user] = ended.returncode == 0
+            assert found[user] or "routes on Gateway ai-gateway/ai-gateway" in ended.stderr, ended.stderr
+        return found
+    finally:
+        kubectl("delete", "namespace", namespace, "--wait=true")
+
+
 def received(url: str, token: str, model: str, **headers: str) -> dict[str, t.Any]:
     """Every header that the pod received, by name."""
     reply = chat(url, token, model, x_simulator_echo="headers", **headers)
@@ -316,23 +389,26 @@ def headers_of_a_pod(url: str, token: str, user: str, tier: str) -> list[str]:
     return sorted(found)
 
 
-def counted(url: str, token: str) -> list[str]:
-    """What is wrong with the tokens that the proxies counted for whole answers and streams of a pool's models."""
+def counted(url: str, token: str, times: int = 1) -> list[str]:
+    """What is wrong with the tokens that the proxies counted for whole answers and streams of a pool's models, each
+    asked so many times, or with the answers.
+    """
     asks = [
         Ask(
             CHAT,
             body_of(CHAT, model, stream=stream),
-            {"x-simulator-prompt-tokens": "7", "x-simulator-completion-tokens": "5"},
+            {"x-simulator-prompt-tokens": "7", "x-simulator-completion-tokens": "9"},
         )
         for model in (CLOSED, ALIAS)
         for stream in (False, True)
+        for _time in range(times)
     ]
     replies = [send(url, token, ask) for ask in asks]
     lines = log(reply.ask.agent for reply in replies)
-    faults = [str(reply) for reply in replies if reply.status != 200 or not reply.whole]
+    faults = [str(reply) for reply in replies if reply.status != 200 or not reply.whole or not reply.body]
     faults += [
         f"{reply.ask} of {reply.ask.body['model']}: {tokens(lines[reply.ask.agent])} tokens are counted"
         for reply in replies
-        if tokens(lines[reply.ask.agent]) != 12
+        if tokens(lines[reply.ask.agent]) != 16
     ]
     return faults

@@ -600,6 +600,18 @@ MESSAGES: tuple[Message, ...] = (
         "kubectl describe quotapolicy --namespace {namespace} {name}",
         f"{_AI_GATEWAY}api/",
     ),
+    Message(
+        "AIG0313",
+        "ForeignRoute",
+        WARNING,
+        "{object} is on Gateway {gateway}, from another namespace, and is neither of Envoy AI Gateway nor of "
+        "egress.ai_gateway",
+        "A route gets the requests that it matches with the tokens of their callers, its tokens are not counted, and "
+        "policies on it replace those of the Gateway.",
+        "Remove it, and see gateway_guarded_namespaces of role gateway. Where it is wanted, leave it.",
+        "kubectl get {resource} --namespace {namespace} {name} --output yaml --show-managed-fields",
+        f"{_GATEWAY_API}concepts/security/",
+    ),
     # Authorino.
     Message(
         "AIG0401",
@@ -812,6 +824,20 @@ MESSAGES: tuple[Message, ...] = (
         "Look at the log of the picker and at the pods of the pool.",
         "kubectl get inferencepools --namespace {namespace} --output yaml",
         f"{_INFERENCE}guides/troubleshooting/",
+    ),
+    Message(
+        "AIG0608",
+        "PickerRestarts",
+        ERROR,
+        "Container {container} of endpoint picker {pod} of InferencePool {pool} has restarted {restarts} times, last "
+        "{reason}",
+        "A picker that ends takes all requests of its pool with it. Version 1.0 ends at an answer whose usage lacks a "
+        "number, such as that with embeddings.",
+        "Read what it wrote before it ended. See that requests reach it over routes of egress.ai_gateway alone, and "
+        "that the EnvoyPatchPolicy of the Gateway is programmed, by which no answer reaches a picker.",
+        "kubectl logs --namespace {namespace} {name} --container {container} --previous",
+        f"{_INFERENCE}guides/troubleshooting/",
+        ("AIG0601", "AIG0606"),
     ),
     # What the diagnosis could not see.
     Message(

@@ -10,6 +10,7 @@ import typing as t
 
 from ansible_collections.egress.ai_gateway.plugins.module_utils._diagnosis.findings import Finding
 from ansible_collections.egress.ai_gateway.plugins.module_utils._diagnosis.proxies import UPSTREAM_FLAGS
+from ansible_collections.egress.ai_gateway.plugins.module_utils._diagnosis.rules_controllers import restarted
 from ansible_collections.egress.ai_gateway.plugins.module_utils._diagnosis.rules_routes import object_of
 from ansible_collections.egress.ai_gateway.plugins.module_utils._diagnosis.rules_wiring import proxy_name, scope_of
 from ansible_collections.egress.ai_gateway.plugins.module_utils._diagnosis.snapshot import (
@@ -220,6 +221,9 @@ def pickers(snapshot: Snapshot) -> t.Iterator[Finding]:
             yield Finding("AIG0602", {**arguments, "selector": shown}, scope)
         elif not any(map(is_ready, pods)):
             yield Finding("AIG0601", {**arguments, "detail": f"has no ready pod ({len(pods)} of {shown})"}, scope)
+        for pod in pods:
+            for restarts in restarted(snapshot, pod, 1):
+                yield Finding("AIG0608", {**restarts, "pool": name}, scope)
 
 
 def _is_scaled_down(snapshot: Snapshot, namespace: str, selector: t.Mapping[str, str]) -> bool:

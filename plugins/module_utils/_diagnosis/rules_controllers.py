@@ -21,7 +21,8 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._diagnosis.snaps
 
 #: Owner of the fields that this collection writes.
 MANAGER = "egress.ai_gateway"
-_PART_OF = "applyset.kubernetes.io/part-of"
+#: The label of what is in a set.
+PART_OF = "applyset.kubernetes.io/part-of"
 #: Restarts from which a container is reported, where the last is recent.
 _RESTARTS = 3
 #: Kinds that nobody but a set's owner has a reason to write.
@@ -200,24 +201,27 @@ def waiting_reasons(pods: t.Iterable[Body]) -> list[str]:
 
 def restarts(snapshot: Snapshot) -> t.Iterator[Finding]:
     for pod, component in _observed_pods(snapshot):
-        for status in container_statuses(pod):
-            last = (status.get("lastState") or {}).get("terminated") or {}
-            waiting = ((status.get("state") or {}).get("waiting") or {}).get("reason", "")
-            count = int(status.get("restartCount") or 0)
-            often = count >= _RESTARTS and snapshot.is_recent(str(last.get("finishedAt", "")))
-            if not often and waiting != "CrashLoopBackOff":
-                continue
-            reason = f"{last.get('reason') or waiting} (exit status {last.get('exitCode', 'unknown')})"
-            arguments = {
+        for arguments in restarted(snapshot, pod, _RESTARTS):
+            scope = frozenset({f"pod {name_of(pod)}"})
+            yield Finding("AIG0402" if component == "Authorino" else "AIG0004", arguments, scope)
+
+
+def restarted(snapshot: Snapshot, pod: Body, least: int) -> t.Iterator[dict[str, str]]:
+    """The containers of a pod with that many restarts, the last a recent one, or that Kubernetes waits to restart."""
+    for status in container_statuses(pod):
+        last = (status.get("lastState") or {}).get("terminated") or {}
+        waiting = ((status.get("state") or {}).get("waiting") or {}).get("reason", "")
+        count = int(status.get("restartCount") or 0)
+        often = count >= least and snapshot.is_recent(str(last.get("finishedAt", "")))
+        if often or waiting == "CrashLoopBackOff":
+            yield {
                 "container": status["name"],
                 "pod": name_of(pod),
                 "namespace": pod["metadata"]["namespace"],
                 "name": pod["metadata"]["name"],
                 "restarts": str(count),
-                "reason": reason,
+                "reason": f"{last.get('reason') or waiting} (exit status {last.get('exitCode', 'unknown')})",
             }
-            scope = frozenset({f"pod {name_of(pod)}"})
-            yield Finding("AIG0402" if component == "Authorino" else "AIG0004", arguments, scope)
 
 
 def _observed_pods(snapshot: Snapshot) -> t.Iterator[tuple[Body, str]]:
@@ -285,7 +289,7 @@ def other_managers(snapshot: Snapshot) -> t.Iterator[Finding]:
         metadata = body["metadata"]
         managers = metadata.get("managers") or []
         # What a controller derives from another object carries its labels.
-        if _PART_OF not in metadata["labels"] or metadata.get("owners") or MANAGER not in managers:
+        if PART_OF not in metadata["labels"] or metadata.get("owners") or MANAGER not in managers:
             continue
         for manager in managers:
             if manager != MANAGER:
@@ -324,4 +328,4 @@ RULES = (
     unread,
 )
 
-__all__ = ["MANAGER", "PAIRS", "RULES", "resource_of", "waiting_reasons"]
+__all__ = ["MANAGER", "PAIRS", "PART_OF", "RULES", "resource_of", "restarted", "waiting_reasons"]

@@ -10,7 +10,11 @@ import typing as t
 
 from ansible_collections.egress.ai_gateway.plugins.module_utils._diagnosis.findings import Finding
 from ansible_collections.egress.ai_gateway.plugins.module_utils._diagnosis.proxies import MCP_BACKEND_LISTENER
-from ansible_collections.egress.ai_gateway.plugins.module_utils._diagnosis.rules_controllers import resource_of
+from ansible_collections.egress.ai_gateway.plugins.module_utils._diagnosis.rules_controllers import (
+    MANAGER,
+    PART_OF,
+    resource_of,
+)
 from ansible_collections.egress.ai_gateway.plugins.module_utils._diagnosis.rules_wiring import proxy_name, scope_of
 from ansible_collections.egress.ai_gateway.plugins.module_utils._diagnosis.snapshot import (
     Body,
@@ -81,6 +85,27 @@ def routes(snapshot: Snapshot) -> t.Iterator[Finding]:
                     )
                 for condition in failed_conditions(parent.get("conditions") or (), generation, "ResolvedRefs"):
                     yield Finding("AIG0302", {**object_of(body), **_said(condition)}, scope)
+
+
+def foreign_routes(snapshot: Snapshot) -> t.Iterator[Finding]:
+    """Routes of other namespaces on a Gateway of this collection that are not of its own.
+
+    Who may write in the Gateway's namespace may change everything there.
+    """
+    for gateway in snapshot.gateways:
+        if PART_OF not in gateway["metadata"]["labels"]:
+            continue
+        for body in snapshot.routes_of(gateway, "HTTPRoute", "AIGatewayRoute", "MCPRoute"):
+            metadata = body["metadata"]
+            # Of what Envoy AI Gateway makes, the route that it makes it of is judged.
+            derived = {owner.get("kind") for owner in metadata.get("owners") or ()} & {"AIGatewayRoute", "MCPRoute"}
+            own = PART_OF in metadata["labels"] or MANAGER in (metadata.get("managers") or ())
+            if metadata["namespace"] != gateway["metadata"]["namespace"] and not derived and not own:
+                yield Finding(
+                    "AIG0313",
+                    {**object_of(body), "gateway": name_of(gateway)},
+                    scope_of(gateway, f"route {name_of(body)}"),
+                )
 
 
 def backends(snapshot: Snapshot) -> t.Iterator[Finding]:
@@ -179,7 +204,7 @@ def _only_redirects(snapshot: Snapshot, message: str) -> bool:
 
 
 def _own_chains(proxy: Body) -> list[Body]:
-    """The filter chains in which a Gateway's policies have to be: neither those that only redirect nor those between the
+    """The filter chains in which a Gateway's policies have to be: no chain that only redirects, and none between the
     processor and MCP servers.
     """
     names = {
@@ -421,6 +446,7 @@ def _quota_fault(snapshot: Snapshot, body: Body, namespace: str) -> str:
 
 RULES = (
     routes,
+    foreign_routes,
     backends,
     reconciled,
     policies,

@@ -25,7 +25,9 @@ _RESOURCES = {
 _GATEWAY_RESOURCES = {
     "batch": "jobs",
     "policy": "poddisruptionbudgets",
-    "admissionregistration.k8s.io": "mutatingwebhookconfigurations",
+    "admissionregistration.k8s.io": (
+        "mutatingwebhookconfigurations validatingadmissionpolicies validatingadmissionpolicybindings"
+    ),
     "gateway.networking.k8s.io": "backendtlspolicies referencegrants",
     "gateway.envoyproxy.io": (
         "envoyproxies backends securitypolicies backendtrafficpolicies clienttrafficpolicies envoyextensionpolicies "

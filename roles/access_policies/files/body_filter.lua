@@ -8,6 +8,8 @@
 local SERVED = {
   ["/v1/chat/completions"] = true, ["/v1/completions"] = true, ["/v1/embeddings"] = true, ["/v1/messages"] = true,
 }
+-- Those that an endpoint picker can read: it looks for a prompt or for messages.
+local POOLED = {["/v1/chat/completions"] = true, ["/v1/completions"] = true, ["/v1/messages"] = true}
 -- The paths whose streams report their tokens only on request.
 local ASKED = {["/v1/chat/completions"] = true, ["/v1/completions"] = true}
 -- The API has fewer options of streams.
@@ -147,6 +149,9 @@ local WELL = {[""] = true, ["0"] = true, ["12"] = true}
 local function answers(handle, picker)
   local last, now = asked_pickers[picker], os.time()
   if last and now - last.at < ASK_EVERY then return last.answered end
+  -- While one request waits for the answer, the others go by the previous one. The first ones of all find a picker that
+  -- answers, and fail where it does not.
+  asked_pickers[picker] = {at = now, answered = not last or last.answered}
   local called, headers = pcall(handle.httpCall, handle, picker, {
     [":method"] = "POST", [":path"] = "/grpc.health.v1.Health/Check", [":authority"] = "endpoint-picker",
     ["content-type"] = "application/grpc", te = "trailers",
@@ -155,6 +160,14 @@ local function answers(handle, picker)
     and WELL[headers["grpc-status"] or ""] == true
   asked_pickers[picker] = {at = os.time(), answered = answered}
   return answered
+end
+
+-- Whether the model's endpoint picker could not read the request. Its pool's own host leads past it.
+local function is_unreadable(headers, model, name)
+  local pooled = settings.pooled[model]
+  if not pooled or POOLED[name] then return false end
+  local host = (headers:get(":authority") or ""):lower():match("^[^:]*")
+  return settings.pools[pooled[1]].direct ~= host
 end
 
 -- What the endpoint picker of the model's pool must know, or another route where it does not answer.
@@ -263,6 +276,11 @@ local function judge(handle)
         "model_not_allowed")
     end
     return errors.send(handle, 404, missing(request.model, anthropic))
+  end
+  -- A model that the tier may not use is refused further on, as one that does not exist.
+  if allows(tier, request.model) and is_unreadable(handle:headers(), request.model, name) then
+    return errors.refuse(handle, 404, "The model " .. request.model .. " is not served under " .. name
+      .. ". Use /v1/chat/completions, /v1/completions or /v1/messages.", anthropic, "unsupported_path")
   end
   if request.text ~= text then buffer:setBytes(request.text) end
   metadata = handle:streamInfo():dynamicMetadata()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import typing as t
+from pathlib import Path
 
 import pytest
 import yaml
@@ -23,7 +24,12 @@ POOLS = [
         "selector": {"model": "closed"},
         "objectives": [{"name": "batch", "priority": -1}, {"name": "urgent", "priority": 5}],
     },
-    {"name": "open", "selector": {"model": "open"}, "endpoint_picker": {"failure_mode": "FailOpen"}},
+    {
+        "name": "open",
+        "selector": {"model": "open"},
+        "endpoint_picker": {"failure_mode": "FailOpen"},
+        "direct_route": {"hostname": "direct.example.com"},
+    },
 ]
 
 
@@ -31,8 +37,7 @@ def model(name: str, pool: str, **more: str) -> dict[str, t.Any]:
     return {"name": name, "backend_ref": {"kind": "InferencePool", "name": pool}, **more}
 
 
-@pytest.fixture(scope="module")
-def text(tmp_path_factory: pytest.TempPathFactory) -> str:
+def policies(directory: Path, **more: t.Any) -> str:
     tiers = [
         {**VARIABLES["ai_gateway_tiers"][0], "objective": "batch"},
         {**VARIABLES["ai_gateway_tiers"][1], "models": ["closed", "theirs"]},
@@ -47,9 +52,15 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> str:
             model("open", "open"),
             model("theirs", "theirs", objective="of-theirs"),
         ],
+        **more,
     }
+    return rendered(directory, "access_policies", "authorino.yaml.j2", variables)
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory: pytest.TempPathFactory) -> str:
     directory = tmp_path_factory.mktemp("policies")
-    found = programs(rendered(directory, "access_policies", "authorino.yaml.j2", variables))["body_filter"]
+    found = programs(policies(directory))["body_filter"]
     return found.replace("/run/ai-gateway/key", str(identity_key(directory)))
 
 
@@ -59,20 +70,98 @@ def program(text: str) -> Program:
     return Program(text)
 
 
-def asked(program: Program, name: str, tier: str = "free", clusters: dict[str, str] | None = None) -> Handle:
+def sent(
+    program: Program, name: str, tier: str = "free", clusters: dict[str, str] | None = None, **more: str
+) -> Handle:
     headers = {
         ":method": "POST",
-        ":path": "/v1/chat/completions",
+        ":path": more.get("path", "/v1/chat/completions"),
+        ":authority": more.get("host", "gateway.example.com"),
         "x-maas-tier": tier,
         "x-maas-user": "alice",
         "authorization": "Bearer token",
         "x-api-key": "token",
         "x-forwarded-for": "10.0.0.1",
     }
-    body = json.dumps({"model": name, "messages": [{"role": "user", "content": "Hello"}]}).encode()
-    handle = program.request(headers, body, {"begun": True}, clusters)
+    document = {"model": name, "prompt": "Hello", "messages": [{"role": "user", "content": "Hello"}], "input": "Hello"}
+    return program.request(headers, json.dumps(document).encode(), {"begun": True}, clusters)
+
+
+def asked(program: Program, name: str, tier: str = "free", clusters: dict[str, str] | None = None) -> Handle:
+    handle = sent(program, name, tier, clusters)
     assert handle.sent is None
     return handle
+
+
+LISTENERS = [
+    {"name": "https-wildcard", "protocol": "HTTPS", "port": 443},
+    {"name": "https-bare", "protocol": "HTTPS", "port": 443},
+    {"name": "http-redirect", "protocol": "HTTP", "port": 80},
+]
+
+
+@pytest.mark.parametrize(
+    ("listeners", "names"),
+    [
+        (LISTENERS, ["ai-gateway/ai-gateway/https-wildcard", "ai-gateway/ai-gateway/https-bare"]),
+        ([{"name": "http", "protocol": "HTTP", "port": 8080}], ["http-8080"]),
+    ],
+)
+def test_a_picker_gets_no_answers(tmp_path: Path, listeners: list[dict[str, t.Any]], names: list[str]) -> None:
+    gateway = {"resources": [{"spec": {"listeners": listeners}}]}
+    found = yaml.safe_load_all(policies(tmp_path, __access_policies_gateway=gateway))
+    (policy,) = (body for body in found if body and body["kind"] == "EnvoyPatchPolicy")
+    patches = [
+        patch
+        for patch in policy["spec"]["jsonPatches"]
+        if patch["type"].endswith("envoy.config.route.v3.RouteConfiguration")
+    ]
+    assert [patch["name"] for patch in patches] == names
+    for patch in patches:
+        assert (patch["operation"]["op"], patch["operation"]["path"]) == ("add", "/typed_per_filter_config")
+        filters = patch["operation"]["value"]
+        # That of the pool that the cluster has besides, too.
+        assert set(filters) == {
+            f"envoy.filters.http.ext_proc/endpointpicker/{pool}_ai-gateway_ext_proc"
+            for pool in ("closed", "open", "theirs")
+        }
+        for value in filters.values():
+            mode = value["overrides"]["processing_mode"]
+            assert {mode[f"response_{part}_mode"] for part in ("header", "body", "trailer")} == {"SKIP", "NONE"}
+            assert mode["request_body_mode"] == "FULL_DUPLEX_STREAMED"
+
+
+@pytest.mark.parametrize("name", ["closed", "open", "theirs"])
+@pytest.mark.parametrize("path", ["/v1/embeddings", "/inferencepool.ai-gateway/{name}/v1/embeddings?a=b"])
+def test_a_picker_gets_no_answer_that_ends_it(program: Program, name: str, path: str) -> None:
+    tier = "narrow" if name == "theirs" else "free"
+    if path.startswith("/inf"):
+        path = path.replace("inferencepool.", "").format(name=name)
+    handle = sent(program, name, tier, {PICKER: "12"}, path=path)
+    status, document = handle.answer()
+    assert (status, document["error"]["code"]) == (404, "unsupported_path")
+    assert document["error"]["message"] == (
+        f"The model {name} is not served under /v1/embeddings. Use /v1/chat/completions, /v1/completions or "
+        "/v1/messages."
+    )
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions", "/v1/messages"])
+def test_what_a_picker_can_read_is_served(program: Program, path: str) -> None:
+    assert sent(program, "closed", path=path).sent is None
+
+
+def test_embeddings_are_served_where_no_picker_is(program: Program) -> None:
+    assert sent(program, "gpt-4", path="/v1/embeddings").sent is None
+    for host in ("direct.example.com", "DIRECT.example.com:443"):
+        assert sent(program, "open", clusters={PICKER: "12"}, path="/v1/embeddings", host=host).sent is None
+    # The host of another pool.
+    assert sent(program, "closed", path="/v1/embeddings", host="direct.example.com").answer()[0] == 404
+
+
+def test_a_tier_does_not_learn_of_the_models_of_others(program: Program) -> None:
+    """The filter behind this program refuses them as models that do not exist."""
+    assert sent(program, "open", "narrow", {PICKER: "12"}, path="/v1/embeddings").sent is None
 
 
 @pytest.mark.parametrize(
@@ -98,6 +187,7 @@ def test_what_a_pod_of_a_pool_may_not_learn_is_removed_here(program: Program) ->
     assert {
         ":method",
         ":path",
+        ":authority",
         "x-ai-gateway-provider",
         "x-ai-gateway-api",
         "x-ai-gateway-user",
@@ -122,6 +212,35 @@ def test_without_its_picker_an_open_pool_is_called_directly(program: Program, cl
     handle = asked(program, "open", clusters=clusters)
     assert handle.values["x-ai-gateway-provider"] == f"{POOL}.open.direct"
     assert handle.warnings == [f"the endpoint picker of {POOL}.open does not answer: the request goes to any pod"]
+
+
+def test_a_picker_that_is_away_is_asked_by_one_request_at_a_time(
+    program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other requests arrive while one waits for the picker, which Envoy ends by half a second."""
+    waiting: list[Handle] = []
+
+    def call(handle: Handle, _self: t.Any, cluster: str, *_arguments: t.Any) -> t.Any:
+        handle.calls.append(cluster)
+        if len(waiting) < 3:
+            waiting.append(handle)
+            waiting.append(asked(program, "open", clusters={PICKER: "14"}))
+        handle.resumed += 1
+        return handle.lua.table_from({":status": "200", "grpc-status": "14"}), ""
+
+    monkeypatch.setattr(Handle, "httpCall", call)
+    now = [1000]
+    program.lua.globals().os.time = lambda: now[0]
+    first = asked(program, "open")
+    assert (first.calls, first.values["x-ai-gateway-provider"]) == ([PICKER], f"{POOL}.open.direct")
+    assert [(handle.calls, handle.values["x-ai-gateway-provider"]) for handle in waiting[1:]] == [([], "*")]
+    # A second later the previous answer holds meanwhile.
+    waiting.clear()
+    now[0] += 1
+    assert asked(program, "open").calls == [PICKER]
+    assert [(handle.calls, handle.values["x-ai-gateway-provider"]) for handle in waiting[1:]] == [
+        ([], f"{POOL}.open.direct")
+    ]
 
 
 @pytest.mark.parametrize(

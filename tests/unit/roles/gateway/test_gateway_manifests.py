@@ -239,3 +239,35 @@ def test_the_processor_has_limits(tmp_path: Path, given: dict[str, t.Any], wante
     gateway = found["Gateway", "ai-gateway"]["metadata"]
     assert gateway["annotations"] == {"aigateway.envoyproxy.io/gateway-config": config["metadata"]["name"]}
     assert gateway["namespace"] == config["metadata"]["namespace"]
+
+
+def test_routes_of_others_are_refused_where_pools_are(tmp_path: Path) -> None:
+    """What its expressions do was seen with a real API server; see tests/integration/inference_pools.py."""
+    pools = [{"name": name, "namespace": name, "selector": {"model": name}} for name in ("vllm", "other")]
+    models = [
+        {"name": name, "backend_ref": {"kind": "InferencePool", "name": name, "namespace": name}}
+        for name in ("vllm", "other")
+    ]
+    objects = manifests(
+        tmp_path,
+        "gateway",
+        "route_guard.yaml.j2",
+        {
+            "ai_gateway_inference_pools": pools,
+            "ai_gateway_models": models,
+            "gateway_route_namespaces": ["apps", "vllm"],
+            "gateway_route_writers": ["system:serviceaccount:a:b"],
+        },
+    )
+    assert {name for _kind, name in objects} == {"ai-gateway.ai-gateway.routes"}
+    spec = objects["ValidatingAdmissionPolicy", "ai-gateway.ai-gateway.routes"]["spec"]
+    # Who names a namespace wants its routes, and no route comes from one that is not let in.
+    (expression,) = spec["matchConstraints"]["namespaceSelector"]["matchExpressions"]
+    assert (expression["values"], spec["failurePolicy"]) == (["vllm"], "Fail")
+    guarded = {resource for rule in spec["matchConstraints"]["resourceRules"] for resource in rule["resources"]}
+    assert {"httproutes", "grpcroutes", "aigatewayroutes", "securitypolicies", "envoyextensionpolicies"} <= guarded
+    variables = {variable["name"]: variable["expression"] for variable in spec["variables"]}
+    assert 'ref.name == "ai-gateway"' in variables["touches"]
+    assert 'in ["system:serviceaccount:a:b"]' in variables["may"]
+    binding = objects["ValidatingAdmissionPolicyBinding", "ai-gateway.ai-gateway.routes"]["spec"]
+    assert binding == {"policyName": "ai-gateway.ai-gateway.routes", "validationActions": ["Deny"]}

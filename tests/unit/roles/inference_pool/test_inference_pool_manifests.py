@@ -191,6 +191,30 @@ def test_metrics_another_api_of_objectives_and_settings_of_pods(tmp_path: Path) 
     assert [port["port"] for port in ports] == [9003, 9090]
 
 
+def test_nobody_else_reaches_pods_and_pickers_reach_nothing_else(tmp_path: Path) -> None:
+    monitoring = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
+    found = manifests(
+        tmp_path, "inference_pool", "inference_pools.yaml.j2", {**VARIABLES, "inference_pool_peers": [monitoring]}
+    )
+    policy = found["NetworkPolicy", "gemma2-pods"]
+    assert policy["metadata"]["namespace"] == "vllm"
+    selector = {"matchLabels": POOLS[0]["selector"]}
+    assert policy["spec"]["podSelector"] == selector
+    callers, others = policy["spec"]["ingress"]
+    picker = {"app.kubernetes.io/name": "endpoint-picker", "app.kubernetes.io/instance": "gemma2-endpoint-picker"}
+    proxies, own = callers["from"]
+    assert proxies["podSelector"]["matchLabels"]["gateway.envoyproxy.io/owning-gateway-name"] == "ai-gateway"
+    assert own == {"podSelector": {"matchLabels": picker}}
+    assert callers["ports"] == [{"protocol": "TCP", "port": 8080}]
+    assert others == {"from": [{"podSelector": selector}, monitoring]}
+
+    spec = found["NetworkPolicy", "gemma2-endpoint-picker"]["spec"]
+    assert (spec["podSelector"]["matchLabels"], spec["policyTypes"]) == (picker, ["Ingress", "Egress"])
+    pods, api_server = spec["egress"]
+    assert pods == {"to": [{"podSelector": selector}], "ports": [{"protocol": "TCP", "port": 8080}]}
+    assert api_server == {"ports": [{"protocol": "TCP", "port": port} for port in (443, 6443)]}
+
+
 def test_the_simulators_of_a_pool(simulators: Objects) -> None:
     deployment = simulators["Deployment", "gemma2-simulator"]
     assert (deployment["metadata"]["namespace"], deployment["spec"]["replicas"]) == ("vllm", 3)

@@ -562,6 +562,29 @@ def _(data: Body) -> None:
     quota(data, find(data, "AIServiceBackend", "ai-gateway", "openai")["metadata"]["name"])
 
 
+@fault("AIG0313")
+def _(data: Body) -> None:
+    gateway(data)["metadata"]["labels"] = MARK
+    parents = [{"name": "ai-gateway", "namespace": "ai-gateway"}]
+    rules = [{"backendRefs": [{"name": "collector"}]}]
+    spec = {"parentRefs": parents, "rules": rules}
+    data["objects"] += [
+        made("HTTPRoute", "vllm", "mine", "gateway.networking.k8s.io/v1", spec=spec),
+        made("HTTPRoute", "vllm", "ours", "gateway.networking.k8s.io/v1", spec=spec, labels=MARK),
+    ]
+
+
+@fault("AIG0313")
+def _(data: Body) -> None:
+    gateway(data)["metadata"]["labels"] = MARK
+    parents = [{"name": "ai-gateway", "namespace": "ai-gateway"}]
+    spec = {"parentRefs": parents, "llmRequestCosts": [{"metadataKey": "llm_total_tokens"}], "rules": []}
+    status = {"conditions": [{"type": "Accepted", "status": "True"}]}
+    data["objects"].append(
+        made("AIGatewayRoute", "vllm", "mine", "aigateway.envoyproxy.io/v1beta1", spec=spec, status=status)
+    )
+
+
 @fault("AIG0401")
 def _(data: Body) -> None:
     scale_down(data, AUTHORINO_NAMESPACE, "authorino")
@@ -678,6 +701,13 @@ def _(data: Body) -> None:
     answer(data)
     entry = {"start_time": NOW, "response_code": 503, "response_flags": "UH", "upstream_cluster": cluster}
     proxy_of(data)["answers"]["backends"] = {cluster: entry}
+
+
+@fault("AIG0608")
+def _(data: Body) -> None:
+    last = {"reason": "Error", "exitCode": 2, "finishedAt": NOW}
+    (status,) = find(data, "Pod", "ai-gateway", "gemma2-epp-0")["status"]["containerStatuses"]
+    status |= {"restartCount": 1, "lastState": {"terminated": last}}
 
 
 @fault("AIG0901")
