@@ -111,7 +111,7 @@ def seconds_without_connections(patience: float) -> float:
     started = last = time.monotonic()
     refused = 0.0
     while time.monotonic() - last < PROBED:
-        assert time.monotonic() - started < patience, "the gateway takes no new connections"
+        assert time.monotonic() - started < patience, "the gateway accepts no new connections"
         asked = time.monotonic()
         served = connects()
         time.sleep(PACE)
