@@ -385,7 +385,11 @@ FAULTS: tuple[Fault, ...] = (
         "listeners are in conflict",
         "AIG0203",
         lambda _: changed(
-            "gateways.gateway.networking.k8s.io", NAMESPACE, GATEWAY, listener(port=80, protocol="HTTP", hostname="")
+            # On the port of the redirect.
+            "gateways.gateway.networking.k8s.io",
+            NAMESPACE,
+            GATEWAY,
+            listener(port=80, protocol="TCP", hostname=""),
         ),
     ),
     Fault("a route is rejected", "AIG0301", lambda _: made(_stray_route())),

@@ -429,7 +429,7 @@ MESSAGES: tuple[Message, ...] = (
         "Renew it: run site, or see cert-manager's Certificate.",
         "kubectl get secret --namespace {namespace} {name} --output yaml",
         "https://cert-manager.io/docs/troubleshooting/",
-        ("AIG0503", "AIG0502", "AIG0209", "AIG0111", "AIG0106"),
+        ("AIG0503", "AIG0502", "AIG0209", "AIG0111", "AIG0106", "AIG0204", "AIG0201"),
     ),
     Message(
         "AIG0209",

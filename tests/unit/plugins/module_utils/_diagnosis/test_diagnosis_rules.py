@@ -408,6 +408,10 @@ def served(data: Body) -> Body:
 @fault("AIG0208")
 def _(data: Body) -> None:
     served(data)["not_after"] = "2026-11-01T00:00:00Z"
+    # As Envoy Gateway refuses such a certificate.
+    conditions: list[Body] = []
+    condition_of(conditions, "ResolvedRefs", "False", "InvalidCertificateRef")
+    gateway(data)["status"]["listeners"].append({"name": "https", "conditions": conditions})
 
 
 @fault("AIG0208")
