@@ -8,7 +8,6 @@ import functools
 import http.client
 import os
 import pathlib
-import re
 import socket
 import ssl
 import urllib.parse
@@ -18,7 +17,8 @@ import objects
 #: The certification authority of the gateway of the embedded cluster. GATEWAY_CA_FILE names another one.
 CA_FILE = pathlib.Path(os.environ.get("GATEWAY_CA_FILE", f"{objects.STATE}/gateway-ca.crt"))
 
-#: The address of the embedded cluster's node, where the gateway is under each of its host names. No DNS has them.
+#: The address of the embedded cluster's node, where the gateway is under each of its host names, which are below
+#: example.com.
 NODE = "10.245.0.2"
 
 
@@ -50,7 +50,7 @@ def connection(url: str, timeout: float) -> http.client.HTTPConnection:
     address = urllib.parse.urlsplit(url)
     host = address.hostname or ""
     if address.scheme == "https":
-        if not re.fullmatch(r"[0-9.]+", host):
+        if host.endswith("example.com"):
             return _Named(host, address.port or 443, timeout=timeout)
         return http.client.HTTPSConnection(host, address.port or 443, timeout=timeout, context=context("http/1.1"))
     return http.client.HTTPConnection(host, address.port or 80, timeout=timeout)
