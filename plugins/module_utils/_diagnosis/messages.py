@@ -54,6 +54,12 @@ class Message:
 
 _ROUTE_FAULTS = ("AIG0301", "AIG0302", "AIG0303")
 
+#: Shows a certificate, and not its key.
+_SHOW_CERTIFICATE = (
+    "kubectl get secret --namespace {namespace} {name} --output jsonpath='{{.data.tls\\.crt}}' | base64 --decode | "
+    "openssl x509 -noout -subject -dates -ext subjectAltName"
+)
+
 MESSAGES: tuple[Message, ...] = (
     # Versions and controllers.
     Message(
@@ -426,8 +432,9 @@ MESSAGES: tuple[Message, ...] = (
         ERROR,
         "The certificate in Secret {secret}, for {use}, has expired at {expires}",
         "Clients refuse an expired certificate.",
-        "Renew it: run site, or see cert-manager's Certificate.",
-        "kubectl get secret --namespace {namespace} {name} --output yaml",
+        "Renew it: run site for an own certification authority, see cert-manager's Certificate, or give the next "
+        "certificate to the inventory or the Secret that it names.",
+        _SHOW_CERTIFICATE,
         "https://cert-manager.io/docs/troubleshooting/",
         ("AIG0503", "AIG0502", "AIG0209", "AIG0111", "AIG0106", "AIG0204", "AIG0201"),
     ),
@@ -437,8 +444,9 @@ MESSAGES: tuple[Message, ...] = (
         WARNING,
         "The certificate in Secret {secret}, for {use}, expires at {expires}",
         "It should have been renewed by now.",
-        "Renew it: run site, or see cert-manager's Certificate.",
-        "kubectl get secret --namespace {namespace} {name} --output yaml",
+        "Renew it: run site for an own certification authority, see cert-manager's Certificate, or give the next "
+        "certificate to the inventory or the Secret that it names.",
+        _SHOW_CERTIFICATE,
         "https://cert-manager.io/docs/troubleshooting/",
     ),
     Message(
@@ -449,7 +457,7 @@ MESSAGES: tuple[Message, ...] = (
         "Clients refuse a certificate that is not for the name that they ask for, and a listener cannot use one whose "
         "key is another.",
         "Issue a certificate for all hostnames of the listener.",
-        "kubectl get secret --namespace {namespace} {name} --output yaml",
+        _SHOW_CERTIFICATE,
         f"{_GATEWAY_API}guides/tls/",
         ("AIG0204", "AIG0201"),
     ),

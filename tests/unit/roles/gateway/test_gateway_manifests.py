@@ -261,9 +261,8 @@ def test_routes_of_others_are_refused_where_pools_are(tmp_path: Path) -> None:
     )
     assert {name for _kind, name in objects} == {"ai-gateway.ai-gateway.routes"}
     spec = objects["ValidatingAdmissionPolicy", "ai-gateway.ai-gateway.routes"]["spec"]
-    # Who names a namespace wants its routes, and no route comes from one that is not let in.
     (expression,) = spec["matchConstraints"]["namespaceSelector"]["matchExpressions"]
-    assert (expression["values"], spec["failurePolicy"]) == (["vllm"], "Fail")
+    assert (expression["values"], spec["failurePolicy"]) == (["vllm", "other"], "Fail")
     guarded = {resource for rule in spec["matchConstraints"]["resourceRules"] for resource in rule["resources"]}
     assert {"httproutes", "grpcroutes", "aigatewayroutes", "securitypolicies", "envoyextensionpolicies"} <= guarded
     variables = {variable["name"]: variable["expression"] for variable in spec["variables"]}
