@@ -495,3 +495,16 @@ def test_secrets_that_were_not_rendered_are_not_written(tmp_path: Path) -> None:
     assert f"There is no {tmp_path}/secrets.yaml. Run the playbook without --tags secrets first" in " ".join(
         ended.output.split()
     )
+
+
+def test_each_cluster_of_a_run_has_its_own_tree(tmp_path: Path) -> None:
+    ended = render(tmp_path, INVENTORIES["simulators"], "--inventory", "another,")
+    assert ended.returncode != 0
+    assert "render_directory is the same for several clusters of this run" in " ".join(ended.output.split())
+    assert not (tmp_path / "tree").exists()
+
+
+def test_the_readme_names_the_namespaces_of_others(rendered: Rendered) -> None:
+    name, directory = rendered
+    text = (directory / "tree/README.md").read_text(encoding="utf-8")
+    assert ("`vllm`" in text) == (name == "pools")
