@@ -73,6 +73,10 @@ options:
         type: list
         elements: str
         required: true
+      python:
+        description: Version of Python that the wheel is for, such as V(3.11). The default is that of Ansible.
+        type: str
+        default: ''
   archives:
     description: The archives to write.
     type: list
@@ -103,7 +107,10 @@ options:
             default: []
             suboptions:
               src:
-                description: File on this machine, or member of O(archives[].images[].files[].wheel).
+                description:
+                  - File on this machine, or member of O(archives[].images[].files[].wheel).
+                  - A member that ends in a slash is a directory, of which all files are placed beneath
+                    O(archives[].images[].files[].dest).
                 type: str
                 required: true
               dest:
@@ -229,7 +236,9 @@ IMAGE = {
 ARGUMENT_SPEC = {
     "cache": {"type": "path", "default": "~/.cache/egress-ai-gateway"},
     "bases": dicts({"name": text(True), "suite": text(True), "packages": texts()}),
-    "wheels": dicts({"name": text(True), "requirement": text(True), "hashes": texts(required=True)}),
+    "wheels": dicts(
+        {"name": text(True), "requirement": text(True), "hashes": texts(required=True), "python": text(default="")}
+    ),
     "archives": dicts({"name": text(True), "images": dicts(IMAGE, required=True)}, required=True),
 }
 
@@ -251,7 +260,8 @@ def main() -> None:
     cache, progress = options["cache"], Progress()
     bases = {item["name"]: Base(item["name"], item["suite"], tuple(item["packages"])) for item in options["bases"]}
     wheels = {
-        item["name"]: Wheel(item["name"], item["requirement"], tuple(item["hashes"])) for item in options["wheels"]
+        item["name"]: Wheel(item["name"], item["requirement"], tuple(item["hashes"]), item["python"])
+        for item in options["wheels"]
     }
     archives = [
         Archive(item["name"], tuple(as_image(image) for image in item["images"])) for item in options["archives"]

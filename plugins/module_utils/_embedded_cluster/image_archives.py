@@ -55,16 +55,23 @@ class Base:
 
 @dataclasses.dataclass(frozen=True)
 class Wheel:
-    """A wheel that pip downloads; files of images can be members of it."""
+    """A wheel that pip downloads; files of images can be members of it.
+
+    ``python`` is the version of Python that runs it, by default that of pip.
+    """
 
     name: str
     requirement: str
     hashes: tuple[str, ...]
+    python: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
 class File:
-    """``src`` on this machine, or member ``src`` of ``wheel``, placed at ``dest`` in the image."""
+    """``src`` on this machine, or member ``src`` of ``wheel``, placed at ``dest`` in the image.
+
+    A member that ends in a slash is a directory: all members beneath it are placed beneath ``dest``.
+    """
 
     src: str
     dest: str
@@ -135,7 +142,8 @@ def base_path(base: Base, cache: str) -> str:
 
 def wheel_path(wheel: Wheel, cache: str) -> str:
     """Directory of the downloaded wheel in the cache."""
-    return os.path.join(cache, "wheels", wheel.requirement.replace("==", "-"))
+    suffix = f"-python{wheel.python}" if wheel.python else ""
+    return os.path.join(cache, "wheels", wheel.requirement.replace("==", "-") + suffix)
 
 
 def make_base(base: Base, cache: str) -> None:
@@ -178,6 +186,7 @@ def fetch_wheel(wheel: Wheel, cache: str, python: str) -> None:
             "--only-binary",
             ":all:",
             "--require-hashes",
+            *(["--python-version", wheel.python] if wheel.python else []),
             "-r",
             requirements,
             "-d",
@@ -264,16 +273,26 @@ def _write_layer(image: Image, path: str, wheels: t.Mapping[str, str]) -> None:
                         _add(layer, file.dest.lstrip("/"), os.path.getsize(file.src), content, file.mode)
                     continue
                 folder = wheels[file.wheel]
-                with (
-                    zipfile.ZipFile(os.path.join(folder, os.listdir(folder)[0])) as opened,
-                    opened.open(file.src) as member,
-                ):
-                    _add(layer, file.dest.lstrip("/"), opened.getinfo(file.src).file_size, member, file.mode)
+                with zipfile.ZipFile(os.path.join(folder, os.listdir(folder)[0])) as opened:
+                    for info in _members(opened, file.src):
+                        with opened.open(info) as member:
+                            dest = file.dest + info.filename.removeprefix(file.src)
+                            _add(layer, dest.lstrip("/"), info.file_size, member, file.mode)
             except (OSError, KeyError, IndexError) as error:
                 raise ImageArchivesError(
                     f"image {image.name}: cannot read {file.src}{f' of wheel {file.wheel}' if file.wheel else ''}: "
                     f"{error}"
                 ) from error
+
+
+def _members(wheel: zipfile.ZipFile, src: str) -> list[zipfile.ZipInfo]:
+    """The member, or all that are beneath it. Raises KeyError where there is none."""
+    if not src.endswith("/"):
+        return [wheel.getinfo(src)]
+    found = [info for info in wheel.infolist() if info.filename.startswith(src) and not info.is_dir()]
+    if not found:
+        raise KeyError(f"there is nothing beneath {src}")
+    return found
 
 
 def _add(archive: tarfile.TarFile, name: str, size: int, content: t.IO[bytes], mode: int = 0o644) -> None:

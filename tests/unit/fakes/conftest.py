@@ -7,5 +7,5 @@ import sys
 from pathlib import Path
 
 TESTS = Path(__file__).parents[2]
-# The fakes' client, the schemas of kinds that others define, and a server of the plugins' tests.
-sys.path += [str(TESTS / "fakes"), str(TESTS / "unit/roles"), str(TESTS / "unit/plugins")]
+# The fakes' client, the schemas of kinds that others define, a server of the plugins' tests, and frames of HTTP/2.
+sys.path += [str(TESTS / name) for name in ("fakes", "unit/roles", "unit/plugins", "integration")]

@@ -41,14 +41,21 @@ def eventually(check: t.Callable[[], t.Any], within: float = 30.0) -> t.Any:
 
 
 class Program:
-    """A fake's program in a process of its own, in front of the API server at ``url``."""
+    """A fake's program in a process of its own, in front of the API server at ``url`` if it calls one."""
 
     def __init__(self, directory: Path, path: str, url: str, *arguments: str, **environment: str) -> None:
         self._log = directory / f"{Path(path).stem}.log"
         paths = os.pathsep.join([str(FAKES), *filter(None, [os.environ.get("PYTHONPATH")])])
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-u", "-B", str(FAKES / path), f"--apiserver-url={url}", *arguments],
+                [
+                    sys.executable,
+                    "-u",
+                    "-B",
+                    str(FAKES / path),
+                    *([f"--apiserver-url={url}"] if url else []),
+                    *arguments,
+                ],
                 env={**os.environ, "PYTHONPATH": paths, **environment},
                 stdout=log,
                 stderr=log,

@@ -19,6 +19,8 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._embedded_cluste
     ImageArchivesError,
     Wheel,
     archive_path,
+    fetch_wheel,
+    wheel_path,
     write_archive,
 )
 
@@ -97,6 +99,39 @@ def test_shared_root_file_system_is_in_the_archive_once(tmp_path, program, base,
     assert manifest[0]["Layers"] == manifest[1]["Layers"][:1]
     assert len([name for name in members if name.endswith(".tar")]) == 2
     assert layer(members, manifest[1]["Layers"][1]) == {"usr/bin/envoy": (0o755, b"envoy")}
+
+
+def test_a_directory_of_a_wheel_is_in_the_image_whole(tmp_path, wheel):
+    with zipfile.ZipFile(f"{wheel}/envoy.whl", "a") as archive:
+        archive.writestr("envoy/_bin/", b"")
+        archive.writestr("envoy/_bin/more/notes", b"notes")
+        archive.writestr("envoys/other", b"other")
+    files = (File("envoy/", "/opt/envoy/", mode=0o644, wheel="envoy"),)
+    target = tmp_path / "images" / "one.tar"
+    write_archive(Archive("one", (Image("x/envoy:1", files=files),)), str(target), {}, {"envoy": wheel})
+    manifest, members = read(target)
+    assert layer(members, manifest[0]["Layers"][0]) == {
+        "opt/envoy/_bin/envoy": (0o644, b"envoy"),
+        "opt/envoy/_bin/more/notes": (0o644, b"notes"),
+    }
+    files = (File("nginx/", "/opt/nginx/", wheel="envoy"),)
+    with pytest.raises(ImageArchivesError, match="there is nothing beneath nginx/"):
+        write_archive(Archive("two", (Image("x/nginx:1", files=files),)), str(target), {}, {"envoy": wheel})
+
+
+def test_a_wheel_is_for_the_python_of_the_image(tmp_path):
+    """In place of pip, a program that keeps its arguments where the wheel would be."""
+    python = tmp_path / "python"
+    python.write_text('#!/bin/sh\nfor last; do :; done\nmkdir -p "$last"\necho "$@" > "$last/arguments"\n')
+    python.chmod(0o755)
+    paths = []
+    for version in ("", "3.11"):
+        found = Wheel("a", "a==1", ("sha256:0",), version)
+        fetch_wheel(found, str(tmp_path / "cache"), str(python))
+        paths.append(wheel_path(found, str(tmp_path / "cache")))
+        with open(f"{paths[-1]}/arguments", encoding="utf-8") as arguments:
+            assert ("--python-version 3.11" in arguments.read()) == bool(version)
+    assert paths[0] != paths[1]
 
 
 def test_same_inputs_give_the_same_bytes(tmp_path, program):
