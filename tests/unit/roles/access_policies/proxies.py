@@ -223,12 +223,13 @@ def programs(rendered: str) -> dict[str, str]:
     found = {manifest["kind"]: manifest.get("spec", {}) for manifest in yaml.safe_load_all(rendered) if manifest}
     filters = [patch["operation"]["value"] for patch in found["EnvoyPatchPolicy"]["jsonPatches"]]
     named = {
-        item["name"]: item["typed_config"]["default_source_code"]["inline_string"] for item in filters if "name" in item
+        item["name"].removeprefix("egress.ai_gateway."): item["typed_config"]["default_source_code"]["inline_string"]
+        for item in filters
+        if "default_source_code" in item.get("typed_config", {})
     }
     return {
-        "request_filter": named["egress.ai_gateway.request_filter"],
+        **named,
         "body_filter": found["EnvoyExtensionPolicy"]["lua"][0]["inline"],
-        "response_filter": named["egress.ai_gateway.response_filter"],
     }
 
 
