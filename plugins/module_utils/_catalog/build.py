@@ -56,6 +56,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.network
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.providers import read_providers
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.secrets import needed_secrets
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.semantic_router import (
+    DUAL,
     SINGLE,
     finish,
     read_semantic_router,
@@ -85,6 +86,9 @@ def build(inputs: Mapping[str, t.Any], defined: Iterable[str] = ()) -> Catalog:
         models = (*models, routed.public_model)
     tiers = read_tiers(root, settings, models, servers, routed.router.model if routed else "")
     router = finish(root, routed, tiers)
+    if router is not None and router.mode == DUAL:
+        called = [model for model in models if model.name in {found.name for found in router.models}]
+        router = replace(router, egress=once(to_models(called, settings.simulators_namespace)))
     rules = authorization(root, (tier for _path, tier in tiers))
     pools = with_models(described, _pool_references(models), models)
     check_pools(root, pools, models, tiers)

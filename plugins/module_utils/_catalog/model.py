@@ -408,6 +408,15 @@ class RoutedModel:
 
 
 @dataclass(frozen=True)
+class RouterTier:
+    """A tier that may ask the semantic router."""
+
+    name: str
+    #: Public names of the router's models that it may use.
+    models: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class SemanticRouter:
     """What chooses a model for each request that asks for ``model``."""
 
@@ -432,10 +441,12 @@ class SemanticRouter:
     fallback: str
     #: Whether it loads models to classify with.
     classifiers: bool
-    #: Names of the tiers that may ask it.
-    tiers: tuple[str, ...] = ()
+    #: The tiers that may ask it.
+    tiers: tuple[RouterTier, ...] = ()
     #: Its configuration, in its own schema.
     config: Mapping[str, t.Any] = field(default_factory=dict)
+    #: What its own gateway may call.
+    egress: tuple[Destination, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.model i
     Model,
     ModelBackend,
     RoutedModel,
+    RouterTier,
     SemanticRouter,
     Tier,
     plain,
@@ -512,10 +513,6 @@ def finish(root: Entry, read: ReadRouter | None, tiers: Sequence[tuple[str, Tier
         if not lacking:
             continue
         names = listing([quote(name) for name in lacking])
-        if router.fallback == DENY and router.mode == DUAL:
-            problem = f"is {DENY}, tier {tier.name} may not use {names}, and mode {DUAL} chooses behind the gateway"
-            entry.fault("fallback", problem, f"write a model that all tiers of {router.model} may use")
-            break
         if router.fallback not in (DENY, "") and router.fallback not in tier.models:
             problem = f"{quote(router.fallback)} is in place of {names}, and tier {tier.name} may not use it either"
             entry.fault("fallback", problem, f"write a model that it may use, or {DENY}")
@@ -525,7 +522,9 @@ def finish(root: Entry, read: ReadRouter | None, tiers: Sequence[tuple[str, Tier
     if tiers and not allowed and not root.faults:
         problem = f"no tier may use model {quote(router.model)}"
         entry.fault("model", problem, f"name it in models of {PREFIX}tiers, or leave the router out")
-    router = replace(router, tiers=tuple(tier.name for _path, tier in allowed))
+    names = [model.name for model in router.models]
+    asking = [RouterTier(tier.name, tuple(name for name in names if name in tier.models)) for _path, tier in allowed]
+    router = replace(router, tiers=tuple(asking))
     return replace(router, config=_config(read, router, [tier for _path, tier in allowed]))
 
 
