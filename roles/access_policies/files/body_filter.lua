@@ -82,6 +82,8 @@ local function judge(handle)
   if settings.maas_api and path:find("^/maas%-api/") then return end
   local tier, user = headers:get("x-maas-tier") or "", headers:get("x-maas-user") or ""
   hide_caller(headers)
+  -- Whatever happened at the listener, no client asks the semantic router by a header.
+  for _, header in ipairs(settings.router and settings.router.headers or {}) do headers:remove(header) end
   local name = path:match("^[^?]*")
   local anthropic = errors.in_anthropics_api(headers)
   metadata:set(METADATA, "tier", tier)
