@@ -473,8 +473,9 @@ def _settings(router: Entry) -> dict[str, t.Any]:
         entry = router.entry("settings", (*_RESERVED, "integrations"))
         for section, names in _RESERVED.items():
             value = entry.value.get(section)
-            for name in names if isinstance(value, Mapping) else ():
-                if name in value:
+            given = value if isinstance(value, Mapping) else {}
+            for name in names:
+                if name in given:
                     why = "is the collection's to say: it keeps callers, prompts and answers apart"
                     entry.fault(f"{section}.{name}", why, "leave it out")
         found = {str(key): plain(value) for key, value in entry.value.items()}
@@ -512,9 +513,9 @@ def finish(root: Entry, read: ReadRouter | None, tiers: Sequence[tuple[str, Tier
         lacking = [name for name in dict.fromkeys(chosen) if name and name not in tier.models]
         if not lacking:
             continue
-        names = listing([quote(name) for name in lacking])
+        shown = listing([quote(name) for name in lacking])
         if router.fallback not in (DENY, "") and router.fallback not in tier.models:
-            problem = f"{quote(router.fallback)} is in place of {names}, and tier {tier.name} may not use it either"
+            problem = f"{quote(router.fallback)} is in place of {shown}, and tier {tier.name} may not use it either"
             entry.fault("fallback", problem, f"write a model that it may use, or {DENY}")
             break
     if router.mode == DUAL:

@@ -185,11 +185,14 @@ def test_programs_of_proxies_know_the_listener_that_is_rendered(rendered: Render
     bodies = crd_defaults.objects(directory / "tree")
     (gateway,) = [body for body in bodies if body["kind"] == "Gateway"]
     names = {listener["name"] for listener in gateway["spec"]["listeners"]}
-    assert names == {
-        "providers": {"https"},
-        "simulators": {"https", "http-redirect"},
-        "pools": {"wildcard", "bare", "http-redirect"},
-    }[name]
+    assert (
+        names
+        == {
+            "providers": {"https"},
+            "simulators": {"https", "http-redirect"},
+            "pools": {"wildcard", "bare", "http-redirect"},
+        }[name]
+    )
     patched = {
         patch["name"].rpartition("/")[2]
         for body in bodies

@@ -80,7 +80,9 @@ def test_all_defaults() -> None:
     # The router reaches no model by itself, and chooses none of Anthropic's API.
     assert [model["name"] for model in router["models"]] == ["gpt-4", "model-a", "model-b"]
     assert {
-        reference["endpoint"] for model in router["config"]["providers"]["models"] for reference in model["backend_refs"]
+        reference["endpoint"]
+        for model in router["config"]["providers"]["models"]
+        for reference in model["backend_refs"]
     } == {"127.0.0.1:9"}
     assert decisions(router) == [("math", 20, "model-b"), ("default", 10, "model-a")]
     assert [destination.port for destination in found.egress if destination.name == "semantic-router"] == [50051]
@@ -182,7 +184,7 @@ def test_the_models_of_kserve_with_kuadrant() -> None:
         ({"mode": "two"}, 'mode: is "two"; write single_gateway or dual_gateway'),
         ({"model": "gpt-4"}, 'model: "gpt-4" is a model of the catalogue too; give one of them another name'),
         ({"namespace": "ai-gateway"}, 'namespace: "ai-gateway" has another use already'),
-        ({"models": ["claude-3-sonnet"]}, "models[0]: \"claude-3-sonnet\" is of a provider of Anthropic's API"),
+        ({"models": ["claude-3-sonnet"]}, 'models[0]: "claude-3-sonnet" is of a provider of Anthropic\'s API'),
         ({"models": ["*", "gpt-4"]}, 'models: names models beside "*"'),
         ({"fallback": "model-b"}, 'fallback: "model-b" is in place of "model-b", and tier free may not use it either'),
         ({"signals": {"keyword": []}}, "signals.keyword: is not a known key; did you mean `keywords`?"),
@@ -211,7 +213,7 @@ def test_the_models_of_kserve_with_kuadrant() -> None:
             },
             "signals.structure[0].feature.source.pattern: is no regular expression",
         ),
-        ({"signals": {}}, "decisions[0].rules.conditions[0].name: no signal of type keyword is named \"math\""),
+        ({"signals": {}}, 'decisions[0].rules.conditions[0].name: no signal of type keyword is named "math"'),
         ({"settings": {"services": {"authz": {"fail_open": True}}}}, "settings.services.authz: is the collection's"),
     ],
 )
@@ -267,7 +269,9 @@ def test_some_tier_asks_the_router() -> None:
 def test_the_chosen_model_is_what_limits_count() -> None:
     limited = {**TIERS[1], "model_limits": [{"models": ["auto"], **LIMIT}]}
     (fault,) = faults_of(inventory(tiers=[limited]))
-    assert fault.startswith('ai_gateway_tiers[0].model_limits[0].models[0]: there is no model "auto"') or "auto" in fault
+    assert (
+        fault.startswith('ai_gateway_tiers[0].model_limits[0].models[0]: there is no model "auto"') or "auto" in fault
+    )
     limited = {**TIERS[1], "model_limits": [{"models": ["model-b"], **LIMIT}]}
     assert build(inventory(tiers=[limited])).tiers[0].limits[1].model == "model-b"
     (fault,) = faults_of(inventory(mode="dual_gateway", tiers=[limited]))
