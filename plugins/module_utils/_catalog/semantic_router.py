@@ -509,7 +509,7 @@ def finish(root: Entry, read: ReadRouter | None, tiers: Sequence[tuple[str, Tier
         if decision.rules:
             _check_rules(decision.rules, f"{decision.path}.rules", signals, root.faults)
     chosen = [*(decision.model for decision in read.decisions), router.default_model]
-    for path, tier in allowed:
+    for _path, tier in allowed:
         lacking = [name for name in dict.fromkeys(chosen) if name and name not in tier.models]
         if not lacking:
             continue

@@ -224,15 +224,15 @@ def test_the_route_to_the_semantic_router(tmp_path: Path) -> None:
     removed = rule["filters"][0]["requestHeaderModifier"]["remove"]
     assert {"authorization", "x-api-key", "x-selected-model", "x-vsr-destination-endpoint"} <= set(removed)
     # They are set before this filter, and a filter holds 16.
-    assert {"x-authz-user-id", "x-authz-user-groups"}.isdisjoint(removed) and len(removed) <= 16
+    assert {"x-authz-user-id", "x-authz-user-groups"}.isdisjoint(removed)
+    assert len(removed) <= 16
     policy = found["AuthPolicy", "semantic-router"]
     validator_of("kuadrant.io_authpolicies.yaml", "v1").validate(policy)
     rules = policy["spec"]["rules"]
     assert set(rules["response"]["success"]) == {"filters", "headers"}
     assert set(rules["response"]["success"]["headers"]) == {"x-authz-user-id", "x-authz-user-groups"}
-    assert "tier-free:" in json.dumps(rules["authorization"]) and "tier-closed:" not in json.dumps(
-        rules["authorization"]
-    )
+    assert "tier-free:" in json.dumps(rules["authorization"])
+    assert "tier-closed:" not in json.dumps(rules["authorization"])
     assert [name for kind, name in found if kind == "ReferenceGrant"] == ["ai-gateway.bridges"]
 
 

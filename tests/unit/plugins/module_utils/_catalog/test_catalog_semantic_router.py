@@ -146,7 +146,8 @@ def test_a_gateway_of_its_own_calls_models_by_their_names() -> None:
     # The route to it is that of a model.
     (public,) = [model for model in found.models if model.name == "auto"]
     reference = public.backends[0].backend_ref
-    assert reference is not None and (reference.hostname, reference.port) == (router["hostname"], 8801)
+    assert reference is not None
+    assert (reference.hostname, reference.port) == (router["hostname"], 8801)
     assert "namespace.vllm-semantic-router-system" in [destination.name for destination in found.egress]
 
 
@@ -261,17 +262,15 @@ def test_two_decisions_of_one_priority() -> None:
 
 def test_some_tier_asks_the_router() -> None:
     assert faults_of(inventory(tiers=TIERS[2:])) == [
-        'ai_gateway_semantic_router.model: no tier may use model "auto"; name it in models of ai_gateway_tiers, or leave '
-        "the router out"
+        'ai_gateway_semantic_router.model: no tier may use model "auto"; name it in models of ai_gateway_tiers, or '
+        "leave the router out"
     ]
 
 
 def test_the_chosen_model_is_what_limits_count() -> None:
     limited = {**TIERS[1], "model_limits": [{"models": ["auto"], **LIMIT}]}
     (fault,) = faults_of(inventory(tiers=[limited]))
-    assert (
-        fault.startswith('ai_gateway_tiers[0].model_limits[0].models[0]: there is no model "auto"') or "auto" in fault
-    )
+    assert fault.startswith('ai_gateway_tiers[0].model_limits[0].models[0]: "auto" is no model that may be used here')
     limited = {**TIERS[1], "model_limits": [{"models": ["model-b"], **LIMIT}]}
     assert build(inventory(tiers=[limited])).tiers[0].limits[1].model == "model-b"
     (fault,) = faults_of(inventory(mode="dual_gateway", tiers=[limited]))
