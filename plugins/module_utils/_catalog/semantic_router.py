@@ -81,6 +81,8 @@ _MODELS = Rule("a model's name", rf"\*|{MODEL.pattern}", 'names of models, or "*
 _PRIORITY_LIMIT = 1_000_000
 #: Between the priorities of two decisions, so that there is room for the tiers' own.
 _STEP = 10
+#: The priority of the first decision that the inventory has.
+FIRST_PRIORITY = 2 * _STEP
 _DEPTH = 8
 #: The families of signals by their key, and the type by which a condition names them. These need no model.
 _PLAIN = {

@@ -207,8 +207,10 @@ local function name_model(headers, kept, details)
   headers:remove(EXECUTED)
   if details or not kept.model then return end
   local model = kept.model
-  -- Behind the gateway, the router's own says it.
-  if model == settings.router.model then model = settings.router.models[told or ""] and told end
+  -- Behind the gateway, the router's own says it; it may know more models than this one.
+  if model == settings.router.model then
+    model = told and told ~= "none" and #told <= 253 and told:match("^%w[%w._:/@+-]*$")
+  end
   if model then headers:replace(EXECUTED, model) end
 end
 

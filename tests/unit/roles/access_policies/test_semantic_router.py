@@ -197,7 +197,7 @@ def test_behind_the_gateway_the_routers_own_names_it(dual: str) -> None:
     state = {"begun": True, "model": "auto"}
     handle = finished(dual, state, {"x-maas-model-executed": "opt"})
     assert handle.values["x-maas-model-executed"] == "opt"
-    for other in ({}, {"x-maas-model-executed": "gpt-4"}):
+    for other in ({}, {"x-maas-model-executed": "none"}, {"x-maas-model-executed": "a b"}):
         assert "x-maas-model-executed" not in finished(dual, state, other).values
 
 
