@@ -225,3 +225,29 @@ def test_the_configuration_keeps_no_prompts(case: tuple[str, Objects]) -> None:
     settings = config_of(case[1])["global"]
     assert settings["services"]["router_replay"] == {"enabled": False}
     assert settings["stores"] == {"response_cache": {"enabled": False}, "memory": {"enabled": False}}
+
+
+def test_models_that_the_cluster_has_besides(tmp_path: Path) -> None:
+    service = {
+        "metadata": {
+            "name": "sql",
+            "namespace": "llm",
+            "annotations": {"egress.ai-gateway/semantic-router": "true", "egress.ai-gateway/keywords": "select"},
+        },
+        "spec": {},
+    }
+    given = variables("dual", __semantic_router_services={"resources": [service]})
+    objects = manifests(tmp_path, "semantic_router", "semantic_router.yaml.j2", given)
+    assert [model["name"] for model in config_of(objects)["providers"]["models"]] == ["model-a", "model-b", "sql"]
+    clusters = [cluster.get("alt_stat_name") for cluster in envoy_of(objects)["static_resources"]["clusters"]]
+    assert clusters[2:] == ["model-a", "model-b", "sql"]
+    (models,) = [found for found in envoy_of(objects)["static_resources"]["listeners"] if found["name"] == "models"]
+    rules = models["filter_chains"][0]["filters"][0]["typed_config"]["http_filters"][1]["typed_config"]["rules"]
+    assert json.dumps(rules["policies"]["paid"]).count('"sql"') == 1
+    assert '"sql"' not in json.dumps(rules["policies"]["free"])
+    selected = [
+        peer.get("podSelector", {}).get("matchLabels", {}).get("app.kubernetes.io/name")
+        for rule in objects["NetworkPolicy", "semantic-router"]["spec"]["egress"]
+        for peer in rule["to"]
+    ]
+    assert "sql" in selected
