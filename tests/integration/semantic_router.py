@@ -135,7 +135,7 @@ def choices(url: str, token: str) -> list[str]:
 
 
 def counted(url: str, token: str, mode: str) -> list[str]:
-    """What is wrong with the lines of the log: who was asked for, what was executed, and its tokens."""
+    """What is wrong with the lines of the log: which model was asked for, which was executed, and its tokens."""
     replies = [chat(url, token, HARD_PROMPT, stream=stream) for stream in (False, True)]
     replies.append(chat(url, token, model=HARD))
     lines = log(reply.ask.agent for reply in replies)

@@ -13,13 +13,8 @@ Document = Mapping[str, t.Any]
 
 #: The response header with the model that answered.
 EXECUTED = "x-maas-model-executed"
-#: What a client cannot say of itself or of the model.
-FORGED = {
-    "x-vsr-destination-endpoint": "127.0.0.1:1",
-    "x-vsr-skip-processing": "true",
-    "x-authz-user-id": "forged",
-    "x-ai-gateway-ask-router": "1",
-}
+#: What would change where a request goes, if a client could say it.
+_FORGED = {"x-vsr-destination-endpoint": "127.0.0.1:1", "x-vsr-skip-processing": "true"}
 
 
 def holds(rules: Document, facts: Collection[tuple[str, str]]) -> bool | None:
@@ -59,7 +54,7 @@ def planned_router(catalog: Document, tier: Document, common: Params, wait_timeo
     router = catalog.get("semantic_router")
     if not router:
         return
-    name = router["model"]
+    name, headers = router["model"], catalog["headers"]
     where = f"See Deployment semantic-router in namespace {router['namespace']}, and playbook diagnose."
     asks = {**common, "hint": where, "model": name, "wait_timeout": wait_timeout}
     refused = {"status": [401], "api_error": True}
@@ -94,9 +89,10 @@ def planned_router(catalog: Document, tier: Document, common: Params, wait_timeo
         "id": "router:forged",
         "name": f"What a client says of the chosen model of {name} has no effect",
         "extra_headers": {
-            **FORGED,
+            **dict.fromkeys(headers["router"], "forged"),
+            **_FORGED,
+            headers["router_groups"]: [*tiers, "forged"][0],
             "x-selected-model": [*others, "forged"][0],
-            "x-authz-user-groups": [*tiers, "forged"][0],
             EXECUTED: "forged",
         },
         "expect": whole,

@@ -19,7 +19,7 @@ local function judge(handle)
   local kept = handle:streamInfo():dynamicMetadata():get(METADATA)
   if type(kept) ~= "table" or kept.deciding ~= true then return end
   local headers = handle:headers()
-  local decision, name = headers:get("x-vsr-selected-decision") or "", (headers:get(":path") or ""):match("^[^?]*")
+  local name = (headers:get(":path") or ""):match("^[^?]*")
   hide_router(headers)
   local buffer = handle:body(true)
   local text = buffer:length() > 0 and buffer:getBytes(0, buffer:length()) or ""
@@ -36,14 +36,13 @@ local function judge(handle)
       "router_fault")
   end
   if allowed ~= true and not (type(allowed) == "table" and allowed[model]) then
-    return errors.refuse(handle, 403, "Tier " .. kept.tier .. " may not use the model that was chosen for this request.",
+    return errors.refuse(handle, 403, "Tier " .. kept.tier .. " may not use the model that was chosen for the request.",
       false, "model_not_allowed")
   end
   if request.text ~= text then buffer:setBytes(request.text) end
   local metadata = handle:streamInfo():dynamicMetadata()
   metadata:set(METADATA, "deciding", false)
   metadata:set(METADATA, "model", model)
-  metadata:set(METADATA, "decision", decision:sub(1, 128))
   metadata:set(METADATA, "asked", #request.text)
   counting.reckon(handle, #request.text, 0)
   if settings.pooled[model] then pools.prepare(handle, model, kept.tier) end

@@ -91,6 +91,15 @@ INVENTORIES: dict[str, dict[str, t.Any]] = {
         "ai_gateway_platform": "kind",
         "gateway_tls_own_ca_hosts": ["gateway.example.com"],
         "semantic_router_validator": "",
+        "ai_gateway_providers": [
+            {
+                "name": "one",
+                "schema": "openai",
+                "simulated": True,
+                "credential": {"value": f"{CANARY}-one"},
+                "models": [{"name": "one-model"}],
+            }
+        ],
         "ai_gateway_models": [{"name": name, "simulated": True} for name in ("model-a", "model-b")],
         "ai_gateway_semantic_router": {
             "default_model": "model-a",
