@@ -113,6 +113,10 @@ options:
     type: list
     elements: dict
     default: []
+  semantic_router:
+    description: What chooses a model for requests that name none. An empty mapping is none.
+    type: dict
+    default: {}
   tiers:
     description: The tiers of users.
     type: list
@@ -355,6 +359,15 @@ catalog:
           C(config), a C(simulator) or null, and a C(direct_hostname) or an empty string.
       type: list
       elements: dict
+    semantic_router:
+      description:
+        - What chooses a model for requests for C(model), or null. C(mode) is V(single_gateway), where the gateway asks
+          it, or V(dual_gateway), where it has a gateway of its own; C(by_path) says whether the path leads to that.
+        - C(models) are those that it may choose, with the endpoints that its own gateway calls, and C(tiers) the names
+          of the tiers that may ask it.
+        - C(fallback) is V(deny), or the model in place of one that a tier may not use. C(config) is its configuration,
+          in the schema of its project, and C(classifiers) says whether it loads models for that.
+      type: dict
     headers:
       description:
         - Names of request headers, in lower case. C(tokens) are the headers that may hold a caller's token.

@@ -143,7 +143,7 @@ def test_the_images(published: dict[str, t.Any], embedded: dict[str, t.Any]) -> 
     pattern = r"[a-z0-9./-]+:[A-Za-z0-9._-]+(@sha256:[0-9a-f]{64})?"
     assert all(re.fullmatch(pattern, image) for image in others.values())
     by_tag = {name for name, image in others.items() if "@" not in image}
-    assert by_tag == {"ai_gateway_controller", "ai_gateway_extproc", "authorino", "endpoint_picker"}
+    assert by_tag == {"ai_gateway_controller", "ai_gateway_extproc", "authorino", "endpoint_picker", "semantic_router"}
 
 
 def test_a_mirror_holds_the_images_under_their_names() -> None:

@@ -39,6 +39,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.model i
     McpServer,
     Model,
     Provider,
+    SemanticRouter,
     Tier,
     plain,
 )
@@ -50,9 +51,16 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.network
     to_pods,
     to_pools,
     to_providers,
+    to_router,
 )
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.providers import read_providers
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.secrets import needed_secrets
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.semantic_router import (
+    DUAL,
+    SINGLE,
+    finish,
+    read_semantic_router,
+)
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.settings import Settings, read_settings
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.tiers import read_tiers
 
@@ -73,7 +81,14 @@ def build(inputs: Mapping[str, t.Any], defined: Iterable[str] = ()) -> Catalog:
     described = read_inference_pools(root, settings)
     models = read_models(root, read, settings, described)
     servers = read_mcp_servers(root, settings, allowed)
-    tiers = read_tiers(root, settings, models, servers)
+    routed = read_semantic_router(root, settings, read, models)
+    if routed and routed.public_model:
+        models = (*models, routed.public_model)
+    tiers = read_tiers(root, settings, models, servers, routed.router.model if routed else "")
+    router = finish(root, routed, tiers)
+    if router is not None and router.mode == DUAL:
+        called = [model for model in models if model.name in {found.name for found in router.models}]
+        router = replace(router, egress=once(to_models(called, settings.simulators_namespace)))
     rules = authorization(root, (tier for _path, tier in tiers))
     pools = with_models(described, _pool_references(models), models)
     check_pools(root, pools, models, tiers)
@@ -90,6 +105,7 @@ def build(inputs: Mapping[str, t.Any], defined: Iterable[str] = ()) -> Catalog:
         rules,
         pools,
         allowed,
+        router,
     )
 
 
@@ -122,6 +138,7 @@ def _catalog(
     mcp_authorization: tuple[str, ...],
     pools: tuple[InferencePool, ...],
     allowed: AllowedEndpoints,
+    router: SemanticRouter | None,
 ) -> Catalog:
     """The catalogue of parts without a fault."""
     simulators_namespace, maas_api = settings.simulators_namespace, settings.maas_api
@@ -132,6 +149,8 @@ def _catalog(
         destinations = [to_pods("egress-gateway", egress_gateway.namespace, {"app": egress_gateway.service})]
     destinations += to_models(models, simulators_namespace)
     destinations += to_pools(pools)
+    if router is not None and router.mode == SINGLE:
+        destinations.append(to_router(router))
     if maas_api.enabled:
         destinations.append(to_namespace("maas-api", maas_api.namespace))
     egress_namespace = egress_gateway.namespace if egress_gateway else ""
@@ -159,4 +178,5 @@ def _catalog(
         mcp_servers=servers,
         mcp_authorization=mcp_authorization,
         inference_pools=pools,
+        semantic_router=router,
     )

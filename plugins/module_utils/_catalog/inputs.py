@@ -47,6 +47,7 @@ DEFAULTS: dict[str, t.Any] = {
     "models": (),
     "mcp_servers": (),
     "inference_pools": (),
+    "semantic_router": None,
     "tiers": (),
     "allowed_endpoints": (),
     "cluster_networks": (),

@@ -394,6 +394,62 @@ class NeededSecret:
 
 
 @dataclass(frozen=True)
+class RoutedModel:
+    """A model that the semantic router may choose."""
+
+    #: Public name.
+    name: str
+    #: Name that the router writes into the request.
+    provider_model: str
+    #: DNS name of the Service that the router's own gateway calls; empty with one gateway.
+    hostname: str
+    #: TCP port of the Service; None with one gateway.
+    port: int | None
+
+
+@dataclass(frozen=True)
+class RouterTier:
+    """A tier that may ask the semantic router."""
+
+    name: str
+    #: Public names of the router's models that it may use.
+    models: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class SemanticRouter:
+    """What chooses a model for each request that asks for ``model``."""
+
+    #: ``single_gateway``: the gateway asks it. ``dual_gateway``: it has a gateway of its own behind the clients'.
+    mode: str
+    #: Whether the path of a request, and not its model, leads to it; with engine ``kuadrant``.
+    by_path: bool
+    #: Public name that clients write into their requests.
+    model: str
+    namespace: str
+    #: Name of its Service and of all else that is made for it.
+    service: str
+    #: DNS name of the Service.
+    hostname: str
+    #: TCP port of its own gateway.
+    port: int
+    #: The models that it may choose.
+    models: tuple[RoutedModel, ...]
+    #: Public name of the model of requests that no decision is about.
+    default_model: str
+    #: ``deny``, or the public name of the model in place of one that the caller's tier may not use.
+    fallback: str
+    #: Whether it loads models to classify with.
+    classifiers: bool
+    #: The tiers that may ask it.
+    tiers: tuple[RouterTier, ...] = ()
+    #: Its configuration, in its own schema.
+    config: Mapping[str, t.Any] = field(default_factory=dict)
+    #: What its own gateway may call.
+    egress: tuple[Destination, ...] = ()
+
+
+@dataclass(frozen=True)
 class EgressGateway:
     """The second gateway, between that of the clients and the providers."""
 
@@ -480,6 +536,8 @@ class Catalog:
     mcp_authorization: tuple[str, ...] = ()
     #: Those of the inventory in its order, then those that models name and the cluster has.
     inference_pools: tuple[InferencePool, ...] = ()
+    #: None where the inventory has none.
+    semantic_router: SemanticRouter | None = None
     headers: Headers = HEADERS
 
     def as_dict(self) -> dict[str, t.Any]:

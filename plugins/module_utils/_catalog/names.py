@@ -16,6 +16,10 @@ SIMULATOR_PORT = 8000
 #: What an endpoint picker is named by, and the port that the InferencePool's API has by default.
 PICKER_SUFFIX = "-endpoint-picker"
 PICKER_PORT = 9002
+#: The Service of the semantic router, the port at which its own gateway answers, and that at which a gateway asks it.
+ROUTER_SERVICE = "semantic-router"
+ROUTER_PORT = 8801
+ROUTER_GRPC_PORT = 50051
 #: KServe names the Service of an LLMInferenceService so, cuts longer names, and has no setting for the port.
 KSERVE_SUFFIX = "-kserve-workload-svc"
 KSERVE_PORT = 8000

@@ -21,8 +21,13 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.model i
     Model,
     Peer,
     Provider,
+    SemanticRouter,
 )
-from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.names import KSERVE_PORT, SIMULATOR_PORT
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.names import (
+    KSERVE_PORT,
+    ROUTER_GRPC_PORT,
+    SIMULATOR_PORT,
+)
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.refused_endpoints import (
     METADATA_ADDRESSES,
     PRIVATE_NETWORKS,
@@ -85,6 +90,12 @@ def to_pools(pools: Iterable[InferencePool]) -> list[Destination]:
             Destination(f"{pool.backend}.picker", pool.picker.port, (_namespace(pool.namespace, picker),)),
         ]
     return found
+
+
+def to_router(router: SemanticRouter) -> Destination:
+    """The pods of the semantic router, where a gateway asks it."""
+    labels = {"app.kubernetes.io/name": router.service}
+    return Destination("semantic-router", ROUTER_GRPC_PORT, (_namespace(router.namespace, labels),))
 
 
 def once(destinations: Iterable[Destination]) -> tuple[Destination, ...]:

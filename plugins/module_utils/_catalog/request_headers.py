@@ -20,6 +20,7 @@ AUTHORINO = "Authorino, from the token"
 FILTER = "body_filter.lua"
 ENVOY_AI_GATEWAY = "Envoy AI Gateway, from the body"
 ENDPOINT_PICKER = "the endpoint picker"
+SEMANTIC_ROUTER = "the semantic router"
 
 #: Where a header is removed. What a client sends of it ends at the listener, before any filter sees it.
 AT_LISTENER = "listener"
@@ -31,6 +32,12 @@ AT_BACKEND = "backend"
 #: By the HTTPRoute of a bridge, but for the header in which the policy put the provider's key.
 AT_BRIDGE = "bridge"
 
+
+#: Who calls, for the semantic router: a value that names nobody, and the tier.
+ROUTER_USER = "x-authz-user-id"
+ROUTER_GROUPS = "x-authz-user-groups"
+#: Whether the gateway asks the semantic router.
+ROUTER_ASKED = "x-ai-gateway-ask-router"
 
 #: The tier of a request to MCP servers, in its own words.
 MCP_TIER = "x-ai-gateway-mcp-tier"
@@ -81,6 +88,13 @@ TABLE = (
     Header("x-gateway-inference-objective", FILTER, (AT_LISTENER,), reserved=True),
     Header("x-gateway-inference-fairness-id", CLIENT, (AT_LISTENER,), reserved=True),
     Header("x-gateway-model-name-rewrite", CLIENT, (AT_LISTENER,), reserved=True),
+    # What the semantic router reads and sets. Others of its headers are of a family.
+    Header(ROUTER_USER, FILTER, (AT_LISTENER,), reserved=True),
+    Header(ROUTER_GROUPS, FILTER, (AT_LISTENER,), reserved=True),
+    Header(ROUTER_ASKED, FILTER, (AT_LISTENER,), reserved=True),
+    Header("x-selected-model", SEMANTIC_ROUTER, (AT_LISTENER,), reserved=True),
+    Header("x-vsr-destination-endpoint", SEMANTIC_ROUTER, (AT_LISTENER,), reserved=True),
+    Header("x-vsr-skip-processing", CLIENT, (AT_LISTENER,), reserved=True),
     # Who calls, in words that only the gateway and maas-api may read.
     Header("x-maas-user", AUTHORINO, (AT_LISTENER, AT_BACKEND, AT_BRIDGE), reserved=True),
     Header("x-maas-username", AUTHORINO, (AT_LISTENER, AT_BRIDGE)),
@@ -124,6 +138,7 @@ FAMILIES = (
     "amz",
     "amzn",
     "auth",
+    "authz",
     "csrf",
     "forwarded",
     "goog",
@@ -133,6 +148,7 @@ FAMILIES = (
     "original",
     "real",
     "remote",
+    "vsr",
 )
 #: Those of the families that stay, as Envoy needs them.
 KEPT = ("x-forwarded-proto",)
@@ -159,6 +175,11 @@ class Headers:
     removed_at_backend: tuple[str, ...]
     removed_at_bridge: tuple[str, ...]
     refusal: str
+    #: Those of the semantic router: who calls and in which tier, whether it is asked, and all that are not of a family.
+    router_user: str
+    router_groups: str
+    router_asked: str
+    router: tuple[str, ...]
 
 
 def removed_at(place: str) -> tuple[str, ...]:
@@ -176,4 +197,8 @@ HEADERS = Headers(
     removed_at_backend=removed_at(AT_BACKEND),
     removed_at_bridge=removed_at(AT_BRIDGE),
     refusal=REFUSAL,
+    router_user=ROUTER_USER,
+    router_groups=ROUTER_GROUPS,
+    router_asked=ROUTER_ASKED,
+    router=(ROUTER_USER, ROUTER_GROUPS, ROUTER_ASKED, "x-selected-model"),
 )

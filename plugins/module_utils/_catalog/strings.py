@@ -101,6 +101,13 @@ LABEL_VALUE = Rule(
     r"[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?",
     "letters, digits and - _ . with a letter or digit at both ends",
 )
+SIGNAL = Rule(
+    "a name of a signal, a decision or a tier",
+    r"[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?",
+    "letters, digits and - _ . with a letter or digit at both ends",
+)
+PHRASE = Rule("a keyword", r"\S(.*\S)?", "words that a prompt may contain", limit=512, printable=True)
+TOKENS = Rule("a number of tokens", r"[0-9]+(\.[0-9]+)?[kKmM]?", 'a number in quotes, such as "8K" or "1.5M"', limit=16)
 METRIC = Rule(
     "a name of a metric",
     r"[a-zA-Z_:][a-zA-Z0-9_:]*(\{[^{}]+\})?",

@@ -36,20 +36,26 @@ _MODELS = Rule("a model's name", rf"\*|{MODEL.pattern}", 'names of models, or "*
 
 
 def read_tiers(
-    root: Entry, settings: Settings, models: Sequence[Model], servers: Sequence[McpServer] = ()
+    root: Entry,
+    settings: Settings,
+    models: Sequence[Model],
+    servers: Sequence[McpServer] = (),
+    router_model: str = "",
 ) -> list[tuple[str, Tier]]:
     """The tiers of an inventory in its order, each with its path.
 
     :param root: all variables, by their names without the prefix.
     :param models: all public models.
     :param servers: all MCP servers.
+    :param router_model: public name by which clients ask the semantic router; empty where there is none.
     """
     names = [model.name for model in models]
+    names += [router_model] if router_model and router_model not in names else []
     tiers: list[tuple[str, Tier]] = []
     levels: list[tuple[str, int | None]] = []
     known = ("name", "level", "groups", *_LIMITS, "model_limits", "models", "mcp_tools", "objective")
     for entry in root.entries("tiers", known):
-        tier, level = _tier(entry, settings.name, names, servers)
+        tier, level = _tier(entry, settings.name, names, servers, router_model)
         tiers.append((entry.path, tier))
         levels.append((entry.at("level"), level))
     unique(((f"{path}.name", tier.name) for path, tier in tiers), "name", "give each tier its own", root.faults)
@@ -68,7 +74,9 @@ def read_tiers(
     return tiers
 
 
-def _tier(entry: Entry, gateway: str, models: Sequence[str], servers: Sequence[McpServer]) -> tuple[Tier, int | None]:
+def _tier(
+    entry: Entry, gateway: str, models: Sequence[str], servers: Sequence[McpServer], router_model: str
+) -> tuple[Tier, int | None]:
     """A tier and its level, which is None if that is wrong."""
     name = entry.string("name", LABEL)
     namespace = f"{gateway}-tier-{name}"
@@ -85,7 +93,8 @@ def _tier(entry: Entry, gateway: str, models: Sequence[str], servers: Sequence[M
     if not any(entry.has(key) for key in _LIMITS) and not entry.faulty(*_LIMITS):
         entry.missing("token_limit", "tokens and window, for example {tokens: 100, window: 1m}, or another limit")
     allowed = _allowed_models(entry, models)
-    limits += _model_limits(entry, allowed)
+    # What is counted is the model that the router chose.
+    limits += _model_limits(entry, [name for name in allowed if name != router_model])
     restricted = entry.value.get("models") not in (None, ["*"])
     limits_requests = entry.has("request_limit") or entry.faulty("request_limit")
     tools = read_mcp_tools(entry, servers, limits_requests)

@@ -21,6 +21,8 @@ COMPONENTS = (
     "wg_ai_gateway",
     "simulators",
     "endpoint_picker",
+    "semantic_router",
+    "semantic_router_gateway",
 )
 ALL = "all"
 

@@ -9,7 +9,7 @@ import datetime
 import json
 import typing as t
 
-from ansible_collections.egress.ai_gateway.plugins.module_utils._diagnosis.objects import KEPT, add_trust, kept
+from ansible_collections.egress.ai_gateway.plugins.module_utils._diagnosis.objects import KEPT, ROUTER, add_trust, kept
 from ansible_collections.egress.ai_gateway.plugins.module_utils._diagnosis.proxies import (
     SIDECAR,
     kept_clusters,
@@ -169,14 +169,14 @@ def _gateway_of(pod: Body) -> str:
 
 
 def _is_component(pod: Body) -> bool:
-    """Whether a pod is one of a component or of an endpoint picker, whose logs are read."""
+    """Whether a pod is one of a component, an endpoint picker or the semantic router, whose logs are read."""
     images = [
         f"/{parts_of(str(container.get('image', '')))[0]}"
         for container in (pod.get("spec") or {}).get("containers") or ()
     ]
     ends = [end for name, ends in COMPONENTS.items() if name != "Redis" for end in ends] + list(_PODS_OF_PICKERS)
-    return _OWNING not in (pod["metadata"].get("labels") or {}) and any(
-        image.endswith(end) for image in images for end in ends
+    return _OWNING not in (pod["metadata"].get("labels") or {}) and (
+        _is_of_router(pod) or any(image.endswith(end) for image in images for end in ends)
     )
 
 
@@ -257,16 +257,28 @@ def _relevant(objects: t.Sequence[Body]) -> list[Body]:
         body["metadata"].get("namespace", "")
         for body in objects
         if body["kind"] in ("Gateway", "HTTPRoute", "AIGatewayRoute", "BackendSecurityPolicy", "InferencePool")
-        or (body["kind"] == "Deployment" and _is_deployment_of_component(body))
+        or (body["kind"] == "Deployment" and (_is_deployment_of_component(body) or _is_of_router(body)))
+        or "semantic_router" in body
         or (body["kind"] == "Pod" and _OWNING in (body["metadata"].get("labels") or {}))
+    }
+    # What serves the models that a semantic router calls itself.
+    namespaces |= {
+        endpoint.split(".")[1]
+        for body in objects
+        for endpoint in (body.get("semantic_router") or {}).get("models", {}).values()
+        if ".svc" in endpoint
     }
     local = {"Secret", "Pod", "Service", "Event", "EndpointSlice", "Deployment"}
     return [
         body
         for body in objects
         if (body["kind"] not in local or body["metadata"].get("namespace", "") in namespaces)
-        and (body["kind"] != "ConfigMap" or "envoy_gateway" in body)
+        and (body["kind"] != "ConfigMap" or "envoy_gateway" in body or "semantic_router" in body)
     ]
+
+
+def _is_of_router(body: Body) -> bool:
+    return (body["metadata"].get("labels") or {}).get("app.kubernetes.io/name") == ROUTER
 
 
 def _is_deployment_of_component(body: Body) -> bool:

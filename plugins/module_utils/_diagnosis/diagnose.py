@@ -11,6 +11,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._diagnosis impor
     rules_backends,
     rules_controllers,
     rules_gateways,
+    rules_router,
     rules_routes,
     rules_wiring,
 )
@@ -24,6 +25,7 @@ RULES: tuple[Rule, ...] = (
     *rules_gateways.RULES,
     *rules_routes.RULES,
     *rules_backends.RULES,
+    *rules_router.RULES,
 )
 
 

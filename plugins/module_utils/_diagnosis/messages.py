@@ -847,6 +847,52 @@ MESSAGES: tuple[Message, ...] = (
         f"{_INFERENCE}guides/troubleshooting/",
         ("AIG0601", "AIG0606"),
     ),
+    # The semantic router.
+    Message(
+        "AIG0701",
+        "RouterAway",
+        ERROR,
+        "The semantic router {router} is away: {detail}",
+        "Nothing chooses a model, so requests that name none are refused with status 503. In mode single_gateway, "
+        "requests that name their model go on. Its pod is ready when it chooses a model for a question of its own "
+        "gateway.",
+        "Look at the events and the logs of its pod.",
+        "kubectl describe pods --namespace {namespace} --selector app.kubernetes.io/name=semantic-router",
+        "https://vllm-semantic-router.com/docs/",
+    ),
+    Message(
+        "AIG0702",
+        "RouterRefusesConfiguration",
+        ERROR,
+        "The semantic router {router} refuses its configuration: {detail}",
+        "The image reads another version of the schema, or the configuration has a fault.",
+        "Check the configuration with `vllm-sr config validate` of the same version as the image. "
+        "semantic_router_image and semantic_router_schema belong together.",
+        "kubectl logs --namespace {namespace} --selector app.kubernetes.io/name=semantic-router "
+        "--container semantic-router",
+        "https://vllm-semantic-router.com/docs/installation/configuration/",
+        ("AIG0701", "AIG0004"),
+    ),
+    Message(
+        "AIG0703",
+        "DecisionWithoutModel",
+        ERROR,
+        "Decision {decision} of the semantic router {router} names model {model}, which the router does not have",
+        "The configuration was changed by hand, or by another version of this collection.",
+        "Run playbook site, which renders the configuration from ai_gateway_semantic_router.",
+        "kubectl get configmap --namespace {namespace} semantic-router --output yaml",
+        "https://vllm-semantic-router.com/docs/installation/configuration/",
+    ),
+    Message(
+        "AIG0704",
+        "ModelWithoutBackend",
+        ERROR,
+        "The semantic router {router} may choose model {model}, which cannot answer: {detail}",
+        "Requests for which the router chooses this model fail.",
+        "Run playbook site, which takes removed models out of the router. Otherwise start what serves the model.",
+        "kubectl get configmap --namespace {namespace} semantic-router --output yaml",
+        "https://vllm-semantic-router.com/docs/installation/configuration/",
+    ),
     # What the diagnosis could not see.
     Message(
         "AIG0901",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import datetime
+import json
 import re
 import typing as t
 
@@ -15,6 +16,8 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.secr
 
 Body = dict[str, t.Any]
 
+#: The name of the semantic router's objects, and of its container.
+ROUTER = "semantic-router"
 _CONDITIONS = ("status.conditions",)
 _PARENTS = ("spec.parentRefs", "status.parents")
 _ANCESTORS = ("spec.targetRef", "spec.targetRefs", "spec.targetSelectors", "status.ancestors")
@@ -64,6 +67,7 @@ KEPT: dict[str, dict[str, tuple[str, ...]]] = {
             "spec.parentRefs",
             "spec.hostnames",
             "spec.llmRequestCosts[*].metadataKey",
+            "spec.rules[*].matches[*].headers",
             "spec.rules[*].backendRefs[*].group",
             "spec.rules[*].backendRefs[*].kind",
             "spec.rules[*].backendRefs[*].name",
@@ -217,9 +221,33 @@ def _secret(body: Body) -> Body:
 
 
 def _config_map(body: Body) -> Body:
-    """Of Envoy Gateway's configuration the settings that rules read; of others nothing."""
-    text = (body.get("data") or {}).get("envoy-gateway.yaml")
-    return {} if text is None else {"envoy_gateway": envoy_gateway_settings(text)}
+    """Of the configurations of Envoy Gateway and of the semantic router what rules read; of others nothing."""
+    data = body.get("data") or {}
+    if "envoy-gateway.yaml" in data:
+        return {"envoy_gateway": envoy_gateway_settings(data["envoy-gateway.yaml"])}
+    if body["metadata"]["name"] == ROUTER and "config.yaml" in data:
+        found = semantic_router_settings(data["config.yaml"])
+        return {} if found is None else {"semantic_router": found}
+    return {}
+
+
+def semantic_router_settings(text: str) -> Body | None:
+    """The endpoint of each model, the model of each decision, and the default; None for what is no JSON of this
+    collection.
+    """
+    try:
+        config = json.loads(text)
+        return {
+            "models": {model["name"]: model["backend_refs"][0]["endpoint"] for model in config["providers"]["models"]},
+            "decisions": [
+                [decision["name"], reference["model"]]
+                for decision in config["routing"]["decisions"]
+                for reference in decision["modelRefs"]
+            ],
+            "default": config["providers"]["defaults"]["model"],
+        }
+    except (ValueError, KeyError, TypeError, IndexError):
+        return None
 
 
 def envoy_gateway_settings(text: str) -> Body:

@@ -22,6 +22,10 @@ from ansible.module_utils.parsing.convert_bool import boolean
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.identity import digest
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.keys import provider_keys
 from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.mcp import planned
+from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.semantic_router import (
+    answers,
+    planned_router,
+)
 
 Catalog = Mapping[str, t.Any]
 Model = Mapping[str, t.Any]
@@ -232,7 +236,13 @@ class Plan:
     def models(self) -> list[Model]:
         """The models that the run is about."""
         wanted = self.settings.models
-        return [model for model in self.catalog["models"] if not wanted or model["name"] in wanted]
+        # What leads to the semantic router answers as other models, and has probes of its own.
+        chosen = (self.catalog.get("semantic_router") or {}).get("model")
+        return [
+            model
+            for model in self.catalog["models"]
+            if model["name"] != chosen and (not wanted or model["name"] in wanted)
+        ]
 
     @cached_property
     def usable_models(self) -> list[Model]:
@@ -253,6 +263,13 @@ class Plan:
         """The models of providers outside: what they answer may cost money."""
         firsts = [(model["name"], model["backends"][0]) for model in self.models]
         return [name for name, first in firsts if "backend_ref" not in first and first["name"] not in self.simulators]
+
+    @cached_property
+    def _paid_names(self) -> list[str]:
+        """These, and the model for which the semantic router may choose one of them."""
+        router = self.catalog.get("semantic_router") or {"models": []}
+        paid = any(model["name"] in self.paid_models for model in router["models"])
+        return [*self.paid_models, *([router["model"]] if paid else [])]
 
     @cached_property
     def _own_models(self) -> list[str]:
@@ -388,7 +405,7 @@ class Plan:
                 f"chat:{name}" for name in self.paid_models
             }
             return [probe for probe in found if probe["id"].startswith(QUICK_PROBES) or probe["id"] in free]
-        return bounded(found, self.paid_models, self.settings.paid_requests - self._paid_for_limits)
+        return bounded(found, self._paid_names, self.settings.paid_requests - self._paid_for_limits)
 
     @cached_property
     def _all_probes(self) -> list[Params]:
@@ -398,6 +415,8 @@ class Plan:
                 found += self._withheld(model)
         for model in self.usable_models:
             found += self._answers(model)
+        common = {"token": self.seen.token("caller"), "skip": self.seen.no_token("caller")}
+        found += planned_router(self.catalog, self.tier, common, self._wait, self.policies_hint)
         return found
 
     @property
@@ -410,7 +429,7 @@ class Plan:
     @property
     def paid_requests(self) -> int:
         """How many requests reach providers outside at most."""
-        return sum(is_paid(probe, self.paid_models) for probe in self.probes) + self._paid_for_limits
+        return sum(is_paid(probe, self._paid_names) for probe in self.probes) + self._paid_for_limits
 
     @cached_property
     def _any_model(self) -> Model:
@@ -811,6 +830,10 @@ class Plan:
             elsewhere.append({"base_path": path_of(model["backends"][0])})
         others = [other for other in allowed if other is not model and not self._is_anthropic(other)]
         elsewhere += [{**self._asks(other), "operation": "chat_completions"} for other in others[:1]]
+        # And for what the router chooses, which is one budget with the models' own.
+        router = self.catalog.get("semantic_router")
+        if model and router and answers(router, self.limit_tier):
+            elsewhere.append({"model": router["model"], "operation": "chat_completions"})
         return {
             **self._limit_params("limited", model),
             "id": "rate-limit",

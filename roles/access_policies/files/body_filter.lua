@@ -8,17 +8,6 @@
 local SERVED = {
   ["/v1/chat/completions"] = true, ["/v1/completions"] = true, ["/v1/embeddings"] = true, ["/v1/messages"] = true,
 }
--- Those that an endpoint picker can read: it looks for a prompt or for messages.
-local POOLED = {["/v1/chat/completions"] = true, ["/v1/completions"] = true, ["/v1/messages"] = true}
--- The paths whose streams report their tokens only on request.
-local ASKED = {["/v1/chat/completions"] = true, ["/v1/completions"] = true}
--- The API has fewer options of streams.
-local OPTIONS = 32
--- Keys that Go's parser accepts in upper and lower case. One parser would read another spelling and the other would
--- not.
-local KEYS = {
-  model = true, stream = true, stream_options = true, include_usage = true, messages = true, prompt = true,
-  input = true, max_tokens = true, n = true}
 -- Nothing behind this filter needs the caller's credentials, or what the caller and previous proxies state about it. No
 -- provider may receive them. The names come from plugins/module_utils/_catalog/request_headers.py.
 local function hide_caller(headers)
@@ -73,113 +62,16 @@ local function missing(model, anthropic)
     "model_not_found")
 end
 
--- A key that another parser might read as one that matters.
-local function other_spelling(object)
-  for key in pairs(object) do
-    if type(key) == "string" and not KEYS[key] then
-      local plain = key:gsub("\197\191", "s"):gsub("\226\132\170", "k"):lower()
-      if KEYS[plain] then return key, plain end
-    end
-  end
-end
-
--- The body with the judged request alone, or its fault: status, message, code.
-local function judged(text, name)
-  local body, spans = json.read(text)
-  if not json.is_object(body) then
-    return nil, 400, "The body must be a JSON object" .. (body == nil and ": " .. spans or "") .. ".", "invalid_json"
-  end
-  local names = 0
-  for _ in pairs(json.is_object(body.stream_options) and body.stream_options or {}) do
-    names = names + 1
-    if names > OPTIONS then return nil, 400, "The field stream_options has too many names.", "invalid_json" end
-  end
-  local key, plain = other_spelling(body)
-  if not key and json.is_object(body.stream_options) then key, plain = other_spelling(body.stream_options) end
-  if key then return nil, 400, "The key " .. key .. " must be spelled " .. plain .. ".", "invalid_json" end
-  local model = body.model
-  if type(model) ~= "string" or model == "" then
-    return nil, 400, "The body must name its model, as a string.", "missing_model"
-  end
-  if #model > 256 or model:find("[%z\1-\31\127]") then
-    return nil, 404, "There is no model of this name.", "model_not_found"
-  end
-  local function given(value)
-    if value ~= json.null then return value end
-  end
-  local options = given(body.stream_options)
-  if options ~= nil and not json.is_object(options) then
-    return nil, 400, "The field stream_options must be an object.", "invalid_type"
-  end
-  options = options or {}
-  local asks = given(options.include_usage)
-  for field, value in pairs({stream = given(body.stream), ["stream_options.include_usage"] = asks}) do
-    if type(value) ~= "boolean" then
-      return nil, 400, "The field " .. field .. " must be true or false.", "invalid_type"
-    end
-  end
-  local result = {model = model, text = text, streams = body.stream == true}
-  if body.stream == true and asks ~= true and ASKED[name] then
-    -- The provider always receives this option. The client does not receive what it did not ask for.
-    result.hides_usage = true
-    local others = {}
-    for option, value in pairs(options) do
-      if option ~= "include_usage" and type(value) == "boolean" then
-        others[#others + 1] = "," .. json.quoted(option) .. ":" .. tostring(value)
-      end
-    end
-    local wanted = '{"include_usage":true' .. table.concat(others) .. "}"
-    local span = spans.stream_options
-    if span then
-      result.text = text:sub(1, span[1] - 1) .. wanted .. text:sub(span[2] + 1)
-    else
-      local opening = text:find("{", 1, true)
-      result.text = text:sub(1, opening) .. '"stream_options":' .. wanted .. "," .. text:sub(opening + 1)
-    end
-  end
-  return result
-end
-
--- When a worker of the proxy asked an endpoint picker last, and whether it answered.
-local asked_pickers = {}
-local ASK_EVERY, ASK_FOR = 1, 500
--- What a picker says of its health: nothing yet, that it is well, or that it does not know the question. Where it cannot
--- be reached, Envoy says 200 too, and that it is not available.
-local WELL = {[""] = true, ["0"] = true, ["12"] = true}
-local function answers(handle, picker)
-  local last, now = asked_pickers[picker], os.time()
-  if last and now - last.at < ASK_EVERY then return last.answered end
-  -- While one request waits for the answer, the others go by the previous one. The first ones of all find a picker that
-  -- answers, and fail where it does not.
-  asked_pickers[picker] = {at = now, answered = not last or last.answered}
-  local called, headers = pcall(handle.httpCall, handle, picker, {
-    [":method"] = "POST", [":path"] = "/grpc.health.v1.Health/Check", [":authority"] = "endpoint-picker",
-    ["content-type"] = "application/grpc", te = "trailers",
-  }, "\0\0\0\0\0", ASK_FOR)
-  local answered = called and type(headers) == "table" and headers[":status"] == "200"
-    and WELL[headers["grpc-status"] or ""] == true
-  asked_pickers[picker] = {at = os.time(), answered = answered}
-  return answered
-end
-
--- Whether the model's endpoint picker could not read the request. Its pool's own host leads past it.
-local function is_unreadable(headers, model, name)
-  local pooled = settings.pooled[model]
-  if not pooled or POOLED[name] then return false end
-  local host = (headers:get(":authority") or ""):lower():match("^[^:]*")
-  return settings.pools[pooled[1]].direct ~= host
-end
-
--- What the endpoint picker of the model's pool must know, or another route where it does not answer.
-local function prepare_pool(handle, model, tier)
-  local backend, objective = unpack(settings.pooled[model])
-  local pool = settings.pools[backend]
-  if objective == "" then objective = settings.objectives[tier] end
-  if objective and pool.objectives then objective = pool.objectives[objective] end
-  if objective then handle:headers():replace("x-gateway-inference-objective", objective) end
-  if pool.picker and not answers(handle, pool.picker) then
-    handle:logWarn("the endpoint picker of " .. backend .. " does not answer: the request goes to any pod")
-    handle:headers():replace("x-ai-gateway-provider", backend .. ".direct")
+-- What the semantic router must know of the caller; and whether the next filter asks it, or the route leads to it.
+local function ask_router(handle, model, tier, hidden)
+  local headers, metadata = handle:headers(), handle:streamInfo():dynamicMetadata()
+  headers:replace(settings.router.user_header, hidden)
+  headers:replace(settings.router.groups_header, tier)
+  metadata:set(METADATA, "requested", model)
+  if settings.router.asked then
+    headers:replace(settings.router.asked_header, "1")
+    -- Until the program behind the router has judged the choice.
+    metadata:set(METADATA, "deciding", true)
   end
 end
 
@@ -190,6 +82,8 @@ local function judge(handle)
   if settings.maas_api and path:find("^/maas%-api/") then return end
   local tier, user = headers:get("x-maas-tier") or "", headers:get("x-maas-user") or ""
   hide_caller(headers)
+  -- Whatever happened at the listener, no client asks the semantic router by a header.
+  for _, header in ipairs(settings.router and settings.router.headers or {}) do headers:remove(header) end
   local name = path:match("^[^?]*")
   local anthropic = errors.in_anthropics_api(headers)
   metadata:set(METADATA, "tier", tier)
@@ -267,7 +161,7 @@ local function judge(handle)
     return errors.refuse(handle, 413, "The body is larger than this gateway takes.", anthropic, "body_too_large")
   end
   local text = buffer:length() > 0 and buffer:getBytes(0, buffer:length()) or ""
-  local request, status, message, code = judged(text, name)
+  local request, status, message, code = bodies.judged(text, name)
   if not request then return errors.refuse(handle, status, message, anthropic, code) end
   local model = settings.known[request.model]
   if not model or only and not model[only] then
@@ -278,9 +172,18 @@ local function judge(handle)
     return errors.send(handle, 404, missing(request.model, anthropic))
   end
   -- A model that the tier may not use is refused further on, as one that does not exist.
-  if allows(tier, request.model) and is_unreadable(handle:headers(), request.model, name) then
+  if allows(tier, request.model) and pools.is_unreadable(handle:headers(), request.model, name) then
     return errors.refuse(handle, 404, "The model " .. request.model .. " is not served under " .. name
       .. ". Use /v1/chat/completions, /v1/completions or /v1/messages.", anthropic, "unsupported_path")
+  end
+  local asks_router = settings.router and request.model == settings.router.model
+  if asks_router and not allows(tier, request.model) then
+    return errors.refuse(handle, 403, "The model does not exist, or tier " .. tier .. " may not use it.", anthropic,
+      "model_not_allowed")
+  end
+  if asks_router and name ~= "/v1/chat/completions" then
+    return errors.refuse(handle, 400, "A model is chosen for chats alone. Send the request to /v1/chat/completions, or "
+      .. "name a model.", anthropic, "unsupported_request")
   end
   if request.text ~= text then buffer:setBytes(request.text) end
   metadata = handle:streamInfo():dynamicMetadata()
@@ -290,7 +193,8 @@ local function judge(handle)
   metadata:set(METADATA, "hides_usage", request.hides_usage == true)
   -- The costs for a client that disconnects before the response. The response replaces them.
   counting.reckon(handle, #text, 0)
-  if settings.pooled[request.model] then prepare_pool(handle, request.model, tier) end
+  if settings.pooled[request.model] then pools.prepare(handle, request.model, tier) end
+  if asks_router then ask_router(handle, request.model, tier, hidden) end
 end
 
 function envoy_on_request(handle)

@@ -200,11 +200,29 @@ local function of_provider(status, text, content_type, anthropic)
   return errors.failure(status, words, anthropic, "provider_error")
 end
 
+-- The model that answered, in place of what anybody else says of it.
+local EXECUTED = "x-maas-model-executed"
+local function name_model(headers, kept, details)
+  local told = headers:get(EXECUTED)
+  headers:remove(EXECUTED)
+  if details or not kept.model then return end
+  local model = kept.model
+  -- Behind the gateway, the router's own says it; it may know more models than this one.
+  if model == settings.router.model then
+    model = told and told ~= "none" and #told <= 253 and told:match("^%w[%w._:/@+-]*$")
+  end
+  if model then headers:replace(EXECUTED, model) end
+end
+
 local function of_gateway(status, text, details, headers, kept)
   -- A request that Envoy refused before this program has an error in the API of its path already.
   local anthropic, tier = kept.anthropic == true or kept.anthropic == nil and errors.is_one(text, true), kept.tier or ""
   if details == "lua_response" or details == "ext_authz_denied" then
     if errors.is_one(text, anthropic) then return status, text end
+  end
+  if kept.deciding == true and (status >= 500 or details:find("^ext_proc") or details:find("^route_not_found")) then
+    return 503, errors.failure(503, "The semantic router does not answer at the moment. Name a model, or try again in "
+      .. "some seconds.", anthropic, "router_unavailable")
   end
   -- With 504 Envoy reports that the request was complete.
   if status == 504 and (details:find("^stream_idle_timeout") or details:find("^request_overall_timeout")) then
@@ -266,6 +284,7 @@ local function finish(handle)
     -- A provider does not decide which pages may call.
     headers:remove("access-control-allow-origin")
   end
+  if settings.router then name_model(headers, kept, details) end
   if not status or status < 400 then return end
   if kept.elsewhere and not details then return end
   local content_type = (headers:get("content-type") or ""):lower()

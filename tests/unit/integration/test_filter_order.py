@@ -19,7 +19,10 @@ RIGHT = [
 RBAC = "envoy.filters.http.rbac"
 
 
-@pytest.mark.parametrize("names", [RIGHT, [*RIGHT[:5], RBAC, *RIGHT[5:]]])
+ROUTER = ["egress.ai_gateway.semantic_router", "egress.ai_gateway.routed_filter"]
+
+
+@pytest.mark.parametrize("names", [RIGHT, [*RIGHT[:5], RBAC, *RIGHT[5:]], [*RIGHT[:3], *ROUTER, *RIGHT[3:]]])
 def test_the_right_order(names: list[str]) -> None:
     assert filter_order.faults(names) == []
 
@@ -34,6 +37,11 @@ def test_envoy_ai_gateway_before_what_must_precede_it(place: int) -> None:
     names = [name for name in RIGHT if "ext_proc" not in name]
     names.insert(place, RIGHT[4])
     assert any(fault.startswith("envoy.filters.http.ext_proc comes before") for fault in filter_order.faults(names))
+
+
+@pytest.mark.parametrize("place", [1, 2, 4, 5])
+def test_a_semantic_router_between_other_filters(place: int) -> None:
+    assert filter_order.faults([*RIGHT[:place], *ROUTER, *RIGHT[place:]]) != []
 
 
 def test_what_nobody_knows_is_told() -> None:

@@ -224,17 +224,11 @@ def programs(rendered: str) -> dict[str, str]:
     found = {manifest["kind"]: manifest.get("spec", {}) for manifest in yaml.safe_load_all(rendered) if manifest}
     filters = [patch["operation"]["value"] for patch in found["EnvoyPatchPolicy"]["jsonPatches"]]
     named = {
-        item["name"]: item["typed_config"]["default_source_code"]["inline_string"]
+        item["name"].rpartition("egress.ai_gateway.")[2]: item["typed_config"]["default_source_code"]["inline_string"]
         for item in filters
         if "default_source_code" in item.get("typed_config", {})
     }
-    moved = "ai-eg-mcp-brf-egress.ai_gateway.mcp_answers"
-    return {
-        **({"mcp_answers": named[moved]} if moved in named else {}),
-        "request_filter": named["egress.ai_gateway.request_filter"],
-        "body_filter": found["EnvoyExtensionPolicy"]["lua"][0]["inline"],
-        "response_filter": named["egress.ai_gateway.response_filter"],
-    }
+    return {**named, "body_filter": found["EnvoyExtensionPolicy"]["lua"][0]["inline"]}
 
 
 def identity_key(directory: Path) -> Path:

@@ -199,6 +199,43 @@ def test_the_rules_are_those_of_the_gateway(objects: Objects, tmp_path: Path) ->
         assert rules == whole
 
 
+def test_the_route_to_the_semantic_router(tmp_path: Path) -> None:
+    """It is beside its Service; the tiers that may ask the router are who its model is for."""
+    limit = {"token_limit": {"tokens": 100, "window": "1m"}}
+    variables = {
+        **VARIABLES,
+        "ai_gateway_models": [
+            {"name": "opt", "backend_ref": {"kind": "LLMInferenceService", "name": "opt", "namespace": "llm"}}
+        ],
+        "ai_gateway_tiers": [
+            {"name": "free", "level": 0, "groups": ["all"], **limit, "models": ["auto", "opt"]},
+            {"name": "closed", "level": 1, "groups": ["few"], **limit, "models": ["gpt-4"]},
+        ],
+        "ai_gateway_semantic_router": {"default_model": "opt"},
+    }
+    (tmp_path / "router").mkdir()
+    text = rendered(tmp_path / "router", "access_policies", "router_rules.yaml.j2", variables)
+    found = bridges(tmp_path, {**variables, "access_policies_router_rules": yaml.safe_load(text)})
+    route = found["HTTPRoute", "semantic-router"]
+    assert route["metadata"]["namespace"] == "vllm-semantic-router-system"
+    (rule,) = route["spec"]["rules"]
+    assert rule["matches"] == [{"path": {"type": "PathPrefix", "value": "/v1/chat"}}]
+    assert rule["backendRefs"] == [{"name": "semantic-router", "port": 8801}]
+    removed = rule["filters"][0]["requestHeaderModifier"]["remove"]
+    assert {"authorization", "x-api-key", "x-selected-model", "x-vsr-destination-endpoint"} <= set(removed)
+    # They are set before this filter, and a filter holds 16.
+    assert {"x-authz-user-id", "x-authz-user-groups"}.isdisjoint(removed)
+    assert len(removed) <= 16
+    policy = found["AuthPolicy", "semantic-router"]
+    validator_of("kuadrant.io_authpolicies.yaml", "v1").validate(policy)
+    rules = policy["spec"]["rules"]
+    assert set(rules["response"]["success"]) == {"filters", "headers"}
+    assert set(rules["response"]["success"]["headers"]) == {"x-authz-user-id", "x-authz-user-groups"}
+    assert "tier-free:" in json.dumps(rules["authorization"])
+    assert "tier-closed:" not in json.dumps(rules["authorization"])
+    assert [name for kind, name in found if kind == "ReferenceGrant"] == ["ai-gateway.bridges"]
+
+
 def test_kuadrants_schema(objects: Objects) -> None:
     validator = validator_of("kuadrant.io_authpolicies.yaml", "v1")
     for (kind, _name), item in objects.items():

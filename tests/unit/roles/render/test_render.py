@@ -106,7 +106,15 @@ def test_no_secret_is_in_the_tree(rendered: Rendered) -> None:
     }
     # The key of a provider, the key of identities, the password of Redis, and the keys of certificates.
     assert any(CANARY.encode() in value for value in values)
-    assert sum(b"PRIVATE KEY" in value for value in values) == {"providers": 3, "simulators": 5, "pools": 6}[name]
+    assert (
+        sum(b"PRIVATE KEY" in value for value in values)
+        == {
+            "providers": 3,
+            "simulators": 5,
+            "router": 5,
+            "pools": 6,
+        }[name]
+    )
     assert len(values) > 6
     searched = [value for value in values if len(value) > 4]
     found = [
@@ -154,7 +162,12 @@ def test_kustomizations_name_every_file_once(rendered: Rendered) -> None:
 def test_the_order_is_that_of_site(rendered: Rendered) -> None:
     name, directory = rendered
     root = yaml.safe_load((directory / "tree/kustomization.yaml").read_text(encoding="utf-8"))
-    before_policies = {"providers": [], "simulators": ["simulators"], "pools": ["simulators", "inference-pool"]}[name]
+    before_policies = {
+        "providers": [],
+        "simulators": ["simulators"],
+        "pools": ["simulators", "inference-pool"],
+        "router": ["simulators", "semantic-router"],
+    }[name]
     expected = ["namespaces", "crds", "controllers", "gateway", *before_policies, "access-policies", "providers"]
     assert root["resources"] == expected
     resources = yaml.safe_load((directory / "tree/providers/kustomization.yaml").read_text(encoding="utf-8"))
@@ -190,6 +203,7 @@ def test_programs_of_proxies_know_the_listener_that_is_rendered(rendered: Render
         == {
             "providers": {"https"},
             "simulators": {"https", "http-redirect"},
+            "router": {"https", "http-redirect"},
             "pools": {"wildcard", "bare", "http-redirect"},
         }[name]
     )

@@ -87,6 +87,33 @@ INVENTORIES: dict[str, dict[str, t.Any]] = {
             }
         ],
     },
+    "router": {
+        "ai_gateway_platform": "kind",
+        "gateway_tls_own_ca_hosts": ["gateway.example.com"],
+        "semantic_router_validator": "",
+        "ai_gateway_providers": [
+            {
+                "name": "one",
+                "schema": "openai",
+                "simulated": True,
+                "credential": {"value": f"{CANARY}-one"},
+                "models": [{"name": "one-model"}],
+            }
+        ],
+        "ai_gateway_models": [{"name": name, "simulated": True} for name in ("model-a", "model-b")],
+        "ai_gateway_semantic_router": {
+            "default_model": "model-a",
+            "signals": {"keywords": [{"name": "math", "keywords": ["integral"]}]},
+            "decisions": [
+                {
+                    "name": "math",
+                    "priority": 100,
+                    "rules": {"operator": "AND", "conditions": [{"type": "keyword", "name": "math"}]},
+                    "model": "model-b",
+                }
+            ],
+        },
+    },
     "providers": {
         "ai_gateway_namespace": "gw",
         "ai_gateway_controller_replicas": 2,

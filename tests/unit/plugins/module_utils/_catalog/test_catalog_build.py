@@ -186,6 +186,7 @@ def test_whole_catalogue() -> None:
         "mcp_servers": [],
         "mcp_authorization": [],
         "inference_pools": [],
+        "semantic_router": None,
         "headers": plain(asdict(HEADERS)),
     }
 

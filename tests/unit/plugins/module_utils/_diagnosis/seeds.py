@@ -113,6 +113,7 @@ def site() -> Body:
             status={"conditions": [{"type": "Accepted", "status": "True"}]},
         ),
     ]
+    data["objects"] += semantic_router()
     gateway = find(data, "Gateway", "ai-gateway", "ai-gateway")
     gateway["spec"]["listeners"].append(
         {
@@ -126,6 +127,64 @@ def site() -> Body:
     webhooks = next(body for body in data["objects"] if body["kind"] == "MutatingWebhookConfiguration")
     webhooks["trust"] = [{"ai-gateway-webhook-certificate": True}]
     return data
+
+
+#: That of the semantic router.
+ROUTER_NAMESPACE = "vllm-semantic-router-system"
+
+
+def semantic_router() -> list[Body]:
+    """A semantic router that works, with a model of each mode, and what serves these."""
+    router = pod(ROUTER_NAMESPACE, "semantic-router-0", {"app.kubernetes.io/name": "semantic-router"})
+    router["status"]["containerStatuses"][0]["name"] = "semantic-router"
+    slices = made(
+        "EndpointSlice",
+        "llm",
+        "model-b-1",
+        "discovery.k8s.io/v1",
+        endpoints=[{"conditions": {"ready": True}, "targetRef": {"kind": "Pod", "name": "model-b-0"}}],
+    )
+    slices["metadata"]["labels"] = {"kubernetes.io/service-name": "model-b"}
+    match = {"headers": [{"type": "Exact", "name": "x-ai-eg-model", "value": "model-a"}]}
+    return [
+        made(
+            "ConfigMap",
+            ROUTER_NAMESPACE,
+            "semantic-router",
+            semantic_router={
+                "models": {"model-a": "127.0.0.1:9", "model-b": "model-b.llm.svc.cluster.local:8000"},
+                "decisions": [["math", "model-b"], ["default", "model-a"]],
+                "default": "model-a",
+            },
+        ),
+        made(
+            "Deployment",
+            ROUTER_NAMESPACE,
+            "semantic-router",
+            "apps/v1",
+            spec={"replicas": 1, "selector": {"matchLabels": {"app.kubernetes.io/name": "semantic-router"}}},
+            status={"availableReplicas": 1, "readyReplicas": 1},
+            containers=[{"name": "semantic-router", "image": "router:1", "arguments": []}],
+            secrets=[],
+        ),
+        router,
+        made("Service", "llm", "model-b", spec={"selector": {"model": "b"}}),
+        slices,
+        made(
+            "AIGatewayRoute",
+            "ai-gateway",
+            "model-a",
+            "aigateway.envoyproxy.io/v1beta1",
+            spec={
+                "parentRefs": [{"name": "ai-gateway"}],
+                "llmRequestCosts": [{"metadataKey": "llm_total_tokens"}],
+                "rules": [
+                    {"matches": [match], "backendRefs": [{"kind": "InferencePool", "name": "gemma2"}]},
+                ],
+            },
+            status={"conditions": [{"type": "Accepted", "status": "True"}]},
+        ),
+    ]
 
 
 def find(data: Body, kind: str, namespace: str, name: str) -> Body:

@@ -24,6 +24,7 @@ from seeds import (
     ENVOY_NAMESPACE,
     MARK,
     OPENAI,
+    ROUTER_NAMESPACE,
     Body,
     certificate,
     find,
@@ -714,6 +715,60 @@ def _(data: Body) -> None:
     status |= {"restartCount": 1, "lastState": {"terminated": last}}
 
 
+def router_of(data: Body) -> Body:
+    return t.cast(Body, find(data, "ConfigMap", ROUTER_NAMESPACE, "semantic-router")["semantic_router"])
+
+
+@fault("AIG0701")
+def router_is_away(data: Body) -> None:
+    find(data, "Deployment", ROUTER_NAMESPACE, "semantic-router")["status"] = {"availableReplicas": 0}
+
+
+@fault("AIG0701")
+def router_is_gone(data: Body) -> None:
+    data["objects"].remove(find(data, "Deployment", ROUTER_NAMESPACE, "semantic-router"))
+
+
+@fault("AIG0702")
+def router_refuses_its_configuration(data: Body) -> None:
+    router_is_away(data)
+    running = find(data, "Pod", ROUTER_NAMESPACE, "semantic-router")
+    running["status"]["containerStatuses"][0]["ready"] = False
+    data["logs"].append(
+        {
+            "namespace": ROUTER_NAMESPACE,
+            "pod": running["metadata"]["name"],
+            "container": "semantic-router",
+            "lines": ["FATAL failed to load config: decision math references unknown signal"],
+        }
+    )
+
+
+@fault("AIG0703")
+def decision_without_model(data: Body) -> None:
+    router_of(data)["decisions"].append(["law", "model-z"])
+
+
+@fault("AIG0703")
+def default_without_model(data: Body) -> None:
+    router_of(data)["default"] = "model-z"
+
+
+@fault("AIG0704")
+def chosen_model_without_route(data: Body) -> None:
+    router_of(data)["models"]["model-c"] = "127.0.0.1:9"
+
+
+@fault("AIG0704")
+def chosen_model_without_service(data: Body) -> None:
+    data["objects"].remove(find(data, "Service", "llm", "model-b"))
+
+
+@fault("AIG0704")
+def chosen_model_without_pods(data: Body) -> None:
+    find(data, "EndpointSlice", "llm", "model-b")["endpoints"][0]["conditions"]["ready"] = False
+
+
 @fault("AIG0901")
 def _(data: Body) -> None:
     data["unread"].append({"kind": "Event", "what": "events", "reason": "forbidden"})
@@ -782,7 +837,11 @@ def test_the_listener_between_the_processor_and_mcp_servers_needs_no_policy() ->
 def test_a_gateway_of_another_controller_is_not_looked_for_at_envoy_gateways() -> None:
     data = site()
     find(data, "GatewayClass", "", "ai-gateway")["spec"]["controllerName"] = "openshift.io/gateway-controller/v1"
-    data["objects"] = [body for body in data["objects"] if body["kind"] in ("Gateway", "GatewayClass", "ConfigMap")]
+    data["objects"] = [
+        body
+        for body in data["objects"]
+        if body["kind"] in ("Gateway", "GatewayClass", "ConfigMap") and "semantic_router" not in body
+    ]
     data["proxies"] = []
     # It has a listener with a Secret.
     assert [root.code for root in diagnose(Snapshot(data))] == ["AIG0211"]

@@ -432,3 +432,32 @@ def test_what_may_not_be_read_is_noted(cluster: Cluster) -> None:
 def test_another_file_is_no_snapshot(data: t.Any) -> None:
     with pytest.raises(SnapshotError, match="no snapshot of format 1"):
         Snapshot(data)
+
+
+def test_of_a_semantic_router_its_models_and_decisions_are_kept() -> None:
+    config = {
+        "providers": {
+            "defaults": {"model": "model-a"},
+            "models": [{"name": "model-a", "backend_refs": [{"endpoint": "model-a.llm.svc.cluster.local:8000"}]}],
+        },
+        "routing": {
+            "signals": {"keywords": [{"name": "secret-words", "keywords": ["canary"]}]},
+            "decisions": [{"name": "math", "modelRefs": [{"model": "model-a"}]}],
+        },
+    }
+    body = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "semantic-router", "namespace": "router"},
+        "data": {"config.yaml": json.dumps(config)},
+    }
+    found = kept(body)
+    assert found["semantic_router"] == {
+        "models": {"model-a": "model-a.llm.svc.cluster.local:8000"},
+        "decisions": [["math", "model-a"]],
+        "default": "model-a",
+    }
+    assert "canary" not in json.dumps(found)
+    # One of somebody else is nobody's business.
+    for text in ("version: v0.3", "{}", "[]"):
+        assert "semantic_router" not in kept({**body, "data": {"config.yaml": text}})

@@ -1,0 +1,259 @@
+# Copyright: Contributors to the egress.ai_gateway project
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A semantic router with two models on the premises, in either mode: which model answers whom, what the proxies count,
+and what becomes of requests while the router is away.
+
+No registry has the router, so the fake of tests/fakes answers in its place, from the configuration that the role
+renders. The two models are simulators.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import pathlib
+import statistics
+import time
+import typing as t
+
+import objects
+import yaml
+from gateway_requests import Ask, Reply, body_of, log, send, tokens
+from runs import ROOT, playbook, run
+
+NAMESPACE = "vllm-semantic-router-system"
+SINGLE, DUAL = "single_gateway", "dual_gateway"
+CHAT = "/v1/chat/completions"
+AUTO, EASY, HARD, NEW = "auto", "Model-A", "Model-B", "Model-C"
+#: A prompt that leads to the second model, and one that leads to the default.
+HARD_PROMPT, EASY_PROMPT = "Please solve this integral.", "Hello"
+EXECUTED = "x-maas-model-executed"
+IMAGE = "localhost/egress-ai-gateway/semantic-router:fake"
+#: Seconds until a router that was started has been found ready, and the proxies know.
+PATIENCE = 120
+#: What a client may try to say of the model, of itself, and of where the request goes.
+FORGED = {
+    "x-selected-model": HARD,
+    "x-vsr-destination-endpoint": "192.0.2.1:80",
+    "x-vsr-skip-processing": "true",
+    "x-authz-user-id": "forged",
+    "x-authz-user-groups": "enterprise",
+    "x-ai-gateway-ask-router": "0",
+    "x-ai-eg-model": HARD,
+    EXECUTED: "forged",
+}
+
+
+def variables(path: pathlib.Path, mode: str, archive: pathlib.Path, *more_models: str) -> pathlib.Path:
+    """Write the extra variables of a site with the router.
+
+    :param archive: what ``two_gateways.images`` has written.
+    """
+    limit = {"tokens": 100000, "window": "1m"}
+    names = [EASY, HARD, *more_models]
+    written = {
+        **json.loads(archive.read_text(encoding="utf-8")),
+        "semantic_router_image": IMAGE,
+        "ai_gateway_models": [{"name": name, "simulated": True} for name in names],
+        "ai_gateway_tiers": [
+            # In one mode it is refused what it may not use, and gets another model in the other.
+            {
+                "name": "free",
+                "level": 0,
+                "groups": ["tier-free-users"],
+                "token_limit": {**limit, "tokens": 100},
+                "models": [EASY, AUTO],
+            },
+            {"name": "premium", "level": 1, "groups": ["tier-premium-users"], "token_limit": limit, "models": [EASY]},
+            {"name": "enterprise", "level": 2, "groups": ["tier-enterprise-users"], "token_limit": limit},
+        ],
+        "ai_gateway_semantic_router": {
+            "mode": mode,
+            "default_model": EASY,
+            "fallback": "deny" if mode == SINGLE else EASY,
+            "signals": {"keywords": [{"name": "math", "keywords": ["integral", "derivative"]}]},
+            "decisions": [
+                {
+                    "name": "math",
+                    "description": "Mathematics",
+                    "priority": 100,
+                    "rules": {"operator": "AND", "conditions": [{"type": "keyword", "name": "math"}]},
+                    "model": HARD,
+                },
+                *(
+                    {
+                        "name": name.lower(),
+                        "priority": 10 + index,
+                        "rules": {"operator": "AND", "conditions": [{"type": "authz", "name": "enterprise"}]},
+                        "model": name,
+                    }
+                    for index, name in enumerate(more_models)
+                ),
+            ],
+        },
+    }
+    path.write_text(yaml.safe_dump(written), encoding="utf-8")
+    return path
+
+
+def token_of(tier: str, path: pathlib.Path, extra: pathlib.Path) -> str:
+    playbook(
+        "egress.ai_gateway.token",
+        "--extra-vars",
+        f"@{extra}",
+        "--extra-vars",
+        f"tokens_file={path} tokens_tier={tier} tokens_user=router-{tier}",
+    )
+    return path.read_text(encoding="utf-8").strip()
+
+
+def chat(
+    url: str, token: str, content: str = EASY_PROMPT, model: str = AUTO, stream: bool = False, **headers: str
+) -> Reply:
+    body = body_of(CHAT, model, stream=stream) | {"messages": [{"role": "user", "content": content}]}
+    cheap = {"x-simulator-prompt-tokens": "3", "x-simulator-completion-tokens": "4"}
+    given = {name.replace("_", "-"): value for name, value in headers.items()}
+    return send(url, token, Ask(CHAT, body, {**cheap, **given}))
+
+
+def executed(reply: Reply) -> tuple[int, str]:
+    return reply.status, reply.header(EXECUTED)
+
+
+def choices(url: str, token: str) -> list[str]:
+    """What is wrong with the models that answer, whole and in streams."""
+    faults = []
+    for content, expected in ((EASY_PROMPT, EASY), (HARD_PROMPT, HARD)):
+        for stream in (False, True):
+            reply = chat(url, token, content, stream=stream)
+            if executed(reply) != (200, expected):
+                faults.append(f"{content} (stream: {stream}): {executed(reply)} {reply}")
+            # The model says it itself too.
+            elif not stream and json.loads(reply.body)["model"] != expected:
+                faults.append(f"{content}: the model says {json.loads(reply.body)['model']}")
+    return faults
+
+
+def counted(url: str, token: str, mode: str) -> list[str]:
+    """What is wrong with the lines of the log: which model was asked for, which was executed, and its tokens."""
+    replies = [chat(url, token, HARD_PROMPT, stream=stream) for stream in (False, True)]
+    replies.append(chat(url, token, model=HARD))
+    lines = log(reply.ask.agent for reply in replies)
+    faults = [str(reply) for reply in replies if reply.status != 200]
+    for reply in replies:
+        line = lines[reply.ask.agent]
+        asked = json.loads(json.dumps(reply.ask.body))["model"]
+        expected: dict[str, t.Any] = {"model_executed": HARD}
+        if asked == AUTO:
+            expected["model_requested"] = AUTO
+        if mode == SINGLE:
+            expected["model"] = HARD
+        faults += [
+            f"{reply.ask}: {name} is {line.get(name)}" for name, value in expected.items() if line.get(name) != value
+        ]
+        if tokens(line) != 7:
+            faults.append(f"{reply.ask}: {tokens(line)} tokens are counted")
+    return faults
+
+
+def refused_or_replaced(url: str, token: str, mode: str, **headers: str) -> list[str]:
+    """What is wrong with the answers to a tier that may use the first model alone."""
+    faults = []
+    for stream in (False, True):
+        reply = chat(url, token, HARD_PROMPT, stream=stream, **headers)
+        expected = (403, "") if mode == SINGLE else (200, EASY)
+        if executed(reply) != expected:
+            faults.append(f"(stream: {stream}): {executed(reply)} {reply}")
+        faults += reply.problems if reply.status >= 400 else []
+    return faults
+
+
+@contextlib.contextmanager
+def without_router() -> t.Iterator[None]:
+    """For a block, the router has no pod."""
+
+    def scale(replicas: int) -> None:
+        objects.kubectl("scale", "deployment/semantic-router", f"--namespace={NAMESPACE}", f"--replicas={replicas}")
+
+    scale(0)
+    try:
+        objects.kubectl(
+            "delete", "pods", f"--namespace={NAMESPACE}", "--selector=app.kubernetes.io/name=semantic-router",
+            "--grace-period=1", "--wait=true",
+        )  # fmt: skip
+        time.sleep(1)
+        yield
+    finally:
+        scale(1)
+        objects.kubectl(
+            "rollout", "status", "deployment/semantic-router", f"--namespace={NAMESPACE}", f"--timeout={PATIENCE}s"
+        )
+
+
+def away(url: str, token: str) -> dict[str, t.Any]:
+    """What is answered while the router is away, and the seconds until it chooses again once its pod is ready."""
+    with without_router():
+        refused = [chat(url, token) for _number in range(10)]
+        explicit = [chat(url, token, model=EASY) for _number in range(10)]
+    started = time.monotonic()
+    row = 0
+    while row < 5:
+        row = row + 1 if chat(url, token).status == 200 else 0
+        assert time.monotonic() - started < PATIENCE, "the router does not come back"
+        time.sleep(0.2)
+    found = {
+        "auto": sorted({reply.status for reply in refused}),
+        "explicit": sorted({reply.status for reply in explicit}),
+        "problems": [problem for reply in refused for problem in reply.problems],
+        "slowest_refusal": max(reply.seconds for reply in refused),
+        "recovery": time.monotonic() - started,
+    }
+    print(f"without the router: {found}")
+    return found
+
+
+def configured() -> list[str]:
+    """The models that the router knows."""
+    text = objects.kubectl(
+        "get", "configmap/semantic-router", f"--namespace={NAMESPACE}", "--output=jsonpath={.data.config\\.yaml}"
+    )
+    return [model["name"] for model in json.loads(text)["providers"]["models"]]
+
+
+def policies_in_conflict() -> list[str]:
+    """Each policy of the gateway that is not accepted, or in conflict with another."""
+    kinds = (
+        "backendtrafficpolicies,clienttrafficpolicies,envoyextensionpolicies,envoypatchpolicies,securitypolicies"
+        ".gateway.envoyproxy.io"
+    )
+    found = []
+    for body in json.loads(objects.kubectl("get", kinds, "--all-namespaces", "--output=json"))["items"]:
+        for ancestor in (body.get("status") or {}).get("ancestors") or [{"conditions": []}]:
+            conditions = {condition["type"]: condition["status"] for condition in ancestor["conditions"]}
+            if conditions.get("Accepted") != "True" or conditions.get("Conflicted", "False") != "False":
+                found.append(f"{body['kind']} {body['metadata']['name']}: {conditions}")
+            if body["kind"] == "EnvoyPatchPolicy" and conditions.get("Programmed") != "True":
+                found.append(f"{body['kind']} {body['metadata']['name']}: {conditions}")
+    return found
+
+
+def latency(url: str, token: str, requests: int = 200) -> dict[str, dict[str, float]]:
+    """Milliseconds of requests by way of the router and past it, in turns, at p50 and p99."""
+    seconds: dict[str, list[float]] = {AUTO: [], EASY: []}
+    for _number in range(requests):
+        for model, found in seconds.items():
+            reply = chat(url, token, model=model)
+            assert reply.status == 200, reply
+            found.append(reply.seconds)
+    result = {}
+    for model, found in seconds.items():
+        cuts = statistics.quantiles(found, n=100)
+        result[model] = {"p50": cuts[49] * 1000, "p99": cuts[98] * 1000}
+    print(f"milliseconds with {AUTO} beside {EASY}: {result}")
+    return result
+
+
+def diagnosed(extra: pathlib.Path) -> str:
+    """What a diagnosis prints."""
+    command = ["ansible-playbook", "--inventory", str(ROOT / "inventories/embedded"), "--extra-vars", f"@{extra}"]
+    return run(*command, "--extra-vars", "diagnosis_fail_on=never", "egress.ai_gateway.diagnose")

@@ -1,0 +1,82 @@
+# Copyright: Contributors to the egress.ai_gateway project
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.build import build
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.found_models import with_found
+from test_catalog_semantic_router import inventory
+
+ROUTED = {"egress.ai-gateway/semantic-router": "true"}
+
+
+def service(name: str, model: str = "", **annotations: str) -> dict[str, t.Any]:
+    words = {f"egress.ai-gateway/{key}": value for key, value in annotations.items()}
+    return {
+        "metadata": {"name": name, "namespace": "llm", "annotations": {**ROUTED, **words}},
+        "spec": {"model": {"name": model}} if model else {},
+    }
+
+
+def found(*services: dict[str, t.Any]) -> dict[str, t.Any]:
+    catalog = build(inventory(mode="dual_gateway", fallback="model-a")).as_dict()
+    return with_found(catalog["semantic_router"], catalog["tiers"], services)
+
+
+def test_a_model_of_the_cluster_is_one_of_the_router() -> None:
+    router = found(service("sql", "Model-SQL", keywords="select, database"))
+    assert router["faults"] == []
+    assert router["models"][-1] == {
+        "name": "Model-SQL",
+        "provider_model": "Model-SQL",
+        "hostname": "sql-kserve-workload-svc.llm.svc.cluster.local",
+        "port": 8000,
+    }
+    assert [model["name"] for model in router["config"]["providers"]["models"]] == ["model-a", "model-b", "Model-SQL"]
+    # A tier whose models are named does not get it.
+    assert {tier["name"]: tier["models"] for tier in router["tiers"]} == {
+        "free": ["model-a"],
+        "paid": ["model-a", "model-b", "Model-SQL"],
+    }
+    assert [(decision["name"], decision["priority"]) for decision in router["config"]["routing"]["decisions"]] == [
+        ("math.free", 26),
+        ("math", 21),
+        ("llm.sql", 20),
+        ("default", 10),
+    ]
+    rules = router["config"]["routing"]["decisions"][2]["rules"]["conditions"]
+    assert rules == [
+        {"type": "keyword", "name": "llm.sql"},
+        {"operator": "OR", "conditions": [{"type": "authz", "name": "paid"}]},
+    ]
+    assert router["egress"][-1]["peers"][0]["podSelector"]["matchLabels"]["app.kubernetes.io/name"] == "sql"
+
+
+def test_several_have_priorities_of_their_own() -> None:
+    router = found(service("b", keywords="x"), service("a", keywords="y"))
+    decisions = router["config"]["routing"]["decisions"]
+    assert [decision["name"] for decision in decisions] == ["math.free", "math", "llm.a", "llm.b", "default"]
+    assert len({decision["priority"] for decision in decisions}) == len(decisions)
+
+
+def test_others_are_left_alone() -> None:
+    catalog = build(inventory(mode="dual_gateway")).as_dict()
+    other = service("other")
+    other["metadata"]["annotations"] = {}
+    leaving = service("leaving")
+    leaving["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    assert with_found(catalog["semantic_router"], catalog["tiers"], [other, leaving]) == {
+        **catalog["semantic_router"],
+        "faults": [],
+    }
+
+
+def test_faults() -> None:
+    assert found(service("one", "model-a"))["faults"] == [
+        "LLMInferenceService llm/one: its model model-a is one of the router already; give it another name in "
+        "spec.model.name"
+    ]
+    assert "no name of a model" in found(service("two", "a model"))["faults"][0]
+    assert "KServe cuts its name" in found(service("x" * 50, "m"))["faults"][0]

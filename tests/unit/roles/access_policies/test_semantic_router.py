@@ -1,0 +1,238 @@
+# Copyright: Contributors to the egress.ai_gateway project
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the programs of the proxies do with requests for the semantic router, and with the model that it chose."""
+
+from __future__ import annotations
+
+import json
+import typing as t
+
+import pytest
+import yaml
+from proxies import REFUSED_BY, VARIABLES, Handle, Program, costs, identity_key, programs
+from rendering import rendered
+
+ROUTER = {
+    "models": ["gpt-4", "Qwen/Qwen3-0.6B", "pooled"],
+    "default_model": "gpt-4",
+    "signals": {"keywords": [{"name": "math", "keywords": ["integral"]}]},
+    "decisions": [
+        {
+            "name": "math",
+            "priority": 100,
+            "rules": {"operator": "AND", "conditions": [{"type": "keyword", "name": "math"}]},
+            "model": "Qwen/Qwen3-0.6B",
+        }
+    ],
+}
+CHAT = {"model": "auto", "messages": [{"role": "user", "content": "Hello"}]}
+#: What the router is asked by.
+ASKED = ("x-ai-gateway-ask-router", "x-authz-user-id", "x-authz-user-groups")
+
+
+def policies(directory: t.Any, mode: str) -> str:
+    free, narrow = VARIABLES["ai_gateway_tiers"]
+    variables = {
+        **VARIABLES,
+        "ai_gateway_models": [
+            {"name": "pooled", "backend_ref": {"kind": "InferencePool", "name": "pool"}},
+            {"name": "opt", "backend_ref": {"name": "opt", "namespace": "llm", "port": 8000}},
+        ],
+        "ai_gateway_inference_pools": [
+            {"name": "pool", "selector": {"model": "pooled"}, "objectives": [{"name": "batch", "priority": -1}]}
+        ],
+        "ai_gateway_tiers": [
+            # Its limits are of single models, which a gateway behind this one would pass by.
+            {**{key: value for key, value in free.items() if key != "model_limits"}, "objective": "batch"},
+            {**narrow, "models": ["gpt-4", "auto"]},
+            {**narrow, "name": "closed", "level": 2, "models": ["gpt-4"]},
+        ],
+        "ai_gateway_semantic_router": {**ROUTER, "mode": mode}
+        if mode == "single_gateway"
+        else {"default_model": "opt", "mode": mode},
+    }
+    return rendered(directory, "access_policies", "authorino.yaml.j2", variables)
+
+
+@pytest.fixture(scope="module")
+def single(tmp_path_factory: pytest.TempPathFactory) -> str:
+    directory = tmp_path_factory.mktemp("single")
+    return policies(directory, "single_gateway").replace("/run/ai-gateway/key", str(identity_key(directory)))
+
+
+@pytest.fixture(scope="module")
+def dual(tmp_path_factory: pytest.TempPathFactory) -> str:
+    directory = tmp_path_factory.mktemp("dual")
+    return policies(directory, "dual_gateway").replace("/run/ai-gateway/key", str(identity_key(directory)))
+
+
+def asked(text: str, body: t.Any, tier: str = "free", path: str = "/v1/chat/completions", **more: str) -> Handle:
+    headers = {
+        ":method": "POST",
+        ":path": path,
+        "x-maas-tier": tier,
+        "x-maas-user": "alice",
+        "authorization": "Bearer token",
+        **{name.replace("_", "-"): value for name, value in more.items()},
+    }
+    return Program(programs(text)["body_filter"]).request(headers, json.dumps(body).encode(), {"begun": True})
+
+
+def routed(text: str, model: t.Any, tier: str = "free", kept: t.Any = None, **more: t.Any) -> Handle:
+    """What the program behind the router makes of its choice."""
+    before = asked(text, {**CHAT, **more}, tier)
+    assert before.sent is None
+    sent = {**before.values, "x-selected-model": "any", "x-vsr-selected-decision": "math"}
+    body = {**json.loads(before.content), "model": model}
+    state = {**before.kept["egress.ai-gateway"], **(kept or {})}
+    return Program(programs(text)["routed_filter"]).request(sent, json.dumps(body).encode(), state)
+
+
+def test_the_router_learns_who_calls_and_no_token(single: str) -> None:
+    handle = asked(single, CHAT, x_authz_user_groups="forged", x_vsr_skip_processing="true", x_selected_model="opt")
+    assert handle.sent is None
+    headers = handle.values
+    assert headers["x-ai-gateway-ask-router"] == "1"
+    assert headers["x-authz-user-groups"] == "free"
+    assert headers["x-authz-user-id"] == headers["x-ai-gateway-user"] != "alice"
+    assert {"authorization", "x-maas-user", "x-selected-model", "x-vsr-skip-processing"}.isdisjoint(headers)
+    assert handle.kept["egress.ai-gateway"]["deciding"] is True
+    assert handle.kept["egress.ai-gateway"]["requested"] == "auto"
+
+
+def test_a_request_that_names_its_model_does_not_ask(single: str) -> None:
+    handle = asked(single, {**CHAT, "model": "gpt-4"}, x_ai_gateway_ask_router="1", x_authz_user_groups="forged")
+    assert handle.sent is None
+    assert set(ASKED).isdisjoint(handle.values)
+    assert "deciding" not in handle.kept["egress.ai-gateway"]
+    # The program behind the router leaves it alone, and its body unread.
+    state = handle.kept["egress.ai-gateway"]
+    after = Program(programs(single)["routed_filter"]).request(handle.values, b"not read", state)
+    assert (after.sent, after.content, after.values) == (None, b"not read", handle.values)
+
+
+@pytest.mark.parametrize(
+    ("body", "tier", "path", "status", "code"),
+    [
+        (CHAT, "closed", "/v1/chat/completions", 403, "model_not_allowed"),
+        ({**CHAT, "input": "x"}, "free", "/v1/embeddings", 400, "unsupported_request"),
+        (CHAT, "free", "/external/openai/v1/chat/completions", 404, "model_not_found"),
+    ],
+)
+def test_who_may_ask_and_where(single: str, body: t.Any, tier: str, path: str, status: int, code: str) -> None:
+    found, error = asked(single, body, tier, path).answer()
+    assert (found, error["error"]["code"]) == (status, code)
+
+
+def test_the_router_is_among_the_models(single: str) -> None:
+    for tier, expected in (
+        ("free", ["gpt-4", "Qwen/Qwen3-0.6B", "claude-3-sonnet", "pooled", "opt", "auto"]),
+        ("narrow", ["gpt-4", "auto"]),
+        ("closed", ["gpt-4"]),
+    ):
+        headers = {":method": "GET", ":path": "/v1/models", "x-maas-tier": tier, "x-maas-user": "alice"}
+        handle = Program(programs(single)["body_filter"]).request(headers, b"", {"begun": True})
+        assert [model["id"] for model in handle.answer()[1]["data"]] == expected
+
+
+def test_the_chosen_model_is_what_counts(single: str) -> None:
+    handle = routed(single, "Qwen/Qwen3-0.6B")
+    assert handle.sent is None
+    assert not [name for name in handle.values if name.startswith(("x-vsr-", "x-authz-")) or name in ASKED]
+    assert "x-selected-model" not in handle.values
+    state = handle.kept["egress.ai-gateway"]
+    assert (state["deciding"], state["model"]) == (False, "Qwen/Qwen3-0.6B")
+    assert costs(handle)[0] > 0
+
+
+def test_the_objective_is_that_of_the_chosen_pool(single: str) -> None:
+    assert routed(single, "pooled").values["x-gateway-inference-objective"] == "pool.batch"
+
+
+def test_a_tier_never_gets_a_model_that_it_may_not_use(single: str) -> None:
+    assert routed(single, "gpt-4", "narrow").sent is None
+    status, error = routed(single, "Qwen/Qwen3-0.6B", "narrow").answer()
+    assert (status, error["error"]["code"]) == (403, "model_not_allowed")
+
+
+@pytest.mark.parametrize("model", ["auto", "opt", "no-such-model", "", 3])
+def test_the_router_chooses_one_of_its_models(single: str, model: t.Any) -> None:
+    handle = Program(programs(single)["routed_filter"])
+    before = asked(single, CHAT)
+    answer = Handle(
+        handle.lua,
+        dict(before.values),
+        [json.dumps({**CHAT, "model": model}).encode()],
+        {"egress.ai-gateway": dict(before.kept["egress.ai-gateway"])},
+    )
+    handle.lua.globals().envoy_on_request(answer.as_table())
+    status, error = answer.answer()
+    assert (status, error["error"]["code"]) == (503, "router_fault")
+    assert answer.errors
+
+
+def test_a_stream_stays_one(single: str) -> None:
+    handle = routed(single, "gpt-4", stream=True)
+    assert handle.sent is None
+    body = json.loads(handle.content)
+    assert body["stream_options"] == {"include_usage": True}
+    assert handle.kept["egress.ai-gateway"]["hides_usage"] is True
+
+
+def finished(text: str, state: dict[str, t.Any], headers: dict[str, str], body: bytes = b"{}") -> Handle:
+    found = {":status": "200", "content-type": "application/json", **headers}
+    return Program(programs(text)["request_filter"]).response(found, [body], {"egress.ai-gateway": state})
+
+
+@pytest.mark.parametrize("told", [{}, {"x-maas-model-executed": "forged"}])
+def test_each_answer_names_its_model(single: str, told: dict[str, str]) -> None:
+    handle = finished(single, {"begun": True, "model": "gpt-4"}, told)
+    assert handle.values["x-maas-model-executed"] == "gpt-4"
+    ours = {**told, "x-ai-gateway-refusal": f"{REFUSED_BY} lua_response"}
+    assert "x-maas-model-executed" not in finished(single, {"begun": True, "model": "gpt-4"}, ours).values
+
+
+def test_behind_the_gateway_the_routers_own_names_it(dual: str) -> None:
+    state = {"begun": True, "model": "auto"}
+    handle = finished(dual, state, {"x-maas-model-executed": "opt"})
+    assert handle.values["x-maas-model-executed"] == "opt"
+    for other in ({}, {"x-maas-model-executed": "none"}, {"x-maas-model-executed": "a b"}):
+        assert "x-maas-model-executed" not in finished(dual, state, other).values
+
+
+@pytest.mark.parametrize("details", ["ext_proc_error_gRPC_error_14", "route_not_found", "ext_proc_error"])
+def test_a_router_that_does_not_answer(single: str, details: str) -> None:
+    state = {"begun": True, "deciding": True, "tier": "free", "model": "auto"}
+    refusal = {":status": "404" if details == "route_not_found" else "503"}
+    handle = finished(single, state, {**refusal, "x-ai-gateway-refusal": f"{REFUSED_BY} {details}"}, b"")
+    assert handle.values[":status"] == "503"
+    assert json.loads(handle.content)["error"]["code"] == "router_unavailable"
+
+
+def test_where_the_router_is_asked(single: str, dual: str) -> None:
+    (policy,) = [found for found in yaml.safe_load_all(single) if found and found["kind"] == "EnvoyPatchPolicy"]
+    patches = policy["spec"]["jsonPatches"]
+    added = [
+        (patch["operation"]["value"]["name"], patch["operation"].get("jsonPath"))
+        for patch in patches
+        if patch["type"].endswith("Listener") and "name" in patch["operation"]["value"]
+    ]
+    before_the_buffer = "$..http_filters[?(@.name=='envoy.filters.http.buffer')]"
+    assert [name for name, path in added if path == before_the_buffer] == [
+        "egress.ai_gateway.semantic_router",
+        "egress.ai_gateway.routed_filter",
+    ]
+    (asks,) = [
+        patch["operation"]["value"]["typed_config"]["extension_config"]["typed_config"]
+        for patch in patches
+        if patch["operation"]["value"].get("name") == "egress.ai_gateway.semantic_router"
+        and patch["type"].endswith("Listener")
+    ]
+    assert asks["failure_mode_allow"] is False
+    assert asks["processing_mode"]["response_body_mode"] == "NONE"
+    assert asks["mutation_rules"]["disallow_all"] is True
+    # A gateway of its own is a route, and no filter.
+    assert "egress.ai_gateway.semantic_router" not in dual
+    assert "routed_filter" not in programs(dual)
+    assert asked(dual, CHAT).values["x-authz-user-groups"] == "free"

@@ -1,0 +1,107 @@
+# Copyright: Contributors to the egress.ai_gateway project
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the role asks of its own variables and of the router's own program, before anything is written."""
+
+from __future__ import annotations
+
+import typing as t
+from pathlib import Path
+
+import pytest
+from api_server import Server
+
+VARIABLES: dict[str, t.Any] = {
+    "ai_gateway_models": [{"name": "model-a", "simulated": True}],
+    "ai_gateway_tiers": [
+        {"name": "free", "level": 0, "groups": ["all"], "token_limit": {"tokens": 100, "window": "1m"}}
+    ],
+    "ai_gateway_semantic_router": {"default_model": "model-a"},
+    "semantic_router_image": "registry.example.com/router:v1",
+    "semantic_router_validator": "",
+}
+
+
+@pytest.fixture
+def server() -> t.Iterator[Server]:
+    running = Server({})
+    yield running
+    running.close()
+
+
+def validated(server: Server, directory: Path, *arguments: str, **changed: t.Any) -> tuple[int, str]:
+    variables = {**VARIABLES, **changed}
+    code, output = server.run(directory, "semantic_router", variables, *arguments, tasks_from="validate_variables")
+    assert server.writes == []
+    return code, " ".join(output.split())
+
+
+def program(directory: Path, status: int, answer: str) -> str:
+    """In place of vllm-sr: prints its arguments and an answer."""
+    path = directory / "vllm-sr"
+    path.write_text(
+        f'#!/bin/sh\nif [ "$1" = --version ]; then exit 0; fi\necho "$@" >> {directory}/calls\n'
+        f"cp \"$4\" {directory}/config.yaml\necho '{answer}'\nexit {status}\n"
+    )
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_all_is_well(server: Server, tmp_path: Path) -> None:
+    code, output = validated(server, tmp_path)
+    assert code == 0, output
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"semantic_router_image": ""}, "Write semantic_router_image, the image of the router"),
+        ({"semantic_router_schema": "v0.4"}, "This collection writes that of version v0.3"),
+        ({"semantic_router_digest": "sha256:12"}, "its digest in semantic_router_digest as sha256: and 64"),
+        ({"semantic_router_discover": True}, "Write the LLMInferenceServices as backend_ref in ai_gateway_models"),
+        ({"semantic_router_timeout": "5"}, "semantic_router_timeout in seconds such as 5s"),
+        ({"semantic_router_cache_size": "much"}, "semantic_router_cache_size such as 10Gi"),
+        (
+            {
+                "semantic_router_offline": True,
+                "ai_gateway_semantic_router": {
+                    "default_model": "model-a",
+                    "classifiers": {"embeddings": {}},
+                    "signals": {"domains": [{"name": "law"}]},
+                },
+            },
+            "names a PersistentVolumeClaim that holds the models already",
+        ),
+    ],
+)
+def test_faults(server: Server, tmp_path: Path, changed: dict[str, t.Any], message: str) -> None:
+    code, output = validated(server, tmp_path, **changed)
+    assert code == 2
+    assert message in output
+
+
+@pytest.mark.parametrize("arguments", [(), ("--check", "--diff")])
+def test_the_routers_own_program_is_asked(server: Server, tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    directory = tmp_path / "program"
+    directory.mkdir()
+    code, output = validated(server, tmp_path, *arguments, semantic_router_validator=program(directory, 0, "valid"))
+    assert code == 0, output
+    assert (directory / "calls").read_text().startswith("config validate --config ")
+    assert '"version": "v0.3"' in (directory / "config.yaml").read_text()
+
+
+def test_what_the_routers_own_program_refuses(server: Server, tmp_path: Path) -> None:
+    directory = tmp_path / "program"
+    directory.mkdir()
+    code, output = validated(
+        server, tmp_path, semantic_router_validator=program(directory, 1, "decision math references nothing")
+    )
+    assert code == 2
+    assert "vllm-sr refuses the configuration of ai_gateway_semantic_router" in output
+    assert "decision math references nothing" in output
+
+
+def test_without_the_program_the_run_says_so(server: Server, tmp_path: Path) -> None:
+    code, output = validated(server, tmp_path, semantic_router_validator="/nonexistent/vllm-sr")
+    assert code == 0, output
+    assert "Install the Python package vllm-sr" in output
