@@ -59,7 +59,7 @@ class Processor(service.ExternalProcessorServicer):
                 yield Answer(request_body=messages.BodyResponse(response=common))
             elif kind == "response_headers":
                 status = _headers(request.response_headers).get(":status", "")
-                shown = produced("upstream") | (answer if status.startswith("2") else {})
+                shown = {**produced("upstream"), **(answer if status.startswith("2") else {})}
                 yield Answer(response_headers=messages.HeadersResponse(response=_common(shown)))
             elif kind == "response_body":
                 yield Answer(response_body=messages.BodyResponse())

@@ -182,7 +182,7 @@ class ProxyHandler(Handler):
                 self.send(503, b"upstream connect error", {"content-type": "text/plain", **produced("upstream")})
                 return
             with response:
-                self._pass_on(response, produced("upstream") | (answer if 200 <= response.status < 300 else {}))
+                self._pass_on(response, {**produced("upstream"), **(answer if 200 <= response.status < 300 else {})})
 
     def _pass_on(self, response: http.client.HTTPResponse, headers: Mapping[str, str]) -> None:
         self.send_response_only(response.status, response.reason)

@@ -722,12 +722,12 @@ def test_envoy_over_http2(envoy: Envoys) -> None:
                     answers[stream][1] += payload
                 if kind in (http2_frames.HEADERS, http2_frames.DATA) and flags & http2_frames.END_STREAM:
                     ended.add(stream)
-    found = {
+    seen = {
         stream: (headers[":status"], headers["x-vsr-selected-model"], json.loads(body)["model"])
         for stream, (headers, body) in answers.items()
     }
     hard, easy = ("200", HARD, "served/Model-B"), ("200", EASY, "served/Model-A")
-    assert found == {1: hard, 3: easy, 5: hard}
+    assert seen == {1: hard, 3: easy, 5: hard}
 
 
 @fake_only
