@@ -18,6 +18,11 @@ def is_label(name: str) -> bool:
     return bool(re.fullmatch(_LABEL, name))
 
 
+def is_subdomain(name: str) -> bool:
+    """Whether a name is a DNS subdomain, as names of most objects are."""
+    return len(name) <= _LONGEST and bool(re.fullmatch(rf"({_LABEL}\.)*{_LABEL}", name))
+
+
 def is_wildcard(hostname: str) -> bool:
     return hostname.startswith("*.")
 
@@ -27,7 +32,11 @@ def hostname_fault(hostname: str) -> str:
     plain = hostname.removeprefix("*.")
     if address(plain):
         return "is an IP address, which a listener cannot have as host name; leave it out to answer to every host name"
-    if len(hostname) > _LONGEST or not re.fullmatch(rf"({_LABEL}\.)*{_LABEL}", plain):
+    if not plain.isascii():
+        return "has letters of other scripts; write it as DNS has it, such as xn--bcher-kva.example.com"
+    if plain.rpartition(".")[2].isdigit():
+        return "ends in a number as an IP address does, and is none; write a host name such as ai.example.com"
+    if len(hostname) > _LONGEST or not is_subdomain(plain):
         return "is no host name in lower case such as ai.example.com or *.ai.example.com"
     if is_wildcard(hostname) and "." not in plain:
         return "has a wildcard for a whole top-level domain, which no client accepts in a certificate"
@@ -45,6 +54,14 @@ def address(host: str) -> str:
 def subject_alternative_names(hosts: Iterable[str]) -> list[str]:
     """Hosts as community.crypto writes them: ``DNS:ai.example.com`` or ``IP:10.245.0.2``; sorted, each once."""
     return sorted({f"IP:{address(host)}" if address(host) else f"DNS:{host}" for host in hosts})
+
+
+def accepts(listener: str, hostname: str) -> bool:
+    """Whether a listener of a host name, or of every one where it is empty, serves a host name.
+
+    In the Gateway API a wildcard stands for any number of labels.
+    """
+    return listener in ("", hostname) or (is_wildcard(listener) and hostname.endswith(listener.removeprefix("*")))
 
 
 def covers(names: Iterable[str], hostname: str) -> bool:

@@ -13,10 +13,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from ansible_collections.egress.ai_gateway.plugins.module_utils._gateway.hostnames import (
+    accepts,
     address,
     covers,
     hostname_fault,
     is_label,
+    is_subdomain,
     is_wildcard,
 )
 
@@ -194,7 +196,7 @@ class Listeners:
 
     def faults(self) -> list[str]:
         """What is wrong with the variables, each with its remedy."""
-        return [*self._names(), *self._sources(), *self._protocols(), *self._redirect()]
+        return [*self._names(), *self._sources(), *self._protocols(), *self._redirect(), *self._direct_routes()]
 
     def _names(self) -> list[str]:
         found: list[str] = []
@@ -252,6 +254,11 @@ class Listeners:
             for host in further
             if not address(host) and (fault := hostname_fault(host))
         ]
+        found += [
+            f"gateway_addresses has {host!r}, which {fault}"
+            for host in self._given.get("addresses") or ()
+            if own and not address(host) and (fault := hostname_fault(host))
+        ]
         known = self._given.get("service_type") == "NodePort" or self._given.get("addresses") or further
         if without and not known:
             found.append(
@@ -287,6 +294,23 @@ class Listeners:
                 f"gateway_node_port and gateway_http_node_port are both {self._given.get('node_port')}; give HTTPS and "
                 "its redirect a port of the nodes each"
             )
+        return found
+
+    def _direct_routes(self) -> list[str]:
+        """What is wrong with the host names of direct routes to pools."""
+        found = []
+        for number, hostname in enumerate(self._given.get("direct_hostnames") or ()):
+            place = f"ai_gateway_inference_pools[{number}].direct_route.hostname is {hostname}"
+            if not hostname:
+                continue
+            if not any(accepts(listener.hostname, hostname) for listener in self.listeners):
+                found.append(f"{place}, which no listener serves; write a host name of one, or add a listener for it")
+            for listener in self.listeners:
+                if listener.hostname == hostname:
+                    found.append(
+                        f"{place}, which is that of {listener.place}, where all models are; write another one that a "
+                        "listener with a wildcard serves"
+                    )
         return found
 
     def certificate_faults(self, infos: Sequence[Mapped], keys: Sequence[Mapped]) -> list[str]:
@@ -359,6 +383,15 @@ def _source_faults(place: str, tls: Mapped) -> list[str]:
     if bool(tls.get("certificate")) != bool(tls.get("private_key")):
         missing, present = ("private_key", "certificate") if tls.get("certificate") else ("certificate", "private_key")
         found.append(f"{place}{missing} is missing beside {place}{present}; give both in PEM")
-    if tls.get("issuer") and not dict(tls["issuer"]).get("name"):
+    secret = str(tls.get("secret") or "")
+    if secret and not is_subdomain(secret):
+        found.append(f"{place}secret is {secret!r}, which no Secret is called; write a name in lower case")
+    issuer = dict(tls.get("issuer") or {})
+    if issuer and not issuer.get("name"):
         found.append(f"{place}issuer.name is missing; write the name of an issuer of cert-manager")
+    found += [
+        f"{place}issuer has {name}, which is no field of a reference to an issuer; it has name, kind and group"
+        for name in issuer
+        if name not in ("name", "kind", "group")
+    ]
     return found

@@ -268,3 +268,42 @@ def test_each_listener_is_compared_with_its_own_certificate() -> None:
     of_a = {**GOOD, "subject_alt_name": ["DNS:a.example.com"]}
     (fault,) = faults({"listeners": listeners}, [of_a, of_a, of_a], [KEY, KEY, KEY])
     assert fault.startswith("gateway_listeners[1].tls.certificate is for DNS:a.example.com, and not for b.example.com")
+
+
+@pytest.mark.parametrize(
+    ("hostname", "said"),
+    [
+        ("direct.ai.example.com", ""),
+        ("a.b.ai.example.com", ""),
+        ("direct.other.example.com", "which no listener serves"),
+        ("ai.example.com", "which is that of gateway_listeners[1], where all models are"),
+    ],
+)
+def test_a_direct_route_has_a_host_name_of_its_own(hostname: str, said: str) -> None:
+    given = {"listeners": BOTH, "tls_own_ca": True, "direct_hostnames": ["", hostname]}
+    (text,) = faults(given) or [""]
+    assert said in text
+    assert not said or text.startswith(f"ai_gateway_inference_pools[1].direct_route.hostname is {hostname}")
+    # A listener without a host name serves every one.
+    assert faults({"tls_own_ca": True, "direct_hostnames": [hostname]}) == []
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"tls_secret": "Foo_Bar/x"}, "gateway_tls_secret is 'Foo_Bar/x', which no Secret is called"),
+        (
+            {"tls_issuer": {"name": "a", "foo": 1}, "hostname": "ai.example.com"},
+            "gateway_tls_issuer has foo, which is no field of a reference to an issuer",
+        ),
+        ({"tls_own_ca": True, "addresses": ["203.0.113.300"]}, "gateway_addresses has '203.0.113.300', which ends in"),
+        (
+            {"tls_own_ca": True, "addresses": ["bad_host name"]},
+            "gateway_addresses has 'bad_host name', which is no host",
+        ),
+        ({"tls_own_ca": True, "hostname": "1.2.3.400"}, "gateway_hostname is '1.2.3.400' and ends in a number"),
+        ({"tls_own_ca": True, "hostname": "b\u00fccher.example"}, "write it as DNS has it, such as xn--"),
+    ],
+)
+def test_what_no_listener_can_use_is_refused(variables: dict[str, t.Any], said: str) -> None:
+    assert [text for text in faults(variables) if said in text], faults(variables)
