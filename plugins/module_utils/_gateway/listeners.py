@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from ansible_collections.egress.ai_gateway.plugins.module_utils._gateway.hostnames import (
+    accepts,
     address,
     covers,
     hostname_fault,
@@ -192,9 +193,14 @@ class Listeners:
             if source.kind == "pem"
         ]
 
+    def _field(self, listener: Listener) -> str:
+        """The variable with the host name of a listener."""
+        return f"{listener.place}.hostname" if self._entries else listener.place
+
     def faults(self) -> list[str]:
         """What is wrong with the variables, each with its remedy."""
-        return [*self._names(), *self._sources(), *self._protocols(), *self._redirect()]
+        found = [*self._names(), *self._sources(), *self._protocols(), *self._redirect()]
+        return found or self._direct_routes()
 
     def _names(self) -> list[str]:
         found: list[str] = []
@@ -219,7 +225,7 @@ class Listeners:
                     f"{listener.place}.name is {listener.name}, as is {seen[listener.name]}.name; give each its own"
                 )
             seen.setdefault(listener.name, listener.place)
-            field_name = f"{listener.place}.hostname" if self._entries else listener.place
+            field_name = self._field(listener)
             if listener.hostname and (fault := hostname_fault(listener.hostname)):
                 found.append(f"{field_name} is {listener.hostname!r} and {fault}")
             if listener.hostname in hosts:
@@ -241,7 +247,7 @@ class Listeners:
         for listener in self.listeners:
             if listener.source.kind == "issuer" and not listener.hostname:
                 found.append(
-                    f"{listener.place}{'.hostname' if self._entries else ''} is empty, and "
+                    f"{self._field(listener)} is empty, and "
                     f"{listener.source.place}issuer issues a certificate for a host name; write it"
                 )
         own = [listener for listener in self.listeners if listener.source.kind == "own_ca"]
@@ -255,7 +261,7 @@ class Listeners:
         known = self._given.get("service_type") == "NodePort" or self._given.get("addresses") or further
         if without and not known:
             found.append(
-                f"{without[0].place}{'.hostname' if self._entries else ''} is empty, and the address of a Service of "
+                f"{self._field(without[0])} is empty, and the address of a Service of "
                 f"type {self._given.get('service_type')} is not known when gateway_tls_own_ca makes the certificate; "
                 "write the host name that clients call, or what they call in gateway_tls_own_ca_hosts"
             )
@@ -287,6 +293,36 @@ class Listeners:
                 f"gateway_node_port and gateway_http_node_port are both {self._given.get('node_port')}; give HTTPS and "
                 "its redirect a port of the nodes each"
             )
+        return found
+
+    def _direct_routes(self) -> list[str]:
+        """The hosts that serve a pool without its endpoint picker: of a listener, and not those of all models."""
+        found = []
+        exact = {listener.hostname: listener for listener in self.listeners if listener.hostname}
+        for number, hostname in enumerate(self._given.get("direct_hostnames") or ()):
+            place = f"ai_gateway_inference_pools[{number}].direct_route.hostname"
+            if not hostname:
+                continue
+            if hostname in exact:
+                listener = exact[hostname]
+                problem = (
+                    f"the host of listener {listener.name} ({self._field(listener)}), where all models are served: "
+                    "nothing would say which of the pool's two routes wins; write another host"
+                )
+            elif hostname == self.url_hostname:
+                problem = (
+                    "the host of the Gateway's URL, so that no client would reach the pool's endpoint picker; write "
+                    "another host"
+                )
+            elif not any(accepts(listener.hostname, hostname) for listener in self.listeners):
+                problem = (
+                    "accepted by no listener: they are for "
+                    f"{', '.join(listener.hostname for listener in self.listeners)}; write a host that one of them "
+                    "accepts, or add a listener with a wildcard for it to gateway_listeners"
+                )
+            else:
+                continue
+            found.append(f"{place} is {hostname}, which is {problem}")
         return found
 
     def certificate_faults(self, infos: Sequence[Mapped], keys: Sequence[Mapped]) -> list[str]:

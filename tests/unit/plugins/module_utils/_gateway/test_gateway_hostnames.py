@@ -5,7 +5,11 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.egress.ai_gateway.plugins.filter import subject_alternative_names as filters
-from ansible_collections.egress.ai_gateway.plugins.module_utils._gateway.hostnames import covers, hostname_fault
+from ansible_collections.egress.ai_gateway.plugins.module_utils._gateway.hostnames import (
+    accepts,
+    covers,
+    hostname_fault,
+)
 
 
 @pytest.mark.parametrize("hostname", ["ai.example.com", "*.ai.example.com", "localhost", "a-1.b2", "1a.example"])
@@ -52,6 +56,22 @@ def test_what_is_no_host_name_of_a_listener(hostname: str, said: str) -> None:
 )
 def test_which_names_cover_a_host_name(names: list[str], hostname: str, covered: bool) -> None:
     assert covers(names, hostname) is covered
+
+
+@pytest.mark.parametrize(
+    ("listener", "hostname", "accepted"),
+    [
+        ("", "ai.example.com", True),
+        ("ai.example.com", "ai.example.com", True),
+        ("ai.example.com", "x.ai.example.com", False),
+        ("*.example.com", "ai.example.com", True),
+        ("*.example.com", "a.b.example.com", True),
+        ("*.example.com", "example.com", False),
+        ("*.example.com", "ai-example.com", False),
+    ],
+)
+def test_which_hosts_a_listener_accepts(listener: str, hostname: str, accepted: bool) -> None:
+    assert accepts(listener, hostname) is accepted
 
 
 def test_hosts_become_subject_alternative_names() -> None:

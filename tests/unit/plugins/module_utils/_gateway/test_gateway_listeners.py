@@ -212,6 +212,32 @@ def test_what_is_wrong_names_the_variable(variables: dict[str, t.Any], said: str
     assert any(said in fault for fault in faults(variables)), faults(variables)
 
 
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"listeners": BOTH, "tls_secret": "s"}, ""),
+        ({}, ""),
+        ({"hostname": "*.example.com", "tls_secret": "s"}, ""),
+        ({"listeners": [BOTH[1]], "tls_secret": "s"}, "accepted by no listener: they are for ai.example.com; write"),
+        ({"hostname": "*.other.example.com"}, "or add a listener with a wildcard for it to gateway_listeners"),
+        (
+            {"listeners": [*BOTH, {"name": "third", "hostname": "direct.ai.example.com"}], "tls_secret": "s"},
+            "which is the host of listener third (gateway_listeners[2].hostname), where all models are served",
+        ),
+        ({"hostname": "direct.ai.example.com"}, "which is the host of listener http (gateway_hostname)"),
+        ({"hostname": "*.ai.example.com", "name": "direct"}, "which is the host of the Gateway's URL"),
+    ],
+)
+def test_a_direct_route_has_a_host_of_its_own_that_a_listener_accepts(variables: dict[str, t.Any], said: str) -> None:
+    found = faults({"direct_hostnames": ["", "direct.ai.example.com"], **variables})
+    if not said:
+        assert found == []
+        return
+    (fault,) = found
+    assert fault.startswith("ai_gateway_inference_pools[1].direct_route.hostname is direct.ai.example.com, ")
+    assert said in fault
+
+
 def test_one_mistake_is_one_fault() -> None:
     assert len(faults({"tls_secret": "s", "tls_own_ca": True})) == 1
     assert len(faults({"listeners": [*BOTH, BOTH[1] | {"name": "third"}], "tls_secret": "s"})) == 1
