@@ -12,10 +12,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.faults import listing
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.strings import OBJECT
 from ansible_collections.egress.ai_gateway.plugins.module_utils._gateway.hostnames import (
     accepts,
-    address,
     covers,
+    host_fault,
     hostname_fault,
     is_label,
     is_wildcard,
@@ -28,6 +30,8 @@ MOST_LISTENERS = 64
 REDIRECT = "http-redirect"
 #: Ports of the listeners, by protocol.
 PORTS = {"HTTP": 80, "HTTPS": 443}
+#: The keys of an issuer of cert-manager, and their defaults.
+ISSUER = {"group": "cert-manager.io", "kind": "ClusterIssuer", "name": ""}
 SOURCES = (
     "an existing Secret, a certificate with its private key, an issuer of cert-manager, or the own certification "
     "authority"
@@ -166,7 +170,7 @@ class Listeners:
                     "kind": source.kind,
                     "certificate": source.certificate,
                     "private_key": source.private_key,
-                    "issuer": {"group": "cert-manager.io", "kind": "ClusterIssuer", **source.issuer},
+                    "issuer": {**ISSUER, **source.issuer},
                     "hostnames": [],
                 },
             )
@@ -254,9 +258,13 @@ class Listeners:
         without = [listener for listener in own if not listener.hostname]
         further = list(self._given.get("tls_own_ca_hosts") or ())
         found += [
-            f"gateway_tls_own_ca_hosts has {host!r}, which {fault}"
-            for host in further
-            if not address(host) and (fault := hostname_fault(host))
+            f"{variable} has {host!r}, which {fault}"
+            for variable, hosts in (
+                ("gateway_tls_own_ca_hosts", further),
+                ("gateway_addresses", self._given.get("addresses") or ()),
+            )
+            for host in map(str, hosts)
+            if (fault := host_fault(host))
         ]
         known = self._given.get("service_type") == "NodePort" or self._given.get("addresses") or further
         if without and not known:
@@ -395,6 +403,29 @@ def _source_faults(place: str, tls: Mapped) -> list[str]:
     if bool(tls.get("certificate")) != bool(tls.get("private_key")):
         missing, present = ("private_key", "certificate") if tls.get("certificate") else ("certificate", "private_key")
         found.append(f"{place}{missing} is missing beside {place}{present}; give both in PEM")
-    if tls.get("issuer") and not dict(tls["issuer"]).get("name"):
-        found.append(f"{place}issuer.name is missing; write the name of an issuer of cert-manager")
+    if tls.get("secret") and not OBJECT.accepts(str(tls["secret"])):
+        found.append(
+            f"{place}secret is {tls['secret']!r}; write the name of a Secret in the namespace of the Gateway: "
+            f"{OBJECT.remedy}"
+        )
+    return [*found, *_issuer_faults(f"{place}issuer", dict(tls.get("issuer") or {}))]
+
+
+def _issuer_faults(place: str, issuer: Mapped) -> list[str]:
+    """What is wrong with an issuer of cert-manager."""
+    if not issuer:
+        return []
+    found = [
+        f"{place}.{key} is not a known key; it takes {listing(tuple(ISSUER))}" for key in issuer if key not in ISSUER
+    ]
+    if not issuer.get("name"):
+        found.append(f"{place}.name is missing; write the name of an issuer of cert-manager")
+    given = {**ISSUER, **issuer}
+    for key in ("name", "group"):
+        if given[key] and not OBJECT.accepts(str(given[key])):
+            found.append(f"{place}.{key} is {given[key]!r}; write {OBJECT.remedy}")
+    # Other groups have kinds of their own.
+    kinds = ("ClusterIssuer", "Issuer")
+    if given["group"] == ISSUER["group"] and given["kind"] not in kinds:
+        found.append(f"{place}.kind is {given['kind']!r}; write {listing(kinds, 'or')}, or the `group` of another kind")
     return found

@@ -203,6 +203,32 @@ def test_plain_http_is_redirected_beside_https_alone() -> None:
             "gateway_tls_own_ca_hosts has 'a_b', which is no host",
         ),
         (
+            {"tls_own_ca": True, "addresses": ["203.0.113.7", "203.0.113.300"]},
+            "gateway_addresses has '203.0.113.300', which is no host name",
+        ),
+        ({"tls_own_ca": True, "tls_own_ca_hosts": ["fe80::1%eth0"]}, "'fe80::1%eth0', which has a zone"),
+        ({"tls_secret": "Foo_Bar/x"}, "gateway_tls_secret is 'Foo_Bar/x'; write the name of a Secret"),
+        (
+            {"listeners": [{**BOTH[1], "tls": {"secret": "Foo"}}]},
+            "gateway_listeners[0].tls.secret is 'Foo'; write the name of a Secret",
+        ),
+        (
+            {"tls_issuer": {"name": "Le_x"}, "hostname": "a.example.com"},
+            "gateway_tls_issuer.name is 'Le_x'; write lower-case letters",
+        ),
+        (
+            {"tls_issuer": {"name": "x", "kind": "issuer"}, "hostname": "a.example.com"},
+            "gateway_tls_issuer.kind is 'issuer'; write ClusterIssuer or Issuer",
+        ),
+        (
+            {"tls_issuer": {"name": "x", "foo": 1}, "hostname": "a.example.com"},
+            "gateway_tls_issuer.foo is not a known key; it takes group, kind and name",
+        ),
+        (
+            {"tls_issuer": {"name": "x", "kind": "X", "group": "no group"}, "hostname": "a.example.com"},
+            "gateway_tls_issuer.group is 'no group'; write",
+        ),
+        (
             {"listeners": [{"name": f"l{n}", "hostname": f"l{n}.example.com"} for n in range(65)]},
             "gateway_listeners has 65 listeners, and a Gateway at most 64",
         ),
@@ -244,6 +270,10 @@ def test_one_mistake_is_one_fault() -> None:
     assert faults({"tls_own_ca": True, "service_type": "LoadBalancer", "addresses": ["203.0.113.7"]}) == []
     assert faults({"tls_own_ca": True, "service_type": "ClusterIP", "tls_own_ca_hosts": ["a.svc", "10.1.2.3"]}) == []
     assert faults({"tls_own_ca": True, "service_type": "LoadBalancer", "hostname": "ai.example.com"}) == []
+    # Issuers of others have kinds of their own.
+    theirs = {"name": "ca", "kind": "AWSPCAClusterIssuer", "group": "awspca.cert-manager.io"}
+    assert faults({"tls_issuer": theirs, "hostname": "a.example.com"}) == []
+    assert len(faults({"tls_issuer": {"kind": "Issuer"}, "hostname": "a.example.com"})) == 1
 
 
 GOOD = {
