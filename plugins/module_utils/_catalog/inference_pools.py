@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import typing as t
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.entry import Entry
@@ -59,6 +59,12 @@ SCORERS = ("queue-scorer", "kv-cache-utilization-scorer", "prefix-cache-scorer",
 _DEFAULT_SCORERS = SCORERS[:3]
 # Chooses the pod that a request's header names.
 _TESTING_PLUGIN = "header-based-testing-filter"
+# Chooses among the pods with the best scores, one in each profile.
+_PICKERS = ("max-score-picker", "random-picker", "weighted-random-picker")
+# For one profile alone.
+_PROFILE_HANDLER = "single-profile-handler"
+#: All plugins of the endpoint picker, in the version of role versions.
+PLUGINS = (*SCORERS, *_PICKERS, _PROFILE_HANDLER)
 _CONFIG_API = "inference.networking.x-k8s.io/v1alpha1"
 _POOL_KEYS = (
     "name",
@@ -216,12 +222,14 @@ def _selector(entry: Entry) -> Mapping[str, str]:
 
 def _picker(pool: Entry, name: str) -> EndpointPicker:
     entry = pool.entry("endpoint_picker", _PICKER_KEYS) if pool.has("endpoint_picker") else Entry({}, "", (), [])
+    config = _config(entry)
     picker = EndpointPicker(
         name=name + PICKER_SUFFIX,
         port=entry.integer("port", 1024, 65535, PICKER_PORT) or PICKER_PORT,
         replicas=entry.integer("replicas", 1, 10, required=False),
         failure_mode=entry.choice("failure_mode", (FAIL_CLOSE, FAIL_OPEN), FAIL_CLOSE),
-        config=_config(entry),
+        config=config,
+        foreign_types=foreign_types(_types(config)),
     )
     if picker.port in (9003, 9090):
         entry.fault("port", f"{picker.port} is that of its health or its metrics", "write another, such as 9002")
@@ -296,16 +304,78 @@ def _whole_config(entry: Entry) -> Mapping[str, t.Any]:
     config.choice("kind", ("EndpointPickerConfig",), "EndpointPickerConfig")
     for key in ("plugins", "schedulingProfiles"):
         config.missing(key, "a list, as in an EndpointPickerConfig")
-    for plugin in config.entries("plugins", ("name", "type", "parameters")):
-        if plugin.string("type", PICKER_PLUGIN) == _TESTING_PLUGIN:
-            plugin.fault("type", "lets a client choose the pod", "leave it out")
+        if config.value.get(key) == []:
+            config.fault(key, "is empty", "write at least one, or `scorers` in place of the whole `config`")
+    types = _plugins(config)
+    names: list[tuple[str, str]] = []
     for profile in config.entries("schedulingProfiles", ("name", "plugins")):
-        profile.string("name", PICKER_PLUGIN)
-        for plugin in profile.entries("plugins", ("pluginRef", "weight")):
-            plugin.string("pluginRef", PICKER_PLUGIN)
-            plugin.integer("weight", 0, 1_000_000, required=False)
+        names.append((profile.at("name"), profile.string("name", PICKER_PLUGIN)))
+        _profile(profile, types, config.faulty("plugins"))
+    unique(names, "name", "give each profile its own", config.faults)
+    if len(names) > 1 and not foreign_types(types.values()):
+        config.fault(
+            "schedulingProfiles",
+            f"has {len(names)} profiles, and no plugin handles several",
+            f"write one: {_PROFILE_HANDLER} is for one alone",
+        )
     whole = {"apiVersion": _CONFIG_API, "kind": "EndpointPickerConfig", **config.value}
     return t.cast("Mapping[str, t.Any]", plain(whole))
+
+
+def _types(config: Mapping[str, t.Any]) -> list[str]:
+    """The types of the plugins of an EndpointPickerConfig, which may have faults."""
+    plugins = config.get("plugins")
+    listed = plugins if isinstance(plugins, Sequence) and not isinstance(plugins, str) else ()
+    return [str(plugin.get("type") or "") for plugin in listed if isinstance(plugin, Mapping)]
+
+
+def foreign_types(types: Iterable[str]) -> tuple[str, ...]:
+    """The types of plugins that the endpoint picker of role versions does not know."""
+    return tuple(dict.fromkeys(kind for kind in types if kind and kind not in (*PLUGINS, _TESTING_PLUGIN)))
+
+
+def _plugins(config: Entry) -> dict[str, str]:
+    """The types of the plugins by the names that profiles have for them."""
+    types: dict[str, str] = {}
+    names: list[tuple[str, str]] = []
+    handlers: list[tuple[str, str]] = []
+    for plugin in config.entries("plugins", ("name", "type", "parameters")):
+        kind = plugin.string("type", PICKER_PLUGIN)
+        if kind == _TESTING_PLUGIN:
+            plugin.fault("type", "lets a client choose the pod", "leave it out")
+        elif kind == _PROFILE_HANDLER:
+            handlers.append((plugin.at("type"), kind))
+        name = plugin.string("name", PICKER_PLUGIN, kind)
+        names.append((plugin.at("name" if plugin.has("name") else "type"), name))
+        types[name] = kind
+    unique(names, "name", "give each plugin a `name` of its own", config.faults)
+    if len(set(types)) == len(names):
+        unique(handlers, "type", "keep one of them", config.faults)
+    return types
+
+
+def _profile(profile: Entry, types: Mapping[str, str], faulty: bool) -> None:
+    """Note the faults of a profile, with which the picker would not start.
+
+    :param types: those of the plugins by their names.
+    :param faulty: whether that is not known.
+    """
+    profile.missing("plugins", "a list of plugins, each with its `pluginRef`")
+    picker = ""
+    for plugin in profile.entries("plugins", ("pluginRef", "weight")):
+        name = plugin.string("pluginRef", PICKER_PLUGIN)
+        weight = plugin.integer("weight", 0, 1_000_000, required=False)
+        if name and name not in types and not faulty:
+            known = f"write {listing(tuple(types), 'or')}" if types else "describe it in `plugins`"
+            plugin.fault("pluginRef", f"{quote(name)} is none of `plugins`", known)
+        kind = types.get(name, "")
+        if kind in _PICKERS and picker:
+            plugin.fault("pluginRef", f"{quote(name)} is a second picker beside {quote(picker)}", "keep one of them")
+        elif kind in _PICKERS:
+            picker = name
+        elif kind in SCORERS and picker and weight is None and not plugin.faulty("weight"):
+            # The picker of this version gives the scorers before it their default weight alone.
+            plugin.missing("weight", f"it, or name the scorer before {picker}")
 
 
 def _objectives(entry: Entry) -> tuple[Objective, ...]:
