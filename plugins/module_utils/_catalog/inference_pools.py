@@ -80,6 +80,8 @@ _POOL_KEYS = (
 _PICKER_KEYS = ("replicas", "port", "failure_mode", "scorers", "config", "saturation", "metrics")
 #: A rule of an HTTPRoute holds 64 matches, and each model needs one.
 MODELS_LIMIT = 64
+# Those that Kubernetes has for itself.
+_CLUSTER_NAMESPACES = ("kube-system", "kube-public", "kube-node-lease")
 _PRIORITY_LIMIT = 2**31 - 1
 
 
@@ -148,17 +150,62 @@ def check_pools(
     for model in models:
         described = by_backend.get(model.backends[0].name) if model.backends else None
         if model.objective and described is not None and described.managed:
-            _check_objective(root, f"{PREFIX}models", model.objective, [described], f"model {quote(model.name)}")
+            _check_objective(root, f"{_place(root, model.name)}.objective", model.objective, [described])
     for path, tier in tiers:
         if tier.objective and not any(pool.models and not pool.managed for pool in pools):
-            _check_objective(root, f"{path}.objective", tier.objective, pools, "it")
+            _check_objective(root, f"{path}.objective", tier.objective, pools)
+    # Where there are other faults, pools may have no name, or models another one than they should.
+    if not root.faults:
+        _check_described(root, [pool for pool in pools if pool.managed], [tier for _path, tier in tiers])
 
 
-def _check_objective(root: Entry, path: str, objective: str, pools: Sequence[InferencePool], what: str) -> None:
+def _place(root: Entry, model: str) -> str:
+    """Where the inventory has a model on the premises."""
+    entries = root.value.get("models")
+    listed = entries if isinstance(entries, Sequence) else ()
+    names = [entry.get("name") if isinstance(entry, Mapping) else None for entry in listed]
+    return root.at(f"models[{names.index(model)}]")
+
+
+def _check_objective(root: Entry, path: str, objective: str, pools: Sequence[InferencePool]) -> None:
     known = sorted({found.name for pool in pools for found in pool.objectives})
     if objective not in known:
         remedy = f"write {listing(known, 'or')}" if known else f"describe it in {PREFIX}inference_pools[].objectives"
-        root.faults.append(Fault(path, f"{what} names objective {quote(objective)}, which no pool of it has", remedy))
+        root.faults.append(Fault(path, f"names objective {quote(objective)}, which no pool of it has", remedy))
+
+
+def _check_described(root: Entry, pools: Sequence[InferencePool], tiers: Sequence[Tier]) -> None:
+    """Note the faults among the pools that the inventory describes: each has models, and pods of its own."""
+    tier_namespaces = {tier.namespace: tier.name for tier in tiers}
+    for index, pool in enumerate(pools):
+        path = f"inference_pools[{index}]"
+        if pool.namespace in tier_namespaces:
+            root.fault(
+                f"{path}.namespace",
+                f"{quote(pool.namespace)} is that of the callers of tier {tier_namespaces[pool.namespace]}",
+                "write that of the pods that serve the models",
+            )
+        if not pool.models:
+            root.fault(
+                path,
+                f"no model names InferencePool {pool.namespace}/{pool.name}",
+                f"write it as `backend_ref` of a model in {PREFIX}models, with its namespace, or leave the pool out",
+            )
+        for other_index, other in enumerate(pools):
+            same = pool.selector == other.selector
+            if (
+                other is pool
+                or pool.namespace != other.namespace
+                or not pool.selector.items() <= other.selector.items()
+                # Which of two with the same labels is wrong is not known: the later one.
+                or (same and index < other_index)
+            ):
+                continue
+            root.fault(
+                f"{path}.selector",
+                f"selects the pods of {PREFIX}inference_pools[{other_index}] too",
+                "write labels that its own pods have alone",
+            )
 
 
 def _pool(entry: Entry, settings: Settings) -> InferencePool:
@@ -174,6 +221,8 @@ def _pool(entry: Entry, settings: Settings) -> InferencePool:
         entry.fault(
             "namespace", f"{quote(namespace)} has another use already", "write that of the pods that serve the models"
         )
+    if namespace in _CLUSTER_NAMESPACES:
+        entry.fault("namespace", f"{quote(namespace)} is the cluster's own", "write that of the pods")
     backend = pool_backend_name(namespace, name)
     simulated = entry.flag("simulated", False)
     if entry.has("simulator") and not simulated:

@@ -66,7 +66,11 @@ def test_without_a_pool_nothing_is_asked(server: Server, tmp_path: Path) -> None
     ],
 )
 def test_wrong_variables_are_refused(server: Server, tmp_path: Path, variables: dict[str, t.Any], message: str) -> None:
-    given = {**VARIABLES, "ai_gateway_inference_pools": [{"name": "own", "selector": {"a": "b"}}], **variables}
+    given = {
+        "ai_gateway_inference_pools": [{"name": "own", "selector": {"a": "b"}}],
+        "ai_gateway_models": [MODEL, {"name": "m", "backend_ref": {"kind": "InferencePool", "name": "own"}}],
+        **variables,
+    }
     code, output = server.run(tmp_path, "inference_pool", given, tasks_from="validate_variables")
     assert code == 2
     assert message in " ".join(output.split())

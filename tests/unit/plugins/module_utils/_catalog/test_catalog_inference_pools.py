@@ -252,6 +252,7 @@ def test_what_a_client_sends_to_the_picker_ends_at_the_listener() -> None:
         ({"target_prt": 8000}, ".target_prt"),
         ({"namespace": "external-models"}, ".namespace"),
         ({"namespace": "ai-gateway-envoy-gateway"}, ".namespace"),
+        ({"namespace": "kube-system"}, ".namespace"),
         ({"simulated": False, "simulator": {}}, ".simulator"),
         ({"simulator": {"slots": 0}}, ".simulator.slots"),
         ({"endpoint_picker": {"failure_mode": "open"}}, ".endpoint_picker.failure_mode"),
@@ -283,7 +284,7 @@ def test_a_pool_is_described_once() -> None:
         ({"provider_model": "gemma"}, "[0].provider_model"),
         ({"upstream_name": "gemma"}, "[0].upstream_name"),
         ({"simulated": True}, "[0].simulated"),
-        ({"objective": "other"}, ""),
+        ({"objective": "other"}, "[0].objective"),
         ({"objective": "Not A Label"}, "[0].objective"),
         ({"backend_ref": {**BACKEND_REF, "port": 8000}}, "[0].backend_ref.port"),
     ],
@@ -306,6 +307,57 @@ def test_an_objective_is_one_of_a_pool() -> None:
     inventory["tiers"][0]["objective"] = "other"
     inventory["models"].append(theirs)
     assert build(inventory).tiers[0].objective == "other"
+
+
+def test_a_model_that_leaves_out_the_namespace_of_its_pool() -> None:
+    inventory = with_pool(namespace="vllm")
+    found = faults(inventory)
+    assert [fault.path for fault in found] == [f"ai_gateway_models[{index}].backend_ref.namespace" for index in (0, 1)]
+    assert found[0].remedy == "write vllm, or ai-gateway for a pool that the cluster has there"
+    # Another pool of the cluster may have the same name.
+    models = [
+        {"name": namespace, "backend_ref": {**BACKEND_REF, "namespace": namespace}} for namespace in ("vllm", "other")
+    ]
+    pools = build({**inventory, "models": models}).inference_pools
+    assert [(pool.namespace, pool.managed) for pool in pools] == [("vllm", True), ("other", False)]
+
+
+def test_a_described_pool_serves_a_model() -> None:
+    (fault,) = faults({**INVENTORY, "inference_pools": [POOL]})
+    assert (fault.path, fault.problem) == (
+        "ai_gateway_inference_pools[0]",
+        "no model names InferencePool ai-gateway/gemma2",
+    )
+
+
+def test_no_pool_is_where_the_callers_of_a_tier_are() -> None:
+    namespace = "ai-gateway-tier-free"
+    models = [{"name": "m", "backend_ref": {**BACKEND_REF, "namespace": namespace}}]
+    (fault,) = faults({**with_pool(namespace=namespace), "models": models})
+    assert fault.path == "ai_gateway_inference_pools[0].namespace"
+    assert "callers of tier free" in fault.problem
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "namespace", "expected"),
+    [
+        ({"a": "b"}, {"a": "b"}, "ai-gateway", [1]),
+        ({"a": "b"}, {"a": "b", "c": "d"}, "ai-gateway", [0]),
+        ({"a": "b", "c": "d"}, {"a": "b"}, "ai-gateway", [1]),
+        ({"a": "b"}, {"a": "c"}, "ai-gateway", []),
+        ({"a": "b"}, {"a": "b"}, "other", []),
+    ],
+)
+def test_each_pool_has_pods_of_its_own(
+    first: dict[str, str], second: dict[str, str], namespace: str, expected: list[int]
+) -> None:
+    pools = [{**POOL, "selector": first}, {**POOL, "name": "other", "selector": second, "namespace": namespace}]
+    other = {"name": "other", "backend_ref": {"kind": "InferencePool", "name": "other", "namespace": namespace}}
+    inventory = {**INVENTORY, "inference_pools": pools, "models": [*MODELS, other]}
+    if not expected:
+        assert len(build(inventory).inference_pools) == 2
+        return
+    assert paths(inventory) == [f"ai_gateway_inference_pools[{index}].selector" for index in expected]
 
 
 def test_the_models_of_a_pool_fit_into_one_rule() -> None:
