@@ -139,6 +139,23 @@ def check_pools(
                 f"name it in at most {MODELS_LIMIT}: a route holds no more",
             )
     by_backend = {pool.backend: pool for pool in pools}
+    managed = [pool for pool in pools if pool.managed]
+    selectors: dict[tuple[str, frozenset[tuple[str, str]]], str] = {}
+    for number, pool in enumerate(managed):
+        key = (pool.namespace, frozenset(pool.selector.items()))
+        if pool.selector and key in selectors:
+            root.fault(
+                f"inference_pools[{number}].selector",
+                f"is that of pool {quote(selectors[key])} in the same namespace",
+                "write labels that the pods of this pool alone have",
+            )
+        selectors.setdefault(key, pool.name)
+        if pool.simulator and (pool.namespace == "default" or pool.namespace.startswith("kube-")):
+            root.fault(
+                f"inference_pools[{number}].namespace",
+                f"{quote(pool.namespace)} is the cluster's own, and simulators would own it",
+                "write another namespace",
+            )
     for model in models:
         described = by_backend.get(model.backends[0].name) if model.backends else None
         if model.objective and described is not None and described.managed:
@@ -293,20 +310,47 @@ def _scorers(entry: Entry) -> list[tuple[str, int, Mapping[str, t.Any]]]:
     return found
 
 
+#: What an EndpointPickerConfig has of plugins and profiles, and how the types of plugins end that choose a profile.
+_PLUGIN_KEYS, _PROFILE_KEYS = ("name", "type", "parameters"), ("name", "plugins")
+_HANDLER = "profile-handler"
+
+
 def _whole_config(entry: Entry) -> Mapping[str, t.Any]:
     config = entry.entry("config", ("apiVersion", "kind", "plugins", "schedulingProfiles"))
     config.choice("apiVersion", (_CONFIG_API,), _CONFIG_API)
     config.choice("kind", ("EndpointPickerConfig",), "EndpointPickerConfig")
     for key in ("plugins", "schedulingProfiles"):
         config.missing(key, "a list, as in an EndpointPickerConfig")
-    for plugin in config.entries("plugins", ("name", "type", "parameters")):
-        if plugin.string("type", PICKER_PLUGIN) == _TESTING_PLUGIN:
+    plugins = list(config.entries("plugins", _PLUGIN_KEYS))
+    profiles = list(config.entries("schedulingProfiles", _PROFILE_KEYS))
+    for key, given in (("plugins", plugins), ("schedulingProfiles", profiles)):
+        if config.has(key) and not given:
+            config.fault(
+                key, "is empty, and the picker would end at its start", "write at least one, or leave config out"
+            )
+    known: list[str] = []
+    types: list[str] = []
+    for plugin in plugins:
+        kind = plugin.string("type", PICKER_PLUGIN)
+        if kind == _TESTING_PLUGIN:
             plugin.fault("type", "lets a client choose the pod", "leave it out")
-    for profile in config.entries("schedulingProfiles", ("name", "plugins")):
+        types.append(kind)
+        known.append(plugin.string("name", PICKER_PLUGIN, kind) if plugin.has("name") else kind)
+    for profile in profiles:
         profile.string("name", PICKER_PLUGIN)
         for plugin in profile.entries("plugins", ("pluginRef", "weight")):
-            plugin.string("pluginRef", PICKER_PLUGIN)
+            name = plugin.string("pluginRef", PICKER_PLUGIN)
+            if name and name not in known:
+                plugin.fault(
+                    "pluginRef", f"{quote(name)} is none of plugins", f"write {listing(known or ['one'], 'or')}"
+                )
             plugin.integer("weight", 0, 1_000_000, required=False)
+    if len(profiles) > 1 and not any(kind.endswith(_HANDLER) for kind in types):
+        config.fault(
+            "schedulingProfiles",
+            "has several, and no plugin chooses among them",
+            f"add one whose type ends with {_HANDLER}",
+        )
     whole = {"apiVersion": _CONFIG_API, "kind": "EndpointPickerConfig", **config.value}
     return t.cast("Mapping[str, t.Any]", plain(whole))
 

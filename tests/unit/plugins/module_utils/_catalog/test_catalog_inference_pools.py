@@ -159,6 +159,10 @@ def test_what_a_client_sends_to_the_picker_ends_at_the_listener() -> None:
     assert sent - {"x-gateway-destination-endpoint"} <= RESERVED
 
 
+QUEUE = {"type": "queue-scorer"}
+_PROFILES = ".endpoint_picker.config.schedulingProfiles"
+
+
 @pytest.mark.parametrize(
     ("pool", "fault"),
     [
@@ -184,11 +188,44 @@ def test_what_a_client_sends_to_the_picker_ends_at_the_listener() -> None:
         ({"endpoint_picker": {"scorers": [{"type": "queue-scorer"}] * 2}}, ".endpoint_picker.scorers[1].type"),
         ({"endpoint_picker": {"saturation": {"queue_depth": -1}}}, ".endpoint_picker.saturation.queue_depth"),
         ({"endpoint_picker": {"metrics": {"lora_info": "a-b"}}}, ".endpoint_picker.metrics.lora_info"),
-        ({"endpoint_picker": {"config": {"plugins": []}}}, ".endpoint_picker.config.schedulingProfiles"),
+        ({"endpoint_picker": {"config": {"plugins": [QUEUE]}}}, ".endpoint_picker.config.schedulingProfiles"),
+        (
+            {"endpoint_picker": {"config": {"plugins": [], "schedulingProfiles": [{"name": "a", "plugins": []}]}}},
+            ".endpoint_picker.config.plugins",
+        ),
+        ({"endpoint_picker": {"config": {"plugins": [QUEUE], "schedulingProfiles": []}}}, _PROFILES),
         (
             {
                 "endpoint_picker": {
-                    "config": {"plugins": [{"type": "header-based-testing-filter"}], "schedulingProfiles": []}
+                    "config": {
+                        "plugins": [QUEUE],
+                        "schedulingProfiles": [{"name": "a", "plugins": [{"pluginRef": "nope"}]}],
+                    }
+                }
+            },
+            f"{_PROFILES}[0].plugins[0].pluginRef",
+        ),
+        (
+            {
+                "endpoint_picker": {
+                    "config": {
+                        "plugins": [QUEUE],
+                        "schedulingProfiles": [
+                            {"name": name, "plugins": [{"pluginRef": "queue-scorer"}]} for name in "ab"
+                        ],
+                    }
+                }
+            },
+            _PROFILES,
+        ),
+        ({"simulated": True, "namespace": "kube-system"}, ".namespace"),
+        (
+            {
+                "endpoint_picker": {
+                    "config": {
+                        "plugins": [{"type": "header-based-testing-filter"}],
+                        "schedulingProfiles": [{"name": "a", "plugins": []}],
+                    }
                 }
             },
             ".endpoint_picker.config.plugins[0].type",
@@ -202,6 +239,12 @@ def test_what_a_client_sends_to_the_picker_ends_at_the_listener() -> None:
 def test_faults_of_pools(pool: dict[str, t.Any], fault: str) -> None:
     # Models are left out, as those of a pool with another name are served by one that the cluster has.
     assert paths({**INVENTORY, "inference_pools": [{**POOL, **pool}]}) == [f"ai_gateway_inference_pools[0]{fault}"]
+
+
+def test_two_pools_of_a_namespace_have_other_pods() -> None:
+    other = {**POOL, "name": "other"}
+    assert paths({**INVENTORY, "inference_pools": [POOL, other]}) == ["ai_gateway_inference_pools[1].selector"]
+    assert pool_of({**INVENTORY, "inference_pools": [{**other, "namespace": "elsewhere"}, POOL]})["name"] == "other"
 
 
 def test_a_pool_is_described_once() -> None:
