@@ -109,7 +109,7 @@ options:
     elements: dict
     default: []
   inference_pools:
-    description: The InferencePools to create, which models on the premises name as O(models[].backend_ref).
+    description: The InferencePools to create, which models on the premises name as V(backend_ref) in O(models).
     type: list
     elements: dict
     default: []

@@ -80,8 +80,6 @@ _POOL_KEYS = (
 _PICKER_KEYS = ("replicas", "port", "failure_mode", "scorers", "config", "saturation", "metrics")
 #: A rule of an HTTPRoute holds 64 matches, and each model needs one.
 MODELS_LIMIT = 64
-# Those that Kubernetes has for itself.
-_CLUSTER_NAMESPACES = ("kube-system", "kube-public", "kube-node-lease")
 _PRIORITY_LIMIT = 2**31 - 1
 
 
@@ -221,10 +219,11 @@ def _pool(entry: Entry, settings: Settings) -> InferencePool:
         entry.fault(
             "namespace", f"{quote(namespace)} has another use already", "write that of the pods that serve the models"
         )
-    if namespace in _CLUSTER_NAMESPACES:
-        entry.fault("namespace", f"{quote(namespace)} is the cluster's own", "write that of the pods")
     backend = pool_backend_name(namespace, name)
     simulated = entry.flag("simulated", False)
+    # The namespace of simulators is made and removed with them.
+    if namespace.startswith("kube-") or (simulated and namespace == "default"):
+        entry.fault("namespace", f"{quote(namespace)} is the cluster's own", "write another, that of the pods")
     if entry.has("simulator") and not simulated:
         entry.fault("simulator", "is used where `simulated` is true", "leave it out, or write `simulated: true`")
     port = entry.integer("target_port", 1, 65535, 8000)

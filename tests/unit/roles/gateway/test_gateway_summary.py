@@ -72,4 +72,5 @@ def test_the_tools_have_a_url_and_no_model_is_needed(tmp_path: Path) -> None:
     assert "MCP URL: https://ai.example.com/mcp, with the tools of weather, try" in lines
     assert "No tier may call a tool of try: see mcp_tools of ai_gateway_tiers." in lines
     assert lines[lines.index("Its DNS record:") + 1] == "ai.example.com CNAME lb.example.com"
+    assert lines[0] == "The gateway of localhost serves no model"
     assert "A first request:" not in lines

@@ -253,6 +253,8 @@ def test_what_a_client_sends_to_the_picker_ends_at_the_listener() -> None:
         ({"namespace": "external-models"}, ".namespace"),
         ({"namespace": "ai-gateway-envoy-gateway"}, ".namespace"),
         ({"namespace": "kube-system"}, ".namespace"),
+        ({"namespace": "kube-public", "simulated": False}, ".namespace"),
+        ({"namespace": "default"}, ".namespace"),
         ({"simulated": False, "simulator": {}}, ".simulator"),
         ({"simulator": {"slots": 0}}, ".simulator.slots"),
         ({"endpoint_picker": {"failure_mode": "open"}}, ".endpoint_picker.failure_mode"),
