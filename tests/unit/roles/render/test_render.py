@@ -497,6 +497,37 @@ def test_secrets_that_were_not_rendered_are_not_written(tmp_path: Path) -> None:
     )
 
 
+def test_the_tree_of_another_cluster_is_not_overwritten(rendered: Rendered, tmp_path: Path) -> None:
+    name, directory = rendered
+    shutil.copytree(directory / "tree", tmp_path / "tree")
+    shutil.copy(directory / "secrets.yaml", tmp_path)
+    ended = render(tmp_path, INVENTORIES[name], "--inventory", "another,", "--limit", "another")
+    assert ended.returncode != 0
+    assert "of host cluster, and that of Gateway" in " ".join(ended.output.split())
+    assert files(tmp_path / "tree") == files(directory / "tree")
+
+
+def test_the_readme_says_where_clients_get_the_certification_authority(rendered: Rendered) -> None:
+    name, directory = rendered
+    (ca,) = [
+        body["metadata"] for body in secrets(directory) if body["metadata"]["name"].endswith(".certification-authority")
+    ] or [None]
+    assert (ca is None) == (name == "providers")
+    text = (directory / "tree/README.md").read_text(encoding="utf-8")
+    command = "" if ca is None else f"kubectl get secret --namespace {ca['namespace']} {ca['name']} --output jsonpath="
+    assert command in text
+    assert ("## For clients" in text) == bool(ca)
+
+
+def test_check_mode_says_what_would_be(tmp_path: Path) -> None:
+    ended = render(tmp_path, INVENTORIES["simulators"], "--check")
+    assert ended.returncode == 0, ended.output
+    said = " ".join(ended.output.split())
+    assert f"directories of manifests would be in {tmp_path}/tree" in said
+    assert f"Secrets would be in {tmp_path}/secrets.yaml" in said
+    assert not (tmp_path / "tree").exists()
+
+
 def test_each_cluster_of_a_run_has_its_own_tree(tmp_path: Path) -> None:
     ended = render(tmp_path, INVENTORIES["simulators"], "--inventory", "another,")
     assert ended.returncode != 0
