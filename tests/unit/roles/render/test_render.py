@@ -43,6 +43,11 @@ def secrets(directory: Path) -> list[dict[str, t.Any]]:
 #: What site runs and files cannot hold: see the decision on trees.
 NOT_RENDERED = {"maas_bridge", "maas_api"}
 RENDERED = yaml.safe_load((ROOT / "roles/render/vars/main.yml").read_text(encoding="utf-8"))["__render_roles"]
+ARGOCD = {
+    "render_format": "argocd",
+    "render_argocd_repository": "git@git.example.com:platform.git",
+    "render_argocd_path": "clusters/one",
+}
 #: Modules that read a cluster in any case.
 CALLING = {"kubernetes.core.k8s", "kubernetes.core.k8s_info", "egress.ai_gateway.wait_for_objects"}
 
@@ -328,8 +333,7 @@ def test_argo_cd_knows_every_field_and_adds_none(tmp_path: Path) -> None:
         for name in ("application", "applicationset")
     ]
     schemas = crd_defaults.schemas(definitions)
-    variables = {"render_format": "argocd", "render_argocd_repository": "https://git.example.com/platform.git"}
-    ended = render(tmp_path, {**INVENTORIES["simulators"], **variables, "render_argocd_path": "clusters/one"})
+    ended = render(tmp_path, {**INVENTORIES["simulators"], **ARGOCD})
     assert ended.returncode == 0, ended.output
     bodies = [
         body
@@ -372,6 +376,11 @@ def test_what_leaves_the_inventory_leaves_the_tree_and_what_others_wrote_stays(t
             {"render_format": "argocd", "render_argocd_repository": "https://g", "render_argocd_path": "/clusters"},
             'render_argocd_path is "/clusters"',
         ),
+        ({**ARGOCD, "render_argocd_repository": "not a url"}, 'render_argocd_repository is "not a url"'),
+        ({**ARGOCD, "render_argocd_namespace": "Bad_NS"}, 'render_argocd_namespace is "Bad_NS"'),
+        ({**ARGOCD, "render_argocd_project": "My Project"}, 'render_argocd_project is "My Project"'),
+        ({**ARGOCD, "render_argocd_revision": ""}, 'render_argocd_revision is ""'),
+        ({**ARGOCD, "render_argocd_server": "foo"}, 'render_argocd_server is "foo"'),
         ({"render_format": "helm"}, "value of render_format must be one of"),
         (
             {
