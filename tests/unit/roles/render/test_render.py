@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import itertools
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -546,5 +547,10 @@ def test_each_cluster_of_a_run_has_its_own_tree(tmp_path: Path) -> None:
 
 def test_the_readme_names_the_namespaces_of_others(rendered: Rendered) -> None:
     name, directory = rendered
+    bodies = crd_defaults.objects(directory / "tree")
+    used = {body["metadata"]["namespace"] for body in [*bodies, *secrets(directory)] if "namespace" in body["metadata"]}
+    others = used - {body["metadata"]["name"] for body in bodies if body["kind"] == "Namespace"}
+    assert others == ({"vllm"} if name == "pools" else set())
     text = (directory / "tree/README.md").read_text(encoding="utf-8")
-    assert ("`vllm`" in text) == (name == "pools")
+    listed = [line for line in text.splitlines() if line.startswith("The cluster must have these namespaces")]
+    assert {found for line in listed for found in re.findall(r"`([^`]+)`", line)} == others
