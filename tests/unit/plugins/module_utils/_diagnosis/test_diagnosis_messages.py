@@ -61,6 +61,8 @@ def test_the_page_has_a_section_for_each_message() -> None:
     page = (ROOT / "docs/diagnosis.md").read_text(encoding="utf-8")
     headings = re.findall(r"^## (.*)$", page, re.M)
     assert headings == [f"{message.code} {message.name}" for message in MESSAGES]
+    # As one types it, with the names of arguments in braces.
+    assert r"get secret --namespace {namespace} {name} --output jsonpath='{.data.tls\.crt}' |" in page
     command = [sys.executable, ROOT / "scripts/messages", "--check"]
     checked = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (checked.returncode, checked.stdout) == (0, "")
