@@ -24,7 +24,8 @@ options:
   _input:
     description: >-
       The variables without their prefix C(gateway_), such as C(listeners), C(hostname), C(tls_secret) and
-      C(http_redirect), and C(name), the name of the Gateway.
+      C(http_redirect), C(name), the name of the Gateway, and C(direct_hostnames), the host of
+      O(egress.ai_gateway.catalog#role:ai_gateway_inference_pools[].direct_route) of each pool, or an empty string.
     type: dict
     required: true
   certificates:

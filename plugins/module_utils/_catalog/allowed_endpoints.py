@@ -46,7 +46,7 @@ class AllowedEndpoints:
         """Note a fault at key ``hostname`` of ``entry`` if the endpoint must not be called."""
         problem = danger(hostname, self._namespaces, self.cluster_networks, self.allowed) if hostname else ""
         if problem:
-            remedy = f"write a public name, or add this one to {PREFIX}allowed_endpoints if it is meant"
+            remedy = f"write its public name, or add this one to {PREFIX}allowed_endpoints if it is meant"
             entry.fault("hostname", f"{quote(hostname)} {problem}", remedy)
 
 

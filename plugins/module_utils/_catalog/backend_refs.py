@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.entry import Entry
-from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.faults import quote, type_name
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.faults import listing, quote, type_name
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.inference_pools import Pools, unsupported
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.inputs import KUADRANT, PREFIX
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.model import BackendRef, Tls, plain
@@ -57,6 +57,7 @@ def read_backend_ref(model: Entry, name: str, settings: Settings, pools: Pools) 
     entry = model.entry("backend_ref", ("kind", "name", "namespace", "port", "tls", "spec"))
     reference = _object(entry, settings)
     if reference.kind == "InferencePool":
+        _check_namespace(entry, reference, pools)
         return _with_pool(model, reference, pools, simulated)
     if simulated and reference.name:
         return _simulated(reference, entry, reference.name, settings.simulators_namespace)
@@ -107,6 +108,19 @@ def _object(entry: Entry, settings: Settings) -> BackendRef:
         problem = f"is not used with engine {KUADRANT}: the MaaS gateway calls the model as KServe says"
         entry.fault("tls", problem, "leave it out")
     return replace(reference, spec=_spec(entry))
+
+
+def _check_namespace(entry: Entry, reference: BackendRef, pools: Pools) -> None:
+    """A pool that is described in another namespace is hardly that of the cluster in the namespace that is left out."""
+    if entry.has("namespace") or entry.faulty("namespace"):
+        return
+    elsewhere = [namespace for namespace, name in pools if name == reference.name]
+    if elsewhere and reference.namespace not in elsewhere:
+        entry.fault(
+            "namespace",
+            f"is missing, and {PREFIX}inference_pools describes {reference.name} in {listing(elsewhere)}",
+            f"write {listing(elsewhere, 'or')}, or {reference.namespace} for a pool that the cluster has there",
+        )
 
 
 def _with_pool(model: Entry, reference: BackendRef, pools: Pools, simulated: bool) -> BackendRef:

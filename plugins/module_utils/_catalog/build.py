@@ -78,7 +78,7 @@ def build(inputs: Mapping[str, t.Any], defined: Iterable[str] = ()) -> Catalog:
     pools = with_models(described, _pool_references(models), models)
     check_pools(root, pools, models, tiers)
     check_combination(root, settings, read, models, tiers)
-    _check_not_empty(root, models, tiers)
+    _check_not_empty(root, models, servers, tiers)
     if faults:
         raise CatalogError(faults)
     return _catalog(
@@ -103,12 +103,15 @@ def _pool_references(models: Sequence[Model]) -> dict[str, BackendRef]:
     return found
 
 
-def _check_not_empty(root: Entry, models: Sequence[Model], tiers: Sequence[tuple[str, Tier]]) -> None:
+def _check_not_empty(
+    root: Entry, models: Sequence[Model], servers: Sequence[McpServer], tiers: Sequence[tuple[str, Tier]]
+) -> None:
     """Without ``allow_empty``, there is a model and a tier; not said where other faults may be the reason."""
     if root.flag("allow_empty", DEFAULTS["allow_empty"]):
         return
     if not root.faults and not models:
-        root.fault("providers", "has no model to serve", "write at least one provider with a model")
+        besides = f", or set {PREFIX}allow_empty to true for MCP servers alone" if servers else ""
+        root.fault("providers", "has no model to serve", f"write at least one provider with a model{besides}")
     if not root.faults and not tiers:
         root.fault("tiers", "is empty, so that nobody could call", "write at least one tier")
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import typing as t
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.entry import Entry
@@ -59,6 +59,12 @@ SCORERS = ("queue-scorer", "kv-cache-utilization-scorer", "prefix-cache-scorer",
 _DEFAULT_SCORERS = SCORERS[:3]
 # Chooses the pod that a request's header names.
 _TESTING_PLUGIN = "header-based-testing-filter"
+# Chooses among the pods with the best scores, one in each profile.
+_PICKERS = ("max-score-picker", "random-picker", "weighted-random-picker")
+# For one profile alone.
+_PROFILE_HANDLER = "single-profile-handler"
+#: All plugins of the endpoint picker, in the version of role versions.
+PLUGINS = (*SCORERS, *_PICKERS, _PROFILE_HANDLER)
 _CONFIG_API = "inference.networking.x-k8s.io/v1alpha1"
 _POOL_KEYS = (
     "name",
@@ -139,37 +145,65 @@ def check_pools(
                 f"name it in at most {MODELS_LIMIT}: a route holds no more",
             )
     by_backend = {pool.backend: pool for pool in pools}
-    managed = [pool for pool in pools if pool.managed]
-    selectors: dict[tuple[str, frozenset[tuple[str, str]]], str] = {}
-    for number, pool in enumerate(managed):
-        key = (pool.namespace, frozenset(pool.selector.items()))
-        if pool.selector and key in selectors:
-            root.fault(
-                f"inference_pools[{number}].selector",
-                f"is that of pool {quote(selectors[key])} in the same namespace",
-                "write labels that the pods of this pool alone have",
-            )
-        selectors.setdefault(key, pool.name)
-        if pool.simulator and (pool.namespace == "default" or pool.namespace.startswith("kube-")):
-            root.fault(
-                f"inference_pools[{number}].namespace",
-                f"{quote(pool.namespace)} is the cluster's own, and simulators would own it",
-                "write another namespace",
-            )
     for model in models:
         described = by_backend.get(model.backends[0].name) if model.backends else None
         if model.objective and described is not None and described.managed:
-            _check_objective(root, f"{PREFIX}models", model.objective, [described], f"model {quote(model.name)}")
+            _check_objective(root, f"{_place(root, model.name)}.objective", model.objective, [described])
     for path, tier in tiers:
         if tier.objective and not any(pool.models and not pool.managed for pool in pools):
-            _check_objective(root, f"{path}.objective", tier.objective, pools, "it")
+            _check_objective(root, f"{path}.objective", tier.objective, pools)
+    # Where there are other faults, pools may have no name, or models another one than they should.
+    if not root.faults:
+        _check_described(root, [pool for pool in pools if pool.managed], [tier for _path, tier in tiers])
 
 
-def _check_objective(root: Entry, path: str, objective: str, pools: Sequence[InferencePool], what: str) -> None:
+def _place(root: Entry, model: str) -> str:
+    """Where the inventory has a model on the premises."""
+    entries = root.value.get("models")
+    listed = entries if isinstance(entries, Sequence) else ()
+    names = [entry.get("name") if isinstance(entry, Mapping) else None for entry in listed]
+    return root.at(f"models[{names.index(model)}]")
+
+
+def _check_objective(root: Entry, path: str, objective: str, pools: Sequence[InferencePool]) -> None:
     known = sorted({found.name for pool in pools for found in pool.objectives})
     if objective not in known:
         remedy = f"write {listing(known, 'or')}" if known else f"describe it in {PREFIX}inference_pools[].objectives"
-        root.faults.append(Fault(path, f"{what} names objective {quote(objective)}, which no pool of it has", remedy))
+        root.faults.append(Fault(path, f"names objective {quote(objective)}, which no pool of it has", remedy))
+
+
+def _check_described(root: Entry, pools: Sequence[InferencePool], tiers: Sequence[Tier]) -> None:
+    """Note the faults among the pools that the inventory describes: each has models, and pods of its own."""
+    tier_namespaces = {tier.namespace: tier.name for tier in tiers}
+    for index, pool in enumerate(pools):
+        path = f"inference_pools[{index}]"
+        if pool.namespace in tier_namespaces:
+            root.fault(
+                f"{path}.namespace",
+                f"{quote(pool.namespace)} is that of the callers of tier {tier_namespaces[pool.namespace]}",
+                "write that of the pods that serve the models",
+            )
+        if not pool.models:
+            root.fault(
+                path,
+                f"no model names InferencePool {pool.namespace}/{pool.name}",
+                f"write it as `backend_ref` of a model in {PREFIX}models, with its namespace, or leave the pool out",
+            )
+        for other_index, other in enumerate(pools):
+            same = pool.selector == other.selector
+            if (
+                other is pool
+                or pool.namespace != other.namespace
+                or not pool.selector.items() <= other.selector.items()
+                # Which of two with the same labels is wrong is not known: the later one.
+                or (same and index < other_index)
+            ):
+                continue
+            root.fault(
+                f"{path}.selector",
+                f"selects the pods of {PREFIX}inference_pools[{other_index}] too",
+                "write labels that its own pods have alone",
+            )
 
 
 def _pool(entry: Entry, settings: Settings) -> InferencePool:
@@ -187,6 +221,9 @@ def _pool(entry: Entry, settings: Settings) -> InferencePool:
         )
     backend = pool_backend_name(namespace, name)
     simulated = entry.flag("simulated", False)
+    # The namespace of simulators is made and removed with them.
+    if namespace.startswith("kube-") or (simulated and namespace == "default"):
+        entry.fault("namespace", f"{quote(namespace)} is the cluster's own", "write another, that of the pods")
     if entry.has("simulator") and not simulated:
         entry.fault("simulator", "is used where `simulated` is true", "leave it out, or write `simulated: true`")
     port = entry.integer("target_port", 1, 65535, 8000)
@@ -233,12 +270,14 @@ def _selector(entry: Entry) -> Mapping[str, str]:
 
 def _picker(pool: Entry, name: str) -> EndpointPicker:
     entry = pool.entry("endpoint_picker", _PICKER_KEYS) if pool.has("endpoint_picker") else Entry({}, "", (), [])
+    config = _config(entry)
     picker = EndpointPicker(
         name=name + PICKER_SUFFIX,
         port=entry.integer("port", 1024, 65535, PICKER_PORT) or PICKER_PORT,
         replicas=entry.integer("replicas", 1, 10, required=False),
         failure_mode=entry.choice("failure_mode", (FAIL_CLOSE, FAIL_OPEN), FAIL_CLOSE),
-        config=_config(entry),
+        config=config,
+        foreign_types=foreign_types(_types(config)),
     )
     if picker.port in (9003, 9090):
         entry.fault("port", f"{picker.port} is that of its health or its metrics", "write another, such as 9002")
@@ -310,49 +349,84 @@ def _scorers(entry: Entry) -> list[tuple[str, int, Mapping[str, t.Any]]]:
     return found
 
 
-#: What an EndpointPickerConfig has of plugins and profiles, and how the types of plugins end that choose a profile.
-_PLUGIN_KEYS, _PROFILE_KEYS = ("name", "type", "parameters"), ("name", "plugins")
-_HANDLER = "profile-handler"
-
-
 def _whole_config(entry: Entry) -> Mapping[str, t.Any]:
     config = entry.entry("config", ("apiVersion", "kind", "plugins", "schedulingProfiles"))
     config.choice("apiVersion", (_CONFIG_API,), _CONFIG_API)
     config.choice("kind", ("EndpointPickerConfig",), "EndpointPickerConfig")
     for key in ("plugins", "schedulingProfiles"):
         config.missing(key, "a list, as in an EndpointPickerConfig")
-    plugins = list(config.entries("plugins", _PLUGIN_KEYS))
-    profiles = list(config.entries("schedulingProfiles", _PROFILE_KEYS))
-    for key, given in (("plugins", plugins), ("schedulingProfiles", profiles)):
-        if config.has(key) and not given:
-            config.fault(
-                key, "is empty, and the picker would end at its start", "write at least one, or leave config out"
-            )
-    known: list[str] = []
-    types: list[str] = []
-    for plugin in plugins:
-        kind = plugin.string("type", PICKER_PLUGIN)
-        if kind == _TESTING_PLUGIN:
-            plugin.fault("type", "lets a client choose the pod", "leave it out")
-        types.append(kind)
-        known.append(plugin.string("name", PICKER_PLUGIN, kind) if plugin.has("name") else kind)
-    for profile in profiles:
-        profile.string("name", PICKER_PLUGIN)
-        for plugin in profile.entries("plugins", ("pluginRef", "weight")):
-            name = plugin.string("pluginRef", PICKER_PLUGIN)
-            if name and name not in known:
-                plugin.fault(
-                    "pluginRef", f"{quote(name)} is none of plugins", f"write {listing(known or ['one'], 'or')}"
-                )
-            plugin.integer("weight", 0, 1_000_000, required=False)
-    if len(profiles) > 1 and not any(kind.endswith(_HANDLER) for kind in types):
+        if config.value.get(key) == []:
+            config.fault(key, "is empty", "write at least one, or `scorers` in place of the whole `config`")
+    types = _plugins(config)
+    names: list[tuple[str, str]] = []
+    for profile in config.entries("schedulingProfiles", ("name", "plugins")):
+        names.append((profile.at("name"), profile.string("name", PICKER_PLUGIN)))
+        _profile(profile, types, config.faulty("plugins"))
+    unique(names, "name", "give each profile its own", config.faults)
+    if len(names) > 1 and not foreign_types(types.values()):
         config.fault(
             "schedulingProfiles",
-            "has several, and no plugin chooses among them",
-            f"add one whose type ends with {_HANDLER}",
+            f"has {len(names)} profiles, and no plugin handles several",
+            f"write one: {_PROFILE_HANDLER} is for one alone",
         )
     whole = {"apiVersion": _CONFIG_API, "kind": "EndpointPickerConfig", **config.value}
     return t.cast("Mapping[str, t.Any]", plain(whole))
+
+
+def _types(config: Mapping[str, t.Any]) -> list[str]:
+    """The types of the plugins of an EndpointPickerConfig, which may have faults."""
+    plugins = config.get("plugins")
+    listed = plugins if isinstance(plugins, Sequence) and not isinstance(plugins, str) else ()
+    return [str(plugin.get("type") or "") for plugin in listed if isinstance(plugin, Mapping)]
+
+
+def foreign_types(types: Iterable[str]) -> tuple[str, ...]:
+    """The types of plugins that the endpoint picker of role versions does not know."""
+    return tuple(dict.fromkeys(kind for kind in types if kind and kind not in (*PLUGINS, _TESTING_PLUGIN)))
+
+
+def _plugins(config: Entry) -> dict[str, str]:
+    """The types of the plugins by the names that profiles have for them."""
+    types: dict[str, str] = {}
+    names: list[tuple[str, str]] = []
+    handlers: list[tuple[str, str]] = []
+    for plugin in config.entries("plugins", ("name", "type", "parameters")):
+        kind = plugin.string("type", PICKER_PLUGIN)
+        if kind == _TESTING_PLUGIN:
+            plugin.fault("type", "lets a client choose the pod", "leave it out")
+        elif kind == _PROFILE_HANDLER:
+            handlers.append((plugin.at("type"), kind))
+        name = plugin.string("name", PICKER_PLUGIN, kind)
+        names.append((plugin.at("name" if plugin.has("name") else "type"), name))
+        types[name] = kind
+    unique(names, "name", "give each plugin a `name` of its own", config.faults)
+    if len(set(types)) == len(names):
+        unique(handlers, "type", "keep one of them", config.faults)
+    return types
+
+
+def _profile(profile: Entry, types: Mapping[str, str], faulty: bool) -> None:
+    """Note the faults of a profile, with which the picker would not start.
+
+    :param types: those of the plugins by their names.
+    :param faulty: whether that is not known.
+    """
+    profile.missing("plugins", "a list of plugins, each with its `pluginRef`")
+    picker = ""
+    for plugin in profile.entries("plugins", ("pluginRef", "weight")):
+        name = plugin.string("pluginRef", PICKER_PLUGIN)
+        weight = plugin.integer("weight", 0, 1_000_000, required=False)
+        if name and name not in types and not faulty:
+            known = f"write {listing(tuple(types), 'or')}" if types else "describe it in `plugins`"
+            plugin.fault("pluginRef", f"{quote(name)} is none of `plugins`", known)
+        kind = types.get(name, "")
+        if kind in _PICKERS and picker:
+            plugin.fault("pluginRef", f"{quote(name)} is a second picker beside {quote(picker)}", "keep one of them")
+        elif kind in _PICKERS:
+            picker = name
+        elif kind in SCORERS and picker and weight is None and not plugin.faulty("weight"):
+            # The picker of this version gives the scorers before it their default weight alone.
+            plugin.missing("weight", f"it, or name the scorer before {picker}")
 
 
 def _objectives(entry: Entry) -> tuple[Objective, ...]:

@@ -171,10 +171,11 @@ def read_mcp_tools(tier: Entry, servers: Sequence[McpServer], limits_requests: b
         return ()
     by_name = {server.name: server for server in servers}
     found: dict[str, McpTools] = {}
-    for path, text in tier.strings("mcp_tools", MCP_TOOLS):
+    listed = tier.strings("mcp_tools", MCP_TOOLS)
+    if {"*"} < {text for _path, text in listed}:
+        tier.fault("mcp_tools", 'names tools beside "*"', 'write ["*"] for all, or the names alone')
+    for path, text in listed:
         if text == "*":
-            if len(tier.value["mcp_tools"]) > 1:
-                tier.fault("mcp_tools", 'names tools beside "*"', 'write ["*"] for all, or the names alone')
             found = {server.name: McpTools(server.name, True) for server in servers}
             if not servers:
                 tier.faults.append(_no_server(path, text, by_name))
@@ -205,6 +206,9 @@ def _no_server(path: str, name: str, servers: Mapping[str, McpServer]) -> Fault:
 def _hidden(path: str, tool: str, server: McpServer) -> Fault | None:
     """The fault of a tool that ``tools`` of its server keeps from everybody."""
     if tool.endswith("*"):
+        if server.include and not any(name.startswith(tool[:-1]) for name in server.include):
+            known = f"write the beginning of {listing(server.include, 'or')}, or change that list"
+            return Fault(path, f"no tool in include of server {server.name} begins with {quote(tool[:-1])}", known)
         return None
     if tool in server.exclude or (server.include and tool not in server.include):
         where = f"{'exclude' if tool in server.exclude else 'include'} of server {server.name}"

@@ -258,6 +258,8 @@ class EndpointPicker:
     queued_requests_metric: str = "vllm:num_requests_waiting"
     kv_cache_usage_metric: str = "vllm:kv_cache_usage_perc"
     lora_info_metric: str = "vllm:lora_requests_info"
+    #: Types of plugins that the picker of role versions does not know, such as those of llm-d.
+    foreign_types: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

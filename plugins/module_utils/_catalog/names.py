@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import unicodedata
 from collections.abc import Sequence
 
 #: The most characters of a DNS label.
@@ -40,6 +41,12 @@ _ROUTE_SLUG_LIMIT = 40
 def slug(string: str) -> str:
     """The string as a DNS label, as far as that can be; empty where it has neither letter nor digit."""
     return re.sub(r"[^a-z0-9]+", "-", string.lower()).strip("-")
+
+
+def ascii_hostname(hostname: str) -> str:
+    """A host name with letters that DNS has not in the form that it has, ``xn--`` and their Punycode."""
+    labels = unicodedata.normalize("NFC", hostname.lower()).split(".")
+    return ".".join(label if label.isascii() else f"xn--{label.encode('punycode').decode()}" for label in labels)
 
 
 def service_hostname(service: str, namespace: str) -> str:

@@ -16,6 +16,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.names i
     MCP_SIMULATOR_SUFFIX,
     PICKER_SUFFIX,
     SIMULATOR_SUFFIX,
+    ascii_hostname,
     slug,
 )
 
@@ -59,7 +60,7 @@ class Rule:
 
 
 def _host_of(url: str) -> str:
-    return re.sub(r"^[a-z]+://", "", url.strip().lower()).split("/")[0].split(":")[0].rstrip(".")
+    return ascii_hostname(re.sub(r"^[a-z]+://", "", url.strip().lower()).split("/")[0].split(":")[0].rstrip("."))
 
 
 _LABEL_PATTERN = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
@@ -124,7 +125,7 @@ HOSTNAME = Rule(
     "a host name",
     # The last label is not a number, so an address is not a name.
     rf"(?!.*(^|\.)[0-9]+$){_SUBDOMAIN_PATTERN}",
-    "the name alone: lower case, no scheme, port, path, address or final dot",
+    "the name alone: lower case, no scheme, port, path, address or final dot, and in ASCII (xn--...)",
     limit=253,
     suggest=_host_of,
 )

@@ -12,13 +12,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.faults import listing
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.strings import OBJECT
 from ansible_collections.egress.ai_gateway.plugins.module_utils._gateway.hostnames import (
     accepts,
-    address,
     covers,
+    host_fault,
     hostname_fault,
     is_label,
-    is_subdomain,
     is_wildcard,
 )
 
@@ -29,6 +30,8 @@ MOST_LISTENERS = 64
 REDIRECT = "http-redirect"
 #: Ports of the listeners, by protocol.
 PORTS = {"HTTP": 80, "HTTPS": 443}
+#: The keys of an issuer of cert-manager, and their defaults.
+ISSUER = {"group": "cert-manager.io", "kind": "ClusterIssuer", "name": ""}
 SOURCES = (
     "an existing Secret, a certificate with its private key, an issuer of cert-manager, or the own certification "
     "authority"
@@ -167,7 +170,7 @@ class Listeners:
                     "kind": source.kind,
                     "certificate": source.certificate,
                     "private_key": source.private_key,
-                    "issuer": {"group": "cert-manager.io", "kind": "ClusterIssuer", **source.issuer},
+                    "issuer": {**ISSUER, **source.issuer},
                     "hostnames": [],
                 },
             )
@@ -194,9 +197,14 @@ class Listeners:
             if source.kind == "pem"
         ]
 
+    def _field(self, listener: Listener) -> str:
+        """The variable with the host name of a listener."""
+        return f"{listener.place}.hostname" if self._entries else listener.place
+
     def faults(self) -> list[str]:
         """What is wrong with the variables, each with its remedy."""
-        return [*self._names(), *self._sources(), *self._protocols(), *self._redirect(), *self._direct_routes()]
+        found = [*self._names(), *self._sources(), *self._protocols(), *self._redirect()]
+        return found or self._direct_routes()
 
     def _names(self) -> list[str]:
         found: list[str] = []
@@ -221,7 +229,7 @@ class Listeners:
                     f"{listener.place}.name is {listener.name}, as is {seen[listener.name]}.name; give each its own"
                 )
             seen.setdefault(listener.name, listener.place)
-            field_name = f"{listener.place}.hostname" if self._entries else listener.place
+            field_name = self._field(listener)
             if listener.hostname and (fault := hostname_fault(listener.hostname)):
                 found.append(f"{field_name} is {listener.hostname!r} and {fault}")
             if listener.hostname in hosts:
@@ -243,26 +251,25 @@ class Listeners:
         for listener in self.listeners:
             if listener.source.kind == "issuer" and not listener.hostname:
                 found.append(
-                    f"{listener.place}{'.hostname' if self._entries else ''} is empty, and "
+                    f"{self._field(listener)} is empty, and "
                     f"{listener.source.place}issuer issues a certificate for a host name; write it"
                 )
         own = [listener for listener in self.listeners if listener.source.kind == "own_ca"]
         without = [listener for listener in own if not listener.hostname]
         further = list(self._given.get("tls_own_ca_hosts") or ())
         found += [
-            f"gateway_tls_own_ca_hosts has {host!r}, which {fault}"
-            for host in further
-            if not address(host) and (fault := hostname_fault(host))
-        ]
-        found += [
-            f"gateway_addresses has {host!r}, which {fault}"
-            for host in self._given.get("addresses") or ()
-            if own and not address(host) and (fault := hostname_fault(host))
+            f"{variable} has {host!r}, which {fault}"
+            for variable, hosts in (
+                ("gateway_tls_own_ca_hosts", further),
+                ("gateway_addresses", self._given.get("addresses") or ()),
+            )
+            for host in map(str, hosts)
+            if (fault := host_fault(host))
         ]
         known = self._given.get("service_type") == "NodePort" or self._given.get("addresses") or further
         if without and not known:
             found.append(
-                f"{without[0].place}{'.hostname' if self._entries else ''} is empty, and the address of a Service of "
+                f"{self._field(without[0])} is empty, and the address of a Service of "
                 f"type {self._given.get('service_type')} is not known when gateway_tls_own_ca makes the certificate; "
                 "write the host name that clients call, or what they call in gateway_tls_own_ca_hosts"
             )
@@ -297,20 +304,33 @@ class Listeners:
         return found
 
     def _direct_routes(self) -> list[str]:
-        """What is wrong with the host names of direct routes to pools."""
+        """The hosts that serve a pool without its endpoint picker: of a listener, and not those of all models."""
         found = []
+        exact = {listener.hostname: listener for listener in self.listeners if listener.hostname}
         for number, hostname in enumerate(self._given.get("direct_hostnames") or ()):
-            place = f"ai_gateway_inference_pools[{number}].direct_route.hostname is {hostname}"
+            place = f"ai_gateway_inference_pools[{number}].direct_route.hostname"
             if not hostname:
                 continue
-            if not any(accepts(listener.hostname, hostname) for listener in self.listeners):
-                found.append(f"{place}, which no listener serves; write a host name of one, or add a listener for it")
-            for listener in self.listeners:
-                if listener.hostname == hostname:
-                    found.append(
-                        f"{place}, which is that of {listener.place}, where all models are; write another one that a "
-                        "listener with a wildcard serves"
-                    )
+            if hostname in exact:
+                listener = exact[hostname]
+                problem = (
+                    f"the host of listener {listener.name} ({self._field(listener)}), where all models are served: "
+                    "nothing would say which of the pool's two routes wins; write another host"
+                )
+            elif hostname == self.url_hostname:
+                problem = (
+                    "the host of the Gateway's URL, so that no client would reach the pool's endpoint picker; write "
+                    "another host"
+                )
+            elif not any(accepts(listener.hostname, hostname) for listener in self.listeners):
+                problem = (
+                    "accepted by no listener: they are for "
+                    f"{', '.join(listener.hostname for listener in self.listeners)}; write a host that one of them "
+                    "accepts, or add a listener with a wildcard for it to gateway_listeners"
+                )
+            else:
+                continue
+            found.append(f"{place} is {hostname}, which is {problem}")
         return found
 
     def certificate_faults(self, infos: Sequence[Mapped], keys: Sequence[Mapped]) -> list[str]:
@@ -383,15 +403,29 @@ def _source_faults(place: str, tls: Mapped) -> list[str]:
     if bool(tls.get("certificate")) != bool(tls.get("private_key")):
         missing, present = ("private_key", "certificate") if tls.get("certificate") else ("certificate", "private_key")
         found.append(f"{place}{missing} is missing beside {place}{present}; give both in PEM")
-    secret = str(tls.get("secret") or "")
-    if secret and not is_subdomain(secret):
-        found.append(f"{place}secret is {secret!r}, which no Secret is called; write a name in lower case")
-    issuer = dict(tls.get("issuer") or {})
-    if issuer and not issuer.get("name"):
-        found.append(f"{place}issuer.name is missing; write the name of an issuer of cert-manager")
-    found += [
-        f"{place}issuer has {name}, which is no field of a reference to an issuer; it has name, kind and group"
-        for name in issuer
-        if name not in ("name", "kind", "group")
+    if tls.get("secret") and not OBJECT.accepts(str(tls["secret"])):
+        found.append(
+            f"{place}secret is {tls['secret']!r}; write the name of a Secret in the namespace of the Gateway: "
+            f"{OBJECT.remedy}"
+        )
+    return [*found, *_issuer_faults(f"{place}issuer", dict(tls.get("issuer") or {}))]
+
+
+def _issuer_faults(place: str, issuer: Mapped) -> list[str]:
+    """What is wrong with an issuer of cert-manager."""
+    if not issuer:
+        return []
+    found = [
+        f"{place}.{key} is not a known key; it takes {listing(tuple(ISSUER))}" for key in issuer if key not in ISSUER
     ]
+    if not issuer.get("name"):
+        found.append(f"{place}.name is missing; write the name of an issuer of cert-manager")
+    given = {**ISSUER, **issuer}
+    for key in ("name", "group"):
+        if given[key] and not OBJECT.accepts(str(given[key])):
+            found.append(f"{place}.{key} is {given[key]!r}; write {OBJECT.remedy}")
+    # Other groups have kinds of their own.
+    kinds = ("ClusterIssuer", "Issuer")
+    if given["group"] == ISSUER["group"] and given["kind"] not in kinds:
+        found.append(f"{place}.kind is {given['kind']!r}; write {listing(kinds, 'or')}, or the `group` of another kind")
     return found

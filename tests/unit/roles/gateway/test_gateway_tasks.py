@@ -141,3 +141,28 @@ def test_removal_takes_the_file_away(server: Server, tmp_path: Path) -> None:
         status, output = server.run(tmp_path, "gateway", variables, *arguments)
         assert status == 0, output
         assert file.exists() is exists
+
+
+def test_a_direct_route_is_compared_with_the_listeners(tmp_path: Path) -> None:
+    role = {"name": "egress.ai_gateway.gateway", "tasks_from": "validate_variables.yml"}
+    play = {"hosts": "localhost", "gather_facts": False, "tasks": [{"ansible.builtin.import_role": role}]}
+    pools = [
+        {"name": name, "selector": {"model": name}, "direct_route": {"hostname": f"{name}.ai.example.com"}}
+        for name in ("gemma2", "qwen")
+    ]
+    given = {
+        **VARIABLES,
+        "ai_gateway_inference_pools": pools,
+        "ai_gateway_models": [
+            {"name": pool["name"], "backend_ref": {"kind": "InferencePool", "name": pool["name"]}} for pool in pools
+        ],
+    }
+    assert run_playbook(tmp_path, play, {**given, "gateway_hostname": "*.ai.example.com"}).returncode == 0
+    refused = run_playbook(tmp_path, play, {**given, "gateway_hostname": "qwen.ai.example.com"})
+    assert refused.returncode != 0
+    assert "ai_gateway_inference_pools[1].direct_route.hostname is qwen.ai.example.com, which is the host of" in (
+        refused.output
+    )
+    assert "ai_gateway_inference_pools[0].direct_route.hostname is gemma2.ai.example.com, which is accepted by no" in (
+        refused.output
+    )

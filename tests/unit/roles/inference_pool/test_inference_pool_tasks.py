@@ -66,8 +66,35 @@ def test_without_a_pool_nothing_is_asked(server: Server, tmp_path: Path) -> None
     ],
 )
 def test_wrong_variables_are_refused(server: Server, tmp_path: Path, variables: dict[str, t.Any], message: str) -> None:
-    given = {**VARIABLES, "ai_gateway_inference_pools": [{"name": "own", "selector": {"a": "b"}}], **variables}
+    given = {
+        "ai_gateway_inference_pools": [{"name": "own", "selector": {"a": "b"}}],
+        "ai_gateway_models": [MODEL, {"name": "m", "backend_ref": {"kind": "InferencePool", "name": "own"}}],
+        **variables,
+    }
     code, output = server.run(tmp_path, "inference_pool", given, tasks_from="validate_variables")
     assert code == 2
     assert message in " ".join(output.split())
     assert server.writes == []
+
+
+def test_plugins_that_the_picker_lacks_are_refused_unless_its_image_is_another(server: Server, tmp_path: Path) -> None:
+    config = {
+        "plugins": [{"type": "queue-scorer"}, {"type": "prefill-filter"}],
+        "schedulingProfiles": [{"name": "default", "plugins": [{"pluginRef": "queue-scorer"}]}],
+    }
+    own = {"name": "own", "namespace": "vllm", "selector": {"a": "b"}, "endpoint_picker": {"config": config}}
+    given = {
+        "ai_gateway_inference_pools": [own],
+        "ai_gateway_models": [
+            {"name": "m", "backend_ref": {"kind": "InferencePool", "name": "own", "namespace": "vllm"}}
+        ],
+    }
+    code, output = server.run(tmp_path, "inference_pool", given, tasks_from="validate_variables")
+    assert code == 2
+    said = " ".join(output.replace("\\n", " ").split())
+    assert (
+        "InferencePool vllm/own in ai_gateway_inference_pools has the types prefill-filter, which it does not" in said
+    )
+    theirs = {**given, "inference_pool_picker_image": "ghcr.io/llm-d/llm-d-inference-scheduler:v0.3.0"}
+    code, output = server.run(tmp_path, "inference_pool", theirs, tasks_from="validate_variables")
+    assert code == 0, output

@@ -9,7 +9,7 @@ import typing as t
 import pytest
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.build import build
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.request_headers import HEADERS, RESERVED
-from catalog_inventory import INVENTORY, paths
+from catalog_inventory import INVENTORY, faults, paths
 
 POOL: dict[str, t.Any] = {
     "name": "gemma2",
@@ -72,6 +72,7 @@ def test_a_pool_with_all_defaults() -> None:
             "queued_requests_metric": "vllm:num_requests_waiting",
             "kv_cache_usage_metric": "vllm:kv_cache_usage_perc",
             "lora_info_metric": "vllm:lora_requests_info",
+            "foreign_types": [],
         },
         "objectives": [{"name": "batch", "priority": -1}],
         "simulator": {"name": "gemma2-simulator", "replicas": 2, "slots": 4, "cache_blocks": 1024},
@@ -148,6 +149,83 @@ def test_a_whole_configuration_is_kept() -> None:
     assert found == {"apiVersion": "inference.networking.x-k8s.io/v1alpha1", "kind": "EndpointPickerConfig", **config}
 
 
+def config_of(plugins: list[t.Any], *profiles: list[t.Any]) -> dict[str, t.Any]:
+    """A configuration with plugins of these types, or as they are, and profiles that name these."""
+    return {
+        "plugins": [{"type": plugin} if isinstance(plugin, str) else plugin for plugin in plugins],
+        "schedulingProfiles": [
+            {
+                "name": f"p{number}",
+                "plugins": [{"pluginRef": plugin} if isinstance(plugin, str) else plugin for plugin in profile],
+            }
+            for number, profile in enumerate(profiles)
+        ],
+    }
+
+
+QUEUE, RANDOM, HANDLER = "queue-scorer", "random-picker", "single-profile-handler"
+
+
+@pytest.mark.parametrize(
+    ("config", "fault", "said"),
+    [
+        ({"plugins": [{"type": QUEUE}]}, "schedulingProfiles", "is missing"),
+        (config_of([]), "plugins", "is empty"),
+        (config_of([QUEUE]), "schedulingProfiles", "is empty"),
+        (config_of(["header-based-testing-filter"], ["header-based-testing-filter"]), "plugins[0].type", "lets"),
+        (config_of([QUEUE], ["queue"]), "schedulingProfiles[0].plugins[0].pluginRef", "write queue-scorer"),
+        # What has a name is named by it.
+        (
+            config_of([{"type": QUEUE, "name": "q"}], [QUEUE]),
+            "schedulingProfiles[0].plugins[0].pluginRef",
+            '"queue-scorer" is none of `plugins`; write q',
+        ),
+        (config_of([QUEUE, QUEUE], [QUEUE]), "plugins[1].type", "give each plugin a `name` of its own"),
+        (
+            config_of([{"type": QUEUE, "name": "q"}, {"type": RANDOM, "name": "q"}], ["q"]),
+            "plugins[1].name",
+            "is taken by",
+        ),
+        (config_of([QUEUE], [QUEUE], [QUEUE]), "schedulingProfiles", "has 2 profiles, and no plugin handles several"),
+        (config_of([QUEUE, HANDLER], [QUEUE], [QUEUE]), "schedulingProfiles", "is for one alone"),
+        (config_of([QUEUE, HANDLER, {"type": HANDLER, "name": "h"}], [QUEUE]), "plugins[2].type", "keep one of them"),
+        (
+            config_of([QUEUE, RANDOM, "max-score-picker"], [QUEUE, RANDOM, "max-score-picker"]),
+            "schedulingProfiles[0].plugins[2].pluginRef",
+            "second picker",
+        ),
+        (
+            config_of([QUEUE, RANDOM], [RANDOM, QUEUE]),
+            "schedulingProfiles[0].plugins[1].weight",
+            "is missing; write it, or name the scorer before random-picker",
+        ),
+        ({**config_of([QUEUE], []), "schedulingProfiles": [{"name": "p"}]}, "schedulingProfiles[0].plugins", "missing"),
+    ],
+)
+def test_a_configuration_with_which_the_picker_would_not_start(config: dict[str, t.Any], fault: str, said: str) -> None:
+    wrong = {**INVENTORY, "inference_pools": [{**POOL, "endpoint_picker": {"config": config}}]}
+    noted = {found.path: str(found) for found in faults(wrong)}
+    assert said in noted[f"ai_gateway_inference_pools[0].endpoint_picker.config.{fault}"]
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        config_of([QUEUE, RANDOM, HANDLER], [QUEUE, RANDOM]),
+        config_of([QUEUE, RANDOM], [RANDOM, {"pluginRef": QUEUE, "weight": 2}]),
+        config_of([{"type": QUEUE, "name": "q"}], ["q"]),
+    ],
+)
+def test_a_configuration_with_which_the_picker_starts(config: dict[str, t.Any]) -> None:
+    assert pool_of(with_pool(endpoint_picker={"config": config}))["picker"]["foreign_types"] == []
+
+
+def test_another_picker_has_plugins_of_its_own() -> None:
+    config = config_of([QUEUE, "pd-profile-handler", "prefill-filter"], [QUEUE, "prefill-filter"], [QUEUE])
+    picker = pool_of(with_pool(endpoint_picker={"config": config}))["picker"]
+    assert picker["foreign_types"] == ["pd-profile-handler", "prefill-filter"]
+
+
 def test_what_a_client_sends_to_the_picker_ends_at_the_listener() -> None:
     sent = {
         "x-gateway-destination-endpoint",
@@ -157,10 +235,6 @@ def test_what_a_client_sends_to_the_picker_ends_at_the_listener() -> None:
     }
     assert sent <= set(HEADERS.removed_at_listener)
     assert sent - {"x-gateway-destination-endpoint"} <= RESERVED
-
-
-QUEUE = {"type": "queue-scorer"}
-_PROFILES = ".endpoint_picker.config.schedulingProfiles"
 
 
 @pytest.mark.parametrize(
@@ -178,6 +252,9 @@ _PROFILES = ".endpoint_picker.config.schedulingProfiles"
         ({"target_prt": 8000}, ".target_prt"),
         ({"namespace": "external-models"}, ".namespace"),
         ({"namespace": "ai-gateway-envoy-gateway"}, ".namespace"),
+        ({"namespace": "kube-system"}, ".namespace"),
+        ({"namespace": "kube-public", "simulated": False}, ".namespace"),
+        ({"namespace": "default"}, ".namespace"),
         ({"simulated": False, "simulator": {}}, ".simulator"),
         ({"simulator": {"slots": 0}}, ".simulator.slots"),
         ({"endpoint_picker": {"failure_mode": "open"}}, ".endpoint_picker.failure_mode"),
@@ -188,48 +265,6 @@ _PROFILES = ".endpoint_picker.config.schedulingProfiles"
         ({"endpoint_picker": {"scorers": [{"type": "queue-scorer"}] * 2}}, ".endpoint_picker.scorers[1].type"),
         ({"endpoint_picker": {"saturation": {"queue_depth": -1}}}, ".endpoint_picker.saturation.queue_depth"),
         ({"endpoint_picker": {"metrics": {"lora_info": "a-b"}}}, ".endpoint_picker.metrics.lora_info"),
-        ({"endpoint_picker": {"config": {"plugins": [QUEUE]}}}, ".endpoint_picker.config.schedulingProfiles"),
-        (
-            {"endpoint_picker": {"config": {"plugins": [], "schedulingProfiles": [{"name": "a", "plugins": []}]}}},
-            ".endpoint_picker.config.plugins",
-        ),
-        ({"endpoint_picker": {"config": {"plugins": [QUEUE], "schedulingProfiles": []}}}, _PROFILES),
-        (
-            {
-                "endpoint_picker": {
-                    "config": {
-                        "plugins": [QUEUE],
-                        "schedulingProfiles": [{"name": "a", "plugins": [{"pluginRef": "nope"}]}],
-                    }
-                }
-            },
-            f"{_PROFILES}[0].plugins[0].pluginRef",
-        ),
-        (
-            {
-                "endpoint_picker": {
-                    "config": {
-                        "plugins": [QUEUE],
-                        "schedulingProfiles": [
-                            {"name": name, "plugins": [{"pluginRef": "queue-scorer"}]} for name in "ab"
-                        ],
-                    }
-                }
-            },
-            _PROFILES,
-        ),
-        ({"simulated": True, "namespace": "kube-system"}, ".namespace"),
-        (
-            {
-                "endpoint_picker": {
-                    "config": {
-                        "plugins": [{"type": "header-based-testing-filter"}],
-                        "schedulingProfiles": [{"name": "a", "plugins": []}],
-                    }
-                }
-            },
-            ".endpoint_picker.config.plugins[0].type",
-        ),
         ({"objectives": [{"name": "batch"}]}, ".objectives[0].priority"),
         ({"objectives": [{"name": "batch", "priority": 1}] * 2}, ".objectives[1].name"),
         ({"direct_route": {"hostname": "https://direct"}}, ".direct_route.hostname"),
@@ -239,12 +274,6 @@ _PROFILES = ".endpoint_picker.config.schedulingProfiles"
 def test_faults_of_pools(pool: dict[str, t.Any], fault: str) -> None:
     # Models are left out, as those of a pool with another name are served by one that the cluster has.
     assert paths({**INVENTORY, "inference_pools": [{**POOL, **pool}]}) == [f"ai_gateway_inference_pools[0]{fault}"]
-
-
-def test_two_pools_of_a_namespace_have_other_pods() -> None:
-    other = {**POOL, "name": "other"}
-    assert paths({**INVENTORY, "inference_pools": [POOL, other]}) == ["ai_gateway_inference_pools[1].selector"]
-    assert pool_of({**INVENTORY, "inference_pools": [{**other, "namespace": "elsewhere"}, POOL]})["name"] == "other"
 
 
 def test_a_pool_is_described_once() -> None:
@@ -257,7 +286,7 @@ def test_a_pool_is_described_once() -> None:
         ({"provider_model": "gemma"}, "[0].provider_model"),
         ({"upstream_name": "gemma"}, "[0].upstream_name"),
         ({"simulated": True}, "[0].simulated"),
-        ({"objective": "other"}, ""),
+        ({"objective": "other"}, "[0].objective"),
         ({"objective": "Not A Label"}, "[0].objective"),
         ({"backend_ref": {**BACKEND_REF, "port": 8000}}, "[0].backend_ref.port"),
     ],
@@ -280,6 +309,57 @@ def test_an_objective_is_one_of_a_pool() -> None:
     inventory["tiers"][0]["objective"] = "other"
     inventory["models"].append(theirs)
     assert build(inventory).tiers[0].objective == "other"
+
+
+def test_a_model_that_leaves_out_the_namespace_of_its_pool() -> None:
+    inventory = with_pool(namespace="vllm")
+    found = faults(inventory)
+    assert [fault.path for fault in found] == [f"ai_gateway_models[{index}].backend_ref.namespace" for index in (0, 1)]
+    assert found[0].remedy == "write vllm, or ai-gateway for a pool that the cluster has there"
+    # Another pool of the cluster may have the same name.
+    models = [
+        {"name": namespace, "backend_ref": {**BACKEND_REF, "namespace": namespace}} for namespace in ("vllm", "other")
+    ]
+    pools = build({**inventory, "models": models}).inference_pools
+    assert [(pool.namespace, pool.managed) for pool in pools] == [("vllm", True), ("other", False)]
+
+
+def test_a_described_pool_serves_a_model() -> None:
+    (fault,) = faults({**INVENTORY, "inference_pools": [POOL]})
+    assert (fault.path, fault.problem) == (
+        "ai_gateway_inference_pools[0]",
+        "no model names InferencePool ai-gateway/gemma2",
+    )
+
+
+def test_no_pool_is_where_the_callers_of_a_tier_are() -> None:
+    namespace = "ai-gateway-tier-free"
+    models = [{"name": "m", "backend_ref": {**BACKEND_REF, "namespace": namespace}}]
+    (fault,) = faults({**with_pool(namespace=namespace), "models": models})
+    assert fault.path == "ai_gateway_inference_pools[0].namespace"
+    assert "callers of tier free" in fault.problem
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "namespace", "expected"),
+    [
+        ({"a": "b"}, {"a": "b"}, "ai-gateway", [1]),
+        ({"a": "b"}, {"a": "b", "c": "d"}, "ai-gateway", [0]),
+        ({"a": "b", "c": "d"}, {"a": "b"}, "ai-gateway", [1]),
+        ({"a": "b"}, {"a": "c"}, "ai-gateway", []),
+        ({"a": "b"}, {"a": "b"}, "other", []),
+    ],
+)
+def test_each_pool_has_pods_of_its_own(
+    first: dict[str, str], second: dict[str, str], namespace: str, expected: list[int]
+) -> None:
+    pools = [{**POOL, "selector": first}, {**POOL, "name": "other", "selector": second, "namespace": namespace}]
+    other = {"name": "other", "backend_ref": {"kind": "InferencePool", "name": "other", "namespace": namespace}}
+    inventory = {**INVENTORY, "inference_pools": pools, "models": [*MODELS, other]}
+    if not expected:
+        assert len(build(inventory).inference_pools) == 2
+        return
+    assert paths(inventory) == [f"ai_gateway_inference_pools[{index}].selector" for index in expected]
 
 
 def test_the_models_of_a_pool_fit_into_one_rule() -> None:

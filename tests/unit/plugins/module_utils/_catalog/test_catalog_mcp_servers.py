@@ -100,6 +100,7 @@ def test_faults_of_a_server(index: int, values: dict[str, t.Any], path: str, pro
         (["wether__echo"], "mcp_tools[0]", "no MCP server"),
         (["echo"], "mcp_tools[0]", "not a tool of an MCP server"),
         (["weather__*", "*"], "mcp_tools", 'beside "*"'),
+        (["*", "*"], "mcp_tools[1]", "is taken by"),
         (["jira__delete"], "mcp_tools[0]", "kept from everybody"),
         (["weather__echo", "weather__echo"], "mcp_tools[1]", "is taken by"),
     ],
@@ -108,6 +109,27 @@ def test_faults_of_a_tiers_tools(tools: list[str], path: str, problem: str) -> N
     (fault,) = faults(inventory(*tools))
     assert fault.path == f"ai_gateway_tiers[0].{path}"
     assert problem in fault.problem
+
+
+def test_the_beginning_of_a_tool_is_that_of_one_that_is_included() -> None:
+    servers = [{**SERVERS[0], "tools": {"include": ["read_a", "read_b"]}}]
+    assert build(inventory("weather__read_*", servers=servers)).tiers[0].mcp_tools[0].prefixes == ("read_",)
+    assert build(inventory("weather__*", servers=servers)).tiers[0].mcp_tools[0].every
+    (fault,) = faults(inventory("weather__write_*", servers=servers))
+    assert str(fault) == (
+        'ai_gateway_tiers[0].mcp_tools[0]: no tool in include of server weather begins with "write_"; write the '
+        "beginning of read_a or read_b, or change that list"
+    )
+
+
+def test_servers_without_a_model() -> None:
+    alone = {**inventory("*"), "providers": []}
+    alone["tiers"] = [{**alone["tiers"][0]}]
+    assert build({**alone, "allow_empty": True}).mcp_servers
+    (fault,) = faults({**alone, "allow_empty": False})
+    assert fault.remedy == (
+        "write at least one provider with a model, or set ai_gateway_allow_empty to true for MCP servers alone"
+    )
 
 
 def test_a_misspelt_server_has_its_remedy() -> None:

@@ -46,6 +46,20 @@ def test_a_name_of_a_provider_for_a_public_one_gets_a_suggestion() -> None:
 
 
 @pytest.mark.parametrize(
+    ("hostname", "example"),
+    [
+        ("bücher.example", "xn--bcher-kva.example"),
+        # As one letter, and as u with dots above it.
+        ("https://Bu\u0308cher.Example/v1", "xn--bcher-kva.example"),
+        ("faß.example", "xn--fa-hia.example"),
+    ],
+)
+def test_a_host_name_that_is_not_in_ascii_gets_a_suggestion(hostname: str, example: str) -> None:
+    (fault,) = faults(changed("providers.1.endpoint.hostname", hostname))
+    assert fault.remedy.endswith(f'and in ASCII (xn--...), for example "{example}"')
+
+
+@pytest.mark.parametrize(
     "group", ["Domain Users", "Équipe IA", "cn=ai,ou=Gruppen, dc=example", "研究", "🚀 Team", "a\\b", "'\"", "- x: #y"]
 )
 def test_groups(group: str) -> None:

@@ -5,7 +5,12 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.egress.ai_gateway.plugins.filter import subject_alternative_names as filters
-from ansible_collections.egress.ai_gateway.plugins.module_utils._gateway.hostnames import covers, hostname_fault
+from ansible_collections.egress.ai_gateway.plugins.module_utils._gateway.hostnames import (
+    accepts,
+    covers,
+    host_fault,
+    hostname_fault,
+)
 
 
 @pytest.mark.parametrize("hostname", ["ai.example.com", "*.ai.example.com", "localhost", "a-1.b2", "1a.example"])
@@ -28,6 +33,8 @@ def test_host_names_of_listeners(hostname: str) -> None:
         ("-ai.example.com", "no host name in lower case"),
         (f"{'a' * 64}.example.com", "no host name in lower case"),
         (".".join(["a" * 63] * 4), "no host name in lower case"),
+        ("1.2.3.400", "no host name in lower case"),
+        ("bücher.example.com", "has letters that DNS has not; write it as xn--bcher-kva.example.com"),
         ("*.com", "top-level domain"),
     ],
 )
@@ -52,6 +59,43 @@ def test_what_is_no_host_name_of_a_listener(hostname: str, said: str) -> None:
 )
 def test_which_names_cover_a_host_name(names: list[str], hostname: str, covered: bool) -> None:
     assert covers(names, hostname) is covered
+
+
+@pytest.mark.parametrize(
+    ("host", "said"),
+    [
+        ("203.0.113.7", ""),
+        ("fd00::2", ""),
+        ("ai.example.com", ""),
+        (
+            "203.0.113.300",
+            "is no host name in lower case such as ai.example.com or *.ai.example.com, and no IP address",
+        ),
+        ("bad_host name", "and no IP address"),
+        ("fe80::1%eth0", "has a zone"),
+        ("[::1]", "and no IP address"),
+    ],
+)
+def test_what_clients_call(host: str, said: str) -> None:
+    fault = host_fault(host)
+    assert said in fault
+    assert bool(fault) is bool(said)
+
+
+@pytest.mark.parametrize(
+    ("listener", "hostname", "accepted"),
+    [
+        ("", "ai.example.com", True),
+        ("ai.example.com", "ai.example.com", True),
+        ("ai.example.com", "x.ai.example.com", False),
+        ("*.example.com", "ai.example.com", True),
+        ("*.example.com", "a.b.example.com", True),
+        ("*.example.com", "example.com", False),
+        ("*.example.com", "ai-example.com", False),
+    ],
+)
+def test_which_hosts_a_listener_accepts(listener: str, hostname: str, accepted: bool) -> None:
+    assert accepts(listener, hostname) is accepted
 
 
 def test_hosts_become_subject_alternative_names() -> None:
