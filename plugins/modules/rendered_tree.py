@@ -44,7 +44,7 @@ options:
     type: bool
     default: false
   sops_binary:
-    description: The program sops.
+    description: The program sops, by its name or its path.
     type: str
     default: sops
   sops_age:
@@ -59,6 +59,12 @@ options:
     type: list
     elements: dict
     default: []
+  of:
+    description:
+      - What the tree is of, such as a gateway and its cluster. It is kept in C(.rendered.json) of O(directory), and
+        a tree of something else is refused there.
+    type: str
+    default: ""
   files:
     description: Further files of the tree, each with its C(path) in O(directory) and its C(content).
     type: list
@@ -129,6 +135,7 @@ secrets:
   elements: str
 """
 
+import shutil
 import typing as t
 from pathlib import Path
 
@@ -168,9 +175,21 @@ def arguments() -> dict[str, t.Any]:
             "sops_binary": {"type": "str", "default": "sops"},
             "sops_age": {"type": "list", "elements": "str", "default": []},
             "existing_secrets": {"type": "list", "elements": "dict", "default": [], "no_log": False},
+            "of": {"type": "str", "default": ""},
             "files": {"type": "list", "elements": "dict", "default": []},
         }
     }
+
+
+def sops_binary(module: AnsibleModule) -> str:
+    """The path of the program sops."""
+    name = module.params["sops_binary"]
+    path = shutil.which(name)
+    if not path:
+        raise sealing.SealingError(
+            f"there is no program {name}, which seals Secrets; install sops, or write its path in render_sops_binary"
+        )
+    return str(Path(path).absolute())
 
 
 def sealer(module: AnsibleModule, directory: Path) -> sealing.Seal:
@@ -178,7 +197,7 @@ def sealer(module: AnsibleModule, directory: Path) -> sealing.Seal:
     if not HAS_SOPS:
         raise sealing.SealingError("secrets is sops, which needs the collection community.sops; install it")
     options = {
-        "sops_binary": module.params["sops_binary"],
+        "sops_binary": sops_binary(module),
         "encrypted_regex": sealing.SEALED_FIELDS,
         "age": module.params["sops_age"] or None,
     }
@@ -207,6 +226,7 @@ def sealed(module: AnsibleModule, directory: Path, secrets: list[t.Any], present
     recipients = sealing.recipients_of(directory, module.params["sops_age"])
 
     def unsealed(_text: str, _path: str) -> str:
+        sops_binary(module)
         return ""
 
     # In check mode it is enough to know which would be sealed.
@@ -243,7 +263,7 @@ def perform(module: AnsibleModule) -> dict[str, t.Any]:
     if params["secrets"] == "sops":
         files.update(sealed(module, directory, secrets, found))
     files.update({file["path"]: file["content"] for file in params["files"]})
-    files, changes = tree.compare(directory, files)
+    files, changes = tree.compare(directory, files, params["of"])
     if not module.check_mode:
         # First, as without them the tree could not be rendered the same again.
         if secrets_change:

@@ -349,6 +349,31 @@ def _stray_route() -> Body:
     )
 
 
+@contextlib.contextmanager
+def _mcp_server(*keys: str) -> t.Iterator[None]:
+    """For a block, an MCP server whose Secret has these keys; without any, there is no Secret."""
+    endpoints = read("backends.gateway.envoyproxy.io", NAMESPACE, "openai")["spec"]["endpoints"]
+    server = {
+        "group": "gateway.envoyproxy.io",
+        "kind": "Backend",
+        "name": NAME,
+        "securityPolicy": {"apiKey": {"secretRef": {"name": NAME}}},
+    }
+    route = {"parentRefs": [_TARGET], "path": "/diagnosis-fault", "backendRefs": [server]}
+    secret = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": NAME, "namespace": NAMESPACE},
+        "stringData": dict.fromkeys(keys, "none"),
+    }
+    with made(
+        *([secret] if keys else []),
+        custom(_POLICY, "Backend", NAMESPACE, {"type": "Endpoints", "endpoints": endpoints}),
+        custom("aigateway.envoyproxy.io/v1beta1", "MCPRoute", NAMESPACE, route),
+    ):
+        yield
+
+
 FAULTS: tuple[Fault, ...] = (
     Fault("Envoy Gateway is away", "AIG0003", lambda _: scaled_down(ENVOY, "envoy-gateway")),
     Fault("Envoy AI Gateway is away", "AIG0003", lambda _: scaled_down(AI, "ai-gateway-controller")),
@@ -368,6 +393,8 @@ FAULTS: tuple[Fault, ...] = (
     ),
     Fault("the key's Secret is missing", "AIG0501", lambda _: removed("secrets", NAMESPACE, "openai-credential")),
     Fault("the key has another name", "AIG0504", lambda _: _wrong_key_name()),
+    Fault("the Secret of an MCP server's key is missing", "AIG0501", lambda _: _mcp_server()),
+    Fault("the key of an MCP server has another name", "AIG0504", lambda _: _mcp_server("api-key")),
     Fault("the provider answers 401", "AIG0505", lambda client: client.told(401), asks=True),
     Fault("the provider answers 429", "AIG0506", lambda client: client.told(429), asks=True),
     Fault("the provider is away", "AIG0502", lambda _: scaled_down(SIMULATORS, "openai-simulator"), asks=True),

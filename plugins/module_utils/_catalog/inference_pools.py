@@ -319,7 +319,10 @@ def _config(entry: Entry) -> Mapping[str, t.Any]:
             for kind, _weight, parameters in scorers
         ],
         "schedulingProfiles": [
-            {"name": "default", "plugins": [{"pluginRef": kind, "weight": weight} for kind, weight, _ in scorers]}
+            {
+                "name": "default",
+                "plugins": [{"pluginRef": kind, "weight": weight} for kind, weight, _parameters in scorers],
+            }
         ],
     }
 

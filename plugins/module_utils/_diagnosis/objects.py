@@ -85,7 +85,14 @@ KEPT: dict[str, dict[str, tuple[str, ...]]] = {
             "spec.awsCredentials.credentialsFile.secretRef",
             *_CONDITIONS,
         ),
-        "MCPRoute": ("spec.parentRefs", *_CONDITIONS),
+        "MCPRoute": (
+            "spec.parentRefs",
+            "spec.backendRefs[*].name",
+            "spec.backendRefs[*].namespace",
+            "spec.backendRefs[*].forwardHeaders[*].name",
+            "spec.backendRefs[*].securityPolicy.apiKey.secretRef",
+            *_CONDITIONS,
+        ),
         "QuotaPolicy": (
             "spec.targetRefs",
             "spec.perModelQuotas[*].modelName",

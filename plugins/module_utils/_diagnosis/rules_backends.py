@@ -28,6 +28,7 @@ _LEAST_CACHE = 8
 #: By the field of a BackendSecurityPolicy, the key of the Secret that Envoy AI Gateway reads.
 _KEYS = {"apiKey": "apiKey", "anthropicAPIKey": "apiKey", "azureAPIKey": "apiKey"}
 _AWS_KEY = "credentials"
+_MCP_KEY = "apiKey"
 _TLS = re.compile(r"TLS|SSL|CERTIFICATE", re.IGNORECASE)
 #: Flags that say that no connection came about.
 _UNREACHED = frozenset(("UF", "UH", "DF", "URX"))
@@ -69,30 +70,49 @@ def auth_configs(snapshot: Snapshot) -> t.Iterator[Finding]:
 def keys(snapshot: Snapshot) -> t.Iterator[Finding]:
     if not snapshot.could_read("Secret"):
         return
+    for body, ref, key, scope in [*_provider_keys(snapshot), *_mcp_keys(snapshot)]:
+        namespace = ref.get("namespace") or body["metadata"]["namespace"]
+        place = f"{namespace}/{ref['name']}"
+        secret = snapshot.get("Secret", namespace, ref["name"])
+        arguments = {
+            **object_of(body),
+            "secret": place,
+            "namespace": namespace,
+            "name": ref["name"],
+            "key": key,
+        }
+        scope = scope | {f"secret {place}"}
+        if secret is None:
+            yield Finding("AIG0501", arguments, scope)
+        elif not (secret.get("keys") or {}).get(key):
+            names = ", ".join(secret.get("keys") or ()) or "none"
+            yield Finding("AIG0504", {**arguments, "keys": names}, scope)
+
+
+def _provider_keys(snapshot: Snapshot) -> t.Iterator[tuple[Body, Body, str, frozenset[str]]]:
+    """Each policy with a reference to a Secret, its key and the backends that it is for."""
     for body in snapshot.own("BackendSecurityPolicy"):
         specification, namespace = body.get("spec") or {}, body["metadata"]["namespace"]
         wanted = [((specification.get(field) or {}).get("secretRef"), key) for field, key in _KEYS.items()]
         aws = (specification.get("awsCredentials") or {}).get("credentialsFile") or {}
         wanted.append((aws.get("secretRef"), _AWS_KEY))
+        targets = {f"backend {namespace}/{target.get('name')}" for target in target_refs(body)}
         for ref, key in wanted:
-            if not ref:
-                continue
-            place = f"{ref.get('namespace', namespace)}/{ref['name']}"
-            secret = snapshot.get("Secret", ref.get("namespace", namespace), ref["name"])
-            arguments = {
-                **object_of(body),
-                "secret": place,
-                "namespace": place.partition("/")[0],
-                "name": ref["name"],
-                "key": key,
-            }
-            targets = {f"backend {namespace}/{target.get('name')}" for target in target_refs(body)}
-            scope = frozenset({f"secret {place}", f"backend {name_of(body)}", *targets})
-            if secret is None:
-                yield Finding("AIG0501", arguments, scope)
-            elif not (secret.get("keys") or {}).get(key):
-                names = ", ".join(secret.get("keys") or ()) or "none"
-                yield Finding("AIG0504", {**arguments, "keys": names}, scope)
+            if ref:
+                yield body, ref, key, frozenset({f"backend {name_of(body)}", *targets})
+
+
+def _mcp_keys(snapshot: Snapshot) -> t.Iterator[tuple[Body, Body, str, frozenset[str]]]:
+    """Each MCPRoute with a reference to a Secret, its key and the server that it is for.
+
+    Envoy AI Gateway reads it in the namespace of the route, and accepts the route only with all keys.
+    """
+    for body in snapshot.own("MCPRoute"):
+        for server in (body.get("spec") or {}).get("backendRefs") or ():
+            ref = ((server.get("securityPolicy") or {}).get("apiKey") or {}).get("secretRef")
+            if ref:
+                backend = f"backend {body['metadata']['namespace']}/{server['name']}"
+                yield body, {"name": ref["name"]}, _MCP_KEY, frozenset({f"route {name_of(body)}", backend})
 
 
 def answers(snapshot: Snapshot) -> t.Iterator[Finding]:
@@ -109,9 +129,10 @@ def answers(snapshot: Snapshot) -> t.Iterator[Finding]:
 
 
 def _judged(snapshot: Snapshot, gateway: Body, cluster: str, answer: Body, proxy: Body) -> t.Iterator[Finding]:
-    found = snapshot.rule_of(cluster)
+    found, mcp_server = snapshot.rule_of(cluster), snapshot.mcp_server_of(cluster)
     arguments = {
         "cluster": cluster,
+        "server": _server(mcp_server),
         "time": answer["start_time"],
         "namespace": found[0]["metadata"]["namespace"] if found else proxy["namespace"],
         "pod": proxy_name(proxy),
@@ -124,12 +145,14 @@ def _judged(snapshot: Snapshot, gateway: Body, cluster: str, answer: Body, proxy
         f"{answer.get('upstream_host', '-')}",
     )
     of_pool = found is not None and any(ref.get("kind") == "InferencePool" for ref in found[1])
-    # Another server may ask its client for a token, or limit it.
+    # Another server may ask its client for a token, or limit it, as may an MCP server that gets the client's token.
     of_provider = found is not None and found[0]["kind"] == "AIGatewayRoute" and not of_pool
+    forwarded = {entry["name"].lower() for entry in (mcp_server or {}).get("forwardHeaders") or ()}
+    asked_with_key = of_provider or (mcp_server is not None and "authorization" not in forwarded)
     if not flags & UPSTREAM_FLAGS:
-        if status in (401, 403) and of_provider:
+        if status in (401, 403) and asked_with_key:
             yield Finding("AIG0505", {**arguments, "status": str(status)}, scope, evidence)
-        elif status == 429 and of_provider:
+        elif status == 429 and asked_with_key:
             yield Finding("AIG0506", arguments, scope, evidence)
         return
     if reason and _TLS.search(reason):
@@ -137,6 +160,11 @@ def _judged(snapshot: Snapshot, gateway: Body, cluster: str, answer: Body, proxy
     elif flags & _UNREACHED:
         detail = reason or str(answer.get("response_code_details", ""))
         yield Finding("AIG0606" if of_pool else "AIG0502", {**arguments, "detail": detail}, scope, evidence)
+
+
+def _server(mcp_server: Body | None) -> str:
+    """What a sentence calls the server behind a cluster."""
+    return "provider" if mcp_server is None else "MCP server"
 
 
 def names(snapshot: Snapshot) -> t.Iterator[Finding]:
@@ -154,6 +182,7 @@ def names(snapshot: Snapshot) -> t.Iterator[Finding]:
                     "AIG0507",
                     {
                         "cluster": name,
+                        "server": _server(snapshot.mcp_server_of(name)),
                         "pod": proxy_name(proxy),
                         "namespace": found[0]["metadata"]["namespace"],
                     },

@@ -286,6 +286,20 @@ class Snapshot:
                 return body, list(rules[int(match["rule"])].get("backendRefs") or ())
         return None
 
+    def mcp_server_of(self, cluster: str) -> Body | None:
+        """The reference of an MCPRoute that a cluster of a proxy stands for.
+
+        Envoy AI Gateway makes an HTTPRoute of each, and one that leads to the processor, which asks all of them.
+        """
+        body, refs = self.rule_of(cluster) or ({}, [])
+        metadata = body.get("metadata") or {}
+        for owner in metadata.get("owners") or ():
+            route = self.get("MCPRoute", metadata["namespace"], owner["name"]) if owner["kind"] == "MCPRoute" else None
+            for ref in ((route or {}).get("spec") or {}).get("backendRefs") or ():
+                if ref["name"] in [one.get("name") for one in refs]:
+                    return t.cast(Body, ref)
+        return None
+
     def scope_of_cluster(self, cluster: str) -> frozenset[str]:
         found = self.rule_of(cluster)
         scope = {f"cluster {cluster}"}

@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A directory of rendered files: written where they differ, removed where they are rendered no more.
 
-The tree lists its files in one of them. What is not on the list is somebody else's and stays.
+The tree lists its files in one of them, and says there what it is of. What is not on the list is somebody else's and
+stays, and so does a whole tree of something else.
 """
 
 from __future__ import annotations
@@ -41,15 +42,21 @@ def listed(directory: Path) -> list[str]:
 
     :raises TreeError: when the list is not readable, or names something outside.
     """
+    return _read(directory)[0]
+
+
+def _read(directory: Path) -> tuple[list[str], str]:
+    """The files of the tree in ``directory``, and what it is of where it says so."""
     path = directory / LIST
     if not path.exists():
-        return []
+        return [], ""
     try:
-        names = json.loads(path.read_text(encoding="utf-8"))["files"]
+        content = json.loads(path.read_text(encoding="utf-8"))
+        names = content["files"]
         if all(
             isinstance(name, str) and ".." not in Path(name).parts and not Path(name).is_absolute() for name in names
         ):
-            return t.cast("list[str]", names)
+            return t.cast("list[str]", names), str(content.get("of", ""))
     except (ValueError, LookupError, TypeError):
         pass
     raise TreeError(f"{path} is no list of rendered files; restore it, or render into an empty directory")
@@ -64,12 +71,19 @@ def present(directory: Path) -> Files:
     }
 
 
-def compare(directory: Path, files: Files) -> tuple[Files, Changes]:
+def compare(directory: Path, files: Files, of: str = "") -> tuple[Files, Changes]:
     """``files`` with their list, and what is to be done to have them.
 
-    :raises TreeError: where a file of others has a name of the tree's.
+    :param of: what the tree is of, such as a gateway and its cluster.
+    :raises TreeError: where a file of others has a name of the tree's, or the tree is of something else.
     """
-    files = {**files, LIST: json.dumps({"files": sorted([*files, LIST])}, indent=1) + "\n"}
+    there = _read(directory)[1]
+    if there and of and there != of:
+        raise TreeError(
+            f"{directory} is the tree of {there}, and that of {of} would overwrite it; render into another directory, "
+            "or remove this one first"
+        )
+    files = {**files, LIST: _list([*files, LIST], of or there)}
     found = present(directory)
     others = sorted(name for name in files if name not in found and os.path.lexists(directory / name))
     if others:
@@ -91,7 +105,7 @@ def write(directory: Path, files: Files, changes: Changes) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     if changes:
         names = sorted({*files, *changes.deleted})
-        _replace(directory / LIST, json.dumps({"files": names}, indent=1) + "\n")
+        _replace(directory / LIST, _list(names, json.loads(files[LIST]).get("of", "")))
     for name in changes.deleted:
         (directory / name).unlink()
         for parent in (directory / name).parents:
@@ -104,6 +118,10 @@ def write(directory: Path, files: Files, changes: Changes) -> None:
         _replace(path, files[name])
     if changes:
         _replace(directory / LIST, files[LIST])
+
+
+def _list(names: t.Iterable[str], of: str) -> str:
+    return json.dumps({**({"of": of} if of else {}), "files": sorted(names)}, indent=1) + "\n"
 
 
 def _replace(path: Path, content: str) -> None:

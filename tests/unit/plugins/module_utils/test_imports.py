@@ -18,8 +18,8 @@ ALLOWED: dict[str, set[str]] = {
     "_kubernetes": {"_progress"},
     "_apply_set": {"_kubernetes"},
     "_field_patch": {"_kubernetes"},
-    # Sets as files.
-    "_rendering": {"_apply_set", "_kubernetes"},
+    # Sets as files. How a name becomes a DNS label is said once.
+    "_rendering": {"_apply_set", "_catalog", "_kubernetes"},
     "_preflight": {"_kubernetes"},
     "_diagnosis": {"_kubernetes"},
     "_catalog": set(),

@@ -81,6 +81,26 @@ def test_what_is_wrong_is_said_and_nothing_is_written(
     assert not (tmp_path / "tree").exists()
 
 
+def program(directory: Path) -> str:
+    """The path of a program that is never run."""
+    path = directory / "sops"
+    path.touch(0o755)
+    return str(path)
+
+
+@pytest.mark.parametrize("check_mode", [False, True])
+def test_without_sops_nothing_is_written(
+    check_mode: bool, options: dict[str, t.Any], run_module: Run, tmp_path: Path
+) -> None:
+    sops = {"secrets": "sops", "sops_age": ["age1a"], "sops_binary": f"{tmp_path}/sops"}
+    result = run_module("rendered_tree", {**options, **sops}, check_mode=check_mode)
+    assert result["failed"]
+    assert result["msg"].startswith(f"there is no program {tmp_path}/sops")
+    assert "write its path in render_sops_binary" in result["msg"]
+    assert not (tmp_path / "tree").exists()
+    assert not (tmp_path / "secrets.yaml").exists()
+
+
 def test_sops_is_asked_to_seal_values_alone(
     options: dict[str, t.Any], run_module: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -92,11 +112,11 @@ def test_sops_is_asked_to_seal_values_alone(
         return yaml.safe_dump({**body, "data": {"code": f"ENC[{len(asked)}]"}, "sops": {}}).encode()
 
     monkeypatch.setattr(Sops, "encrypt", encrypt)
-    sops = {**options, "secrets": "sops", "sops_age": ["age1a"], "sops_binary": "/opt/sops"}
+    sops = {**options, "secrets": "sops", "sops_age": ["age1a"], "sops_binary": program(tmp_path)}
     assert run_module("rendered_tree", sops, check_mode=True)["changed"]
     assert asked == []
     assert run_module("rendered_tree", sops)["changed"]
-    assert asked == [{"sops_binary": "/opt/sops", "age": ["age1a"], "encrypted_regex": "^(data|stringData)$"}]
+    assert asked == [{"sops_binary": f"{tmp_path}/sops", "age": ["age1a"], "encrypted_regex": "^(data|stringData)$"}]
     (tmp_path / "staging/kept.yaml").write_bytes((tmp_path / "secrets.yaml").read_bytes())
     assert not run_module("rendered_tree", sops)["changed"]
     assert len(asked) == 1
@@ -110,7 +130,8 @@ def test_what_sops_says_is_shown(
         raise SopsError("to stdout", 128, b"no such recipient", decryption=False)
 
     monkeypatch.setattr(Sops, "encrypt", encrypt)
-    result = run_module("rendered_tree", {**options, "secrets": "sops", "sops_age": ["age1a"]})
+    sops = {"secrets": "sops", "sops_age": ["age1a"], "sops_binary": program(tmp_path)}
+    result = run_module("rendered_tree", {**options, **sops})
     assert result["failed"]
     assert "sops does not seal secrets/secret.shop.till.sops.yaml" in result["msg"]
     assert "no such recipient" in result["msg"]

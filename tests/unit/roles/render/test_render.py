@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import itertools
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -43,6 +44,11 @@ def secrets(directory: Path) -> list[dict[str, t.Any]]:
 #: What site runs and files cannot hold: see the decision on trees.
 NOT_RENDERED = {"maas_bridge", "maas_api"}
 RENDERED = yaml.safe_load((ROOT / "roles/render/vars/main.yml").read_text(encoding="utf-8"))["__render_roles"]
+ARGOCD = {
+    "render_format": "argocd",
+    "render_argocd_repository": "git@git.example.com:platform.git",
+    "render_argocd_path": "clusters/one",
+}
 #: Modules that read a cluster in any case.
 CALLING = {"kubernetes.core.k8s", "kubernetes.core.k8s_info", "egress.ai_gateway.wait_for_objects"}
 
@@ -342,8 +348,7 @@ def test_argo_cd_knows_every_field_and_adds_none(tmp_path: Path) -> None:
         for name in ("application", "applicationset")
     ]
     schemas = crd_defaults.schemas(definitions)
-    variables = {"render_format": "argocd", "render_argocd_repository": "https://git.example.com/platform.git"}
-    ended = render(tmp_path, {**INVENTORIES["simulators"], **variables, "render_argocd_path": "clusters/one"})
+    ended = render(tmp_path, {**INVENTORIES["simulators"], **ARGOCD})
     assert ended.returncode == 0, ended.output
     bodies = [
         body
@@ -386,6 +391,11 @@ def test_what_leaves_the_inventory_leaves_the_tree_and_what_others_wrote_stays(t
             {"render_format": "argocd", "render_argocd_repository": "https://g", "render_argocd_path": "/clusters"},
             'render_argocd_path is "/clusters"',
         ),
+        ({**ARGOCD, "render_argocd_repository": "not a url"}, 'render_argocd_repository is "not a url"'),
+        ({**ARGOCD, "render_argocd_namespace": "Bad_NS"}, 'render_argocd_namespace is "Bad_NS"'),
+        ({**ARGOCD, "render_argocd_project": "My Project"}, 'render_argocd_project is "My Project"'),
+        ({**ARGOCD, "render_argocd_revision": ""}, 'render_argocd_revision is ""'),
+        ({**ARGOCD, "render_argocd_server": "foo"}, 'render_argocd_server is "foo"'),
         ({"render_format": "helm"}, "value of render_format must be one of"),
         (
             {
@@ -511,6 +521,37 @@ def test_secrets_that_were_not_rendered_are_not_written(tmp_path: Path) -> None:
     )
 
 
+def test_the_tree_of_another_cluster_is_not_overwritten(rendered: Rendered, tmp_path: Path) -> None:
+    name, directory = rendered
+    shutil.copytree(directory / "tree", tmp_path / "tree")
+    shutil.copy(directory / "secrets.yaml", tmp_path)
+    ended = render(tmp_path, INVENTORIES[name], "--inventory", "another,", "--limit", "another")
+    assert ended.returncode != 0
+    assert "of host cluster, and that of Gateway" in " ".join(ended.output.split())
+    assert files(tmp_path / "tree") == files(directory / "tree")
+
+
+def test_the_readme_says_where_clients_get_the_certification_authority(rendered: Rendered) -> None:
+    name, directory = rendered
+    (ca,) = [
+        body["metadata"] for body in secrets(directory) if body["metadata"]["name"].endswith(".certification-authority")
+    ] or [None]
+    assert (ca is None) == (name == "providers")
+    text = (directory / "tree/README.md").read_text(encoding="utf-8")
+    command = "" if ca is None else f"kubectl get secret --namespace {ca['namespace']} {ca['name']} --output jsonpath="
+    assert command in text
+    assert ("## For clients" in text) == bool(ca)
+
+
+def test_check_mode_says_what_would_be(tmp_path: Path) -> None:
+    ended = render(tmp_path, INVENTORIES["simulators"], "--check")
+    assert ended.returncode == 0, ended.output
+    said = " ".join(ended.output.split())
+    assert f"directories of manifests would be in {tmp_path}/tree" in said
+    assert f"Secrets would be in {tmp_path}/secrets.yaml" in said
+    assert not (tmp_path / "tree").exists()
+
+
 def test_each_cluster_of_a_run_has_its_own_tree(tmp_path: Path) -> None:
     ended = render(tmp_path, INVENTORIES["simulators"], "--inventory", "another,")
     assert ended.returncode != 0
@@ -520,5 +561,10 @@ def test_each_cluster_of_a_run_has_its_own_tree(tmp_path: Path) -> None:
 
 def test_the_readme_names_the_namespaces_of_others(rendered: Rendered) -> None:
     name, directory = rendered
+    bodies = crd_defaults.objects(directory / "tree")
+    used = {body["metadata"]["namespace"] for body in [*bodies, *secrets(directory)] if "namespace" in body["metadata"]}
+    others = used - {body["metadata"]["name"] for body in bodies if body["kind"] == "Namespace"}
+    assert others == ({"vllm"} if name == "pools" else set())
     text = (directory / "tree/README.md").read_text(encoding="utf-8")
-    assert ("`vllm`" in text) == (name == "pools")
+    listed = [line for line in text.splitlines() if line.startswith("The cluster must have these namespaces")]
+    assert {found for line in listed for found in re.findall(r"`([^`]+)`", line)} == others

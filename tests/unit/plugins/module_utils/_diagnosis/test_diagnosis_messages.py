@@ -44,10 +44,25 @@ def test_a_message_says_all_that_it_must(message: Message) -> None:
     assert set(message.explains) <= set(BY_CODE) - {message.code}
 
 
+def test_no_command_shows_what_a_secret_holds() -> None:
+    shown = [
+        message.command
+        for message in MESSAGES
+        if re.search(r"kubectl (get|describe) [^|]*\bsecrets?\b", message.command) and "--output" in message.command
+    ]
+    assert shown
+    for command in shown:
+        assert re.search(
+            r"--output jsonpath='\{\{\.data\.tls\\\.crt\}\}' \| base64 --decode \| openssl x509 -noout", command
+        )
+
+
 def test_the_page_has_a_section_for_each_message() -> None:
     page = (ROOT / "docs/diagnosis.md").read_text(encoding="utf-8")
     headings = re.findall(r"^## (.*)$", page, re.M)
     assert headings == [f"{message.code} {message.name}" for message in MESSAGES]
+    # As one types it, with the names of arguments in braces.
+    assert r"get secret --namespace {namespace} {name} --output jsonpath='{.data.tls\.crt}' |" in page
     command = [sys.executable, ROOT / "scripts/messages", "--check"]
     checked = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (checked.returncode, checked.stdout) == (0, "")

@@ -887,6 +887,110 @@ def test_a_fault_of_one_provider_does_not_explain_that_of_another() -> None:
     assert sorted(root.code for root in diagnose(Snapshot(data))) == ["AIG0501", "AIG0505"]
 
 
+WEATHER = "httproute/ai-gateway/ai-eg-mcp-br-mcp-servers-weather/rule/0"
+MCP_PROXY = "httproute/ai-gateway/ai-eg-mcp-main-mcp-servers/rule/0"
+
+
+def with_mcp_servers(**fields: t.Any) -> Body:
+    """A site with MCP servers, and the routes that Envoy AI Gateway makes of theirs.
+
+    :param fields: of the reference to the server weather.
+    """
+    data = site()
+    key = {"apiKey": {"secretRef": {"name": "mcp-weather", "namespace": "is-not-read"}}}
+    servers = [{"name": "weather", "securityPolicy": key, **fields}, {"name": "try"}]
+    parents = [{"name": "ai-gateway"}]
+    owned = {"owners": [{"kind": "MCPRoute", "name": "mcp-servers"}]}
+    data["objects"] += [
+        made(
+            "MCPRoute",
+            "ai-gateway",
+            "mcp-servers",
+            "aigateway.envoyproxy.io/v1beta1",
+            spec={"parentRefs": parents, "backendRefs": servers},
+            status={"conditions": [{"type": "Accepted", "status": "True"}]},
+        ),
+        secret("ai-gateway", "mcp-weather", "apiKey"),
+        *(
+            made(
+                "HTTPRoute",
+                "ai-gateway",
+                cluster.split("/")[2],
+                "gateway.networking.k8s.io/v1",
+                metadata=owned,
+                spec={"parentRefs": parents, "rules": [{"backendRefs": [{"kind": "Backend", "name": name}]}]},
+            )
+            for cluster, name in ((WEATHER, "weather"), (MCP_PROXY, "ai-eg-mcp-mcp-servers-proxy"))
+        ),
+    ]
+    for cluster in (WEATHER, MCP_PROXY):
+        configuration(data)["clusters"].append({"name": cluster, "type": "STRICT_DNS", "error": "", "filters": []})
+    return data
+
+
+def answered(data: Body, cluster: str, **fields: t.Any) -> None:
+    answer(data)
+    entry = {"start_time": NOW, "response_code_details": "via_upstream", "upstream_cluster": cluster, **fields}
+    proxy_of(data)["answers"]["backends"] = {cluster: entry}
+
+
+def test_mcp_servers_that_work_have_no_finding() -> None:
+    assert [root.sentence for root in diagnose(Snapshot(with_mcp_servers()))] == []
+
+
+@pytest.mark.parametrize(("keys", "code"), [(None, "AIG0501"), ({"api-key": 20}, "AIG0504")])
+def test_the_key_of_an_mcp_server_is_the_cause_of_its_refusals(keys: Body | None, code: str) -> None:
+    data = with_mcp_servers()
+    if keys is None:
+        take_away(data, "Secret", "ai-gateway", "mcp-weather")
+    else:
+        find(data, "Secret", "ai-gateway", "mcp-weather")["keys"] = keys
+    condition_of(find(data, "MCPRoute", "ai-gateway", "mcp-servers")["status"]["conditions"], "Accepted", "False")
+    answered(data, WEATHER, response_code=401)
+    (root,) = diagnose(Snapshot(data))
+    assert root.code == code
+    assert "Secret ai-gateway/mcp-weather" in root.sentence
+    assert "MCPRoute ai-gateway/mcp-servers" in root.sentence
+    assert {finding.code for finding in root.consequences} == {"AIG0303", "AIG0505"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "code"),
+    [
+        ({"response_code": 401}, "AIG0505"),
+        ({"response_code": 403}, "AIG0505"),
+        ({"response_code": 429}, "AIG0506"),
+        ({"response_flags": "UF", "upstream_transport_failure_reason": "refused"}, "AIG0502"),
+        ({"response_flags": "UF", "upstream_transport_failure_reason": "TLS_error: expired"}, "AIG0503"),
+    ],
+)
+def test_answers_of_an_mcp_server_are_judged_as_those_of_a_provider(fields: Body, code: str) -> None:
+    data = with_mcp_servers()
+    answered(data, WEATHER, **fields)
+    (root,) = diagnose(Snapshot(data))
+    assert root.code == code
+    assert f"MCP server of cluster {WEATHER}" in root.sentence
+
+
+def test_an_mcp_server_whose_name_does_not_resolve() -> None:
+    data = with_mcp_servers()
+    proxy_of(data)["clusters"][WEATHER] = {"hosts": 0}
+    (root,) = diagnose(Snapshot(data))
+    assert (root.code, root.arguments["server"]) == ("AIG0507", "MCP server")
+
+
+def test_an_mcp_server_that_gets_the_clients_token_may_refuse_it() -> None:
+    data = with_mcp_servers(forwardHeaders=[{"name": "Authorization"}])
+    answered(data, WEATHER, response_code=401)
+    assert diagnose(Snapshot(data)) == []
+
+
+def test_the_processor_may_refuse_what_a_tier_may_not_call() -> None:
+    data = with_mcp_servers()
+    answered(data, MCP_PROXY, response_code=403)
+    assert diagnose(Snapshot(data)) == []
+
+
 def test_a_server_that_is_no_provider_may_ask_for_a_token() -> None:
     data = site()
     answer(data, response_code=401)

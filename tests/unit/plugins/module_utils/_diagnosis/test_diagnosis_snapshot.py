@@ -101,6 +101,24 @@ def test_a_secret_is_kept_by_the_names_of_its_keys() -> None:
     assert kept({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "a"}, "data": data})["fits"] is False
 
 
+def test_an_mcp_route_is_kept_without_its_keys() -> None:
+    key = {"name": "weather", "namespace": "b"}
+    servers = [
+        {"name": "one", "path": "/mcp", "securityPolicy": {"apiKey": {"secretRef": key, "header": "X-Key"}}},
+        {"name": "two", "securityPolicy": {"apiKey": {"inline": SECRET}}, "forwardHeaders": [{"name": "x-a"}]},
+    ]
+    body = {
+        "apiVersion": "aigateway.envoyproxy.io/v1beta1",
+        "kind": "MCPRoute",
+        "metadata": {"name": "a", "namespace": "b"},
+        "spec": {"path": "/mcp", "backendRefs": servers, "securityPolicy": {"oauth": {"issuer": SECRET}}},
+    }
+    one, two = kept(body)["spec"]["backendRefs"]
+    assert one == {"name": "one", "securityPolicy": {"apiKey": {"secretRef": key}}}
+    assert two["forwardHeaders"] == [{"name": "x-a"}]
+    assert SECRET not in json.dumps(kept(body))
+
+
 SETTINGS = f"""\
 apiVersion: gateway.envoyproxy.io/v1alpha1
 kind: EnvoyGateway

@@ -63,7 +63,7 @@ def test_a_run_that_was_cut_off_is_finished(tmp_path: Path, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize(
-    "content", ["{", "[]", '{"files": ["../outside.yaml"]}', '{"files": ["/etc/passwd"]}', '{"files": [1]}']
+    "content", ["{", "[]", "[1]", '{"files": ["../outside.yaml"]}', '{"files": ["/etc/passwd"]}', '{"files": [1]}']
 )
 def test_a_list_that_is_none_is_refused(content: str, tmp_path: Path) -> None:
     (tmp_path / ".rendered.json").write_text(content, encoding="utf-8")
@@ -77,6 +77,34 @@ def test_the_list_is_the_same_each_time(tmp_path: Path) -> None:
     assert json.loads(content) == {"files": [".rendered.json", "a.yaml", "b.yaml"]}
     bring(tmp_path, {"a.yaml": "2", "b.yaml": "1"})
     assert (tmp_path / ".rendered.json").read_text(encoding="utf-8") == content
+
+
+def test_the_tree_of_something_else_stays(tmp_path: Path) -> None:
+    # One that does not say what it is of becomes that of the first who does.
+    bring(tmp_path, {"a.yaml": "1"})
+    for _time in range(2):
+        wanted, changes = tree.compare(tmp_path, {"a.yaml": "2"}, "Gateway one")
+        tree.write(tmp_path, wanted, changes)
+    assert not changes
+    assert json.loads((tmp_path / ".rendered.json").read_text(encoding="utf-8"))["of"] == "Gateway one"
+    with pytest.raises(tree.TreeError, match=r"is the tree of Gateway one, and that of Gateway two would overwrite it"):
+        tree.compare(tmp_path, {"a.yaml": "2"}, "Gateway two")
+
+
+def test_a_run_that_was_cut_off_leaves_a_tree_of_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted, changes = tree.compare(tmp_path, {"a.yaml": "1"}, "Gateway one")
+    replace = tree._replace
+
+    def cut_off(path: Path, content: str) -> None:
+        if path.name == "a.yaml":
+            raise KeyboardInterrupt
+        replace(path, content)
+
+    monkeypatch.setattr(tree, "_replace", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        tree.write(tmp_path, wanted, changes)
+    with pytest.raises(tree.TreeError, match="is the tree of Gateway one"):
+        tree.compare(tmp_path, {"a.yaml": "2"}, "Gateway two")
 
 
 def test_secrets_are_for_their_owner_alone(tmp_path: Path) -> None:
