@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 import typing as t
 from collections.abc import Iterator
@@ -157,6 +158,9 @@ def test_the_programs_in_config_maps_are_whole(full: Manifests) -> None:
         assert first in files
         for file, text in files.items():
             compile(text, file, "exec")
+            # What it imports is of Python or is in the ConfigMap too.
+            imported = set(re.findall(r"^(?:from|import) (\w+)", text, re.MULTILINE)) - sys.stdlib_module_names
+            assert {f"{module}.py" for module in imported} <= set(files)
             (source,) = [
                 path
                 for path in (*FAKES.rglob("*.py"), *(TESTS.parent / "roles/simulators/files").iterdir())
