@@ -150,7 +150,7 @@ SAID = [
     "The AI gateway cannot be provisioned on this cluster as it is. Nothing was written to it.",
     "Envoy AI Gateway v0.5.0 in namespace their-ai takes the AIGatewayRoutes of every namespace",
     "claims GatewayClasses of controller gateway.envoyproxy.io/gatewayclass-controller too",
-    "gateway_tls_issuer needs cert-manager, which is not on the cluster",
+    "An issuer in gateway_tls_issuer or gateway_listeners needs cert-manager, which is not on the cluster",
     "provider lost: Secret ai-gateway/no-key is missing: kubectl create secret generic no-key",
     "provider half: Secret ai-gateway/half-a-key has no apiKey, or an empty one",
     f"CustomResourceDefinition {BACKEND_TLS} exists, belongs to no set and does not serve BackendTLSPolicy in "
