@@ -18,7 +18,15 @@ from two_gateways import directory  # noqa: F401 - a fixture
 
 #: The files in the order in which each leaves the least to do for the next: the cluster is filled with what stays, and
 #: destroyed, last.
-ORDER = ["end_to_end", "rendered", "combined_site", "two_gateways", "existing_cluster", "destroy"]
+ORDER = [
+    "end_to_end",
+    "rendered",
+    "combined_site",
+    "semantic_router",
+    "two_gateways",
+    "existing_cluster",
+    "destroy",
+]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -45,11 +45,21 @@ def router_site(sites: Sites, mode: str, extra: pathlib.Path) -> None:
     )
 
 
+@pytest.fixture(scope="module")
+def tokens() -> dict[str, Tokens]:
+    """What ``callers`` has made, by the mode."""
+    return {}
+
+
 @pytest.fixture
-def callers(router_site: None, tmp_path: pathlib.Path, extra: pathlib.Path) -> Tokens:
+def callers(
+    router_site: None, mode: str, tokens: dict[str, Tokens], tmp_path: pathlib.Path, extra: pathlib.Path
+) -> Tokens:
     """A token of each tier."""
     assert router_site is None
-    return {tier: semantic_router.token_of(tier, tmp_path / tier, extra) for tier in TIERS}
+    if mode not in tokens:
+        tokens[mode] = {tier: semantic_router.token_of(tier, tmp_path / tier, extra) for tier in TIERS}
+    return tokens[mode]
 
 
 def test_a_site_with_a_router_is_valid(sites: Sites, mode: str, extra: pathlib.Path) -> None:
@@ -60,6 +70,8 @@ def test_a_site_with_a_router_is_valid(sites: Sites, mode: str, extra: pathlib.P
     assert {check: checks.get(check) for check in wanted} == dict.fromkeys(wanted, "passed")
     assert "failed" not in checks.values()
     assert semantic_router.policies_in_conflict() == []
+    # The site before had one model more.
+    assert semantic_router.configured() == [EASY, HARD]
     assert playbook("egress.ai_gateway.site", "--extra-vars", f"@{extra}", "--skip-tags=validation") == 0, (
         "a second run changed something"
     )
@@ -118,22 +130,19 @@ def test_a_diagnosis_names_the_router_that_is_away(callers: Tokens, extra: pathl
         assert "AIG0701" in semantic_router.diagnosed(extra)
 
 
-def test_a_new_model_of_the_catalogue_is_one_of_the_router(
-    sites: Sites, callers: Tokens, mode: str, archive: pathlib.Path, extra: pathlib.Path, tmp_path: pathlib.Path
-) -> None:
-    more = semantic_router.variables(tmp_path / "more.yml", mode, archive, NEW)
-    with sites.becomes(NAMES[mode]):
-        playbook("egress.ai_gateway.site", "--extra-vars", f"@{more}", "--skip-tags=validation")
-        assert NEW in semantic_router.configured()
-        reply = semantic_router.chat(gateway_url(), callers["enterprise"])
-        assert semantic_router.executed(reply) == (200, NEW)
-        playbook("egress.ai_gateway.site", "--extra-vars", f"@{extra}", "--skip-tags=validation")
-    assert NEW not in semantic_router.configured()
-    assert semantic_router.executed(semantic_router.chat(gateway_url(), callers["enterprise"])) == (200, EASY)
-
-
 def test_the_latency_of_a_choice(callers: Tokens, mode: str) -> None:
     found = semantic_router.latency(gateway_url(), callers["enterprise"])
     assert mode
     # A choice by keywords is no question of seconds.
     assert found["auto"]["p50"] - found[EASY]["p50"] < 200
+
+
+def test_a_new_model_of_the_catalogue_is_one_of_the_router(
+    sites: Sites, callers: Tokens, mode: str, archive: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    """The site of the next mode takes it out again."""
+    more = semantic_router.variables(tmp_path / "more.yml", mode, archive, NEW)
+    with sites.becomes(f"{NAMES[mode]}, and one more model"):
+        playbook("egress.ai_gateway.site", "--extra-vars", f"@{more}", "--skip-tags=validation")
+    assert semantic_router.configured() == [EASY, HARD, NEW]
+    assert semantic_router.executed(semantic_router.chat(gateway_url(), callers["enterprise"])) == (200, NEW)

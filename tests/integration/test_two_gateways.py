@@ -63,6 +63,8 @@ CHECKS = {
     *(f"{check}:{model}" for check in ("key", "forged") for model in ("gpt-4", "claude-3-sonnet", "Qwen/Qwen3-0.6B")),
     *("path:openai:gpt-4", "path:anthropic:claude-3-sonnet", "path:vllm:Qwen/Qwen3-0.6B"),
 }
+#: Those of a semantic router, which engine kuadrant leads to by a route.
+ROUTER_CHECKS = {f"router:{check}" for check in ("no-token", "bad-token", "chat", "stream", "forged", "keywords:math")}
 
 
 @pytest.fixture(scope="class", params=ENGINES)
@@ -107,7 +109,7 @@ class TestTwoGateways:
         with sites.becomes(engine):
             # What was cut off above had written everything but the report, where it was not taken back.
             assert site(directory, engine, "site", *more) > 0 or engine == "authorino"
-        checks = CHECKS if engine == "authorino" else CHECKS | {"rate-limit-recovery"}
+        checks = CHECKS if engine == "authorino" else CHECKS | ROUTER_CHECKS | {"rate-limit-recovery"}
         assert {check for check, status in validation().items() if status == "passed"} >= checks
         assert {check: status for check, status in validation().items() if status == "failed"} == {}
 

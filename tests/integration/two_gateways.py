@@ -26,12 +26,28 @@ FAKES = ROOT / "tests/fakes"
 CRDS = pathlib.Path(os.environ.get("THIRD_PARTY_CRDS") or "/nonexistent")
 #: The namespace of the fake of a cluster's own MaaS gateway.
 MAAS_NAMESPACE = "openshift-ingress"
-#: Whose routes attach to it: ours, that of maas-api and that of KServe.
-ROUTES = ["ai-gateway", "opendatahub", "llm"]
+#: Whose routes attach to it: ours, that of maas-api, those of KServe and that of the semantic router.
+ROUTES = ["ai-gateway", "opendatahub", "llm", "vllm-semantic-router-system"]
 
 ENGINES = ("authorino", "kuadrant")
 HEADERS = {"authorino": {}, "kuadrant": {"header": "X-Provider-Api-Key"}}
 MODEL = {"kind": "LLMInferenceService", "name": "facebook-opt-125m-simulated", "namespace": "llm"}
+#: With engine kuadrant a semantic router chooses between that model and another one.
+ROUTER: dict[str, t.Any] = {
+    "semantic_router_image": "localhost/egress-ai-gateway/semantic-router:fake",
+    "ai_gateway_semantic_router": {
+        "default_model": "facebook/opt-125m",
+        "signals": {"keywords": [{"name": "math", "keywords": ["integral", "derivative"]}]},
+        "decisions": [
+            {
+                "name": "math",
+                "priority": 100,
+                "rules": {"operator": "AND", "conditions": [{"type": "keyword", "name": "math"}]},
+                "model": "Model-B",
+            }
+        ],
+    },
+}
 
 #: A Deployment that was changed for a while, or restarted, has other pods and keeps the other template in its history.
 #: And Kuadrant's operator enforces the policy of maas-api only since its restart.
@@ -45,7 +61,9 @@ HISTORY = "|".join(
 
 
 def variables(path: pathlib.Path, engine: str) -> pathlib.Path:
-    """Write the extra variables of the catalogue for a policy engine: three providers and a model on the premises."""
+    """Write the extra variables of the catalogue for a policy engine: three providers and a model on the premises, and
+    with engine kuadrant a second one and a semantic router.
+    """
     given = yaml.safe_load((pathlib.Path(__file__).parent / "two_gateways.yml").read_text(encoding="utf-8"))
     keys = {
         "openai": ("sk-openai-key-for-demo", "gpt-4"),
@@ -71,12 +89,18 @@ def variables(path: pathlib.Path, engine: str) -> pathlib.Path:
             "models": [{"name": "Qwen/Qwen3-0.6B"}],
         }
     )
-    backend = MODEL if engine == "kuadrant" else {**MODEL, "tls": {"mode": "none"}}
+    models = [{"name": "facebook/opt-125m", "backend_ref": {**MODEL, "tls": {"mode": "none"}}}]
+    if engine == "kuadrant":
+        models = [
+            {"name": "facebook/opt-125m", "backend_ref": MODEL},
+            {"name": "Model-B", "backend_ref": {**MODEL, "name": "model-b-simulated"}},
+        ]
     written: dict[str, t.Any] = {
         **given,
         "ai_gateway_policy_engine": engine,
         "ai_gateway_providers": providers,
-        "ai_gateway_models": [{"name": "facebook/opt-125m", "backend_ref": backend}],
+        "ai_gateway_models": models,
+        **(ROUTER if engine == "kuadrant" else {}),
         "crds_wg_ai_gateway": str(CRDS / "ainetworking.prototype.x-k8s.io_xbackenddestinations.yaml"),
         # Kuadrant's fake counts by the clock, as Envoy's rate limit service does.
         "validation_window_alignment": "clock",

@@ -135,7 +135,7 @@ def test_routes_lead_to_services_that_have_pods(full: Manifests) -> None:
 
 def test_pods_have_no_more_rights_than_they_need(full: Manifests) -> None:
     deployments = [manifest for (kind, _name), manifest in full.items() if kind == "Deployment"]
-    assert len(deployments) == 3
+    assert len(deployments) == 4
     for deployment in deployments:
         pod = deployment["spec"]["template"]["spec"]
         assert pod["securityContext"]["runAsNonRoot"]

@@ -221,14 +221,20 @@ def programs(rendered: str) -> dict[str, str]:
     that before every filter, that after authorization, that next to the providers and, where there are MCP servers,
     that next to these.
     """
-    found = {manifest["kind"]: manifest.get("spec", {}) for manifest in yaml.safe_load_all(rendered) if manifest}
-    filters = [patch["operation"]["value"] for patch in found["EnvoyPatchPolicy"]["jsonPatches"]]
+    found = [manifest for manifest in yaml.safe_load_all(rendered) if manifest]
+    filters = [
+        patch["operation"]["value"]
+        for manifest in found
+        if manifest["kind"] == "EnvoyPatchPolicy"
+        for patch in manifest["spec"]["jsonPatches"]
+    ]
+    (extension,) = (manifest["spec"] for manifest in found if manifest["kind"] == "EnvoyExtensionPolicy")
     named = {
         item["name"].rpartition("egress.ai_gateway.")[2]: item["typed_config"]["default_source_code"]["inline_string"]
         for item in filters
         if "default_source_code" in item.get("typed_config", {})
     }
-    return {**named, "body_filter": found["EnvoyExtensionPolicy"]["lua"][0]["inline"]}
+    return {**named, "body_filter": extension["lua"][0]["inline"]}
 
 
 def identity_key(directory: Path) -> Path:

@@ -52,7 +52,12 @@ def policies(directory: t.Any, mode: str) -> str:
         if mode == "single_gateway"
         else {"default_model": "opt", "mode": mode},
     }
-    return rendered(directory, "access_policies", "authorino.yaml.j2", variables)
+    text = rendered(directory, "access_policies", "authorino.yaml.j2", variables)
+    if mode != "single_gateway":
+        return text
+    (directory / "patches").mkdir()
+    patches = yaml.safe_load(rendered(directory / "patches", "access_policies", "router_patches.yaml.j2", variables))
+    return f"{text}\n---\n{yaml.safe_dump({'kind': 'EnvoyPatchPolicy', 'spec': {'jsonPatches': patches}})}"
 
 
 @pytest.fixture(scope="module")
@@ -211,8 +216,10 @@ def test_a_router_that_does_not_answer(single: str, details: str) -> None:
 
 
 def test_where_the_router_is_asked(single: str, dual: str) -> None:
-    (policy,) = [found for found in yaml.safe_load_all(single) if found and found["kind"] == "EnvoyPatchPolicy"]
-    patches = policy["spec"]["jsonPatches"]
+    alone, asking = (found for found in yaml.safe_load_all(single) if found and found["kind"] == "EnvoyPatchPolicy")
+    # Before there are routes there is no buffer, and the Gateway's own patches do not wait for one.
+    assert "envoy.filters.http.buffer" not in json.dumps(alone["spec"]["jsonPatches"])
+    patches = asking["spec"]["jsonPatches"]
     added = [
         (patch["operation"]["value"]["name"], patch["operation"].get("jsonPath"))
         for patch in patches
