@@ -15,7 +15,7 @@ import yaml
 ROOT = pathlib.Path(__file__).parents[2]
 MODULES = sorted(path.stem for path in (ROOT / "plugins/modules").glob("*.py"))
 #: Roles with tasks; role versions has only variables.
-ROLES = sorted(path.parent.name for path in (ROOT / "roles").glob("*/tasks"))
+ROLES = sorted(path.parent.name for path in (ROOT / "roles").glob("*/meta"))
 #: What the variables of a role start with, where that is not its name: those of the catalogue are read by every role.
 PREFIXES = {"catalog": "ai_gateway_"}
 #: Files that cannot carry a comment, or that tools write.
