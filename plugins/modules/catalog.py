@@ -128,6 +128,11 @@ options:
     type: list
     elements: str
     default: []
+  prices:
+    description:
+      - What a million tokens of each model cost, with C(input) and C(output), by the model's public name.
+    type: dict
+    default: {}
   cluster_networks:
     description: CIDR ranges of the cluster's pods, Services and nodes that are not private addresses.
     type: list
@@ -271,6 +276,7 @@ catalog:
           other backends or endpoints a model has other routes. A model of an InferencePool has none, as the pool has
           one route for all its models.
         - C(objective) names the InferenceObjective of the model's requests, where it has one.
+        - C(price) is what a million tokens cost, with C(input) and C(output), where the inventory says it.
       type: list
       elements: dict
       sample:
@@ -286,8 +292,8 @@ catalog:
       description:
         - The tiers, with their namespaces, all their limits and the names of all their models. C(restricted) is true
           if the tier names its models. C(objective) names the InferenceObjective of its requests, where it has one.
-        - A limit counts V(total_tokens), V(input_tokens), V(output_tokens) or V(requests), of one C(model), or of
-          all models together if C(model) is empty.
+        - A limit counts V(total_tokens), V(input_tokens), V(output_tokens), V(cost) in millionths of the currency, or
+          V(requests), of one C(model), or of all models together if C(model) is empty.
         - C(mcp_tools) has the tools of each MCP server that the tier may call, C(every) tool of the C(server), or those
           with one of the C(names) or a name that begins with one of the C(prefixes).
       type: list

@@ -25,6 +25,14 @@ NAMESPACE = "vllm-semantic-router-system"
 SINGLE, DUAL = "single_gateway", "dual_gateway"
 CHAT = "/v1/chat/completions"
 AUTO, EASY, HARD, NEW = "auto", "Model-A", "Model-B", "Model-C"
+#: What a million tokens cost. A request has 7, so that one for the second model costs 70 millionths.
+PRICES = {EASY: 1, HARD: 10, NEW: 1}
+BUDGET: dict[str, t.Any] = {
+    "name": "budget",
+    "level": 3,
+    "groups": ["tier-budget-users"],
+    "cost_limit": {"cost": 0.0005, "window": "1m"},
+}
 #: A prompt that leads to the second model, and one that leads to the default.
 HARD_PROMPT, EASY_PROMPT = "Please solve this integral.", "Hello"
 EXECUTED = "x-maas-model-executed"
@@ -66,7 +74,9 @@ def variables(path: pathlib.Path, mode: str, archive: pathlib.Path, *more_models
             },
             {"name": "premium", "level": 1, "groups": ["tier-premium-users"], "token_limit": limit, "models": [EASY]},
             {"name": "enterprise", "level": 2, "groups": ["tier-enterprise-users"], "token_limit": limit},
+            *([BUDGET] if mode == SINGLE else []),
         ],
+        "ai_gateway_prices": {name: dict.fromkeys(("input", "output"), PRICES[name]) for name in names},
         "ai_gateway_semantic_router": {
             "mode": mode,
             "default_model": EASY,
@@ -94,6 +104,25 @@ def variables(path: pathlib.Path, mode: str, archive: pathlib.Path, *more_models
     }
     path.write_text(yaml.safe_dump(written), encoding="utf-8")
     return path
+
+
+def spent(url: str, token: str) -> dict[str, int]:
+    """How many requests that the router gives to the second model a budget takes, and what is answered after that."""
+    # The limit counts by the clock's minute.
+    time.sleep(max(0.0, 60.5 - time.time() % 60) if time.time() % 60 > 40 else 0.0)
+    passed = 0
+    while (reply := chat(url, token, HARD_PROMPT)).status == 200:
+        passed += 1
+        assert passed <= 50, "the budget does not end"
+        # It is counted after the answer.
+        time.sleep(0.2)
+    return {
+        "passed": passed,
+        "auto": reply.status,
+        "another model by auto": chat(url, token).status,
+        "the model by its name": chat(url, token, model=HARD).status,
+        "another model by its name": chat(url, token, model=EASY).status,
+    }
 
 
 def token_of(tier: str, path: pathlib.Path, extra: pathlib.Path) -> str:
@@ -153,6 +182,9 @@ def counted(url: str, token: str, mode: str) -> list[str]:
         ]
         if tokens(line) != 7:
             faults.append(f"{reply.ask}: {tokens(line)} tokens are counted")
+        # Behind the gateway nobody knows what the model costs that was asked for.
+        if line.get("cost") != (None if mode == DUAL and asked == AUTO else 7 * PRICES[HARD]):
+            faults.append(f"{reply.ask}: the cost is {line.get('cost')}")
     return faults
 
 

@@ -94,6 +94,18 @@ def test_what_was_executed_is_counted(callers: Tokens, mode: str) -> None:
     assert semantic_router.counted(gateway_url(), callers["enterprise"], mode) == []
 
 
+def test_a_budget_is_spent_at_the_prices_of_the_models_that_answer(
+    callers: Tokens, mode: str, extra: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    assert callers
+    if mode == DUAL:
+        pytest.skip("behind the gateway nobody knows what a request costs, and the catalogue has no budget")
+    found = semantic_router.spent(gateway_url(), semantic_router.token_of("budget", tmp_path / "budget", extra))
+    refused = ("auto", "another model by auto", "the model by its name", "another model by its name")
+    # 500 millionths: seven requests cost 490, and the eighth begins below the limit.
+    assert found == {"passed": 8, **dict.fromkeys(refused, 429)}
+
+
 def test_a_tier_never_gets_a_model_that_it_may_not_use(callers: Tokens, mode: str) -> None:
     url = gateway_url()
     assert semantic_router.refused_or_replaced(url, callers["free"], mode) == []

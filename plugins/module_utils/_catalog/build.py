@@ -53,6 +53,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.network
     to_providers,
     to_router,
 )
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.prices import check_prices, with_prices
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.providers import read_providers
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.secrets import needed_secrets
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.semantic_router import (
@@ -84,6 +85,7 @@ def build(inputs: Mapping[str, t.Any], defined: Iterable[str] = ()) -> Catalog:
     routed = read_semantic_router(root, settings, read, models)
     if routed and routed.public_model:
         models = (*models, routed.public_model)
+    models = with_prices(root, models)
     tiers = read_tiers(root, settings, models, servers, routed.router.model if routed else "")
     router = finish(root, routed, tiers)
     if router is not None and router.mode == DUAL:
@@ -92,6 +94,7 @@ def build(inputs: Mapping[str, t.Any], defined: Iterable[str] = ()) -> Catalog:
     rules = authorization(root, (tier for _path, tier in tiers))
     pools = with_models(described, _pool_references(models), models)
     check_pools(root, pools, models, tiers)
+    check_prices(root, models, tiers, [routed.router.model] if routed and routed.public_model else [])
     check_combination(root, settings, read, models, tiers)
     _check_not_empty(root, models, servers, tiers)
     if faults:

@@ -16,6 +16,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.inputs 
     WG_AI_GATEWAY,
 )
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.model import Model, Tier
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.prices import COST
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.providers import ReadProvider
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.settings import Settings
 
@@ -95,6 +96,8 @@ def _tier_faults_with_kuadrant(path: str, tier: Tier, models: Sequence[Model]) -
     for measure in sorted({limit.measure for limit in tier.limits} & {"input_tokens", "output_tokens"}):
         problem = f"engine {KUADRANT} counts the tokens of prompts and completions together"
         yield Fault(f"{path}.{measure.removesuffix('s')}_limit", problem, "write `token_limit`")
+    if any(limit.measure == COST for limit in tier.limits):
+        yield Fault(f"{path}.cost_limit", f"engine {KUADRANT} counts tokens, not what they cost", "write `token_limit`")
     if not tier.restricted:
         return
     for backend, names in _models_by_path(models).items():

@@ -145,6 +145,25 @@ class Entry:
             return None
         return value
 
+    def number(self, key: str, low: float, high: float) -> float | None:
+        """A number from ``low`` to ``high``, with up to six decimals; None if it is wrong or missing."""
+        value = self.value.get(key)
+        remedy = f"a number from {low} to {high} with up to six decimals"
+        if value is None:
+            self.missing(key, remedy)
+            return None
+        # As with whole numbers.
+        if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,12}(\.[0-9]{1,6})?", value):
+            value = float(value)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+            shown = str(value) if isinstance(value, (int, float)) else type_name(value)
+            self.fault(key, f"is {quote(value) if isinstance(value, str) else shown}", f"write {remedy}")
+            return None
+        if round(value, 6) != value:
+            self.fault(key, f"is {value}", f"write {remedy}")
+            return None
+        return value
+
     def flag(self, key: str, default: bool) -> bool:
         """A truth value; the default if it is wrong or missing."""
         value = self.value.get(key, default)

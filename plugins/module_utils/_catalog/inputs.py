@@ -48,6 +48,7 @@ DEFAULTS: dict[str, t.Any] = {
     "mcp_servers": (),
     "inference_pools": (),
     "semantic_router": None,
+    "prices": None,
     "tiers": (),
     "allowed_endpoints": (),
     "cluster_networks": (),

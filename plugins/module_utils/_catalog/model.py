@@ -313,6 +313,14 @@ class InferencePool:
 
 
 @dataclass(frozen=True)
+class Price:
+    """What a million tokens of a model cost, in a currency that is the same for all."""
+
+    input: float
+    output: float
+
+
+@dataclass(frozen=True)
 class Model:
     """A public model."""
 
@@ -325,15 +333,17 @@ class Model:
     routes: tuple[Route, ...]
     #: Name of the InferenceObjective of its requests; empty for that of the tier.
     objective: str = ""
+    #: None where the inventory has no price of it.
+    price: Price | None = None
 
 
 @dataclass(frozen=True)
 class Limit:
     """What each user of a tier may use in a window."""
 
-    #: What is counted: ``total_tokens``, ``input_tokens``, ``output_tokens`` or ``requests``.
+    #: What is counted: ``total_tokens``, ``input_tokens``, ``output_tokens``, ``cost`` or ``requests``.
     measure: str
-    #: Tokens or requests, from 1.
+    #: Tokens, requests or millionths of the currency, from 1.
     amount: int
     #: Length of the window as a Gateway API duration: ``1s``, ``1m``, ``1h`` or ``24h``.
     window: str
@@ -571,6 +581,8 @@ class Catalog:
             if not named["objective"]:
                 del named["objective"]
         for model in result["models"]:
+            if model["price"] is None:
+                del model["price"]
             for backend in model["backends"]:
                 del backend["backend_ref" if backend["provider"] is not None else "provider"]
                 if "backend_ref" in backend:

@@ -15,6 +15,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.inputs 
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.mcp_servers import read_mcp_tools
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.model import Limit, McpServer, Model, Tier
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.names import LABEL_LIMIT
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.prices import COST, MILLIONTHS
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.settings import Settings
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.strings import GROUP, LABEL, MODEL, Rule
 
@@ -30,6 +31,7 @@ _LIMITS = {
     "token_limit": ("total_tokens", "tokens"),
     "input_token_limit": ("input_tokens", "tokens"),
     "output_token_limit": ("output_tokens", "tokens"),
+    "cost_limit": (COST, "cost"),
     "request_limit": ("requests", "requests"),
 }
 _MODELS = Rule("a model's name", rf"\*|{MODEL.pattern}", 'names of models, or "*" for all', limit=MODEL.limit)
@@ -109,11 +111,19 @@ def _limits(entry: Entry) -> tuple[Limit, ...]:
         if not entry.has(key):
             continue
         limit = entry.entry(key, (unit_key, "window"))
-        amount = limit.integer(unit_key, 1, _AMOUNT_LIMIT)
+        amount = _amount(limit, unit_key)
         why = ": the rate limit service counts per second, minute, hour or day"
         window = limit.choice("window", _WINDOWS, why=why)
         limits.append(Limit(measure, amount or 0, window, *_WINDOWS.get(window, ("", 0))))
     return tuple(limits)
+
+
+def _amount(limit: Entry, key: str) -> int | None:
+    """What a limit allows, in whole numbers; None if it is wrong."""
+    if key != COST:
+        return limit.integer(key, 1, _AMOUNT_LIMIT)
+    cost = limit.number(key, 1 / MILLIONTHS, _AMOUNT_LIMIT // MILLIONTHS)
+    return None if cost is None else round(cost * MILLIONTHS)
 
 
 def _model_limits(tier: Entry, models: Sequence[str]) -> tuple[Limit, ...]:

@@ -178,15 +178,20 @@ local function spent(tier, headers)
   local stated = headers:get("x-ratelimit-limit") or ""
   local amount, seconds = stated:match("^(%d+), %1;w=(%d+)")
   if not amount then amount, seconds = stated:match("^(%d+),.-[ ,]%1;w=(%d+)") end
-  local measures = {}
+  local measures, shown = {}, amount
   for _, limit in ipairs(settings.limits[tier] or {}) do
     if tostring(limit[1]) == amount and tostring(limit[2]) == seconds then
-      measures[#measures + 1] = limit[3] .. (limit[4] ~= "" and " of model " .. limit[4] or "")
+      local measure = limit[3]
+      -- A cost is counted in millionths.
+      if measure == "cost" then
+        shown, measure = ("%.6f"):format(limit[1] / 1000000):gsub("%.?0+$", ""), "units of cost"
+      end
+      measures[#measures + 1] = measure .. (limit[4] ~= "" and " of model " .. limit[4] or "")
     end
   end
   local measure = #measures > 0 and table.concat(measures, " or ") or "limit"
   local reset = headers:get("x-ratelimit-reset") or seconds
-  local sentence = "The " .. (amount or "") .. " " .. measure .. " that tier " .. tier .. " allows a user in "
+  local sentence = "The " .. (shown or "") .. " " .. measure .. " that tier " .. tier .. " allows a user in "
     .. (seconds or "?") .. " seconds are used up."
   return sentence .. " Try again in " .. (reset or "?") .. " seconds.",
     measure:find("request") and "requests" or "tokens", reset

@@ -9,8 +9,18 @@ do
   -- Bytes of a response that are estimated as a token.
   counting.TOKEN = 4
 
+  -- The most that one request adds to a count of the rate limit service.
+  local MOST_ADDED = 1000000000
+
   function counting.count(handle, total, input, output)
     local metadata = handle:streamInfo():dynamicMetadata()
+    local price = settings.prices[(metadata:get(METADATA) or {}).model]
+    if price then
+      -- Prices are those of a million tokens, so that the cost is in millionths. Tokens that the total alone has cost the
+      -- most.
+      local rest = math.max(0, total - input - output) * math.max(price[1], price[2])
+      metadata:set(METADATA, "cost", math.min(MOST_ADDED, math.ceil(input * price[1] + output * price[2] + rest)))
+    end
     metadata:set(METADATA, "total_tokens", total)
     metadata:set(METADATA, "input_tokens", input)
     metadata:set(METADATA, "output_tokens", output)

@@ -45,7 +45,13 @@ VARIABLES: dict[str, t.Any] = {
             "groups": ["all"],
             "token_limit": {"tokens": 100, "window": "1m"},
             "request_limit": {"requests": 20, "window": "1m"},
-            "model_limits": [{"models": ["gpt-4"], "output_token_limit": {"tokens": 7, "window": "1h"}}],
+            "model_limits": [
+                {
+                    "models": ["gpt-4"],
+                    "output_token_limit": {"tokens": 7, "window": "1h"},
+                    "cost_limit": {"cost": 0.25, "window": "24h"},
+                }
+            ],
         },
         {
             "name": "narrow",
@@ -55,6 +61,7 @@ VARIABLES: dict[str, t.Any] = {
             "models": ["claude-3-sonnet"],
         },
     ],
+    "ai_gateway_prices": {"gpt-4": {"input": 2.5, "output": 10}},
     "ai_gateway_request_body_limit": "1Mi",
     "access_policies_cors": ["https://app.example.com", "https://*.pages.example.com"],
     "__access_policies_identity_key": KEY,

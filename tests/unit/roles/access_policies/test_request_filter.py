@@ -172,6 +172,12 @@ def test_two_tokens_are_refused(request_filter: Program, headers: dict[str, str]
             "tokens",
             "3000",
         ),
+        (
+            "250000, 100;w=60, 250000;w=86400",
+            "0.25 units of cost of model gpt-4 that tier free allows a user in 86400 seconds",
+            "tokens",
+            "3000",
+        ),
     ],
 )
 def test_a_used_up_limit_is_named(request_filter: Program, limit: str, measure: str, kind: str, reset: str) -> None:

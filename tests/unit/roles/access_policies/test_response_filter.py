@@ -56,6 +56,27 @@ def test_what_a_provider_says_is_counted(response_filter: Program, body: bytes, 
     assert costs(answered(response_filter, [body[:7], b"", body[7:]], content_type="application/json")) == spent
 
 
+@pytest.mark.parametrize(
+    ("body", "cost"),
+    [
+        # 60 tokens of 2.50 for a million and 40 of 10.
+        (usage_of(prompt_tokens=60, completion_tokens=40, total_tokens=100), 550),
+        # What the total alone has costs the most; the cost is rounded up.
+        (usage_of(total_tokens=70), 700),
+        (usage_of(prompt_tokens=1, completion_tokens=0, total_tokens=1), 3),
+        (b"nothing that tells", 250 + 10 * 5),
+        # The most that the rate limit service adds at once.
+        (usage_of(prompt_tokens=9_999_999, completion_tokens=9_999_999), 125_000_000 - 13 + 1),
+    ],
+)
+def test_a_model_with_a_price_costs_that(response_filter: Program, body: bytes, cost: int) -> None:
+    assert answered(response_filter, [body]).kept["egress.ai-gateway"]["cost"] == cost
+    # Another model has none.
+    assert "cost" not in answered(response_filter, [body], model="Qwen/Qwen3-0.6B").kept["egress.ai-gateway"]
+    # What is refused costs nothing.
+    assert answered(response_filter, [body], status=500).kept["egress.ai-gateway"].get("cost", 0) == 0
+
+
 @pytest.mark.parametrize("status", [302, 400, 401, 429, 500, 503])
 def test_what_is_refused_costs_nothing(response_filter: Program, status: int) -> None:
     assert costs(answered(response_filter, [usage_of(total_tokens=100)], status=status)) == (0, 0, 0)

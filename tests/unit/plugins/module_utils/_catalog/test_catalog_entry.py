@@ -33,8 +33,8 @@ def test_providers_that_are_no_list(value: t.Any) -> None:
         ("tiers.0.tokens_limit", "did you mean `token_limit`?"),
         (
             "tiers.0.zzz",
-            "it takes name, level, groups, token_limit, input_token_limit, output_token_limit, request_limit, "
-            "model_limits, models, mcp_tools and objective",
+            "it takes name, level, groups, token_limit, input_token_limit, output_token_limit, cost_limit, "
+            "request_limit, model_limits, models, mcp_tools and objective",
         ),
     ],
 )
