@@ -12,7 +12,7 @@ from __future__ import annotations
 import difflib
 import re
 import typing as t
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.entry import Entry
@@ -182,6 +182,8 @@ def read_semantic_router(
     fallback = DENY if entry.value.get("fallback") in (None, DENY) else _one_of(entry, "fallback", names)
     signals = _signals(entry)
     decisions = _decisions(entry, names)
+    for key in ("signals", "decisions"):
+        entry.faults.extend(_substituted(entry.value.get(key), entry.at(key)))
     router = SemanticRouter(
         mode=mode,
         by_path=by_path,
@@ -196,6 +198,19 @@ def read_semantic_router(
         classifiers=any(family in _CLASSIFIERS for family in signals),
     )
     return ReadRouter(entry, router, decisions, signals, _settings(entry))
+
+
+def _substituted(node: t.Any, path: str) -> Iterator[Fault]:
+    """The strings in which the router would put variables of its environment."""
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            yield from _substituted(value, f"{path}.{key}")
+    elif isinstance(node, Sequence) and not isinstance(node, str):
+        for index, value in enumerate(node):
+            yield from _substituted(value, f"{path}[{index}]")
+    elif isinstance(node, str) and "$" in node:
+        problem = "has `$`, where the router puts variables of its environment"
+        yield Fault(path, problem, "write it without, as the router has no other spelling of it")
 
 
 def _one_of(entry: Entry, key: str, names: Sequence[str], required: bool = False) -> str:

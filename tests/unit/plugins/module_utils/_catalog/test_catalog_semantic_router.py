@@ -214,6 +214,10 @@ def test_the_models_of_kserve_with_kuadrant() -> None:
             },
             "signals.structure[0].feature.source.pattern: is no regular expression",
         ),
+        (
+            {"signals": {"keywords": [{"name": "math", "keywords": ["integral", "^sum$"]}]}},
+            "signals.keywords[0].keywords[1]: has `$`, where the router puts variables of its environment",
+        ),
         ({"signals": {}}, 'decisions[0].rules.conditions[0].name: no signal of type keyword is named "math"'),
         ({"settings": {"services": {"authz": {"fail_open": True}}}}, "settings.services.authz: is the collection's"),
     ],
@@ -242,6 +246,7 @@ def test_faults(change: dict[str, t.Any], fault: str) -> None:
             {"rules": {"operator": "OR", "conditions": [MATH, {"type": "colour", "name": "red"}]}},
             'rules.conditions[1].type: is "colour"; write keyword,',
         ),
+        ({"description": "pays ${HOME}"}, "description: has `$`"),
         ({"name": "a decision"}, 'name: "a decision" is not a name of a signal'),
     ],
 )
