@@ -18,7 +18,7 @@ import typing as t
 
 import objects
 import yaml
-from gateway_requests import Ask, Reply, body_of, log, send, tokens
+from gateway_requests import PROXIES, SELECTOR, Ask, Reply, body_of, log, send, tokens
 from runs import ROOT, playbook, run
 
 NAMESPACE = "vllm-semantic-router-system"
@@ -37,6 +37,8 @@ BUDGET: dict[str, t.Any] = {
 HARD_PROMPT, EASY_PROMPT = "Please solve this integral.", "Hello"
 EXECUTED = "x-maas-model-executed"
 IMAGE = "localhost/egress-ai-gateway/semantic-router:fake"
+#: The metrics of Envoy AI Gateway's processor, by the namespace and the name of its pod.
+METRICS = "/api/v1/namespaces/{}/pods/{}:1064/proxy/metrics"
 #: Seconds until a router that was started has been found ready, and the proxies know.
 PATIENCE = 120
 #: What a client may try to say of the model, of itself, and of where the request goes.
@@ -163,8 +165,24 @@ def choices(url: str, token: str) -> list[str]:
     return faults
 
 
+def metered(model: str) -> int:
+    """The tokens that the processors' metrics have of a model that answered."""
+    selector = ("--namespace", PROXIES, "--selector", SELECTOR)
+    pods = objects.kubectl("get", "pods", *selector, "--output=jsonpath={.items[*].metadata.name}").split()
+    lines = [
+        line
+        for pod in pods
+        for line in objects.kubectl("get", "--raw", METRICS.format(PROXIES, pod)).splitlines()
+        if line.startswith("gen_ai_client_token_usage_sum{") and f'gen_ai_response_model="{model}"' in line
+    ]
+    return round(sum(float(line.rpartition(" ")[2]) for line in lines))
+
+
 def counted(url: str, token: str, mode: str) -> list[str]:
-    """What is wrong with the lines of the log: which model was asked for, which was executed, and its tokens."""
+    """What is wrong with the lines of the log: which model was asked for, which was executed, and its tokens; and with
+    the metrics.
+    """
+    before = metered(HARD)
     replies = [chat(url, token, HARD_PROMPT, stream=stream) for stream in (False, True)]
     replies.append(chat(url, token, model=HARD))
     lines = log(reply.ask.agent for reply in replies)
@@ -185,6 +203,9 @@ def counted(url: str, token: str, mode: str) -> list[str]:
         # Behind the gateway nobody knows what the model costs that was asked for.
         if line.get("cost") != (None if mode == DUAL and asked == AUTO else 7 * PRICES[HARD]):
             faults.append(f"{reply.ask}: the cost is {line.get('cost')}")
+    metrics = metered(HARD) - before
+    if metrics != 7 * len(replies):
+        faults.append(f"the metrics have {metrics} tokens more of {HARD}")
     return faults
 
 
