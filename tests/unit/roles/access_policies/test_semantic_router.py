@@ -237,6 +237,9 @@ def test_where_the_router_is_asked(single: str, dual: str) -> None:
         and patch["type"].endswith("Listener")
     ]
     assert asks["failure_mode_allow"] is False
+    (cluster,) = [patch["operation"]["value"] for patch in patches if patch["type"].endswith("Cluster")]
+    # What a client sends may make the router fail, and is no reason to take the router from all clients.
+    assert cluster["outlier_detection"]["enforcing_consecutive_5xx"] == 0
     assert asks["processing_mode"]["response_body_mode"] == "NONE"
     assert asks["mutation_rules"]["disallow_all"] is True
     # A gateway of its own is a route, and no filter.
