@@ -32,6 +32,8 @@ BUDGET: dict[str, t.Any] = {
     "level": 3,
     "groups": ["tier-budget-users"],
     "cost_limit": {"cost": 0.0005, "window": "1m"},
+    # Those of the inventory's providers have no price.
+    "models": [EASY, HARD, AUTO],
 }
 #: A prompt that leads to the second model, and one that leads to the default.
 HARD_PROMPT, EASY_PROMPT = "Please solve this integral.", "Hello"
