@@ -71,7 +71,9 @@ def test_a_site_with_a_router_is_valid(sites: Sites, mode: str, extra: pathlib.P
     assert "failed" not in checks.values()
     assert semantic_router.policies_in_conflict() == []
     # The site before had one model more.
-    assert semantic_router.configured() == [EASY, HARD]
+    models = semantic_router.configured()
+    assert {EASY, HARD} <= set(models)
+    assert NEW not in models
     assert playbook("egress.ai_gateway.site", "--extra-vars", f"@{extra}", "--skip-tags=validation") == 0, (
         "a second run changed something"
     )
@@ -156,5 +158,5 @@ def test_a_new_model_of_the_catalogue_is_one_of_the_router(
     more = semantic_router.variables(tmp_path / "more.yml", mode, archive, NEW)
     with sites.becomes(f"{NAMES[mode]}, and one more model"):
         playbook("egress.ai_gateway.site", "--extra-vars", f"@{more}", "--skip-tags=validation")
-    assert semantic_router.configured() == [EASY, HARD, NEW]
+    assert NEW in semantic_router.configured()
     assert semantic_router.executed(semantic_router.chat(gateway_url(), callers["enterprise"])) == (200, NEW)

@@ -213,3 +213,8 @@ def test_no_other_file_states_a_version() -> None:
             if pattern.search(line):
                 found.append(f"{name}:{number}: {line.strip()}")
     assert not found
+
+
+def test_the_semantic_router_is_of_the_release_whose_program_checks_configurations() -> None:
+    (locked,) = re.findall(r"^vllm-sr==(\S+)", (ROOT / "requirements.txt").read_text(encoding="utf-8"), re.MULTILINE)
+    assert STATED["versions_semantic_router"] == f"v{locked}"

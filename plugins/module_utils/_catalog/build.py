@@ -82,10 +82,10 @@ def build(inputs: Mapping[str, t.Any], defined: Iterable[str] = ()) -> Catalog:
     described = read_inference_pools(root, settings)
     models = read_models(root, read, settings, described)
     servers = read_mcp_servers(root, settings, allowed)
+    models = with_prices(root, models)
     routed = read_semantic_router(root, settings, read, models)
     if routed and routed.public_model:
         models = (*models, routed.public_model)
-    models = with_prices(root, models)
     tiers = read_tiers(root, settings, models, servers, routed.router.model if routed else "")
     router = finish(root, routed, tiers)
     if router is not None and router.mode == DUAL:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 import typing as t
 from collections.abc import Iterable, Mapping, Sequence
@@ -35,6 +36,20 @@ class CatalogError(ValueError):
         super().__init__(
             "\n".join([f"The catalogue of the AI gateway has {count}:", *(f"  - {fault}" for fault in self.faults)])
         )
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The one of ``known`` that was probably meant: the same but for capitals, else the most similar one.
+
+    Empty where none is similar, or two as much as each other: a wrong advice is worse than a list.
+    """
+    names = list(known)
+    same = [one for one in names if one.casefold() == name.casefold()]
+    if len(same) == 1:
+        return same[0]
+    near = difflib.get_close_matches(name, names, n=2)
+    ratios = [difflib.SequenceMatcher(None, name, one).ratio() for one in near]
+    return "" if not near or (len(near) == 2 and ratios[0] == ratios[1]) else near[0]
 
 
 def _natural(path: str) -> list[str | int]:

@@ -18,7 +18,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.names i
     service_hostname,
 )
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.semantic_router import FIRST_PRIORITY
-from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.strings import MODEL, SERVICE_NAME
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.strings import MODEL, PHRASE, SERVICE_NAME
 
 Document = Mapping[str, t.Any]
 #: Name of a decision, its keywords and its model.
@@ -44,6 +44,9 @@ def with_found(router: Document, tiers: Iterable[Document], services: Sequence[D
     for service in sorted(services, key=lambda item: (item["metadata"]["namespace"], item["metadata"]["name"])):
         metadata = service["metadata"]
         annotations = metadata.get("annotations") or {}
+        place = f"LLMInferenceService {metadata['namespace']}/{metadata['name']}"
+        if annotations.get(ROUTED, "false") not in ("true", "false"):
+            result["faults"].append(f"{place}: annotation {ROUTED} is {annotations[ROUTED]!r}; write true or false")
         if annotations.get(ROUTED) != "true" or metadata.get("deletionTimestamp"):
             continue
         model = ((service.get("spec") or {}).get("model") or {}).get("name") or metadata["name"]
@@ -51,13 +54,12 @@ def with_found(router: Document, tiers: Iterable[Document], services: Sequence[D
         known = {found["name"]: found["hostname"] for found in result["models"]}
         if known.get(model) == hostname:
             continue
-        problem = _problem(metadata, str(model), known, router)
+        words = [word.strip() for word in str(annotations.get(KEYWORDS, "")).split(",") if word.strip()]
+        problem = _problem(metadata, str(model), known, router) or _words_problem(words)
         if problem:
-            place = f"LLMInferenceService {metadata['namespace']}/{metadata['name']}"
             result["faults"].append(f"{place}: {problem}")
             continue
         _add(result, str(model), hostname, metadata, named)
-        words = [word.strip() for word in str(annotations.get(KEYWORDS, "")).split(",") if word.strip()]
         if words:
             leading.append((f"{metadata['namespace']}.{metadata['name']}", words, str(model)))
     _lead(result["config"]["routing"], leading, named)
@@ -71,6 +73,13 @@ def _problem(metadata: Document, model: str, known: Document, router: Document) 
         return f"its model {model!r} is no name of a model; change spec.model.name"
     if not SERVICE_NAME.accepts(metadata["name"]):
         return "KServe cuts its name, so that its Service is not known; give it a shorter one"
+    return ""
+
+
+def _words_problem(words: Iterable[str]) -> str:
+    """As in the inventory: the router puts variables of its environment in the place of names behind a dollar sign."""
+    if any("$" in word or not PHRASE.accepts(word) for word in words):
+        return f"annotation {KEYWORDS} has a keyword that is too long, not printable or has `$`; shorten or change it"
     return ""
 
 

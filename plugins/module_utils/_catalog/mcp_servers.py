@@ -8,7 +8,6 @@ A client sees a tool as ``<server>__<tool>``, as Envoy AI Gateway names it.
 
 from __future__ import annotations
 
-import difflib
 import json
 import typing as t
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,7 +16,13 @@ from dataclasses import replace
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.allowed_endpoints import AllowedEndpoints
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.credentials import read_credential
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.entry import Entry
-from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.faults import Fault, listing, quote, unique
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.faults import (
+    Fault,
+    listing,
+    nearest,
+    quote,
+    unique,
+)
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.inputs import (
     AUTHORINO,
     ENVOY_AI_GATEWAY,
@@ -198,9 +203,9 @@ def read_mcp_tools(tier: Entry, servers: Sequence[McpServer], limits_requests: b
 
 
 def _no_server(path: str, name: str, servers: Mapping[str, McpServer]) -> Fault:
-    near = difflib.get_close_matches(name, servers, n=1)
+    near = nearest(name, servers)
     known = f"it takes tools of {listing(list(servers))}" if servers else f"list the server in {PREFIX}mcp_servers"
-    return Fault(path, f"{quote(name)} is no MCP server", f"did you mean `{near[0]}`?" if near else known)
+    return Fault(path, f"{quote(name)} is no MCP server", f"did you mean `{near}`?" if near else known)
 
 
 def _hidden(path: str, tool: str, server: McpServer) -> Fault | None:

@@ -48,8 +48,8 @@ def check_prices(
     for path, tier in tiers:
         limits = [limit for limit in tier.limits if limit.measure == COST]
         counted = {name for limit in limits for name in ([limit.model] if limit.model else tier.models)}
+        leading = [name for name in tier.models if name in counted and name in chosen]
         unpriced = [name for name in tier.models if name in counted and name in prices and not prices[name]]
-        leading = [name for name in unpriced if name in chosen]
         if leading:
             problem = f"counts {quote(leading[0])}, behind which another gateway calls models of several prices"
             remedy = "write token_limit, or mode single_gateway in which the chosen model is counted"

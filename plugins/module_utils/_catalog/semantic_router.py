@@ -19,6 +19,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.entry i
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.faults import (
     Fault,
     listing,
+    nearest,
     quote,
     type_name,
     unique,
@@ -179,7 +180,7 @@ def read_semantic_router(
     if namespace in settings.own_namespaces:
         entry.fault("namespace", f"{quote(namespace)} has another use already", "write one of the router's own")
     default = _one_of(entry, "default_model", names, required=True)
-    fallback = DENY if entry.value.get("fallback") in (None, DENY) else _one_of(entry, "fallback", names)
+    fallback = DENY if entry.value.get("fallback") in (None, DENY) else _one_of(entry, "fallback", [*names, DENY])
     signals = _signals(entry)
     decisions = _decisions(entry, names)
     for key in ("signals", "decisions"):
@@ -224,9 +225,9 @@ def _one_of(entry: Entry, key: str, names: Sequence[str], required: bool = False
 
 
 def _known(name: str, names: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, names, n=1)
+    near = nearest(name, names)
     if near:
-        return f"did you mean `{near[0]}`?"
+        return f"did you mean `{near}`?"
     return f"write {listing(names, 'or')}" if 0 < len(names) <= 10 else f"list it in {PREFIX}models first"
 
 
@@ -358,8 +359,24 @@ def _keyword(signal: Entry) -> None:
     )
     signal.choice("operator", ("AND", "OR", "NOR"), "OR")
     signal.choice("method", ("regex", "bm25", "ngram"), "regex")
-    signal.strings("keywords", PHRASE)
+    words = signal.strings("keywords", PHRASE)
+    if signal.value.get("method") == "regex":
+        signal.faults.extend(fault for path, word in words for fault in _expression_faults(path, word))
     signal.flag("case_sensitive", False)
+
+
+def _expression_faults(path: str, pattern: str) -> Iterator[Fault]:
+    """What is wrong with a regular expression in Go's syntax, which is Python's without what needs to look back."""
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        yield Fault(path, f"is no regular expression ({error})", "correct it")
+        return
+    # Without classes and escaped characters, which may look like these.
+    bare = re.sub(r"\\[^1-9]|\[\^?\]?(?:\\.|[^\]\\])*\]", "_", pattern)
+    if re.search(r"\(\?(?:[=!>(]|<[=!]|P=)|\\[1-9]|[*+?}]\+", bare):
+        problem = "has a lookaround, a back reference or a possessive repetition, which Go's regular expressions lack"
+        yield Fault(path, problem, "write it without")
 
 
 def _context(signal: Entry) -> None:
@@ -388,10 +405,7 @@ def _shape(signal: Entry) -> None:
     if feature.has("source") and isinstance(feature.value["source"], Mapping):
         pattern = feature.value["source"].get("pattern")
         if isinstance(pattern, str):
-            try:
-                re.compile(pattern)
-            except re.error as error:
-                feature.fault("source.pattern", f"is no regular expression ({error})", "correct it")
+            feature.faults.extend(_expression_faults(feature.at("source.pattern"), pattern))
     else:
         feature.missing("source", "what is looked at, such as {type: regex, pattern: class}")
 
@@ -490,6 +504,8 @@ def _settings(router: Entry) -> dict[str, t.Any]:
         entry = router.entry("settings", (*_RESERVED, "integrations"))
         for section, names in _RESERVED.items():
             value = entry.value.get(section)
+            if value is not None and not isinstance(value, Mapping):
+                entry.fault(section, f"is {type_name(value)}", "write a mapping, or leave it out")
             given = value if isinstance(value, Mapping) else {}
             for name in names:
                 if name in given:
@@ -525,6 +541,12 @@ def finish(root: Entry, read: ReadRouter | None, tiers: Sequence[tuple[str, Tier
     for decision in read.decisions:
         if decision.rules:
             _check_rules(decision.rules, f"{decision.path}.rules", signals, root.faults)
+    _check_names(read, allowed, root.faults)
+    names = [model.name for model in router.models]
+    for path, tier in allowed:
+        if names and not set(names) & set(tier.models):
+            problem = f"has {quote(router.model)} and none of the models that it leads to"
+            root.faults.append(Fault(f"{path}.models", problem, f"add {listing(names[:5], 'or')}, or leave it out"))
     chosen = [*(decision.model for decision in read.decisions), router.default_model]
     for _path, tier in allowed:
         lacking = [name for name in dict.fromkeys(chosen) if name and name not in tier.models]
@@ -540,10 +562,18 @@ def finish(root: Entry, read: ReadRouter | None, tiers: Sequence[tuple[str, Tier
     if tiers and not allowed and not root.faults:
         problem = f"no tier may use model {quote(router.model)}"
         entry.fault("model", problem, f"name it in models of {PREFIX}tiers, or leave the router out")
-    names = [model.name for model in router.models]
     asking = [RouterTier(tier.name, tuple(name for name in names if name in tier.models)) for _path, tier in allowed]
     router = replace(router, tiers=tuple(asking))
     return replace(router, config=_config(read, router, [tier for _path, tier in allowed]))
+
+
+def _check_names(read: ReadRouter, tiers: Sequence[tuple[str, Tier]], faults: list[Fault]) -> None:
+    """Logs and metrics name decisions, those that the collection adds too."""
+    added = {"default", *(f"{decision.name}.{tier.name}" for decision in read.decisions for _path, tier in tiers)}
+    for decision in read.decisions:
+        if decision.name in added:
+            problem = f"{quote(decision.name)} is the name of a decision that is added to those of the inventory"
+            faults.append(Fault(f"{decision.path}.name", problem, "rename it"))
 
 
 def _check_model_limits(

@@ -5,12 +5,17 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import replace
 
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.entry import Entry
-from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.faults import Fault, listing, quote, unique
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.faults import (
+    Fault,
+    listing,
+    nearest,
+    quote,
+    unique,
+)
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.inputs import PREFIX
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.mcp_servers import read_mcp_tools
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.model import Limit, McpServer, Model, Tier
@@ -166,12 +171,12 @@ def _known_model(entry: Entry, path: str, name: str, models: Sequence[str]) -> b
     """Whether ``name`` is one of ``models``; it is a fault if it is not."""
     if name in models:
         return True
-    near = difflib.get_close_matches(name, models, n=1)
+    near = nearest(name, models)
     known = (
         f"it takes {listing(models)}"
         if 0 < len(models) <= 10
         else f"list it in {PREFIX}providers or {PREFIX}models first"
     )
-    remedy = f"did you mean `{near[0]}`?" if near else known
+    remedy = f"did you mean `{near}`?" if near else known
     entry.faults.append(Fault(path, f"{quote(name)} is no model that may be used here", remedy))
     return False

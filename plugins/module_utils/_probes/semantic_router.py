@@ -17,16 +17,28 @@ EXECUTED = "x-maas-model-executed"
 _FORGED = {"x-vsr-destination-endpoint": "127.0.0.1:1", "x-vsr-skip-processing": "true"}
 
 
-def holds(rules: Document, facts: Collection[tuple[str, str]]) -> bool | None:
+def unclear_keywords(config: Document) -> set[str]:
+    """The signals of keywords that a prompt may have without their words in it."""
+    return {
+        signal["name"]
+        for signal in config["routing"]["signals"].get("keywords", ())
+        if signal["operator"] == "NOR" or signal.get("method") or signal.get("fuzzy_match")
+    }
+
+
+def holds(rules: Document, facts: Collection[tuple[str, str]], unclear: Collection[str] = ()) -> bool | None:
     """Whether the rules of a decision hold for a request; None where that depends on more than keywords and the tier.
 
     :param facts: type and name of the signals that the request has.
+    :param unclear: signals of keywords that it may have besides.
     """
     if "conditions" not in rules:
         if rules.get("type") not in ("keyword", "authz"):
             return None
-        return (rules["type"], rules["name"]) in facts
-    found = [holds(condition, facts) for condition in rules["conditions"]]
+        if (rules["type"], rules["name"]) in facts:
+            return True
+        return None if rules["type"] == "keyword" and rules["name"] in unclear else False
+    found = [holds(condition, facts, unclear) for condition in rules["conditions"]]
     if rules.get("operator") == "OR":
         return True if True in found else None if None in found else False
     if rules.get("operator") == "NOT":
@@ -36,8 +48,9 @@ def holds(rules: Document, facts: Collection[tuple[str, str]]) -> bool | None:
 
 def chosen(config: Document, facts: Collection[tuple[str, str]]) -> tuple[str, str]:
     """The decision and the model for a request; empty where that depends on more than keywords and the tier."""
+    unclear = unclear_keywords(config)
     for decision in config["routing"]["decisions"]:
-        result = holds(decision["rules"], facts)
+        result = holds(decision["rules"], facts, unclear)
         if result is None:
             break
         if result:
@@ -110,7 +123,7 @@ def _decisions(catalog: Document, tier: Document, asks: Params) -> Iterator[Para
     """One chat for each signal of keywords."""
     router = catalog["semantic_router"]
     for signal in router["config"]["routing"]["signals"].get("keywords", ()):
-        if signal["operator"] == "NOR" or signal.get("method", "regex") != "regex":
+        if signal["name"] in unclear_keywords(router["config"]):
             continue
         facts = {("keyword", signal["name"]), ("authz", tier["name"])}
         decision, model = chosen(router["config"], facts)

@@ -79,4 +79,9 @@ def test_faults() -> None:
         "spec.model.name"
     ]
     assert "no name of a model" in found(service("two", "a model"))["faults"][0]
+    assert "has a keyword that is" in found(service("three", "m", keywords="sql, ${HOME}"))["faults"][0]
+    assert "has a keyword that is" in found(service("three", "m", keywords="x" * 513))["faults"][0]
+    misspelt = service("four", "m")
+    misspelt["metadata"]["annotations"]["egress.ai-gateway/semantic-router"] = "True"
+    assert "is 'True'; write true or false" in found(misspelt)["faults"][0]
     assert "KServe cuts its name" in found(service("x" * 50, "m"))["faults"][0]

@@ -76,3 +76,5 @@ def test_behind_a_gateway_of_its_own_a_router_hides_what_is_called() -> None:
     (fault,) = faults(inventory)
     assert fault.path == "ai_gateway_tiers[0].cost_limit"
     assert "single_gateway" in fault.remedy
+    # A price of the router's model would be none of what is called.
+    assert "ai_gateway_prices.auto" in paths({**inventory, "prices": {**inventory["prices"], "auto": PRICES["gpt-4"]}})

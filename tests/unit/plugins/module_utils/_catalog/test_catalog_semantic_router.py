@@ -180,7 +180,21 @@ def test_the_models_of_kserve_with_kuadrant() -> None:
     ("change", "fault"),
     [
         ({"default_model": ...}, "default_model: is missing; write one of gpt-4, model-a or model-b"),
-        ({"default_model": "model-z"}, 'default_model: "model-z" is no model of the router; did you mean `model-b`?'),
+        (
+            {"default_model": "model-z"},
+            'default_model: "model-z" is no model of the router; write gpt-4, model-a or model-b',
+        ),
+        ({"default_model": "Model-A"}, 'default_model: "Model-A" is no model of the router; did you mean `model-a`?'),
+        ({"fallback": "Deny"}, 'fallback: "Deny" is no model of the router; did you mean `deny`?'),
+        ({"settings": {"services": "x"}}, "settings.services: is a string; write a mapping"),
+        (
+            {"signals": {"keywords": [{"name": "math", "keywords": ["(integral"], "method": "regex"}]}},
+            "signals.keywords[0].keywords[0]: is no regular expression",
+        ),
+        (
+            {"signals": {"keywords": [{"name": "math", "keywords": ["a(?=b)"], "method": "regex"}]}},
+            "signals.keywords[0].keywords[0]: has a lookaround",
+        ),
         ({"default_model": "claude-3-sonnet"}, 'default_model: "claude-3-sonnet" is no model of the router; write'),
         ({"mode": "two"}, 'mode: is "two"; write single_gateway or dual_gateway'),
         ({"model": "gpt-4"}, 'model: "gpt-4" is a model of the catalogue too; give one of them another name'),
@@ -231,7 +245,8 @@ def test_faults(change: dict[str, t.Any], fault: str) -> None:
     ("change", "fault"),
     [
         ({"priority": ...}, "priority: is missing; write a whole number from 1 to 1000000"),
-        ({"model": "model-z"}, 'model: "model-z" is no model of the router; did you mean `model-b`?'),
+        ({"model": "model-z"}, 'model: "model-z" is no model of the router; write gpt-4, model-a or model-b'),
+        ({"name": "default"}, 'name: "default" is the name of a decision that is added'),
         ({"rules": {"operator": "AND", "conditions": []}}, "rules.conditions: names no condition"),
         ({"rules": {"operator": "XOR", "conditions": MATH["conditions"]}}, 'rules.operator: is "XOR"'),
         (
@@ -254,6 +269,29 @@ def test_faults_of_a_decision(change: dict[str, t.Any], fault: str) -> None:
     decision = {key: value for key, value in {**ROUTER["decisions"][0], **change}.items() if value is not ...}
     found = faults_of(inventory(decisions=[decision]))
     assert any(line.startswith(f"ai_gateway_semantic_router.decisions[0].{fault}") for line in found), found
+
+
+def test_a_decision_has_no_name_of_one_that_is_added() -> None:
+    decision = ROUTER["decisions"][0]
+    found = faults_of(inventory(decisions=[decision, {**decision, "name": "math.free", "priority": 1}]))
+    assert [line.partition(";")[0] for line in found] == [
+        'ai_gateway_semantic_router.decisions[1].name: "math.free" is the name of a decision that is added to those of '
+        "the inventory"
+    ]
+
+
+def test_a_tier_that_may_ask_may_use_a_model() -> None:
+    alone = {**TIERS[0], "models": ["auto"]}
+    assert faults_of(inventory(tiers=[alone])) == [
+        'ai_gateway_tiers[0].models: has "auto" and none of the models that it leads to; add gpt-4, model-a or '
+        "model-b, or leave it out"
+    ]
+
+
+@pytest.mark.parametrize("word", [r"\d{4,}", r"[*+]+x", r"a\++", r"(?i)sum", r"(?P<n>x)", r"\(?=x"])
+def test_expressions_that_go_knows_are_accepted(word: str) -> None:
+    signals = {"keywords": [{"name": "math", "keywords": [word], "method": "regex"}]}
+    assert router_of(inventory(signals=signals))
 
 
 def test_two_decisions_of_one_priority() -> None:

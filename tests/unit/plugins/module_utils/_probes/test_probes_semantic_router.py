@@ -128,5 +128,22 @@ def test_an_unknown_decision_hides_those_below() -> None:
         {"name": "long", "rules": {"type": "context", "name": "long"}, "modelRefs": [{"model": "b"}]},
         {"name": "default", "rules": {"conditions": []}, "modelRefs": [{"model": "a"}]},
     ]
-    assert chosen({"routing": {"decisions": decisions}}, set()) == ("", "")
-    assert chosen({"routing": {"decisions": decisions[1:]}}, set()) == ("default", "a")
+    assert chosen({"routing": {"signals": {}, "decisions": decisions}}, set()) == ("", "")
+    assert chosen({"routing": {"signals": {}, "decisions": decisions[1:]}}, set()) == ("default", "a")
+
+
+@pytest.mark.parametrize(
+    "signal",
+    [
+        {"keywords": ["\\d{4,}"], "method": "regex"},
+        {"keywords": ["x"], "operator": "NOR"},
+        {"keywords": ["x"], "method": "bm25"},
+        {"keywords": ["x"], "fuzzy_match": True},
+    ],
+)
+def test_what_other_than_words_decides_is_not_foretold(signal: dict[str, t.Any]) -> None:
+    """Whether a prompt of the validation has it, only the router knows."""
+    found = probes("paid", signals={"keywords": [{"name": "math", **signal}]})
+    assert "router:keywords:math" not in found
+    assert found["router:chat"]["expect"]["status"] == [200]
+    assert set(found["router:chat"]["expect"]["model"]) >= {"model-a", "model-b"}
