@@ -149,6 +149,17 @@ def chat(
     return send(url, token, Ask(CHAT, body, {**cheap, **given}))
 
 
+def soon(url: str, token: str, model: str) -> Reply:
+    """The first answer of a model to requests for any, or the last one of others: proxies learn of a new model moments
+    after the router.
+    """
+    deadline = time.monotonic() + 10
+    while executed(reply := chat(url, token)) != (200, model) and time.monotonic() < deadline:
+        print(f"not yet: {reply.status} {reply.body[:200]!r}")
+        time.sleep(0.2)
+    return reply
+
+
 def executed(reply: Reply) -> tuple[int, str]:
     return reply.status, reply.header(EXECUTED)
 

@@ -159,4 +159,4 @@ def test_a_new_model_of_the_catalogue_is_one_of_the_router(
     with sites.becomes(f"{NAMES[mode]}, and one more model"):
         playbook("egress.ai_gateway.site", "--extra-vars", f"@{more}", "--skip-tags=validation")
     assert NEW in semantic_router.configured()
-    assert semantic_router.executed(semantic_router.chat(gateway_url(), callers["enterprise"])) == (200, NEW)
+    assert semantic_router.executed(semantic_router.soon(gateway_url(), callers["enterprise"], NEW)) == (200, NEW)
