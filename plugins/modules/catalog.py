@@ -117,6 +117,11 @@ options:
     description: What chooses a model for requests that name none. An empty mapping is none.
     type: dict
     default: {}
+  prices:
+    description:
+      - What a million tokens of each model cost, with C(input) and C(output), by the model's public name.
+    type: dict
+    default: {}
   tiers:
     description: The tiers of users.
     type: list
@@ -128,11 +133,6 @@ options:
     type: list
     elements: str
     default: []
-  prices:
-    description:
-      - What a million tokens of each model cost, with C(input) and C(output), by the model's public name.
-    type: dict
-    default: {}
   cluster_networks:
     description: CIDR ranges of the cluster's pods, Services and nodes that are not private addresses.
     type: list

@@ -45,7 +45,7 @@ def policies(directory: t.Any, mode: str) -> str:
         "ai_gateway_tiers": [
             # Its limits are of single models, which a gateway behind this one would pass by.
             {**{key: value for key, value in free.items() if key != "model_limits"}, "objective": "batch"},
-            {**narrow, "models": ["gpt-4", "auto"]},
+            {**narrow, "models": ["gpt-4", "auto", *(["opt"] if mode == "dual_gateway" else [])]},
             {**narrow, "name": "closed", "level": 2, "models": ["gpt-4"]},
         ],
         "ai_gateway_semantic_router": {**ROUTER, "mode": mode}
