@@ -150,13 +150,13 @@ def chat(
 
 
 def soon(url: str, token: str, model: str) -> Reply:
-    """The first answer of a model to requests for any, or the last one of others: proxies learn of a new model moments
-    after the router.
+    """The first answer of a model to requests for any, or the last one of others: the processors of the proxies read a
+    new model when their Secret arrives, up to two minutes after the router knows it.
     """
-    deadline = time.monotonic() + 10
-    while executed(reply := chat(url, token)) != (200, model) and time.monotonic() < deadline:
-        print(f"not yet: {reply.status} {reply.body[:200]!r}")
-        time.sleep(0.2)
+    started = time.monotonic()
+    while executed(reply := chat(url, token)) != (200, model) and time.monotonic() < started + PATIENCE:
+        time.sleep(0.5)
+    print(f"{model} answers after {time.monotonic() - started:.1f} s: {executed(reply)}")
     return reply
 
 
