@@ -558,7 +558,8 @@ def finish(root: Entry, read: ReadRouter | None, tiers: Sequence[tuple[str, Tier
             entry.fault("fallback", problem, f"write a model that it may use, or {DENY}")
             break
     if router.mode == DUAL:
-        _check_model_limits(root, router, chosen, tiers)
+        # A tier that lacks a chosen model gets the fallback.
+        _check_model_limits(root, router, [*chosen, router.fallback], tiers)
     if tiers and not allowed and not root.faults:
         problem = f"no tier may use model {quote(router.model)}"
         entry.fault("model", problem, f"name it in models of {PREFIX}tiers, or leave the router out")

@@ -271,6 +271,14 @@ def test_faults_of_a_decision(change: dict[str, t.Any], fault: str) -> None:
     assert any(line.startswith(f"ai_gateway_semantic_router.decisions[0].{fault}") for line in found), found
 
 
+def test_behind_the_gateway_no_limit_of_the_fallback_is_passed_by() -> None:
+    served = [{"name": name, "simulated": True} for name in ("model-a", "model-b", "model-c")]
+    limits = {"model_limits": [{"models": ["model-c"], **LIMIT}]}
+    tiers = [{**TIERS[0], "models": ["model-a", "model-c", "auto"], **limits}]
+    (fault,) = faults_of(inventory(served=served, tiers=tiers, mode="dual_gateway", fallback="model-c"))
+    assert fault.startswith('ai_gateway_tiers[0].model_limits: limit "model-c"')
+
+
 def test_a_decision_has_no_name_of_one_that_is_added() -> None:
     decision = ROUTER["decisions"][0]
     found = faults_of(inventory(decisions=[decision, {**decision, "name": "math.free", "priority": 1}]))
