@@ -155,12 +155,14 @@ class Entry:
         # As with whole numbers.
         if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,12}(\.[0-9]{1,6})?", value):
             value = float(value)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, (int, float))
+            or not low <= value <= high
+            or round(value, 6) != value
+        ):
             shown = str(value) if isinstance(value, (int, float)) else type_name(value)
             self.fault(key, f"is {quote(value) if isinstance(value, str) else shown}", f"write {remedy}")
-            return None
-        if round(value, 6) != value:
-            self.fault(key, f"is {value}", f"write {remedy}")
             return None
         return value
 

@@ -17,7 +17,10 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.names i
     KSERVE_SUFFIX,
     service_hostname,
 )
-from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.semantic_router import FIRST_PRIORITY
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.semantic_router import (
+    FIRST_PRIORITY,
+    provider_model,
+)
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.strings import MODEL, PHRASE, SERVICE_NAME
 
 Document = Mapping[str, t.Any]
@@ -88,8 +91,7 @@ def _add(result: dict[str, t.Any], model: str, hostname: str, metadata: Document
         {"name": model, "provider_model": model, "hostname": hostname, "port": KSERVE_PORT},
     )
     config = result["config"]
-    reference = {"name": "backend", "endpoint": f"{hostname}:{KSERVE_PORT}", "protocol": "http", "weight": 1}
-    config["providers"]["models"].append({"name": model, "provider_model_id": model, "backend_refs": [reference]})
+    config["providers"]["models"].append(provider_model(model, model, f"{hostname}:{KSERVE_PORT}"))
     config["routing"]["modelCards"].append({"name": model})
     for tier in result["tiers"]:
         if tier["name"] in tiers:

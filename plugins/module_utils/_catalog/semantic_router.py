@@ -621,18 +621,9 @@ def _config(read: ReadRouter, router: SemanticRouter, tiers: Sequence[Tier]) -> 
         "providers": {
             "defaults": {"model": router.default_model},
             "models": [
-                {
-                    "name": model.name,
-                    "provider_model_id": model.provider_model,
-                    "backend_refs": [
-                        {
-                            "name": "backend",
-                            "endpoint": f"{model.hostname}:{model.port}" if model.hostname else NOWHERE,
-                            "protocol": "http",
-                            "weight": 1,
-                        }
-                    ],
-                }
+                provider_model(
+                    model.name, model.provider_model, f"{model.hostname}:{model.port}" if model.hostname else NOWHERE
+                )
                 for model in router.models
             ],
         },
@@ -643,6 +634,16 @@ def _config(read: ReadRouter, router: SemanticRouter, tiers: Sequence[Tier]) -> 
         },
         "global": _merged(read.settings, ours),
     }
+
+
+def provider_model(name: str, provider_name: str, endpoint: str) -> dict[str, t.Any]:
+    """A model in the router's configuration.
+
+    :param provider_name: what the router writes into the request.
+    :param endpoint: DNS name and port, which the router calls by plain HTTP.
+    """
+    reference = {"name": "backend", "endpoint": endpoint, "protocol": "http", "weight": 1}
+    return {"name": name, "provider_model_id": provider_name, "backend_refs": [reference]}
 
 
 def _rendered_decisions(read: ReadRouter, router: SemanticRouter, tiers: Sequence[Tier]) -> list[dict[str, t.Any]]:

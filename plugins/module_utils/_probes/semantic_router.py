@@ -122,8 +122,9 @@ def answers(router: Document, tier: Document) -> bool:
 def _decisions(catalog: Document, tier: Document, asks: Params) -> Iterator[Params]:
     """One chat for each signal of keywords."""
     router = catalog["semantic_router"]
+    more_than_words = unclear_keywords(router["config"])
     for signal in router["config"]["routing"]["signals"].get("keywords", ()):
-        if signal["name"] in unclear_keywords(router["config"]):
+        if signal["name"] in more_than_words:
             continue
         facts = {("keyword", signal["name"]), ("authz", tier["name"])}
         decision, model = chosen(router["config"], facts)
