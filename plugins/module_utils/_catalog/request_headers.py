@@ -38,6 +38,8 @@ ROUTER_USER = "x-authz-user-id"
 ROUTER_GROUPS = "x-authz-user-groups"
 #: Whether the gateway asks the semantic router.
 ROUTER_ASKED = "x-ai-gateway-ask-router"
+#: With engine kuadrant, by which the router's Envoy knows that its AuthPolicy has said who calls.
+ROUTER_KEY = "x-ai-gateway-router-key"
 
 #: The tier of a request to MCP servers, in its own words.
 MCP_TIER = "x-ai-gateway-mcp-tier"
@@ -92,6 +94,7 @@ TABLE = (
     Header(ROUTER_USER, FILTER, (AT_LISTENER,), reserved=True),
     Header(ROUTER_GROUPS, FILTER, (AT_LISTENER,), reserved=True),
     Header(ROUTER_ASKED, FILTER, (AT_LISTENER,), reserved=True),
+    Header(ROUTER_KEY, AUTHORINO, (AT_LISTENER,), reserved=True),
     Header("x-selected-model", SEMANTIC_ROUTER, (AT_LISTENER,), reserved=True),
     Header("x-vsr-destination-endpoint", SEMANTIC_ROUTER, (AT_LISTENER,), reserved=True),
     Header("x-vsr-skip-processing", CLIENT, (AT_LISTENER,), reserved=True),
@@ -175,10 +178,12 @@ class Headers:
     removed_at_backend: tuple[str, ...]
     removed_at_bridge: tuple[str, ...]
     refusal: str
-    #: Those of the semantic router: who calls and in which tier, whether it is asked, and all that are not of a family.
+    #: Those of the semantic router: who calls and in which tier, whether it is asked, that its policy is in force, and
+    #: all that are not of a family.
     router_user: str
     router_groups: str
     router_asked: str
+    router_key: str
     router: tuple[str, ...]
 
 
@@ -200,5 +205,6 @@ HEADERS = Headers(
     router_user=ROUTER_USER,
     router_groups=ROUTER_GROUPS,
     router_asked=ROUTER_ASKED,
-    router=(ROUTER_USER, ROUTER_GROUPS, ROUTER_ASKED, "x-selected-model"),
+    router_key=ROUTER_KEY,
+    router=(ROUTER_USER, ROUTER_GROUPS, ROUTER_ASKED, ROUTER_KEY, "x-selected-model"),
 )

@@ -213,9 +213,11 @@ def test_the_route_to_the_semantic_router(tmp_path: Path) -> None:
         ],
         "ai_gateway_semantic_router": {"default_model": "opt"},
     }
+    secret = {"resources": [{"data": {"key": base64.b64encode(STORED.encode()).decode()}}]}
     (tmp_path / "router").mkdir()
     text = rendered(tmp_path / "router", "access_policies", "router_rules.yaml.j2", variables)
-    found = bridges(tmp_path, {**variables, "access_policies_router_rules": yaml.safe_load(text)})
+    given = {"access_policies_router_rules": yaml.safe_load(text), "__maas_bridge_router_secret": secret}
+    found = bridges(tmp_path, {**variables, **given})
     route = found["HTTPRoute", "semantic-router"]
     assert route["metadata"]["namespace"] == "vllm-semantic-router-system"
     (rule,) = route["spec"]["rules"]
@@ -230,7 +232,14 @@ def test_the_route_to_the_semantic_router(tmp_path: Path) -> None:
     validator_of("kuadrant.io_authpolicies.yaml", "v1").validate(policy)
     rules = policy["spec"]["rules"]
     assert set(rules["response"]["success"]) == {"filters", "headers"}
-    assert set(rules["response"]["success"]["headers"]) == {"x-authz-user-id", "x-authz-user-groups"}
+    assert set(rules["response"]["success"]["headers"]) == {
+        "x-authz-user-id",
+        "x-authz-user-groups",
+        "x-ai-gateway-router-key",
+    }
+    assert rules["response"]["success"]["headers"]["x-ai-gateway-router-key"]["plain"]["expression"] == f'"{STORED}"'
+    assert secret_field_faults(policy) == []
+    assert STORED not in SecretMask([policy]).masked(f"the value {STORED} is wrong")
     assert "tier-free:" in json.dumps(rules["authorization"])
     assert "tier-closed:" not in json.dumps(rules["authorization"])
     assert [name for kind, name in found if kind == "ReferenceGrant"] == ["ai-gateway.bridges"]

@@ -1,0 +1,175 @@
+# Copyright: Contributors to the egress.ai_gateway project
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The Envoy beside the router, with the fake of the router and two models behind it."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import sys
+import time
+import typing as t
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import yaml
+from rendering import manifests
+
+sys.path += [str(Path(__file__).parents[3] / name) for name in ("unit/fakes", "fakes", "unit/plugins", "integration")]
+
+from contracts import eventually
+from envoys import Envoy, envoy_program
+from routers import EASY, HARD, Fake, ModelServer, Reply, chat, send
+
+KEY = "k" * 64
+LIMIT = {"token_limit": {"tokens": 100, "window": "1m"}}
+VARIABLES: dict[str, t.Any] = {
+    "ai_gateway_platform": "kubernetes",
+    "ai_gateway_stack": "wg_ai_gateway",
+    "ai_gateway_policy_engine": "kuadrant",
+    "ai_gateway_models": [
+        {"name": name, "backend_ref": {"kind": "LLMInferenceService", "name": name.lower(), "namespace": "llm"}}
+        for name in (EASY, HARD)
+    ],
+    "ai_gateway_tiers": [
+        {"name": "free", "level": 0, "groups": ["all"], **LIMIT, "models": [EASY, "auto"]},
+        {"name": "paid", "level": 1, "groups": ["payers"], **LIMIT},
+    ],
+    "ai_gateway_semantic_router": {
+        "default_model": EASY,
+        "signals": {"keywords": [{"name": "math", "keywords": ["integral"]}]},
+        "decisions": [
+            {
+                "name": "math",
+                "priority": 100,
+                "rules": {"operator": "AND", "conditions": [{"type": "keyword", "name": "math"}]},
+                "model": HARD,
+            }
+        ],
+    },
+    "semantic_router_image": "registry.example.com/router:v1",
+    "semantic_router_gateway_image": "registry.example.com/envoy:v1",
+    "__semantic_router_key": KEY,
+}
+
+
+def free_port() -> int:
+    with closing(socket.socket()) as server:
+        server.bind(("127.0.0.1", 0))
+        return t.cast("int", server.getsockname()[1])
+
+
+class Gateway(t.NamedTuple):
+    """Ports of the listeners, and the parts behind them."""
+
+    models: int
+    probes: int
+    router: Fake
+    servers: list[ModelServer]
+    envoy: Envoy
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Gateway]:
+    directory = tmp_path_factory.mktemp("gateway")
+    program = envoy_program(directory)
+    objects = manifests(directory, "semantic_router", "semantic_router.yaml.j2", VARIABLES)
+    (directory / "key").write_text(KEY)
+    assert "key" in objects["Secret", "semantic-router-key"]["data"]
+    servers = [ModelServer().start(), ModelServer().start()]
+    router = Fake(directory, objects["ConfigMap", "semantic-router"]["data"]["config.yaml"])
+    ports = {18801: free_port(), 18802: free_port(), 18803: free_port(), 50051: router.ports["ext_proc"]}
+    text = objects["ConfigMap", "semantic-router-gateway"]["data"]["envoy.json"]
+    for given, used in ports.items():
+        text = text.replace(str(given), str(used))
+    bootstrap = json.loads(text.replace("/etc/semantic-router/key", str(directory / "key")))
+    for cluster in bootstrap["static_resources"]["clusters"]:
+        address = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]["address"]["socket_address"]
+        for name, server in zip((EASY, HARD), servers):
+            if cluster.get("alt_stat_name") == name:
+                cluster["type"] = "STATIC"
+                address.update(address="127.0.0.1", port_value=server.server_address[1])
+    envoy = Envoy(program, directory, bootstrap, ports[18801])
+    try:
+        eventually(lambda: ready(ports[18802]) == 200)
+        yield Gateway(ports[18801], ports[18802], router, servers, envoy)
+    finally:
+        envoy.stop()
+        router.process.kill()
+        router.process.wait()
+        for server in servers:
+            server.shutdown()
+            server.server_close()
+
+
+def ready(port: int) -> int:
+    try:
+        return send(port, b"", "/ready", "GET").status
+    except OSError:
+        return 0
+
+
+def ask(gateway: Gateway, body: bytes, tier: str = "paid", key: str = KEY, **more: str) -> Reply:
+    named = {"x_ai_gateway_router_key": key} if key else {}
+    return send(gateway.models, body, **named, x_authz_user_id="somebody", x_authz_user_groups=tier, **more)
+
+
+@pytest.mark.parametrize("key", ["", "guessed", KEY + "k", KEY[:-1], f"{KEY}, {KEY}"])
+def test_who_calls_is_believed_of_the_policy_alone(gateway: Gateway, key: str) -> None:
+    """A route is there before its AuthPolicy is in force, and after somebody has deleted that."""
+    before = [len(server.requests) for server in gateway.servers]
+    answer = ask(gateway, chat("An integral"), key=key)
+    assert answer.status == 503
+    assert answer.document["error"]["code"] == "gateway_fault"
+    assert answer.headers["content-type"] == "application/json"
+    assert [len(server.requests) for server in gateway.servers] == before
+
+
+def test_the_chosen_model_answers_and_learns_nothing(gateway: Gateway) -> None:
+    for content, name, server in (("Hello", EASY, gateway.servers[0]), ("An integral", HARD, gateway.servers[1])):
+        answer = ask(gateway, chat(content), authorization="Bearer token")
+        assert (answer.status, answer.headers["x-maas-model-executed"]) == (200, name), answer.body
+        headers, _body = server.requests[-1]
+        hidden = {"x-ai-gateway-router-key", "x-authz-user-id", "x-authz-user-groups", "authorization"}
+        assert hidden.isdisjoint(headers)
+        assert not [header for header in headers if header.startswith("x-vsr-")]
+
+
+def test_refusals_are_the_clients_apis_and_true(gateway: Gateway) -> None:
+    answer = ask(gateway, chat("An integral"), tier="nobody")
+    assert (answer.status, answer.document["error"]["code"]) == (403, "model_not_allowed")
+    assert answer.headers["x-maas-model-executed"] == "none"
+    # The router chooses nothing for what it cannot read.
+    for body in (b"{", b"[]", b""):
+        answer = ask(gateway, body)
+        assert answer.status in (400, 503), answer
+        assert answer.document["error"]["code"] in ("malformed_request", "router_fault", "router_unavailable")
+
+
+def test_readiness_is_asked_once_in_two_seconds(gateway: Gateway) -> None:
+    """Anybody may ask, and each question would be a whole choice."""
+
+    def asked() -> int:
+        text = send(gateway.router.ports["metrics"], b"", "/metrics", "GET").body.decode()
+        found = re.findall(r"^llm_decision_evaluation_total(?:\{.*\})? (\S+)$", text, re.M)
+        return sum(int(float(value)) for value in found)
+
+    time.sleep(2.1)
+    before = asked()
+    started = time.monotonic()
+    answers = {ready(gateway.probes) for _question in range(200)}
+    if time.monotonic() - started > 3:
+        pytest.skip("this machine is too slow to ask 200 times in 3 seconds")
+    assert answers == {200}
+    # The question that it asks counts, and no more than two were due.
+    assert 1 <= asked() - before <= 2
+
+
+def test_the_configuration_is_readable(gateway: Gateway) -> None:
+    """No warning of Envoy is about what was rendered."""
+    assert not re.search(r"deprecated|unknown field", gateway.envoy.log, re.IGNORECASE), yaml.safe_dump(
+        gateway.envoy.log
+    )
