@@ -256,6 +256,20 @@ def without_router() -> t.Iterator[None]:
         )
 
 
+def without_policy(url: str, token: str) -> list[tuple[int, str]]:
+    """Delete the AuthPolicy of the route to the router. Return the status and the error's code of requests that forge
+    the caller, until one is not answered by a model or half a minute has passed.
+    """
+    kubectl("delete", "authpolicies.kuadrant.io", "semantic-router", "--namespace=vllm-semantic-router-system")
+    started = time.monotonic()
+    found: list[tuple[int, str]] = []
+    while (not found or found[-1][0] == 200) and time.monotonic() < started + 30:
+        reply = chat(url, token, x_authz_user_id="root", x_authz_user_groups="enterprise")
+        found.append((reply.status, "" if reply.status == 200 else json.loads(reply.body)["error"]["code"]))
+        time.sleep(0.2)
+    return found
+
+
 def recovered(url: str, token: str) -> float:
     """The seconds until five requests in a row are answered by way of the router."""
     started = time.monotonic()

@@ -16,6 +16,7 @@ import shutil
 import path_spellings
 import pytest
 import rule_bodies
+import semantic_router
 import two_gateways
 from sites import NO_SITE, REPORT, WITHOUT_RECOVERY, Sites, validation
 from two_gateways import ENGINES, Platform, arguments, site
@@ -122,6 +123,22 @@ class TestTwoGateways:
         assert path_spellings.passed(caller) == []
         caller.spend()
         assert caller.ask(f"{path_spellings.LIST}?limit=5", "GET") == 200
+
+    @pytest.mark.usefixtures("both_gateways")
+    def test_without_its_policy_the_router_is_closed(self, sites: Sites, directory: pathlib.Path, engine: str) -> None:
+        """Somebody deletes the AuthPolicy, under which the route was; a client says itself who calls."""
+        if engine != "kuadrant":
+            pytest.skip("with engine authorino no policy of the route says who calls")
+        token = directory / "router.token"
+        site(directory, engine, "token", "--extra-vars", f"tokens_file={token} tokens_tier=premium tokens_user=forger")
+        url = json.loads(REPORT.read_text(encoding="utf-8"))["gateway_url"]
+        with sites.becomes(engine):
+            found = semantic_router.without_policy(url, token.read_text(encoding="utf-8").strip())
+            assert site(directory, engine, "site", "--skip-tags", "validation_probes,validation_rate_limit") > 0
+        # Before the deletion arrives, the policy is in force.
+        assert {status for status, _code in found[:-1]} <= {200}, found
+        assert found[-1] == (503, "gateway_fault")
+        assert semantic_router.chat(url, token.read_text(encoding="utf-8").strip()).status == 200
 
     @pytest.mark.usefixtures("both_gateways")
     def test_again_it_changes_nothing(self, directory: pathlib.Path, engine: str) -> None:
