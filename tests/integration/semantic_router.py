@@ -260,7 +260,7 @@ def without_policy(url: str, token: str) -> list[tuple[int, str]]:
     """Delete the AuthPolicy of the route to the router. Return the status and the error's code of requests that forge
     the caller, until one is not answered by a model or half a minute has passed.
     """
-    kubectl("delete", "authpolicies.kuadrant.io", "semantic-router", "--namespace=vllm-semantic-router-system")
+    objects.kubectl("delete", "authpolicies.kuadrant.io", "semantic-router", "--namespace=vllm-semantic-router-system")
     started = time.monotonic()
     found: list[tuple[int, str]] = []
     while (not found or found[-1][0] == 200) and time.monotonic() < started + 30:
