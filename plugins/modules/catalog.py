@@ -144,6 +144,10 @@ options:
       - A number of tokens, or V(estimated), which estimates them from the answer's bytes.
     type: raw
     default: estimated
+  request_body_limit:
+    description: The largest body of a request, as a Kubernetes quantity. No part of the gateway takes a larger one.
+    type: str
+    default: 50Mi
   allow_empty:
     description: Whether to accept a description without models or tiers, for callers that need only the names.
     type: bool
@@ -371,6 +375,7 @@ catalog:
           it, or V(dual_gateway), where it has a gateway of its own; C(by_path) says whether the path leads to that.
         - C(models) are those that it may choose, with the endpoints that its own gateway calls, and C(tiers) the names
           of the tiers that may ask it.
+        - C(body_limit) is the largest body of a request for it, in bytes.
         - C(fallback) is V(deny), or the model in place of one that a tier may not use. C(config) is its configuration,
           in the schema of its project, and C(classifiers) says whether it loads models for that.
       type: dict

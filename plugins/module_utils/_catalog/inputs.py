@@ -53,6 +53,7 @@ DEFAULTS: dict[str, t.Any] = {
     "allowed_endpoints": (),
     "cluster_networks": (),
     "uncounted_tokens": ESTIMATED,
+    "request_body_limit": "50Mi",
     "allow_empty": True,
 }
 INPUTS = tuple(DEFAULTS)
@@ -70,7 +71,6 @@ OTHER_VARIABLES = (
     "adopt",
     "force_conflicts",
     "force_removal",
-    "request_body_limit",
     "catalog",
 )
 

@@ -453,6 +453,8 @@ class SemanticRouter:
     fallback: str
     #: Whether it loads models to classify with.
     classifiers: bool
+    #: The largest body of a request that it is asked about, in bytes.
+    body_limit: int
     #: The tiers that may ask it.
     tiers: tuple[RouterTier, ...] = ()
     #: Its configuration, in its own schema.

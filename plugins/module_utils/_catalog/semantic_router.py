@@ -10,6 +10,7 @@ configuration has a decision of its own, or the gateway refuses the request.
 from __future__ import annotations
 
 import difflib
+import math
 import re
 import typing as t
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -43,6 +44,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.names i
     service_hostname,
 )
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.providers import ReadProvider
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.quantities import SIZE, bytes_of
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.request_headers import (
     ROUTER_GROUPS,
     ROUTER_USER,
@@ -72,6 +74,7 @@ _KEYS = (
     "models",
     "default_model",
     "fallback",
+    "body_limit",
     "signals",
     "decisions",
     "classifiers",
@@ -80,6 +83,9 @@ _KEYS = (
 _DECISION_KEYS = ("name", "description", "priority", "rules", "model", "use_reasoning")
 _MODELS = Rule("a model's name", rf"\*|{MODEL.pattern}", 'names of models, or "*" for all', limit=MODEL.limit)
 _PRIORITY_LIMIT = 1_000_000
+#: The largest body of a request where the inventory says nothing.
+_BODY_LIMIT = "4Mi"
+_MEBIBYTE = 2**20
 #: Between the priorities of two decisions, so that there is room for the tiers' own.
 _STEP = 10
 #: The priority of the first decision that the inventory has.
@@ -113,6 +119,7 @@ _RESERVED = {
     "router": ("config_source", "auto_model_name", "auto_model_names", "clear_route_cache", "skip_processing"),
     "services": ("authz", "router_replay", "response_api", "management_api"),
     "stores": ("response_cache", "memory"),
+    "integrations": ("looper",),
     "model_catalog": (),
 }
 
@@ -197,8 +204,20 @@ def read_semantic_router(
         default_model=default,
         fallback=fallback,
         classifiers=any(family in _CLASSIFIERS for family in signals),
+        body_limit=_body_limit(entry, settings),
     )
     return ReadRouter(entry, router, decisions, signals, _settings(entry))
+
+
+def _body_limit(entry: Entry, settings: Settings) -> int:
+    most = settings.request_body_limit
+    if not entry.has("body_limit"):
+        return min(bytes_of(_BODY_LIMIT), most)
+    found = entry.string("body_limit", SIZE)
+    if found and bytes_of(found) > most:
+        problem = f"{quote(found)} is more than {PREFIX}request_body_limit, and no larger body comes this far"
+        entry.fault("body_limit", problem, f"write at most {most} (bytes), or raise that")
+    return bytes_of(found or _BODY_LIMIT)
 
 
 def _substituted(node: t.Any, path: str) -> Iterator[Fault]:
@@ -501,7 +520,7 @@ def _settings(router: Entry) -> dict[str, t.Any]:
     """Further settings of the router, none of them the collection's own, and its model catalogue."""
     found: dict[str, t.Any] = {}
     if router.has("settings"):
-        entry = router.entry("settings", (*_RESERVED, "integrations"))
+        entry = router.entry("settings", tuple(_RESERVED))
         for section, names in _RESERVED.items():
             value = entry.value.get(section)
             if value is not None and not isinstance(value, Mapping):
@@ -509,7 +528,7 @@ def _settings(router: Entry) -> dict[str, t.Any]:
             given = value if isinstance(value, Mapping) else {}
             for name in names:
                 if name in given:
-                    why = "is the collection's to say: it keeps callers, prompts and answers apart"
+                    why = "is the collection's to say: it keeps callers, prompts and answers apart, and within limits"
                     entry.fault(f"{section}.{name}", why, "leave it out")
         found = {str(key): plain(value) for key, value in entry.value.items()}
     if router.has("classifiers"):
@@ -615,6 +634,8 @@ def _config(read: ReadRouter, router: SemanticRouter, tiers: Sequence[Tier]) -> 
             "response_api": {"enabled": False},
         },
         "stores": {"response_cache": {"enabled": False}, "memory": {"enabled": False}},
+        # A message has a whole body and its headers.
+        "integrations": {"looper": {"grpc_max_msg_size_mb": math.ceil(router.body_limit / _MEBIBYTE) + 1}},
     }
     return {
         "version": SCHEMA,

@@ -32,6 +32,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.names i
     egress_service,
     service_hostname,
 )
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.quantities import SIZE, bytes_of
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.strings import LABEL
 
 # The most tokens that an answer may cost of which none can be counted.
@@ -54,6 +55,8 @@ class Settings:
     simulators_namespace: str
     controller_namespaces: ControllerNamespaces
     uncounted_tokens: int
+    #: The largest body of a request, in bytes.
+    request_body_limit: int
 
     @property
     def two_gateways(self) -> bool:
@@ -101,6 +104,7 @@ def read_settings(root: Entry) -> Settings:
             kuadrant=_label(root, "kuadrant_namespace"),
         ),
         uncounted_tokens=_uncounted_tokens(root),
+        request_body_limit=_request_body_limit(root),
     )
     _check_egress_gateway(root, settings)
     _check_namespaces(root, settings)
@@ -123,6 +127,11 @@ def _uncounted_tokens(root: Entry) -> int:
     if root.value.get("uncounted_tokens") in (None, ESTIMATED):
         return 0
     return root.integer("uncounted_tokens", 1, _UNCOUNTED_LIMIT, why=f", or {ESTIMATED}") or 0
+
+
+def _request_body_limit(root: Entry) -> int:
+    default = DEFAULTS["request_body_limit"]
+    return bytes_of(root.string("request_body_limit", SIZE, default) or default)
 
 
 def _check_egress_gateway(root: Entry, settings: Settings) -> None:

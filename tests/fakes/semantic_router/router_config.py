@@ -65,6 +65,8 @@ _CONVERSATION_SOURCES = (
     "message", "tool_definition", "assistant_tool_call", "assistant_tool_cycle", "active_tool_loop",
 )  # fmt: skip
 _ROLES = ("user", "assistant", "system", "developer", "tool", "non_user")
+#: The megabytes of a message where the configuration says nothing.
+_MESSAGE_SIZE = 4
 _COMPARATORS = ("gt", "gte", "lt", "lte")
 
 Body = Mapping[str, t.Any]
@@ -120,6 +122,8 @@ class Config:
     clear_route_cache: bool
     skip_processing: bool
     replay: bool
+    #: Bytes of a message of the external processor, which has a whole body.
+    largest_message: int
 
 
 def load(path: str, environment: Mapping[str, str] = os.environ) -> Config:
@@ -261,7 +265,7 @@ class _Reader:
         models = self.models(providers)
         defaults = self.mapping(providers.get("defaults"), "providers.defaults", ("model", "reasoning_effort"))
         default = self.known_model(defaults, "model", "providers.defaults", models)
-        router, services = self.globals(top)
+        router, services, integrations = self.globals(top)
         recipes = self.recipes(top, models)
         skipping = self.mapping(router.get("skip_processing"), "global.router.skip_processing", ("enabled",))
         authz = self.mapping(services.get("authz"), "global.services.authz", ("fail_open", "identity", "providers"))
@@ -279,16 +283,24 @@ class _Reader:
             clear_route_cache=self.flag(router, "clear_route_cache", "global.router", True),
             skip_processing=self.flag(skipping, "enabled", "global.router.skip_processing", False),
             replay=self.flag(replay, "enabled", "global.services.router_replay", True),
+            largest_message=self.largest_message(integrations),
         )
 
-    def globals(self, top: Body) -> tuple[Body, Body]:
+    def globals(self, top: Body) -> tuple[Body, Body, Body]:
         found = self.mapping(
             top.get("global"), "global", ("router", "services", "stores", "integrations", "model_catalog")
         )
         router = self.mapping(found.get("router"), "global.router")
         if router.get("config_source", "file") != "file":
             self.fault("global.router.config_source", f"{router['config_source']!r} is unsupported, 'file' is not")
-        return router, self.mapping(found.get("services"), "global.services")
+        services = self.mapping(found.get("services"), "global.services")
+        return router, services, self.mapping(found.get("integrations"), "global.integrations")
+
+    def largest_message(self, integrations: Body) -> int:
+        looper = self.mapping(integrations.get("looper"), "global.integrations.looper")
+        # As little as nothing is the default.
+        size = self.number(looper, "grpc_max_msg_size_mb", "global.integrations.looper", 0)
+        return (size or _MESSAGE_SIZE) * 2**20
 
     def models(self, providers: Body) -> dict[str, Model]:
         found = {}

@@ -15,9 +15,6 @@ from envoy.service.ext_proc.v3 import external_processor_pb2_grpc as service
 from envoy.type.v3 import http_status_pb2
 from router_requests import CHAT, RESERVED, SELECTED, MalformedError, RefusedError, Router, produced
 
-#: Bytes of a message, which has a whole body.
-LARGEST_MESSAGE = 2**26
-
 Answer = messages.ProcessingResponse
 
 
@@ -106,7 +103,8 @@ def _immediate(status: int, body: bytes, headers: Mapping[str, str]) -> t.Any:
 
 async def server(router: Router, address: str) -> tuple[grpc.aio.Server, int]:
     """A server that has started, and its port."""
-    sizes = [("grpc.max_receive_message_length", LARGEST_MESSAGE), ("grpc.max_send_message_length", LARGEST_MESSAGE)]
+    most = router.config.largest_message
+    sizes = [("grpc.max_receive_message_length", most), ("grpc.max_send_message_length", most)]
     # Two that share a port would each get some of the requests.
     running = grpc.aio.server(options=[*sizes, ("grpc.so_reuseport", 0)])
     service.add_ExternalProcessorServicer_to_server(Processor(router), running)

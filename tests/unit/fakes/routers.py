@@ -33,6 +33,8 @@ ROUTER = os.environ.get("CONTRACT_SEMANTIC_ROUTER", "")
 CHAT = "/v1/chat/completions"
 EASY, HARD = "Model-A", "Model-B"
 USER, GROUPS = "x-authz-user-id", "x-authz-user-groups"
+#: The largest message, in megabytes.
+LARGEST_MESSAGE = 22
 #: Where nothing listens.
 NOWHERE = "127.0.0.1:9"
 Body = dict[str, t.Any]
@@ -133,6 +135,7 @@ def configuration(easy: str = NOWHERE, hard: str = NOWHERE) -> Body:
                 "response_api": {"enabled": False},
             },
             "stores": {"response_cache": {"enabled": False}, "memory": {"enabled": False}},
+            "integrations": {"looper": {"grpc_max_msg_size_mb": LARGEST_MESSAGE}},
         },
     }
 

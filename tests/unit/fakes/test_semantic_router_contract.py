@@ -35,6 +35,7 @@ from routers import (
     EASY,
     GROUPS,
     HARD,
+    LARGEST_MESSAGE,
     ROUTER,
     USER,
     Body,
@@ -185,6 +186,28 @@ def test_a_large_body(processor: Processor) -> None:
     answer = processor.ask(body)
     assert selected(answer) == HARD
     assert len(answer.request_body.response.body_mutation.body) > 20_000_000
+
+
+def test_a_body_above_the_size_of_a_message(processor: Processor) -> None:
+    with pytest.raises(grpc.RpcError) as caught:
+        processor.ask(chat("integral " + "x" * LARGEST_MESSAGE * 2**20))
+    assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+@fake_only
+def test_the_size_of_a_message_by_default(tmp_path: Path) -> None:
+    config = configuration()
+    del config["global"]["integrations"]
+    running = Fake(tmp_path, config)
+    processor = Processor(f"127.0.0.1:{running.ports['ext_proc']}")
+    try:
+        assert selected(processor.ask(chat("integral " + "x" * 4_000_000))) == HARD
+        with pytest.raises(grpc.RpcError) as caught:
+            processor.ask(chat("integral " + "x" * 2**22))
+        assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+    finally:
+        processor.close()
+        running.stop()
 
 
 @fake_only

@@ -363,6 +363,8 @@ ONE_FAULT = [
     ("uncounted_tokens", 1.5, "ai_gateway_uncounted_tokens"),
     ("uncounted_tokens", True, "ai_gateway_uncounted_tokens"),
     ("uncounted_tokens", "guessed", "ai_gateway_uncounted_tokens"),
+    ("request_body_limit", "50 MB", "ai_gateway_request_body_limit"),
+    ("request_body_limit", 50, "ai_gateway_request_body_limit"),
     ("unknown", 1, "ai_gateway_unknown"),
 ]
 

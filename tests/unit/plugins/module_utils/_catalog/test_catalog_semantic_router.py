@@ -71,6 +71,7 @@ def test_all_defaults() -> None:
         "default_model": "model-a",
         "fallback": "deny",
         "classifiers": False,
+        "body_limit": 2**22,
         "tiers": [
             {"name": "free", "models": ["model-a"]},
             {"name": "paid", "models": ["gpt-4", "model-a", "model-b"]},
@@ -195,6 +196,14 @@ def test_the_models_of_kserve_with_kuadrant() -> None:
             {"signals": {"keywords": [{"name": "math", "keywords": ["a(?=b)"], "method": "regex"}]}},
             "signals.keywords[0].keywords[0]: has a lookaround",
         ),
+        ({"body_limit": "4MB"}, 'body_limit: "4MB" is not a size; write a size such as 4Mi'),
+        ({"body_limit": "0Mi"}, 'body_limit: "0Mi" is not a size'),
+        (
+            {"body_limit": "51Mi"},
+            'body_limit: "51Mi" is more than ai_gateway_request_body_limit, and no larger body comes this far; write '
+            "at most 52428800 (bytes), or raise that",
+        ),
+        ({"settings": {"integrations": {"looper": {}}}}, "settings.integrations.looper: is the collection's"),
         ({"default_model": "claude-3-sonnet"}, 'default_model: "claude-3-sonnet" is no model of the router; write'),
         ({"mode": "two"}, 'mode: is "two"; write single_gateway or dual_gateway'),
         ({"model": "gpt-4"}, 'model: "gpt-4" is a model of the catalogue too; give one of them another name'),
@@ -334,6 +343,23 @@ def test_what_the_router_of_a_dual_gateway_cannot_reach() -> None:
         'ai_gateway_semantic_router.models[0]: "gpt-4" is of a provider outside, whose key the router has not (mode '
         "single_gateway reaches it); leave it out"
     )
+
+
+@pytest.mark.parametrize(
+    ("limit", "whole", "bytes_", "megabytes"),
+    [
+        (..., "50Mi", 2**22, 5),
+        (..., "1Mi", 2**20, 2),
+        ("50Mi", "50Mi", 50 * 2**20, 51),
+        ("1.5Mi", "50Mi", 1_572_864, 3),
+        ("1000k", "50Mi", 1_000_000, 2),
+        ("7", "50Mi", 7, 2),
+    ],
+)
+def test_a_message_of_the_router_holds_a_body(limit: t.Any, whole: str, bytes_: int, megabytes: int) -> None:
+    router = router_of({**inventory(body_limit=limit), "request_body_limit": whole})
+    assert router["body_limit"] == bytes_
+    assert router["config"]["global"]["integrations"] == {"looper": {"grpc_max_msg_size_mb": megabytes}}
 
 
 def test_classifiers_need_models() -> None:
