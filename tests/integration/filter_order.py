@@ -23,7 +23,9 @@ ORDER = {
     "egress.ai_gateway.request_filter": True,
     "envoy.filters.http.ext_authz": True,
     "envoy.filters.http.lua": True,
-    # Where a semantic router is asked: it chooses a model for a judged request, and the choice is judged.
+    # Where a semantic router is asked: it chooses a model for a judged request, as often as a user may ask, and the
+    # choice is judged.
+    "egress.ai_gateway.router_limit": False,
     "egress.ai_gateway.semantic_router": False,
     "egress.ai_gateway.routed_filter": False,
     "envoy.filters.http.buffer": True,

@@ -329,6 +329,8 @@ def latency(url: str, token: str, requests: int = 200) -> dict[str, dict[str, fl
     recovered(url, token)
     seconds: dict[str, list[float]] = {AUTO: [], EASY: []}
     for _number in range(requests):
+        # Less often than a user may ask the router.
+        time.sleep(0.06)
         for model, found in seconds.items():
             reply = chat(url, token, model=model)
             assert reply.status == 200, reply

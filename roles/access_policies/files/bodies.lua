@@ -24,6 +24,36 @@ do
     end
   end
 
+  -- What is wrong with the form that the headers say the body has, in which it could be read as another; or nil.
+  function bodies.form_problem(headers)
+    for _, name in ipairs({"content-type", "content-encoding"}) do
+      if headers:getNumValues(name) > 1 then return "Send one header " .. name .. ", or none." end
+    end
+    local form = (headers:get("content-type") or ""):lower()
+    if form:find("multipart/", 1, true) or form:find("application/grpc", 1, true) then
+      return "Send the body as application/json."
+    end
+    local encoding = headers:get("content-encoding")
+    if encoding and encoding:lower() ~= "identity" then return "Send the body without a content-encoding." end
+  end
+
+  -- The message about a body for which the semantic router chooses no model.
+  function bodies.too_large(size, limit, model)
+    return "A model is chosen for bodies of up to " .. limit .. " bytes, and this one has " .. size
+      .. ". Name a model in place of " .. model .. ", or send less."
+  end
+
+  -- Why the semantic router is not asked about a judged request: status, message, code, and field; or nil.
+  function bodies.unchoosable(request, limit, model)
+    if #request.text > limit then
+      return 413, bodies.too_large(#request.text, limit, model), "body_too_large"
+    end
+    if not request.has_messages then
+      return 400, "The field messages must be a list of one message or more, by which a model is chosen.",
+        "invalid_messages", "messages"
+    end
+  end
+
   -- The judged request of a body, or its fault: status, message, code.
   function bodies.judged(text, name)
     local body, spans = json.read(text)
@@ -59,7 +89,10 @@ do
         return nil, 400, "The field " .. field .. " must be true or false.", "invalid_type"
       end
     end
-    local result = {model = model, text = text, streams = body.stream == true}
+    local result = {
+      model = model, text = text, streams = body.stream == true,
+      has_messages = json.is_array(body.messages) and #body.messages > 0,
+    }
     if body.stream == true and asks ~= true and ASKED[name] then
       -- The provider always receives this option. The client does not receive what it did not ask for.
       result.hides_usage = true

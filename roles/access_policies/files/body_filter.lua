@@ -145,14 +145,8 @@ local function judge(handle)
     return errors.send(handle, 404, missing(wanted, anthropic))
   end
 
-  local form = (headers:get("content-type") or ""):lower()
-  if form:find("multipart/", 1, true) == 1 or form:find("application/grpc", 1, true) == 1 then
-    return errors.refuse(handle, 415, "Send the body as application/json.", anthropic, "unsupported_media_type")
-  end
-  local encoding = headers:get("content-encoding")
-  if encoding and encoding:lower() ~= "identity" then
-    return errors.refuse(handle, 415, "Send the body without a content-encoding.", anthropic, "unsupported_media_type")
-  end
+  local problem = bodies.form_problem(headers)
+  if problem then return errors.refuse(handle, 415, problem, anthropic, "unsupported_media_type") end
   -- A compressed response cannot be counted, and without the header any encoding would be allowed.
   headers:replace("accept-encoding", "identity")
   local buffer = handle:body(true)
@@ -184,6 +178,11 @@ local function judge(handle)
   if asks_router and name ~= "/v1/chat/completions" then
     return errors.refuse(handle, 400, "A model is chosen for chats alone. Send the request to /v1/chat/completions, or "
       .. "name a model.", anthropic, "unsupported_request")
+  end
+  if asks_router then
+    local field
+    status, message, code, field = bodies.unchoosable(request, settings.router.body_limit, settings.router.model)
+    if status then return errors.refuse(handle, status, message, anthropic, code, field) end
   end
   if request.text ~= text then buffer:setBytes(request.text) end
   metadata = handle:streamInfo():dynamicMetadata()

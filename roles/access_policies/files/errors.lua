@@ -16,14 +16,16 @@ do
     return "invalid_request_error"
   end
 
-  -- The body of an error. Only OpenAI's has code, and what, which is its kind where the status does not determine it.
-  function errors.failure(status, message, anthropic, code, what)
+  -- The body of an error. Only OpenAI's has code, what, which is its kind where the status does not determine it, and
+  -- the field of the body that is wrong.
+  function errors.failure(status, message, anthropic, code, what, field)
     if anthropic then
       return '{"type":"error","error":{"type":' .. json.quoted(kind(status, true)) .. ',"message":'
         .. json.quoted(message) .. "}}"
     end
     return '{"error":{"message":' .. json.quoted(message) .. ',"type":' .. json.quoted(what or kind(status, false))
-      .. ',"param":null,"code":' .. (code and json.quoted(code) or "null") .. "}}"
+      .. ',"param":' .. (field and json.quoted(field) or "null")
+      .. ',"code":' .. (code and json.quoted(code) or "null") .. "}}"
   end
 
   -- Answers in place of the backend.
@@ -33,8 +35,8 @@ do
     handle:respond({[":status"] = tostring(status), ["content-type"] = "application/json"}, body)
   end
 
-  function errors.refuse(handle, status, message, anthropic, code)
-    errors.send(handle, status, errors.failure(status, message, anthropic, code))
+  function errors.refuse(handle, status, message, anthropic, code, field)
+    errors.send(handle, status, errors.failure(status, message, anthropic, code, nil, field))
   end
 
   -- Calls a function that judges a request. A request that it cannot judge is refused.
@@ -72,6 +74,11 @@ do
   function errors.refusal(headers)
     local told = headers:get(REFUSAL) or ""
     if told:sub(1, #settings.refused_by) == settings.refused_by then return told:sub(#settings.refused_by + 2) end
+  end
+
+  -- The message where the semantic router chose a model that the tier may not use, whose name the tier may not know.
+  function errors.not_for(tier)
+    return "Tier " .. tier .. " may not use the model that was chosen for the request."
   end
 
   -- How many bytes of an error without JSON its message contains, and how many are read for that.

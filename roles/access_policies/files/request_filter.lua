@@ -13,6 +13,7 @@ local REASONS = {
   {"request_payload_too_large", 413, "The body is larger than this gateway takes.", "body_too_large"},
   {"response_payload_too_large", 502, "The provider's answer is larger than this gateway takes.", "answer_too_large"},
   {"request_rate_limited"},
+  {"local_rate_limited", 429, nil, "rate_limit_exceeded"},
   {"rate_limiter_error", 503, "This gateway cannot check the limits at the moment. Try again in some seconds.",
     "limits_unavailable"},
   {"rbac_access_denied", 403, nil, "model_not_allowed"},
@@ -210,7 +211,7 @@ local EXECUTED = "x-maas-model-executed"
 local function name_model(headers, kept, details)
   local told = headers:get(EXECUTED)
   headers:remove(EXECUTED)
-  if details or not kept.model then return end
+  if not settings.router or details or not kept.model then return end
   local model = kept.model
   -- Behind the gateway, the router's own says it; it may know more models than this one.
   if model == settings.router.model then
@@ -225,7 +226,14 @@ local function of_gateway(status, text, details, headers, kept)
   if details == "lua_response" or details == "ext_authz_denied" then
     if errors.is_one(text, anthropic) then return status, text end
   end
-  if kept.deciding == true and (status >= 500 or details:find("^ext_proc") or details:find("^route_not_found")) then
+  if kept.deciding == true and details:find("upstream_reset_before_response_started{overflow", 1, true) then
+    headers:replace("retry-after", "1")
+    return 503, errors.failure(503, "The semantic router chooses models for as many requests as it may at once. Try "
+      .. "again in some seconds, or name a model.", anthropic, "router_busy")
+  end
+  -- Nobody chose the model of a request whose choice was not judged.
+  if kept.deciding == true and (status >= 500 or details:find("^ext_proc") or details:find("^route_not_found")
+    or details:find("^rbac_access_denied")) then
     return 503, errors.failure(503, "The semantic router does not answer at the moment. Name a model, or try again in "
       .. "some seconds.", anthropic, "router_unavailable")
   end
@@ -243,7 +251,12 @@ local function of_gateway(status, text, details, headers, kept)
         code, status = "rate_limit_exceeded", 429
         if reset then headers:replace("retry-after", reset) end
       elseif reason[1] == "rbac_access_denied" then
-        message = "The model does not exist, or tier " .. tier .. " may not use it."
+        message = kept.deciding == false and errors.not_for(tier)
+          or "The model does not exist, or tier " .. tier .. " may not use it."
+      elseif reason[1] == "local_rate_limited" then
+        message, what = "A user may have a model chosen " .. settings.router.requests_per_second
+          .. " times a second. Try again in a second, or name a model.", "requests"
+        headers:replace("retry-after", "1")
       elseif reason[1] == "route_not_found" then
         message = kept.model and "The model does not exist, or is not served under this path or in this API."
           or "This gateway does not serve this path on this host."
@@ -289,7 +302,7 @@ local function finish(handle)
     -- A provider does not decide which pages may call.
     headers:remove("access-control-allow-origin")
   end
-  if settings.router then name_model(headers, kept, details) end
+  name_model(headers, kept, details)
   if not status or status < 400 then return end
   if kept.elsewhere and not details then return end
   local content_type = (headers:get("content-type") or ""):lower()

@@ -36,8 +36,7 @@ local function judge(handle)
       "router_fault")
   end
   if allowed ~= true and not (type(allowed) == "table" and allowed[model]) then
-    return errors.refuse(handle, 403, "Tier " .. kept.tier .. " may not use the model that was chosen for the request.",
-      false, "model_not_allowed")
+    return errors.refuse(handle, 403, errors.not_for(kept.tier), false, "model_not_allowed")
   end
   if request.text ~= text then buffer:setBytes(request.text) end
   local metadata = handle:streamInfo():dynamicMetadata()

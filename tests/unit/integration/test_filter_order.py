@@ -19,7 +19,7 @@ RIGHT = [
 RBAC = "envoy.filters.http.rbac"
 
 
-ROUTER = ["egress.ai_gateway.semantic_router", "egress.ai_gateway.routed_filter"]
+ROUTER = ["egress.ai_gateway.router_limit", "egress.ai_gateway.semantic_router", "egress.ai_gateway.routed_filter"]
 
 
 @pytest.mark.parametrize("names", [RIGHT, [*RIGHT[:5], RBAC, *RIGHT[5:]], [*RIGHT[:3], *ROUTER, *RIGHT[3:]]])

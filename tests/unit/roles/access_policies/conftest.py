@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import typing as t
+
 import pytest
-from proxies import VARIABLES, Program, identity_key, programs
+import yaml
+from proxies import VARIABLES, Program, identity_key, programs, with_router
 from rendering import rendered
 
 
@@ -30,3 +33,26 @@ def body_filter(texts: dict[str, str]) -> Program:
 @pytest.fixture(scope="session")
 def response_filter(texts: dict[str, str]) -> Program:
     return Program(texts["response_filter"])
+
+
+def policies(directory: t.Any, mode: str) -> str:
+    """The rendered policies of a gateway with a semantic router."""
+    variables = with_router(mode)
+    text = rendered(directory, "access_policies", "authorino.yaml.j2", variables)
+    if mode != "single_gateway":
+        return text
+    (directory / "patches").mkdir()
+    patches = yaml.safe_load(rendered(directory / "patches", "access_policies", "router_patches.yaml.j2", variables))
+    return f"{text}\n---\n{yaml.safe_dump({'kind': 'EnvoyPatchPolicy', 'spec': {'jsonPatches': patches}})}"
+
+
+@pytest.fixture(scope="session")
+def single(tmp_path_factory: pytest.TempPathFactory) -> str:
+    directory = tmp_path_factory.mktemp("single")
+    return policies(directory, "single_gateway").replace("/run/ai-gateway/key", str(identity_key(directory)))
+
+
+@pytest.fixture(scope="session")
+def dual(tmp_path_factory: pytest.TempPathFactory) -> str:
+    directory = tmp_path_factory.mktemp("dual")
+    return policies(directory, "dual_gateway").replace("/run/ai-gateway/key", str(identity_key(directory)))

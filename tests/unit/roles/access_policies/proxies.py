@@ -67,10 +67,49 @@ VARIABLES: dict[str, t.Any] = {
     "__access_policies_identity_key": KEY,
     "__access_policies_authorino_ca": "authority",
 }
+#: With a keyword that leads to another model.
+ROUTER = {
+    "models": ["gpt-4", "Qwen/Qwen3-0.6B", "pooled"],
+    "default_model": "gpt-4",
+    "signals": {"keywords": [{"name": "math", "keywords": ["integral"]}]},
+    "decisions": [
+        {
+            "name": "math",
+            "priority": 100,
+            "rules": {"operator": "AND", "conditions": [{"type": "keyword", "name": "math"}]},
+            "model": "Qwen/Qwen3-0.6B",
+        }
+    ],
+}
 #: Headers are no plain table: what goes over all of them asks for them.
 PAIRS = (
     "local plain = pairs; function pairs(value) if value.all then return plain(value.all()) end return plain(value) end"
 )
+
+
+def with_router(mode: str) -> dict[str, t.Any]:
+    """The variables with a semantic router of that mode."""
+    free, narrow = VARIABLES["ai_gateway_tiers"]
+    return {
+        **VARIABLES,
+        "ai_gateway_request_body_limit": "50Mi",
+        "ai_gateway_models": [
+            {"name": "pooled", "backend_ref": {"kind": "InferencePool", "name": "pool"}},
+            {"name": "opt", "backend_ref": {"name": "opt", "namespace": "llm", "port": 8000}},
+        ],
+        "ai_gateway_inference_pools": [
+            {"name": "pool", "selector": {"model": "pooled"}, "objectives": [{"name": "batch", "priority": -1}]}
+        ],
+        "ai_gateway_tiers": [
+            # Its limits are of single models, which a gateway behind this one would pass by.
+            {**{key: value for key, value in free.items() if key != "model_limits"}, "objective": "batch"},
+            {**narrow, "models": ["gpt-4", "auto", *(["opt"] if mode == "dual_gateway" else [])]},
+            {**narrow, "name": "closed", "level": 2, "models": ["gpt-4"]},
+        ],
+        "ai_gateway_semantic_router": {**ROUTER, "mode": mode}
+        if mode == "single_gateway"
+        else {"default_model": "opt", "mode": mode},
+    }
 
 
 class Handle:

@@ -263,6 +263,9 @@ def test_other_paths_are_refused(body_filter: Program, path: str) -> None:
         {"content_type": "multipart/form-data; boundary=x"},
         {"content_encoding": "gzip"},
         {"content_type": "application/grpc"},
+        # Envoy's programs get the first of several.
+        {"content_type": "application/json\nmultipart/form-data; boundary=x"},
+        {"content_encoding": "identity\ngzip"},
     ],
 )
 def test_what_is_no_json_by_its_headers_is_refused(body_filter: Program, headers: dict[str, str]) -> None:

@@ -10,66 +10,14 @@ import typing as t
 
 import pytest
 import yaml
-from proxies import REFUSED_BY, VARIABLES, Handle, Program, costs, identity_key, programs
+from proxies import REFUSED_BY, Handle, Program, costs, programs, with_router
 from rendering import rendered
 
-ROUTER = {
-    "models": ["gpt-4", "Qwen/Qwen3-0.6B", "pooled"],
-    "default_model": "gpt-4",
-    "signals": {"keywords": [{"name": "math", "keywords": ["integral"]}]},
-    "decisions": [
-        {
-            "name": "math",
-            "priority": 100,
-            "rules": {"operator": "AND", "conditions": [{"type": "keyword", "name": "math"}]},
-            "model": "Qwen/Qwen3-0.6B",
-        }
-    ],
-}
 CHAT = {"model": "auto", "messages": [{"role": "user", "content": "Hello"}]}
+#: The bytes of a body about which it is asked.
+BODY_LIMIT = 4194304
 #: What the router is asked by.
 ASKED = ("x-ai-gateway-ask-router", "x-authz-user-id", "x-authz-user-groups")
-
-
-def policies(directory: t.Any, mode: str) -> str:
-    free, narrow = VARIABLES["ai_gateway_tiers"]
-    variables = {
-        **VARIABLES,
-        "ai_gateway_models": [
-            {"name": "pooled", "backend_ref": {"kind": "InferencePool", "name": "pool"}},
-            {"name": "opt", "backend_ref": {"name": "opt", "namespace": "llm", "port": 8000}},
-        ],
-        "ai_gateway_inference_pools": [
-            {"name": "pool", "selector": {"model": "pooled"}, "objectives": [{"name": "batch", "priority": -1}]}
-        ],
-        "ai_gateway_tiers": [
-            # Its limits are of single models, which a gateway behind this one would pass by.
-            {**{key: value for key, value in free.items() if key != "model_limits"}, "objective": "batch"},
-            {**narrow, "models": ["gpt-4", "auto", *(["opt"] if mode == "dual_gateway" else [])]},
-            {**narrow, "name": "closed", "level": 2, "models": ["gpt-4"]},
-        ],
-        "ai_gateway_semantic_router": {**ROUTER, "mode": mode}
-        if mode == "single_gateway"
-        else {"default_model": "opt", "mode": mode},
-    }
-    text = rendered(directory, "access_policies", "authorino.yaml.j2", variables)
-    if mode != "single_gateway":
-        return text
-    (directory / "patches").mkdir()
-    patches = yaml.safe_load(rendered(directory / "patches", "access_policies", "router_patches.yaml.j2", variables))
-    return f"{text}\n---\n{yaml.safe_dump({'kind': 'EnvoyPatchPolicy', 'spec': {'jsonPatches': patches}})}"
-
-
-@pytest.fixture(scope="module")
-def single(tmp_path_factory: pytest.TempPathFactory) -> str:
-    directory = tmp_path_factory.mktemp("single")
-    return policies(directory, "single_gateway").replace("/run/ai-gateway/key", str(identity_key(directory)))
-
-
-@pytest.fixture(scope="module")
-def dual(tmp_path_factory: pytest.TempPathFactory) -> str:
-    directory = tmp_path_factory.mktemp("dual")
-    return policies(directory, "dual_gateway").replace("/run/ai-gateway/key", str(identity_key(directory)))
 
 
 def asked(text: str, body: t.Any, tier: str = "free", path: str = "/v1/chat/completions", **more: str) -> Handle:
@@ -123,11 +71,32 @@ def test_a_request_that_names_its_model_does_not_ask(single: str) -> None:
         (CHAT, "closed", "/v1/chat/completions", 403, "model_not_allowed"),
         ({**CHAT, "input": "x"}, "free", "/v1/embeddings", 400, "unsupported_request"),
         (CHAT, "free", "/external/openai/v1/chat/completions", 404, "model_not_found"),
+        ({**CHAT, "user": "x" * BODY_LIMIT}, "free", "/v1/chat/completions", 413, "body_too_large"),
+        # Who may not ask learns nothing of what a question needs.
+        ({"model": "auto"}, "closed", "/v1/chat/completions", 403, "model_not_allowed"),
     ],
 )
 def test_who_may_ask_and_where(single: str, body: t.Any, tier: str, path: str, status: int, code: str) -> None:
     found, error = asked(single, body, tier, path).answer()
     assert (found, error["error"]["code"]) == (status, code)
+
+
+@pytest.mark.parametrize("messages", [None, [], {}, "Hello", 1])
+def test_a_choice_needs_messages(single: str, dual: str, messages: t.Any) -> None:
+    for text in (single, dual):
+        for body in ({"model": "auto", "messages": messages}, {"model": "auto"}):
+            handle = asked(text, body)
+            status, error = handle.answer()
+            assert (status, error["error"]["param"]) == (400, "messages")
+            assert set(ASKED).isdisjoint(handle.values)
+    # A model that is named is the one to judge them.
+    assert asked(single, {"model": "gpt-4", "messages": messages}).sent is None
+
+
+def test_the_option_that_a_stream_gets_is_part_of_a_body_about_which_the_router_is_asked(single: str) -> None:
+    body = {**CHAT, "stream": True, "user": ""}
+    body["user"] = "x" * (BODY_LIMIT - len(json.dumps(body)))
+    assert asked(single, body).answer()[0] == 413
 
 
 def test_the_router_is_among_the_models(single: str) -> None:
@@ -190,6 +159,13 @@ def finished(text: str, state: dict[str, t.Any], headers: dict[str, str], body: 
     return Program(programs(text)["request_filter"]).response(found, [body], {"egress.ai-gateway": state})
 
 
+def test_without_a_router_no_provider_names_a_model(texts: dict[str, str]) -> None:
+    for state in ({"begun": True, "model": "gpt-4"}, {"begun": True}, {}):
+        headers = {":status": "200", "content-type": "application/json", "x-maas-model-executed": "forged"}
+        handle = Program(texts["request_filter"]).response(headers, [b"{}"], {"egress.ai-gateway": state})
+        assert "x-maas-model-executed" not in handle.values
+
+
 @pytest.mark.parametrize("told", [{}, {"x-maas-model-executed": "forged"}])
 def test_each_answer_names_its_model(single: str, told: dict[str, str]) -> None:
     handle = finished(single, {"begun": True, "model": "gpt-4"}, told)
@@ -227,6 +203,7 @@ def test_where_the_router_is_asked(single: str, dual: str) -> None:
     ]
     before_the_buffer = "$..http_filters[?(@.name=='envoy.filters.http.buffer')]"
     assert [name for name, path in added if path == before_the_buffer] == [
+        "egress.ai_gateway.router_limit",
         "egress.ai_gateway.semantic_router",
         "egress.ai_gateway.routed_filter",
     ]
@@ -246,3 +223,48 @@ def test_where_the_router_is_asked(single: str, dual: str) -> None:
     assert "egress.ai_gateway.semantic_router" not in dual
     assert "routed_filter" not in programs(dual)
     assert asked(dual, CHAT).values["x-authz-user-groups"] == "free"
+
+
+@pytest.mark.parametrize(
+    ("deciding", "status", "code", "words"),
+    [
+        # The router chose a model, which this tier may not use, and may not know either.
+        (False, "403", "model_not_allowed", "Tier free may not use the model that was chosen for the request."),
+        # Nobody chose one.
+        (True, "503", "router_unavailable", "does not answer"),
+        (None, "403", "model_not_allowed", "The model does not exist, or tier free may not use it."),
+    ],
+)
+def test_why_a_tier_may_not_use_a_model(single: str, deciding: t.Any, status: str, code: str, words: str) -> None:
+    state = {"begun": True, "tier": "free", "model": "Qwen/Qwen3-0.6B"}
+    if deciding is not None:
+        state |= {"deciding": deciding, "requested": "auto"}
+    refusal = {":status": "403", "x-ai-gateway-refusal": f"{REFUSED_BY} rbac_access_denied_matched_policy[none]"}
+    handle = finished(single, state, refusal, b"RBAC: access denied")
+    error = json.loads(handle.content)["error"]
+    assert (handle.values[":status"], error["code"]) == (status, code)
+    assert words in error["message"]
+    assert "Qwen" not in error["message"]
+
+
+def test_in_anthropics_api_too(single: str) -> None:
+    """A path on which nobody asks the router today."""
+    state = {"begun": True, "anthropic": True, "tier": "free", "model": "auto", "deciding": True}
+    for details, status, kind in (
+        ("local_rate_limited", "429", "rate_limit_error"),
+        ("ext_proc_error{upstream_reset_before_response_started{overflow}}", "503", "overloaded_error"),
+    ):
+        refusal = {":status": status, "x-ai-gateway-refusal": f"{REFUSED_BY} {details}"}
+        handle = finished(single, state, refusal, b"")
+        assert (handle.values[":status"], handle.values["retry-after"]) == (status, "1")
+        assert json.loads(handle.content)["error"]["type"] == kind
+
+
+def test_larger_bodies_are_fewer_at_once(tmp_path: t.Any) -> None:
+    """All of them are in a quarter of the router's memory."""
+    variables = with_router("single_gateway")
+    variables["ai_gateway_semantic_router"] |= {"body_limit": "40Mi"}
+    patches = yaml.safe_load(rendered(tmp_path, "access_policies", "router_patches.yaml.j2", variables))
+    (cluster,) = [patch["operation"]["value"] for patch in patches if patch["type"].endswith("Cluster")]
+    (limits,) = cluster["circuit_breakers"]["thresholds"]
+    assert (limits["max_requests"], limits["max_pending_requests"]) == (6, 6)
