@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import re
 import socket
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from rendering import manifests
+from rendering import manifests, rendered
 
 sys.path += [str(Path(__file__).parents[3] / name) for name in ("unit/fakes", "fakes", "unit/plugins", "integration")]
 
@@ -76,7 +77,10 @@ class Gateway(t.NamedTuple):
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Gateway]:
     directory = tmp_path_factory.mktemp("gateway")
     program = envoy_program(directory)
-    objects = manifests(directory, "semantic_router", "semantic_router.yaml.j2", VARIABLES)
+    (directory / "programs").mkdir()
+    text = rendered(directory / "programs", "access_policies", "chat_filter.yaml.j2", VARIABLES)
+    variables = {**VARIABLES, "access_policies_chat_filter": yaml.safe_load(text)}
+    objects = manifests(directory, "semantic_router", "semantic_router.yaml.j2", variables)
     (directory / "key").write_text(KEY)
     assert "key" in objects["Secret", "semantic-router-key"]["data"]
     servers = [ModelServer().start(), ModelServer().start()]
@@ -142,11 +146,34 @@ def test_refusals_are_the_clients_apis_and_true(gateway: Gateway) -> None:
     answer = ask(gateway, chat("An integral"), tier="nobody")
     assert (answer.status, answer.document["error"]["code"]) == (403, "model_not_allowed")
     assert answer.headers["x-maas-model-executed"] == "none"
-    # The router chooses nothing for what it cannot read.
-    for body in (b"{", b"[]", b""):
+    twice = b'{"model": "auto", "model": "Model-B", "messages": [{"role": "user", "content": "Hello"}]}'
+    for body, status, code in (
+        (b"{", 400, None),
+        (twice, 400, None),
+        (chat("Hello", model=HARD), 404, "model_not_found"),
+        (b'{"model": "auto"}', 400, "invalid_messages"),
+    ):
         answer = ask(gateway, body)
-        assert answer.status in (400, 503), answer
-        assert answer.document["error"]["code"] in ("malformed_request", "router_fault", "router_unavailable")
+        assert answer.status == status, answer
+        assert code in (None, answer.document["error"]["code"])
+        assert answer.document["error"]["message"]
+
+
+def test_a_body_that_is_too_large_is_not_read(gateway: Gateway) -> None:
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: gateway\r\nx-ai-gateway-router-key: {KEY}\r\n"
+    with closing(socket.create_connection(("127.0.0.1", gateway.models), timeout=10)) as connection:
+        connection.sendall(f"{head}content-length: {2**22 + 1}\r\n\r\n".encode())
+        answer = http.client.HTTPResponse(connection)
+        answer.begin()
+        assert (answer.status, json.loads(answer.read())["error"]["code"]) == (413, "body_too_large")
+
+
+def test_a_stream_has_its_usage(gateway: Gateway) -> None:
+    """The gateway in front counts it, whatever the client asked for."""
+    answer = ask(gateway, chat("Hello", stream=True))
+    assert (answer.status, answer.headers["x-maas-model-executed"]) == (200, EASY)
+    _headers, body = gateway.servers[0].requests[-1]
+    assert json.loads(body)["stream_options"] == {"include_usage": True}
 
 
 def test_readiness_is_asked_once_in_two_seconds(gateway: Gateway) -> None:

@@ -29,6 +29,7 @@ ROUTER: dict[str, t.Any] = {
     "signals": {"keywords": [{"name": "math", "keywords": ["integral"]}]},
     "decisions": [{"name": "math", "priority": 100, "rules": MATH, "model": "model-b"}],
 }
+LUA = "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua"
 LIMIT = {"token_limit": {"tokens": 100, "window": "1m"}}
 TIERS = [
     {"name": "free", "level": 0, "groups": ["all"], **LIMIT, "models": ["model-a", "auto"]},
@@ -92,6 +93,7 @@ def variables(case: str, **more: t.Any) -> dict[str, t.Any]:
         "ai_gateway_semantic_router": CASES[case],
         "semantic_router_image": "registry.example.com/router:v1",
         "semantic_router_gateway_image": "registry.example.com/envoy:v1",
+        "access_policies_chat_filter": {"name": "chat_filter", "typed_config": {"@type": LUA}},
         **more,
     }
 
@@ -186,17 +188,18 @@ def test_a_tier_reaches_its_models_alone(tmp_path: Path) -> None:
     (models,) = [found for found in envoy_of(objects)["static_resources"]["listeners"] if found["name"] == "models"]
     manager = models["filter_chains"][0]["filters"][0]["typed_config"]
     assert [found["name"] for found in manager["http_filters"]] == [
+        "chat_filter",
         "envoy.filters.http.ext_proc",
         "envoy.filters.http.rbac",
         "envoy.filters.http.header_mutation",
         "envoy.filters.http.router",
     ]
-    policies = manager["http_filters"][1]["typed_config"]["rules"]["policies"]
+    policies = manager["http_filters"][2]["typed_config"]["rules"]["policies"]
     assert {
         tier: [found["header"]["string_match"]["exact"] for found in policy["permissions"]]
         for tier, policy in policies.items()
     } == {"free": ["model-a"], "paid": ["model-a", "model-b"]}
-    asks = manager["http_filters"][0]["typed_config"]
+    asks = manager["http_filters"][1]["typed_config"]
     assert (asks["failure_mode_allow"], asks["processing_mode"]["response_body_mode"]) == (False, "NONE")
     hosts = [
         found["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]["address"]["socket_address"]["address"]
@@ -242,7 +245,7 @@ def test_models_that_the_cluster_has_besides(tmp_path: Path) -> None:
     clusters = [cluster.get("alt_stat_name") for cluster in envoy_of(objects)["static_resources"]["clusters"]]
     assert clusters[2:] == ["model-a", "model-b", "sql"]
     (models,) = [found for found in envoy_of(objects)["static_resources"]["listeners"] if found["name"] == "models"]
-    rules = models["filter_chains"][0]["filters"][0]["typed_config"]["http_filters"][1]["typed_config"]["rules"]
+    rules = models["filter_chains"][0]["filters"][0]["typed_config"]["http_filters"][2]["typed_config"]["rules"]
     assert json.dumps(rules["policies"]["paid"]).count('"sql"') == 1
     assert '"sql"' not in json.dumps(rules["policies"]["free"])
     selected = [
