@@ -93,6 +93,7 @@ def with_router(mode: str) -> dict[str, t.Any]:
     return {
         **VARIABLES,
         "ai_gateway_request_body_limit": "50Mi",
+        "access_policies_router_timeout": "20s",
         "ai_gateway_models": [
             {"name": "pooled", "backend_ref": {"kind": "InferencePool", "name": "pool"}},
             {"name": "opt", "backend_ref": {"name": "opt", "namespace": "llm", "port": 8000}},

@@ -31,8 +31,8 @@ from rendering import rendered
 CHAT = {"model": "auto", "messages": [{"role": "user", "content": "Hello"}]}
 ENVOY = "type.googleapis.com/envoy.extensions.filters."
 HTTP = f"{ENVOY}http."
-#: A quarter of the router's memory, in bodies of the largest size.
-AT_ONCE, BODY_LIMIT = 64, 4194304
+#: An eighth of the router's memory, in bodies of the largest size.
+AT_ONCE, BODY_LIMIT = 32, 4194304
 #: How often a user may ask in a second.
 OFTEN = 20
 PROTOCOLS = ("--http1.1", "--http2-prior-knowledge")
@@ -221,7 +221,7 @@ def models() -> Iterator[Models]:
 
 @pytest.fixture(scope="module")
 def gateway(single: str, models: Models, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    """The clients' gateway, with what stands before the buffer there, as it was rendered."""
+    """The clients' gateway, with the filters in front of its buffer, as they were rendered."""
     router = Router()
     operations = [
         patch["operation"]
@@ -262,9 +262,11 @@ def test_a_choice_takes_the_routers_time_and_the_answer_does_not(gateway: Gatewa
     before = gateway.router.bodies
     with futures.ThreadPoolExecutor(5) as pool:
         waiting = [pool.submit(gateway.ask, CHAT, f"slow-{number}") for number in range(5)]
-        eventually(lambda: gateway.router.bodies == before + 5 and gateway.router.streams == 0)
-        assert not any(call.done() for call in waiting)
-        gateway.models.go_on.set()
+        try:
+            eventually(lambda: gateway.router.bodies == before + 5 and gateway.router.streams == 0)
+            assert not any(call.done() for call in waiting)
+        finally:
+            gateway.models.go_on.set()
     assert {(call.result().status, call.result().headers["x-maas-model-executed"]) for call in waiting} == {
         (200, "gpt-4")
     }
@@ -274,11 +276,13 @@ def test_the_router_is_asked_about_as_many_bodies_as_it_has_memory_for(gateway: 
     gateway.router.go_on.clear()
     with futures.ThreadPoolExecutor(AT_ONCE + 16) as pool:
         waiting = [pool.submit(gateway.ask, CHAT, f"many-{number}") for number in range(AT_ONCE + 16)]
-        eventually(lambda: sum(call.done() for call in waiting) == 16)
-        # Who names a model does not wait.
-        assert gateway.ask({**CHAT, "model": "gpt-4"}, "named").status == 200
-        assert gateway.router.streams == AT_ONCE
-        gateway.router.go_on.set()
+        try:
+            eventually(lambda: sum(call.done() for call in waiting) == 16 and gateway.router.streams == AT_ONCE)
+            # Who names a model does not wait.
+            assert gateway.ask({**CHAT, "model": "gpt-4"}, "named").status == 200
+            assert gateway.router.streams == AT_ONCE
+        finally:
+            gateway.router.go_on.set()
     refused = [call.result() for call in waiting if call.result().status != 200]
     assert {(reply.status, reply.error["code"], reply.headers["retry-after"]) for reply in refused} == {
         (503, "router_busy", "1")
