@@ -16,6 +16,8 @@ import statistics
 import time
 import typing as t
 
+import catalogs
+import external_provider
 import objects
 import yaml
 from gateway_requests import PROXIES, SELECTOR, Ask, Reply, body_of, log, send, tokens
@@ -25,6 +27,8 @@ NAMESPACE = "vllm-semantic-router-system"
 SINGLE, DUAL = "single_gateway", "dual_gateway"
 CHAT = "/v1/chat/completions"
 AUTO, EASY, HARD, NEW = "auto", "Model-A", "Model-B", "Model-C"
+#: Of a provider outside, and its name there.
+OUTSIDE, UPSTREAM = "outside", "odd-good"
 #: What a million tokens cost. A request has 7, so that one for the second model costs 70 millionths.
 PRICES = {EASY: 1, HARD: 10, NEW: 1}
 BUDGET: dict[str, t.Any] = {
@@ -37,6 +41,7 @@ BUDGET: dict[str, t.Any] = {
 }
 #: A prompt that leads to the second model, and one that leads to the default.
 HARD_PROMPT, EASY_PROMPT = "Please solve this integral.", "Hello"
+OUTSIDE_PROMPT = "Write a sonnet."
 EXECUTED = "x-maas-model-executed"
 IMAGE = "localhost/egress-ai-gateway/semantic-router:fake"
 #: The metrics of Envoy AI Gateway's processor, by the namespace and the name of its pod.
@@ -110,6 +115,51 @@ def variables(path: pathlib.Path, mode: str, archive: pathlib.Path, *more_models
     return path
 
 
+def with_outside(path: pathlib.Path) -> None:
+    """Deploy a provider outside, behind TLS, and add to the extra variables of a site its model and what leads to it."""
+    authority = catalogs.Authority("Outside")
+    external_provider.deploy(authority.issue(external_provider.HOSTNAME))
+    written = yaml.safe_load(path.read_text(encoding="utf-8"))
+    provider = external_provider.provider(OUTSIDE, models=[UPSTREAM], public=OUTSIDE, ca_bundle=authority.certificate)
+    written |= external_provider.variables(provider)
+    written["ai_gateway_prices"][OUTSIDE] = {"input": 2, "output": 3}
+    router = written["ai_gateway_semantic_router"]
+    router["signals"]["keywords"].append({"name": "verse", "keywords": ["sonnet"]})
+    router["decisions"].append(
+        {
+            "name": "verse",
+            "priority": 200,
+            "rules": {"operator": "AND", "conditions": [{"type": "keyword", "name": "verse"}]},
+            "model": OUTSIDE,
+        }
+    )
+    path.write_text(yaml.safe_dump(written), encoding="utf-8")
+
+
+def outside_faults(url: str, token: str) -> list[str]:
+    """What is wrong with requests for which the model of the provider outside is chosen, whole and in streams: who
+    answers, what the provider learns, and what is counted.
+    """
+    replies = [chat(url, token, OUTSIDE_PROMPT, stream=stream) for stream in (False, True)]
+    faults = [f"{executed(reply)} {reply}" for reply in replies if executed(reply) != (200, OUTSIDE)]
+    for request in external_provider.requests(UPSTREAM):
+        headers = {str(name).lower() for name, *_value in request["headers"]}
+        shown = {name for name in headers if name.startswith(("x-vsr-", "x-authz-", "x-selected"))}
+        if shown or not request["tls"]:
+            faults.append(f"the provider received {sorted(shown)}, in TLS: {request['tls']}")
+    lines = log(reply.ask.agent for reply in replies)
+    for reply in replies:
+        line = lines[reply.ask.agent]
+        # 60 tokens of the prompt and 40 of the answer.
+        expected = {"model_requested": AUTO, "model_executed": OUTSIDE, "cost": 60 * 2 + 40 * 3}
+        faults += [
+            f"{reply.ask}: {name} is {line.get(name)}" for name, value in expected.items() if line.get(name) != value
+        ]
+        if tokens(line) != 100:
+            faults.append(f"{reply.ask}: {tokens(line)} tokens are counted")
+    return faults
+
+
 def spent(url: str, token: str) -> dict[str, int]:
     """How many requests that the router gives to the second model a budget takes, and what is answered after that."""
     # The limit counts by the clock's minute.
@@ -149,12 +199,12 @@ def chat(
     return send(url, token, Ask(CHAT, body, {**cheap, **given}))
 
 
-def soon(url: str, token: str, model: str) -> Reply:
+def soon(url: str, token: str, model: str, content: str = EASY_PROMPT) -> Reply:
     """The first answer of a model to requests for any, or the last one of others: the processors of the proxies read a
     new model when their Secret arrives, up to two minutes after the router knows it.
     """
     started = time.monotonic()
-    while executed(reply := chat(url, token)) != (200, model) and time.monotonic() < started + PATIENCE:
+    while executed(reply := chat(url, token, content)) != (200, model) and time.monotonic() < started + PATIENCE:
         time.sleep(0.5)
     print(f"{model} answers after {time.monotonic() - started:.1f} s: {executed(reply)}")
     return reply

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import pathlib
 
+import external_provider
 import filter_order
 import pytest
 import semantic_router
@@ -161,3 +162,25 @@ def test_a_new_model_of_the_catalogue_is_one_of_the_router(
         playbook("egress.ai_gateway.site", "--extra-vars", f"@{more}", "--skip-tags=validation")
     assert NEW in semantic_router.configured()
     assert semantic_router.executed(semantic_router.soon(gateway_url(), callers["enterprise"], NEW)) == (200, NEW)
+
+
+def test_a_provider_outside_is_chosen_and_counted(
+    sites: Sites, callers: Tokens, mode: str, archive: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    if mode == DUAL:
+        pytest.skip("the router's own gateway calls models on the premises alone")
+    more = semantic_router.variables(tmp_path / "outside.yml", mode, archive)
+    try:
+        semantic_router.with_outside(more)
+        with sites.becomes(f"{NAMES[mode]}, and a provider outside"):
+            # In check mode first, which writes nothing and finds no fault.
+            dry = ("--check", "--diff", "--skip-tags=validation")
+            playbook("egress.ai_gateway.site", "--extra-vars", f"@{more}", *dry)
+            assert semantic_router.OUTSIDE not in semantic_router.configured()
+            playbook("egress.ai_gateway.site", "--extra-vars", f"@{more}", "--skip-tags=validation")
+        asked = (semantic_router.OUTSIDE, semantic_router.OUTSIDE_PROMPT)
+        reply = semantic_router.soon(gateway_url(), callers["enterprise"], *asked)
+        assert semantic_router.executed(reply) == (200, semantic_router.OUTSIDE)
+        assert semantic_router.outside_faults(gateway_url(), callers["enterprise"]) == []
+    finally:
+        external_provider.remove()
