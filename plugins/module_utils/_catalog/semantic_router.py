@@ -11,12 +11,15 @@ from __future__ import annotations
 
 import difflib
 import math
-import re
 import typing as t
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.entry import Entry
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.expressions import (
+    ExpressionError,
+    check_expression,
+)
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.faults import (
     Fault,
     listing,
@@ -384,18 +387,11 @@ def _keyword(signal: Entry) -> None:
     signal.flag("case_sensitive", False)
 
 
-def _expression_faults(path: str, pattern: str) -> Iterator[Fault]:
-    """What is wrong with a regular expression in Go's syntax, which is Python's without what needs to look back."""
+def _expression_faults(path: str, expression: str) -> Iterator[Fault]:
     try:
-        re.compile(pattern)
-    except re.error as error:
-        yield Fault(path, f"is no regular expression ({error})", "correct it")
-        return
-    # Without classes and escaped characters, which may look like these.
-    bare = re.sub(r"\\[^1-9]|\[\^?\]?(?:\\.|[^\]\\])*\]", "_", pattern)
-    if re.search(r"\(\?(?:[=!>(]|<[=!]|P=)|\\[1-9]|[*+?}]\+", bare):
-        problem = "has a lookaround, a back reference or a possessive repetition, which Go's regular expressions lack"
-        yield Fault(path, problem, "write it without")
+        check_expression(expression)
+    except ExpressionError as error:
+        yield Fault(path, f"is no regular expression of Go: it {error}", "correct it")
 
 
 def _context(signal: Entry) -> None:

@@ -190,11 +190,11 @@ def test_the_models_of_kserve_with_kuadrant() -> None:
         ({"settings": {"services": "x"}}, "settings.services: is a string; write a mapping"),
         (
             {"signals": {"keywords": [{"name": "math", "keywords": ["(integral"], "method": "regex"}]}},
-            "signals.keywords[0].keywords[0]: is no regular expression",
+            "signals.keywords[0].keywords[0]: is no regular expression of Go: it lacks a closing parenthesis",
         ),
         (
             {"signals": {"keywords": [{"name": "math", "keywords": ["a(?=b)"], "method": "regex"}]}},
-            "signals.keywords[0].keywords[0]: has a lookaround",
+            'signals.keywords[0].keywords[0]: is no regular expression of Go: it has "(?=b)", and Go knows no such',
         ),
         ({"body_limit": "4MB"}, 'body_limit: "4MB" is not a size; write a size such as 4Mi'),
         ({"body_limit": "0Mi"}, 'body_limit: "0Mi" is not a size'),
