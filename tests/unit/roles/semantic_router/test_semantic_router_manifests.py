@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import yaml
 from rendering import manifests
+from routed_inventory import MATH, ROUTER, TIERS
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "fakes"))
 
@@ -23,17 +24,6 @@ from envoys import envoy_program
 
 Objects = dict[tuple[str, str], dict[str, t.Any]]
 
-MATH = {"operator": "AND", "conditions": [{"type": "keyword", "name": "math"}]}
-ROUTER: dict[str, t.Any] = {
-    "default_model": "model-a",
-    "signals": {"keywords": [{"name": "math", "keywords": ["integral"]}]},
-    "decisions": [{"name": "math", "priority": 100, "rules": MATH, "model": "model-b"}],
-}
-LIMIT = {"token_limit": {"tokens": 100, "window": "1m"}}
-TIERS = [
-    {"name": "free", "level": 0, "groups": ["all"], **LIMIT, "models": ["model-a", "auto"]},
-    {"name": "paid", "level": 1, "groups": ["payers"], **LIMIT},
-]
 MODELS = [{"name": name, "simulated": True} for name in ("model-a", "model-b")]
 SIGNALS = {
     "keywords": [{"name": "math", "keywords": ["integral", "derivative"], "operator": "AND"}],
