@@ -117,7 +117,8 @@ _CLASSIFIERS = {
 _FAMILIES = {**_PLAIN, **_CLASSIFIERS}
 _AUTHZ = "authz"
 #: What the collection itself decides of the router's ``global`` settings. ``router.learning`` keeps what it learns of a
-#: session, and ``router.fallback``, ``router.strategy`` and ``integrations.looper`` ask models that no decision names.
+#: session, ``router.fallback`` and ``integrations.looper`` ask models that no decision names, and with another
+#: ``router.strategy`` the decisions of tiers would not go first.
 _RESERVED = (
     "router.config_source",
     "router.auto_model_name",
@@ -629,6 +630,7 @@ def _config(read: ReadRouter, router: SemanticRouter, tiers: Sequence[Tier]) -> 
             "auto_model_names": [router.model],
             "clear_route_cache": True,
             "skip_processing": {"enabled": False},
+            "strategy": "priority",
             "learning": {"enabled": False},
         },
         "services": {

@@ -69,7 +69,7 @@ CASES: dict[str, dict[str, t.Any]] = {
         **ROUTER,
         "signals": {**ROUTER["signals"], "domains": [{"name": "law", "description": "Law"}]},
         "classifiers": {"embeddings": {}},
-        "settings": {"router": {"strategy": "priority"}},
+        "settings": {"router": {"include_config_models_in_list": False}},
     },
 }
 
@@ -214,7 +214,8 @@ def test_models_from_a_volume_of_the_users_need_no_internet(tmp_path: Path) -> N
 def test_the_configuration_keeps_no_prompts(case: tuple[str, Objects]) -> None:
     settings = config_of(case[1])["global"]
     assert settings["services"]["router_replay"] == {"enabled": False}
-    assert settings["stores"] == {"response_cache": {"enabled": False}, "memory": {"enabled": False}}
+    assert settings["services"]["observability"]["tracing"] == {"enabled": False}
+    assert settings["stores"] == {name: {"enabled": False} for name in ("response_cache", "memory", "vector_store")}
 
 
 def test_models_that_the_cluster_has_besides(tmp_path: Path) -> None:
@@ -226,7 +227,9 @@ def test_models_that_the_cluster_has_besides(tmp_path: Path) -> None:
         },
         "spec": {},
     }
-    given = variables("dual", __semantic_router_services={"resources": [service]})
+    given = variables(
+        "dual", semantic_router_discover_namespaces=["llm"], __semantic_router_services={"resources": [service]}
+    )
     objects = manifests(tmp_path, "semantic_router", "semantic_router.yaml.j2", given)
     assert [model["name"] for model in config_of(objects)["providers"]["models"]] == ["model-a", "model-b", "sql"]
     clusters = [cluster.get("alt_stat_name") for cluster in envoy_of(objects)["static_resources"]["clusters"]]
