@@ -18,7 +18,7 @@ description:
   - Returns the semantic router of a catalogue with each LLMInferenceService of the cluster whose annotation
     C(egress.ai-gateway/semantic-router) is C(true). Those of the catalogue are not added again.
   - Keywords in the annotation C(egress.ai-gateway/keywords), with commas between them, lead to its model, for tiers
-    that may use all models.
+    that may use all models. The decisions of the catalogue go first.
 options:
   _input:
     description: The C(semantic_router) of the catalogue.
@@ -34,6 +34,11 @@ options:
     type: list
     elements: dict
     required: true
+  namespaces:
+    description: The namespaces whose LLMInferenceServices count. V(*) is any.
+    type: list
+    elements: str
+    required: true
 author:
   - Contributors to the egress.ai_gateway project (!UNKNOWN)
 """
@@ -41,18 +46,20 @@ author:
 EXAMPLES = r"""
 - name: Show the models of the router
   ansible.builtin.debug:
-    msg: "{{ ai_gateway_catalog.semantic_router | egress.ai_gateway.found_models(ai_gateway_catalog.tiers, services) }}"
+    msg: >-
+      {{ ai_gateway_catalog.semantic_router
+         | egress.ai_gateway.found_models(ai_gateway_catalog.tiers, services, ['llm']) }}
 """
 
 RETURN = r"""
 _value:
-  description: The router, and in C(faults) a sentence for each LLMInferenceService that cannot be one of its models.
+  description: The router, and in C(faults) a sentence for each LLMInferenceService that is left out.
   type: dict
 """
 
 
-def found_models(router: t.Any, tiers: t.Any, services: t.Any) -> dict[str, t.Any]:
-    return with_found(plain(router), plain(tiers), plain(services))
+def found_models(router: t.Any, tiers: t.Any, services: t.Any, namespaces: t.Any) -> dict[str, t.Any]:
+    return with_found(plain(router), plain(tiers), plain(services), plain(namespaces))
 
 
 class FilterModule:

@@ -116,7 +116,7 @@ def variables(path: pathlib.Path, mode: str, archive: pathlib.Path, *more_models
 
 
 def with_outside(path: pathlib.Path) -> None:
-    """Deploy a provider outside, behind TLS, and add to the extra variables of a site its model and what leads to it."""
+    """Deploy a provider outside, behind TLS, and add it and its model to the extra variables of a site."""
     authority = catalogs.Authority("Outside")
     external_provider.deploy(authority.issue(external_provider.HOSTNAME))
     written = yaml.safe_load(path.read_text(encoding="utf-8"))

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import typing as t
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.faults import (
     Fault,
     listing,
+    nearest,
     quote,
     type_name,
     unique,
@@ -26,11 +26,13 @@ class Entry:
     Reading a value that is wrong notes a fault and returns what is said at each method, so that reading goes on.
     """
 
-    def __init__(self, value: t.Any, path: str, legal: Sequence[str], faults: list[Fault], prefix: str = "") -> None:
+    def __init__(
+        self, value: t.Any, path: str, legal: Sequence[str] | None, faults: list[Fault], prefix: str = ""
+    ) -> None:
         """
         :param value: the mapping; anything else is a fault and reads as an empty mapping.
         :param path: where it is, such as ``ai_gateway_providers[0]``.
-        :param legal: all keys that it may have; another one is a fault.
+        :param legal: all keys that it may have; another one is a fault. With None they are checked later, or not.
         :param faults: the list to which faults are added.
         :param prefix: what comes before a key in a path; by default ``path`` and a dot.
         """
@@ -41,14 +43,20 @@ class Entry:
         self.readable = isinstance(value, Mapping)
         self._faulty: set[str] = set()
         if not self.readable:
-            self.fault("", f"is {type_name(value)}", f"write a mapping of {listing(legal)}")
-            return
+            self.fault("", f"is {type_name(value)}", f"write a mapping of {listing(legal or ('name',))}")
+        elif legal is not None:
+            self.check_keys(legal)
+
+    def check_keys(self, legal: Sequence[str]) -> None:
+        """Note a fault for every key that is none of these."""
         for key in self.value:
             if key not in legal:
-                near = difflib.get_close_matches(str(key).lower(), legal, n=1)
-                meant = f"did you mean `{near[0]}`?" if near else f"it takes {listing(legal)}"
-                self._faulty.update(near)
-                self.fault(str(key), "is not a known key", meant)
+                near = nearest(str(key), legal)
+                if near:
+                    self._faulty.add(near)
+                self.fault(
+                    str(key), "is not a known key", f"did you mean `{near}`?" if near else f"it takes {listing(legal)}"
+                )
 
     def at(self, key: str) -> str:
         """The path of ``key``; that of the mapping for an empty one."""

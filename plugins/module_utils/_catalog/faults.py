@@ -38,16 +38,18 @@ class CatalogError(ValueError):
         )
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def nearest(name: str, known: Iterable[str], likeness: float = 0.6) -> str:
     """The one of ``known`` that was probably meant: the same but for capitals, else the most similar one.
 
     Empty where none is similar, or two as much as each other: a wrong advice is worse than a list.
+
+    :param likeness: from 0 to 1, how similar it must be.
     """
     names = list(known)
     same = [one for one in names if one.casefold() == name.casefold()]
     if len(same) == 1:
         return same[0]
-    near = difflib.get_close_matches(name, names, n=2)
+    near = difflib.get_close_matches(name, names, n=2, cutoff=likeness)
     ratios = [difflib.SequenceMatcher(None, name, one).ratio() for one in near]
     return "" if not near or (len(near) == 2 and ratios[0] == ratios[1]) else near[0]
 

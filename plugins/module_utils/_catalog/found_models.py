@@ -9,9 +9,11 @@ They say so themselves, by annotations: that they are, and the keywords that lea
 from __future__ import annotations
 
 import copy
+import re
 import typing as t
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.faults import quote
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.names import (
     KSERVE_PORT,
     KSERVE_SUFFIX,
@@ -31,21 +33,42 @@ Leading = tuple[str, list[str], str]
 ROUTED = "egress.ai-gateway/semantic-router"
 #: The keywords that lead to it, with commas between them. Without any, no decision does.
 KEYWORDS = "egress.ai-gateway/keywords"
+#: In place of namespaces: all of them.
+EVERYWHERE = "*"
+#: The most keywords of a service, whose namespace others may own, and the letters that a word needs to count: two in
+#: scripts other than Latin, where that is a word.
+_KEYWORDS_LIMIT = 50
+_LETTERS, _OTHER_LETTERS = 3, 2
+#: Words that most prompts have.
+_COMMON = frozenset((
+    "about", "all", "also", "and", "answer", "any", "are", "ask", "assistant", "because", "been", "but", "can", "could",
+    "did", "does", "each", "every", "explain", "find", "for", "from", "get", "give", "had", "has", "have", "hello",
+    "help", "here", "how", "into", "its", "just", "know", "let", "like", "list", "make", "many", "may", "more", "most",
+    "need", "not", "now", "one", "only", "other", "our", "out", "please", "question", "say", "see", "should", "show",
+    "some", "such", "system", "tell", "than", "thank", "thanks", "that", "the", "their", "them", "then", "there",
+    "these", "they", "thing", "this", "those", "time", "use", "user", "using", "very", "want", "was", "way", "were",
+    "what", "when", "where", "which", "who", "why", "will", "with", "word", "words", "would", "write", "you", "your",
+))  # fmt: skip
 
 
-def with_found(router: Document, tiers: Iterable[Document], services: Sequence[Document]) -> dict[str, t.Any]:
+def with_found(
+    router: Document, tiers: Iterable[Document], services: Sequence[Document], namespaces: Collection[str]
+) -> dict[str, t.Any]:
     """The router of a catalogue with the LLMInferenceServices that are to be among its models.
 
-    Tiers whose models are named do not get them. ``faults`` lists what cannot be used, and why.
+    Tiers whose models are named do not get them. ``faults`` lists those that are left out, and why.
 
     :param router: ``semantic_router`` of a catalogue, as ``Catalog.as_dict`` returns it.
     :param services: LLMInferenceServices, as the API server returns them.
+    :param namespaces: where they count; ``EVERYWHERE`` is anywhere.
     """
     result: dict[str, t.Any] = {**copy.deepcopy(dict(router)), "faults": []}
     leading: list[Leading] = []
     named = {tier["name"] for tier in tiers if not tier["restricted"]}
     for service in sorted(services, key=lambda item: (item["metadata"]["namespace"], item["metadata"]["name"])):
         metadata = service["metadata"]
+        if metadata["namespace"] not in namespaces and EVERYWHERE not in namespaces:
+            continue
         annotations = metadata.get("annotations") or {}
         place = f"LLMInferenceService {metadata['namespace']}/{metadata['name']}"
         if annotations.get(ROUTED, "false") not in ("true", "false"):
@@ -79,11 +102,24 @@ def _problem(metadata: Document, model: str, known: Document, router: Document) 
     return ""
 
 
-def _words_problem(words: Iterable[str]) -> str:
-    """As in the inventory: the router puts variables of its environment in the place of names behind a dollar sign."""
+def _words_problem(words: Sequence[str]) -> str:
+    """As in the inventory: the router puts variables of its environment in the place of names behind a dollar sign.
+
+    A keyword that most prompts have would draw all that no decision of the inventory is about.
+    """
     if any("$" in word or not PHRASE.accepts(word) for word in words):
         return f"annotation {KEYWORDS} has a keyword that is too long, not printable or has `$`; shorten or change it"
+    if len(words) > _KEYWORDS_LIMIT:
+        return f"annotation {KEYWORDS} has {len(words)} keywords; write at most {_KEYWORDS_LIMIT}"
+    common = [word for word in words if not any(map(_tells, re.findall(r"[^\W_]+", word.casefold())))]
+    if common:
+        return f"annotation {KEYWORDS} has {quote(common[0])}, which is in too many prompts; write a rarer word"
     return ""
+
+
+def _tells(word: str) -> bool:
+    """Whether a word of small letters is in some prompts and not in most."""
+    return len(word) >= (_LETTERS if word.isascii() else _OTHER_LETTERS) and word not in _COMMON
 
 
 def _add(result: dict[str, t.Any], model: str, hostname: str, metadata: Document, tiers: Iterable[str]) -> None:

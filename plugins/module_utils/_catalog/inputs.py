@@ -5,11 +5,10 @@
 
 from __future__ import annotations
 
-import difflib
 import typing as t
 from collections.abc import Iterable
 
-from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.faults import Fault
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.faults import Fault, nearest
 
 #: What the names of the inventory's variables begin with.
 PREFIX = "ai_gateway_"
@@ -87,6 +86,6 @@ def check_names(defined: Iterable[str], faults: list[Fault]) -> None:
     """
     known = [PREFIX + name for name in (*INPUTS, *OTHER_VARIABLES)]
     for name in sorted(name for name in defined if name.startswith(PREFIX) and name not in known):
-        near = difflib.get_close_matches(name, known, n=1, cutoff=0.9)
+        near = nearest(name, known, 0.9)
         if near:
-            faults.append(Fault(name, "is not a variable of this collection", f"did you mean `{near[0]}`?"))
+            faults.append(Fault(name, "is not a variable of this collection", f"did you mean `{near}`?"))

@@ -9,14 +9,16 @@ configuration has a decision of its own, or the gateway refuses the request.
 
 from __future__ import annotations
 
-import difflib
 import math
-import re
 import typing as t
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.entry import Entry
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.expressions import (
+    ExpressionError,
+    check_expression,
+)
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.faults import (
     Fault,
     listing,
@@ -114,14 +116,30 @@ _CLASSIFIERS = {
 }
 _FAMILIES = {**_PLAIN, **_CLASSIFIERS}
 _AUTHZ = "authz"
-#: What the collection itself decides of the router's ``global`` settings.
-_RESERVED = {
-    "router": ("config_source", "auto_model_name", "auto_model_names", "clear_route_cache", "skip_processing"),
-    "services": ("authz", "router_replay", "response_api", "management_api"),
-    "stores": ("response_cache", "memory"),
-    "integrations": ("looper",),
-    "model_catalog": (),
-}
+#: What the collection itself decides of the router's ``global`` settings. ``router.learning`` keeps what it learns of a
+#: session, ``router.fallback`` and ``integrations.looper`` ask models that no decision names, and with another
+#: ``router.strategy`` the decisions of tiers would not go first.
+_RESERVED = (
+    "router.config_source",
+    "router.auto_model_name",
+    "router.auto_model_names",
+    "router.clear_route_cache",
+    "router.skip_processing",
+    "router.learning",
+    "router.fallback",
+    "router.strategy",
+    "services.authz",
+    "services.router_replay",
+    "services.response_api",
+    "services.management_api",
+    "services.observability.tracing",
+    "services.observability.profiling",
+    "stores.response_cache",
+    "stores.memory",
+    "stores.vector_store",
+    "integrations.looper",
+)
+_SECTIONS = ("router", "services", "stores", "integrations", "model_catalog")
 
 
 @dataclass(frozen=True)
@@ -224,6 +242,7 @@ def _substituted(node: t.Any, path: str) -> Iterator[Fault]:
     """The strings in which the router would put variables of its environment."""
     if isinstance(node, Mapping):
         for key, value in node.items():
+            yield from _substituted(str(key), path)
             yield from _substituted(value, f"{path}.{key}")
     elif isinstance(node, Sequence) and not isinstance(node, str):
         for index, value in enumerate(node):
@@ -300,6 +319,8 @@ def _routed_model(
         return None, f"is of an InferencePool, whose picker is asked by the gateway alone (mode {SINGLE} reaches it)"
     if reference.tls.mode != "none":
         return None, f"is served over TLS, and the router calls models by plain HTTP (mode {SINGLE} reaches it)"
+    if "$" in first.provider_model:
+        return None, f"is {quote(first.provider_model)} at its Service, and the router has a variable in place of `$`"
     hostname, port = reference.hostname, reference.port
     if settings.policy_engine == KUADRANT:
         hostname, port = service_hostname(reference.name + KSERVE_SUFFIX, reference.namespace), KSERVE_PORT
@@ -329,8 +350,7 @@ def _signals(router: Entry) -> dict[str, list[Mapping[str, t.Any]]]:
         names = []
         for index, item in enumerate(items):
             path = f"{entry.at(family)}[{index}]"
-            legal = tuple(map(str, item)) if isinstance(item, Mapping) else ("name",)
-            signal = Entry(item, path, legal, entry.faults)
+            signal = Entry(item, path, None, entry.faults)
             names.append((signal.at("name"), signal.string("name", SIGNAL)))
             if signal.readable:
                 _READERS.get(family, _any_signal)(signal)
@@ -348,21 +368,12 @@ def _completed(family: str, signal: Mapping[str, t.Any]) -> Mapping[str, t.Any]:
     return dict(signal)
 
 
-def _known_keys(signal: Entry, known: Collection[str]) -> None:
-    for key in signal.value:
-        if key not in known:
-            near = difflib.get_close_matches(str(key), list(known), n=1)
-            remedy = f"did you mean `{near[0]}`?" if near else f"write {listing(sorted(known))}"
-            signal.fault(str(key), "is not a known key", remedy)
-
-
 def _any_signal(signal: Entry) -> None:
     """Its other fields are for `vllm-sr config validate` to judge."""
 
 
 def _keyword(signal: Entry) -> None:
-    _known_keys(
-        signal,
+    signal.check_keys(
         (
             "name",
             "operator",
@@ -384,22 +395,15 @@ def _keyword(signal: Entry) -> None:
     signal.flag("case_sensitive", False)
 
 
-def _expression_faults(path: str, pattern: str) -> Iterator[Fault]:
-    """What is wrong with a regular expression in Go's syntax, which is Python's without what needs to look back."""
+def _expression_faults(path: str, expression: str) -> Iterator[Fault]:
     try:
-        re.compile(pattern)
-    except re.error as error:
-        yield Fault(path, f"is no regular expression ({error})", "correct it")
-        return
-    # Without classes and escaped characters, which may look like these.
-    bare = re.sub(r"\\[^1-9]|\[\^?\]?(?:\\.|[^\]\\])*\]", "_", pattern)
-    if re.search(r"\(\?(?:[=!>(]|<[=!]|P=)|\\[1-9]|[*+?}]\+", bare):
-        problem = "has a lookaround, a back reference or a possessive repetition, which Go's regular expressions lack"
-        yield Fault(path, problem, "write it without")
+        check_expression(expression)
+    except ExpressionError as error:
+        yield Fault(path, f"is no regular expression of Go: it {error}", "correct it")
 
 
 def _context(signal: Entry) -> None:
-    _known_keys(signal, ("name", "min_tokens", "max_tokens", "description"))
+    signal.check_keys(("name", "min_tokens", "max_tokens", "description"))
     if signal.readable and not signal.has("min_tokens") and not signal.has("max_tokens"):
         signal.fault("", "bounds nothing", "write min_tokens, max_tokens or both, such as 8K")
     sizes = [_size(signal.string(key, TOKENS, "")) for key in ("min_tokens", "max_tokens")]
@@ -415,7 +419,7 @@ def _size(tokens: str) -> float | None:
 
 
 def _shape(signal: Entry) -> None:
-    _known_keys(signal, ("name", "description", "feature", "predicate"))
+    signal.check_keys(("name", "description", "feature", "predicate"))
     signal.missing("feature", "type and source, such as {type: exists, source: {type: regex, pattern: class}}")
     if not signal.has("feature"):
         return
@@ -430,7 +434,7 @@ def _shape(signal: Entry) -> None:
 
 
 def _language(signal: Entry) -> None:
-    _known_keys(signal, ("name", "description", "threshold"))
+    signal.check_keys(("name", "description", "threshold"))
 
 
 _READERS = {
@@ -520,16 +524,19 @@ def _settings(router: Entry) -> dict[str, t.Any]:
     """Further settings of the router, none of them the collection's own, and its model catalogue."""
     found: dict[str, t.Any] = {}
     if router.has("settings"):
-        entry = router.entry("settings", tuple(_RESERVED))
-        for section, names in _RESERVED.items():
+        entry = router.entry("settings", _SECTIONS)
+        for section in _SECTIONS:
             value = entry.value.get(section)
             if value is not None and not isinstance(value, Mapping):
                 entry.fault(section, f"is {type_name(value)}", "write a mapping, or leave it out")
-            given = value if isinstance(value, Mapping) else {}
-            for name in names:
-                if name in given:
-                    why = "is the collection's to say: it keeps callers, prompts and answers apart, and within limits"
-                    entry.fault(f"{section}.{name}", why, "leave it out")
+        for path in _RESERVED:
+            *sections, name = path.split(".")
+            given: t.Any = entry.value
+            for section in sections:
+                given = given.get(section) if isinstance(given, Mapping) else None
+            if isinstance(given, Mapping) and name in given:
+                why = "is the collection's to say: it keeps callers, prompts and answers apart, and within limits"
+                entry.fault(path, why, "leave it out")
         found = {str(key): plain(value) for key, value in entry.value.items()}
     if router.has("classifiers"):
         catalogue = router.value["classifiers"]
@@ -623,6 +630,8 @@ def _config(read: ReadRouter, router: SemanticRouter, tiers: Sequence[Tier]) -> 
             "auto_model_names": [router.model],
             "clear_route_cache": True,
             "skip_processing": {"enabled": False},
+            "strategy": "priority",
+            "learning": {"enabled": False},
         },
         "services": {
             "authz": {
@@ -632,8 +641,9 @@ def _config(read: ReadRouter, router: SemanticRouter, tiers: Sequence[Tier]) -> 
             # What they keep are prompts and answers, which would reach other callers.
             "router_replay": {"enabled": False},
             "response_api": {"enabled": False},
+            "observability": {"tracing": {"enabled": False}, "profiling": {"enabled": False}},
         },
-        "stores": {"response_cache": {"enabled": False}, "memory": {"enabled": False}},
+        "stores": {name: {"enabled": False} for name in ("response_cache", "memory", "vector_store")},
         # A message has a whole body and its headers.
         "integrations": {"looper": {"grpc_max_msg_size_mb": math.ceil(router.body_limit / _MEBIBYTE) + 1}},
     }

@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
-import difflib
 import typing as t
 from collections.abc import Mapping
+
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.faults import nearest
 
 #: The components, and the name that stands for all of them.
 COMPONENTS = (
@@ -76,8 +77,8 @@ def _faults_of(field: str, value: t.Any) -> t.Iterator[str]:
 
 
 def _near(name: t.Any, known: tuple[str, ...]) -> str:
-    near = difflib.get_close_matches(str(name), known, n=1)
-    return f"did you mean `{near[0]}`?" if near else f"write one of {', '.join(known)}"
+    near = nearest(str(name), known)
+    return f"did you mean `{near}`?" if near else f"write one of {', '.join(known)}"
 
 
 def workload(workloads: Mapping[str, Mapping[str, t.Any]], component: str) -> dict[str, t.Any]:

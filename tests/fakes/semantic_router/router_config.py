@@ -15,6 +15,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import yaml
+from router_expressions import compiled
 
 VERSION = "v0.3"
 #: The recipe that the top of the configuration describes.
@@ -448,8 +449,8 @@ class _Reader:
 
     def pattern(self, pattern: str, path: str) -> None:
         try:
-            re.compile(pattern)
-        except (re.error, RecursionError, OverflowError) as error:
+            compiled(pattern, case_sensitive=True)
+        except ValueError as error:
             self.fault(path, f"{pattern!r} is an invalid regular expression: {error}")
 
     def context(self, entry: Body, path: str) -> None:

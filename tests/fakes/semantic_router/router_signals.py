@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from router_config import FAMILIES, Body, Config, Recipe, tokens
+from router_expressions import compiled
 
 #: Letters of each script by the language that they stand for, and words of languages in Latin letters.
 _SCRIPTS = {
@@ -141,14 +142,16 @@ def _keyword(signal: Body, said: Conversation) -> bool:
 
 
 def _has_keyword(signal: Body, keyword: str, text: str) -> bool:
-    pattern = keyword
-    if "method" not in signal:
-        # Without a method a keyword is a word, with method regex it is an expression.
+    # Without a method a keyword is a word, with method regex it is an expression.
+    if "method" in signal:
+        found = compiled(keyword, bool(signal.get("case_sensitive")))
+    else:
         pattern = re.escape(keyword)
         letters = any(character.isalnum() or character == "_" for character in keyword)
         if letters and not any(_is_script(character, "CJK") for character in keyword):
             pattern = rf"\b{pattern}\b"
-    if re.search(pattern, text, 0 if signal.get("case_sensitive") else re.IGNORECASE):
+        found = re.compile(pattern, 0 if signal.get("case_sensitive") else re.IGNORECASE)
+    if found.search(text):
         return True
     if not signal.get("fuzzy_match"):
         return False
@@ -180,8 +183,8 @@ def _structure(signal: Body, said: Conversation) -> bool:
         return word if source.get("case_sensitive") else word.lower()
 
     if source["type"] == "regex":
-        flags = 0 if source.get("case_sensitive") else re.IGNORECASE
-        count = sum(1 for _match in re.finditer(source["pattern"], said.text, flags))
+        expression = compiled(source["pattern"], bool(source.get("case_sensitive")))
+        count = sum(1 for _match in expression.finditer(said.text))
     elif source["type"] == "keyword_set":
         count = sum(_occurrences(text, same(keyword)) for keyword in source["keywords"])
     else:

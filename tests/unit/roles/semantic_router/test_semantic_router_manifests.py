@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import yaml
 from rendering import manifests
+from routed_inventory import MATH, ROUTER, TIERS
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "fakes"))
 
@@ -23,18 +24,7 @@ from envoys import envoy_program
 
 Objects = dict[tuple[str, str], dict[str, t.Any]]
 
-MATH = {"operator": "AND", "conditions": [{"type": "keyword", "name": "math"}]}
-ROUTER: dict[str, t.Any] = {
-    "default_model": "model-a",
-    "signals": {"keywords": [{"name": "math", "keywords": ["integral"]}]},
-    "decisions": [{"name": "math", "priority": 100, "rules": MATH, "model": "model-b"}],
-}
 LUA = "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua"
-LIMIT = {"token_limit": {"tokens": 100, "window": "1m"}}
-TIERS = [
-    {"name": "free", "level": 0, "groups": ["all"], **LIMIT, "models": ["model-a", "auto"]},
-    {"name": "paid", "level": 1, "groups": ["payers"], **LIMIT},
-]
 MODELS = [{"name": name, "simulated": True} for name in ("model-a", "model-b")]
 SIGNALS = {
     "keywords": [{"name": "math", "keywords": ["integral", "derivative"], "operator": "AND"}],
@@ -80,7 +70,7 @@ CASES: dict[str, dict[str, t.Any]] = {
         **ROUTER,
         "signals": {**ROUTER["signals"], "domains": [{"name": "law", "description": "Law"}]},
         "classifiers": {"embeddings": {}},
-        "settings": {"router": {"strategy": "priority"}},
+        "settings": {"router": {"include_config_models_in_list": False}},
     },
 }
 
@@ -227,7 +217,8 @@ def test_models_from_a_volume_of_the_users_need_no_internet(tmp_path: Path) -> N
 def test_the_configuration_keeps_no_prompts(case: tuple[str, Objects]) -> None:
     settings = config_of(case[1])["global"]
     assert settings["services"]["router_replay"] == {"enabled": False}
-    assert settings["stores"] == {"response_cache": {"enabled": False}, "memory": {"enabled": False}}
+    assert settings["services"]["observability"]["tracing"] == {"enabled": False}
+    assert settings["stores"] == {name: {"enabled": False} for name in ("response_cache", "memory", "vector_store")}
 
 
 def test_models_that_the_cluster_has_besides(tmp_path: Path) -> None:
@@ -239,7 +230,9 @@ def test_models_that_the_cluster_has_besides(tmp_path: Path) -> None:
         },
         "spec": {},
     }
-    given = variables("dual", __semantic_router_services={"resources": [service]})
+    given = variables(
+        "dual", semantic_router_discover_namespaces=["llm"], __semantic_router_services={"resources": [service]}
+    )
     objects = manifests(tmp_path, "semantic_router", "semantic_router.yaml.j2", given)
     assert [model["name"] for model in config_of(objects)["providers"]["models"]] == ["model-a", "model-b", "sql"]
     clusters = [cluster.get("alt_stat_name") for cluster in envoy_of(objects)["static_resources"]["clusters"]]

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import typing as t
 from pathlib import Path
 
@@ -105,3 +106,51 @@ def test_without_the_program_the_run_says_so(server: Server, tmp_path: Path) -> 
     code, output = validated(server, tmp_path, semantic_router_validator="/nonexistent/vllm-sr")
     assert code == 0, output
     assert "Install the Python package vllm-sr" in output
+
+
+# The models that are found
+
+DUAL = {"ai_gateway_semantic_router": {"default_model": "model-a", "mode": "dual_gateway"}}
+
+
+def found_service(name: str, namespace: str, keywords: str) -> dict[str, t.Any]:
+    annotations = {"egress.ai-gateway/semantic-router": "true", "egress.ai-gateway/keywords": keywords}
+    return {
+        "apiVersion": "serving.kserve.io/v1alpha1",
+        "kind": "LLMInferenceService",
+        "metadata": {"name": name, "namespace": namespace, "annotations": annotations},
+        "spec": {},
+    }
+
+
+def test_one_that_is_wrong_is_left_out_before_anything_is_written(tmp_path: Path) -> None:
+    server = Server({("serving.kserve.io/v1alpha1", "llminferenceservices"): "LLMInferenceService"})
+    directory = tmp_path / "program"
+    directory.mkdir()
+    variables = {
+        **VARIABLES,
+        **DUAL,
+        "semantic_router_discover": True,
+        "semantic_router_discover_namespaces": ["llm"],
+        "semantic_router_validator": program(directory, 0, "valid"),
+    }
+    try:
+        server.add(found_service("sql", "llm", "database"))
+        server.add(found_service("greedy", "llm", "the, a"))
+        server.add(found_service("tenant", "other", "prompts"))
+        code, output = server.run(tmp_path, "semantic_router", variables, tasks_from="preflight")
+        assert server.writes == []
+    finally:
+        server.close()
+    assert code == 0, output
+    shown = " ".join(output.split())
+    assert "These are no models of the router until they are corrected" in shown
+    assert "LLMInferenceService llm/greedy: annotation egress.ai-gateway/keywords has" in shown
+    models = json.loads((directory / "config.yaml").read_text())["providers"]["models"]
+    assert [model["name"] for model in models] == ["model-a", "sql"]
+
+
+def test_where_they_are_looked_for_is_named(server: Server, tmp_path: Path) -> None:
+    code, output = validated(server, tmp_path, **DUAL, semantic_router_discover=True)
+    assert code == 2
+    assert "Name the namespaces whose LLMInferenceServices may be models of the router" in output

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import typing as t
 
+import pytest
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.build import build
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.found_models import with_found
 from test_catalog_semantic_router import inventory
@@ -22,7 +23,7 @@ def service(name: str, model: str = "", **annotations: str) -> dict[str, t.Any]:
 
 def found(*services: dict[str, t.Any]) -> dict[str, t.Any]:
     catalog = build(inventory(mode="dual_gateway", fallback="model-a")).as_dict()
-    return with_found(catalog["semantic_router"], catalog["tiers"], services)
+    return with_found(catalog["semantic_router"], catalog["tiers"], services, ["llm"])
 
 
 def test_a_model_of_the_cluster_is_one_of_the_router() -> None:
@@ -55,7 +56,7 @@ def test_a_model_of_the_cluster_is_one_of_the_router() -> None:
 
 
 def test_several_have_priorities_of_their_own() -> None:
-    router = found(service("b", keywords="x"), service("a", keywords="y"))
+    router = found(service("b", keywords="law"), service("a", keywords="sums"))
     decisions = router["config"]["routing"]["decisions"]
     assert [decision["name"] for decision in decisions] == ["math.free", "math", "llm.a", "llm.b", "default"]
     assert len({decision["priority"] for decision in decisions}) == len(decisions)
@@ -67,7 +68,7 @@ def test_others_are_left_alone() -> None:
     other["metadata"]["annotations"] = {}
     leaving = service("leaving")
     leaving["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
-    assert with_found(catalog["semantic_router"], catalog["tiers"], [other, leaving]) == {
+    assert with_found(catalog["semantic_router"], catalog["tiers"], [other, leaving], ["*"]) == {
         **catalog["semantic_router"],
         "faults": [],
     }
@@ -85,3 +86,31 @@ def test_faults() -> None:
     misspelt["metadata"]["annotations"]["egress.ai-gateway/semantic-router"] = "True"
     assert "is 'True'; write true or false" in found(misspelt)["faults"][0]
     assert "KServe cuts its name" in found(service("x" * 50, "m"))["faults"][0]
+
+
+def test_those_of_other_namespaces_do_not_count() -> None:
+    catalog = build(inventory(mode="dual_gateway")).as_dict()
+    other = service("sql")
+    other["metadata"]["namespace"] = "tenant"
+    for namespaces, names in ([["llm"], []], [["tenant"], ["sql"]], [["*"], ["sql"]]):
+        router = with_found(catalog["semantic_router"], catalog["tiers"], [other], namespaces)
+        assert [model["name"] for model in router["models"][2:]] == names
+        assert router["faults"] == []
+
+
+@pytest.mark.parametrize("word", ["the", "a", "of", "What", "how to", "please explain", ".", "??", "1", "é"])
+def test_no_keyword_draws_all_prompts(word: str) -> None:
+    router = found(service("greedy", keywords=f"database, {word}"), service("sql", keywords="sql"))
+    assert router["faults"] == [
+        f'LLMInferenceService llm/greedy: annotation egress.ai-gateway/keywords has "{word}", which is in too many '
+        "prompts; write a rarer word"
+    ]
+    # The other one is a model all the same.
+    assert [model["name"] for model in router["models"][2:]] == ["sql"]
+    assert "llm.greedy" not in [decision["name"] for decision in router["config"]["routing"]["decisions"]]
+
+
+def test_keywords_that_are_rare_enough() -> None:
+    assert found(service("sql", keywords="sql, how to query, 天气, C++ code"))["faults"] == []
+    many = ", ".join(f"word{number}" for number in range(51))
+    assert "has 51 keywords; write at most 50" in found(service("sql", keywords=many))["faults"][0]

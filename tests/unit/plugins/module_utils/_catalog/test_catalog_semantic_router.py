@@ -7,20 +7,14 @@ import copy
 import typing as t
 
 import pytest
+import routed_inventory
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.build import build
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.faults import CatalogError
 from catalog_inventory import INVENTORY, KSERVE
+from routed_inventory import LIMIT, MATH, ROUTER
 
-MATH = {"operator": "AND", "conditions": [{"type": "keyword", "name": "math"}]}
-ROUTER: dict[str, t.Any] = {
-    "default_model": "model-a",
-    "signals": {"keywords": [{"name": "math", "keywords": ["integral"]}]},
-    "decisions": [{"name": "math", "priority": 100, "rules": MATH, "model": "model-b"}],
-}
-LIMIT = {"token_limit": {"tokens": 100, "window": "1m"}}
 TIERS = [
-    {"name": "free", "level": 0, "groups": ["all"], **LIMIT, "models": ["model-a", "auto"]},
-    {"name": "paid", "level": 1, "groups": ["payers"], **LIMIT},
+    *routed_inventory.TIERS,
     {"name": "closed", "level": 2, "groups": ["few"], **LIMIT, "models": ["model-a"]},
 ]
 
@@ -190,11 +184,11 @@ def test_the_models_of_kserve_with_kuadrant() -> None:
         ({"settings": {"services": "x"}}, "settings.services: is a string; write a mapping"),
         (
             {"signals": {"keywords": [{"name": "math", "keywords": ["(integral"], "method": "regex"}]}},
-            "signals.keywords[0].keywords[0]: is no regular expression",
+            "signals.keywords[0].keywords[0]: is no regular expression of Go: it lacks a closing parenthesis",
         ),
         (
             {"signals": {"keywords": [{"name": "math", "keywords": ["a(?=b)"], "method": "regex"}]}},
-            "signals.keywords[0].keywords[0]: has a lookaround",
+            'signals.keywords[0].keywords[0]: is no regular expression of Go: it has "(?=b)", and Go knows no such',
         ),
         ({"body_limit": "4MB"}, 'body_limit: "4MB" is not a size; write a size such as 4Mi'),
         ({"body_limit": "0Mi"}, 'body_limit: "0Mi" is not a size'),
@@ -203,6 +197,19 @@ def test_the_models_of_kserve_with_kuadrant() -> None:
             'body_limit: "51Mi" is more than ai_gateway_request_body_limit, and no larger body comes this far; write '
             "at most 52428800 (bytes), or raise that",
         ),
+        ({"settings": {"router": {"learning": {}}}}, "settings.router.learning: is the collection's"),
+        ({"settings": {"router": {"fallback": {}}}}, "settings.router.fallback: is the collection's"),
+        ({"settings": {"router": {"strategy": "x"}}}, "settings.router.strategy: is the collection's"),
+        ({"settings": {"stores": {"vector_store": {}}}}, "settings.stores.vector_store: is the collection's"),
+        (
+            {"settings": {"services": {"observability": {"tracing": {"enabled": True}}}}},
+            "settings.services.observability.tracing: is the collection's",
+        ),
+        (
+            {"settings": {"services": {"observability": {"profiling": None}}}},
+            "settings.services.observability.profiling: is the collection's",
+        ),
+        ({"signals": {"keywords": [{"name": "math", "keywords": ["a"], "$HOME": 1}]}}, "signals.keywords[0]: has `$`"),
         ({"settings": {"integrations": {"looper": {}}}}, "settings.integrations.looper: is the collection's"),
         ({"default_model": "claude-3-sonnet"}, 'default_model: "claude-3-sonnet" is no model of the router; write'),
         ({"mode": "two"}, 'mode: is "two"; write single_gateway or dual_gateway'),
@@ -360,6 +367,35 @@ def test_a_message_of_the_router_holds_a_body(limit: t.Any, whole: str, bytes_: 
     router = router_of({**inventory(body_limit=limit), "request_body_limit": whole})
     assert router["body_limit"] == bytes_
     assert router["config"]["global"]["integrations"] == {"looper": {"grpc_max_msg_size_mb": megabytes}}
+
+
+def test_no_name_of_a_model_has_a_variable_of_the_environment() -> None:
+    reference = {"name": "model-b", "namespace": "llm", "port": 8000}
+    served = [
+        {"name": "model-a", "simulated": True},
+        {"name": "model-b", "backend_ref": reference, "provider_model": "b$HOME"},
+    ]
+    given = inventory(served, mode="dual_gateway", models=["model-a", "model-b"], signals=..., decisions=[])
+    assert faults_of(given) == [
+        'ai_gateway_semantic_router.models[1]: "model-b" is "b$HOME" at its Service, and the router has a variable in '
+        "place of `$`; leave it out"
+    ]
+    found = router_of({**given, "semantic_router": {**given["semantic_router"], "models": ["*"]}})
+    assert [model["name"] for model in found["models"]] == ["model-a"]
+
+
+def test_nothing_of_a_prompt_or_an_answer_is_stored() -> None:
+    settings = {"services": {"observability": {"metrics": {"enabled": True}}}}
+    found = router_of(inventory(settings=settings))["config"]["global"]
+    assert found["stores"] == {name: {"enabled": False} for name in ("response_cache", "memory", "vector_store")}
+    assert found["services"]["observability"] == {
+        "metrics": {"enabled": True},
+        "tracing": {"enabled": False},
+        "profiling": {"enabled": False},
+    }
+    assert found["router"]["learning"] == {"enabled": False}
+    kept = {name: found["services"][name] for name in ("router_replay", "response_api")}
+    assert set(map(str, kept.values())) == {"{'enabled': False}"}
 
 
 def test_classifiers_need_models() -> None:
