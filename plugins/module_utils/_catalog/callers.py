@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
 
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.allowed_endpoints import AllowedEndpoints
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.api_keys import KEYS as API_KEYS
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.api_keys import read_api_keys
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.entry import Entry
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.faults import Fault, quote, unique
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.inputs import (
@@ -21,6 +23,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.inputs 
     PREFIX,
 )
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.model import (
+    ApiKeyCallers,
     Callers,
     OidcCallers,
     ServiceAccountCallers,
@@ -65,18 +68,23 @@ def read_callers(root: Entry, settings: Settings, allowed: AllowedEndpoints) -> 
     """
     accounts: list[tuple[str, ServiceAccountCallers]] = []
     oidc: list[tuple[Entry, OidcCallers]] = []
+    api_keys: list[tuple[str, ApiKeyCallers]] = []
     for index, (kind, entry) in enumerate(_entries(root)):
         if kind == "service_account":
             accounts.append((f"{PREFIX}callers[{index}]", _service_accounts(entry, settings, allowed)))
         elif kind == "oidc":
             oidc.append((entry, _oidc(entry, settings, allowed)))
+        elif kind == "api_key":
+            api_keys.append((entry.path, read_api_keys(entry, settings.policy_engine)))
     for path, _found in accounts[1:]:
         root.faults.append(Fault(path, f"is of kind service_account as {accounts[0][0]} is", "keep one of them"))
+    for path, _keys in api_keys[1:]:
+        root.faults.append(Fault(path, f"is of kind api_key as {api_keys[0][0]} is", "keep one of them"))
     service_accounts = accounts[0][1] if accounts else ServiceAccountCallers()
     _check_issuers(root, service_accounts, accounts[0][0] if accounts else "", oidc)
     issuers = tuple(found for _entry, found in oidc)
     checks = () if settings.policy_engine == KUADRANT else _checks(service_accounts, issuers)
-    return Callers(service_accounts, issuers, checks)
+    return Callers(service_accounts, issuers, checks, api_keys[0][1] if api_keys else None)
 
 
 def check_callers(root: Entry, callers: Callers, tiers: Sequence[tuple[str, Tier]]) -> None:
@@ -221,4 +229,5 @@ def _check_issuers(
 KINDS: Mapping[str, tuple[str, ...]] = {
     "service_account": ("check", "issuer", "maximum_lifetime", "jwks_uri", "ca_bundle"),
     "oidc": ("name", "issuer", "audiences", "jwks_uri", "ca_bundle", "claims"),
+    "api_key": API_KEYS,
 }

@@ -436,6 +436,16 @@ class TokenCheck:
 
 
 @dataclass(frozen=True)
+class ApiKeyCallers:
+    """Callers with API keys, which module gateway_api_key issues."""
+
+    #: What each key begins with, before an underscore.
+    prefix: str
+    #: The longest duration from the issue of a key to its end, such as ``365d``.
+    maximum_lifetime: str
+
+
+@dataclass(frozen=True)
 class Callers:
     """Whose credentials the gateway accepts."""
 
@@ -444,6 +454,8 @@ class Callers:
     oidc: tuple[OidcCallers, ...] = ()
     #: The checks that the proxies do; Authorino does the others.
     checks: tuple[TokenCheck, ...] = ()
+    #: None where no caller may have an API key.
+    api_keys: ApiKeyCallers | None = None
 
 
 @dataclass(frozen=True)

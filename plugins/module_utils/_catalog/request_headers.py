@@ -17,6 +17,7 @@ HTTP = "the protocol"
 CLIENT = "the client, or a proxy before the gateway"
 ENVOY = "Envoy, from the connection"
 AUTHORINO = "Authorino, from the token"
+REQUEST_FILTER = "request_filter.lua"
 FILTER = "body_filter.lua"
 ENVOY_AI_GATEWAY = "Envoy AI Gateway, from the body"
 ENDPOINT_PICKER = "the endpoint picker"
@@ -43,6 +44,9 @@ ROUTER_KEY = "x-ai-gateway-router-key"
 
 #: The token that a proxy checks itself, after the name of its check.
 CHECKED_TOKEN = "x-ai-gateway-token"  # noqa: S105 (the name of a header)
+#: Where the first filter sends the SHA-256 of a caller's API key in place of the key. Authorino goes through all keys of
+#: an evaluator for each request, so that there are several, and the first digit of the digest says which.
+API_KEY_DIGESTS = tuple(f"x-ai-gateway-api-key-digest-{part}" for part in range(8))
 
 #: The tier of a request to MCP servers, in its own words.
 MCP_TIER = "x-ai-gateway-mcp-tier"
@@ -76,6 +80,8 @@ TABLE = (
     Header("api-key", CLIENT, _KEYS),
     Header("x-provider-api-key", CLIENT, (AT_BRIDGE,)),
     Header(CHECKED_TOKEN, "credentials.lua", (AT_LISTENER, AFTER_AUTHORIZATION), reserved=True),
+    # With the digest of a key one could come in as well as with the key.
+    *(Header(name, REQUEST_FILTER, (AT_LISTENER, *_KEYS), reserved=True) for name in API_KEY_DIGESTS),
     # Who calls, in values that distinguish callers and name nobody. They reach the provider: limits count by them when
     # the response ends.
     Header("x-ai-gateway-user", FILTER, (AT_LISTENER,)),
@@ -183,6 +189,7 @@ class Headers:
     removed_at_bridge: tuple[str, ...]
     refusal: str
     checked_token: str
+    api_key_digests: tuple[str, ...]
     #: Those of the semantic router: who calls and in which tier, whether it is asked, that its policy is in force, and
     #: all that are not of a family.
     router_user: str
@@ -208,6 +215,7 @@ HEADERS = Headers(
     removed_at_bridge=removed_at(AT_BRIDGE),
     refusal=REFUSAL,
     checked_token=CHECKED_TOKEN,
+    api_key_digests=API_KEY_DIGESTS,
     router_user=ROUTER_USER,
     router_groups=ROUTER_GROUPS,
     router_asked=ROUTER_ASKED,

@@ -178,7 +178,12 @@ local function begin(handle)
   end
   problem = one_token(headers)
   if problem then return refused(handle, 400, problem, "several_tokens") end
-  if settings.callers then credentials.assign(handle, headers, metadata) end
+  local is_key, code = false, nil
+  if settings.api_keys then
+    is_key, problem, code = api_keys.prepare(headers, (headers:get("authorization") or ""):match("^Bearer (%S+)$"))
+    if problem then return refused(handle, 401, problem, code) end
+  end
+  if settings.callers and not is_key then credentials.assign(handle, headers, metadata) end
 end
 
 function envoy_on_request(handle)
