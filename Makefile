@@ -39,7 +39,7 @@ help: ## Show this help
 
 ##### Clusters
 
-.PHONY: site validate diagnose rotate render teardown destroy token
+.PHONY: site validate diagnose rotate render teardown destroy token api-key api-keys
 site: $(READY) ## Provision the AI gateway, with its cluster where that is embedded, and validate it
 	@$(PLAYBOOK) egress.ai_gateway.site
 
@@ -65,6 +65,15 @@ token: $(READY) ## Print a token for the gateway (EXTRA="tokens_tier=free tokens
 	@directory=$$(mktemp --directory); trap 'rm -rf "$$directory"' EXIT; \
 	$(PLAYBOOK) egress.ai_gateway.token --extra-vars tokens_file="$$directory/token" >&2; \
 	cat "$$directory/token"
+
+api-key: $(READY) ## Print a new API key (EXTRA="api_keys_name=build api_keys_owner=me api_keys_tier=free")
+	@directory=$$(mktemp --directory); trap 'rm -rf "$$directory"' EXIT; \
+	$(PLAYBOOK) egress.ai_gateway.api_keys --extra-vars api_keys_state=present \
+	  --extra-vars api_keys_file="$$directory/key" >&2; \
+	if [ -e "$$directory/key" ]; then cat "$$directory/key"; fi
+
+api-keys: $(READY) ## List the API keys (EXTRA="api_keys_owner=me"); api_keys_state=absent revokes them
+	@$(PLAYBOOK) egress.ai_gateway.api_keys
 
 ##### Tests
 

@@ -25,11 +25,15 @@ ROLES = sorted(path.name for path in (COLLECTION / "roles").iterdir())
 #: Roles without an object in a cluster, which others depend on.
 FACTS = {"catalog", "certificates", "versions"}
 #: What site applies and validates, and what it asks the cluster before.
-SITE_ROLES = set(ROLES) - FACTS - {"diagnosis", "key_rotation", "render", "tokens"}
+SITE_ROLES = set(ROLES) - FACTS - {"api_keys", "diagnosis", "key_rotation", "render", "tokens"}
 PREFLIGHT = "preflight"
 IMPORTS = ("ansible.builtin.import_role", "ansible.builtin.include_role")
 PREFIX = "egress.ai_gateway."
 KEYS = {"name", "hosts", "gather_facts", "module_defaults", "vars_files", "pre_tasks", "roles", "tasks", "post_tasks"}
+
+
+#: Playbooks that need the names of the catalogue alone.
+NAMES_ONLY = ("api_keys", "diagnose", "token")
 
 
 class Step(t.NamedTuple):
@@ -79,7 +83,7 @@ def test_a_playbook_holds_the_order_of_roles_and_nothing_else(playbook: str) -> 
 def test_no_variable_of_a_role_is_set_by_a_playbook(playbook: str) -> None:
     """It would beat the inventory. The exception are playbooks that need the names of the catalogue alone."""
     (play,) = plays(playbook)
-    assert play.get("vars_files", []) == (["vars/names_only.yml"] if playbook in ("token", "diagnose") else [])
+    assert play.get("vars_files", []) == (["vars/names_only.yml"] if playbook in NAMES_ONLY else [])
     for role in play.get("roles", []):
         assert set(role) <= {"role", "tags"}
 
@@ -179,7 +183,7 @@ def test_a_token_is_of_the_tier_that_the_inventory_names(tmp_path: Path) -> None
     assert server.writes == []
 
 
-@pytest.mark.parametrize("playbook", ["teardown", "token", "diagnose"])
+@pytest.mark.parametrize("playbook", ["teardown", *NAMES_ONLY])
 def test_no_key_of_a_provider_is_needed_where_the_names_are_enough(playbook: str, tmp_path: Path) -> None:
     variables = {
         "ai_gateway_kubeconfig": "/nonexistent/kubeconfig",

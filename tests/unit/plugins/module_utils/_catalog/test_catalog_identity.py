@@ -15,13 +15,14 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog import 
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.identity import digest
 from lupa import luajit21
 
-PROGRAM = Path(catalog_identity.__file__).parents[3] / "roles/access_policies/files/identity.lua"
+FILES = Path(catalog_identity.__file__).parents[3] / "roles/access_policies/files"
 
 
 def identity(key_file: Path) -> t.Any:
     """What the program makes values with, which reads its key from that file."""
     settings = f'local settings = {{identity_key_file = "{key_file}"}}'
-    return luajit21.LuaRuntime().execute("\n".join([settings, PROGRAM.read_text(encoding="utf-8"), "return identity"]))
+    programs = [(FILES / name).read_text(encoding="utf-8") for name in ("hashes.lua", "identity.lua")]
+    return luajit21.LuaRuntime().execute("\n".join([settings, *programs, "return identity"]))
 
 
 def test_a_value_names_nobody_and_differs_by_installation() -> None:
