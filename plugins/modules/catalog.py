@@ -390,6 +390,7 @@ catalog:
           C(oidc) are the issuers whose users may come in.
         - C(checks) are the checks that the proxies do themselves, each with its C(name), C(issuer), C(audiences),
           C(signing_keys), and C(hostname) and C(port) of what has the keys.
+        - C(api_keys) are C(prefix) and C(maximum_lifetime) of API keys, or null where no caller may have one.
       type: dict
     headers:
       description:

@@ -151,3 +151,35 @@ def test_two_gateways_without_kuadrant_check_neither() -> None:
         "ai_gateway_callers[0].kind",
         "ai_gateway_callers[1].check",
     ]
+
+
+def test_callers_may_have_api_keys() -> None:
+    assert build(INVENTORY).callers.api_keys is None
+    found = build(of({"kind": "api_key"})).callers.api_keys
+    assert found is not None
+    assert (found.prefix, found.maximum_lifetime) == ("aigw", "365d")
+    found = build(of(SIGNATURE, {"kind": "api_key", "prefix": "acme2", "maximum_lifetime": "1d12h"})).callers.api_keys
+    assert found is not None
+    assert (found.prefix, found.maximum_lifetime) == ("acme2", "1d12h")
+
+
+@pytest.mark.parametrize(
+    ("callers", "said"),
+    [
+        ([{"kind": "api_key", "prefix": "Acme_"}], 'callers[0].prefix: "Acme_" is not a prefix of API keys; write 2 to 16'),
+        ([{"kind": "api_key", "prefix": "2a"}], "is not a prefix of API keys"),
+        ([{"kind": "api_key", "maximum_lifetime": "0d"}], 'callers[0].maximum_lifetime: "0d" is not a duration'),
+        ([{"kind": "api_key", "maximum_lifetime": "1w"}], "such as 90d or 12h"),
+        ([{"kind": "api_key"}] * 2, "callers[1]: is of kind api_key as ai_gateway_callers[0] is; keep one of them"),
+        ([{"kind": "api_key", "audiences": ["a"]}], "callers[0].audiences: is not a known key"),
+    ],
+)
+def test_settings_of_api_keys_that_are_wrong(callers: list[t.Any], said: str) -> None:
+    (fault,) = faults(of(*callers))
+    assert said in str(fault)
+
+
+def test_with_kuadrant_there_are_no_api_keys() -> None:
+    (fault,) = faults(kuadrant({"kind": "api_key"}))
+    assert "callers[0].kind: is api_key, and with engine kuadrant no program of this collection" in str(fault)
+    assert "use engine authorino" in str(fault)
