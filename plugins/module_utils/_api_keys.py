@@ -62,7 +62,7 @@ DESCRIPTION_ANNOTATION = f"{_DOMAIN}description"
 #: Without it Authorino does not watch a Secret.
 WATCHED = {"authorino.kuadrant.io/managed-by": "authorino"}
 #: The key of a Secret that Authorino reads.
-SECRET_KEY = "api_key"
+SECRET_KEY = "api_key"  # noqa: S105 (the name of a field)
 SECRETS = ResourceType("v1", "Secret", "secrets", True, frozenset())
 
 _OWNER = Rule(

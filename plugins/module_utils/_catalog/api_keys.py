@@ -44,8 +44,8 @@ def read_api_keys(entry: Entry, engine: str) -> ApiKeyCallers:
     if engine == "kuadrant":
         entry.fault(
             "kind",
-            "is api_key, and with engine kuadrant no program of this collection is before the check, so that keys would "
-            "have to be kept as they are",
+            "is api_key, and with engine kuadrant no program of this collection is before the check, so that keys "
+            "would have to be kept as they are",
             "leave it out, or use engine authorino",
         )
     return ApiKeyCallers(

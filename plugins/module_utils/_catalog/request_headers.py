@@ -44,8 +44,9 @@ ROUTER_KEY = "x-ai-gateway-router-key"
 
 #: The token that a proxy checks itself, after the name of its check.
 CHECKED_TOKEN = "x-ai-gateway-token"  # noqa: S105 (the name of a header)
-#: Where the first filter sends the SHA-256 of a caller's API key in place of the key. Authorino goes through all keys of
-#: an evaluator for each request, so that there are several, and the first digit of the digest says which.
+
+#: Where the first filter sends the SHA-256 of a caller's API key in place of the key. Authorino goes through all keys
+#: of an evaluator for each request, so that there are several, and the first digit of the digest says which.
 API_KEY_DIGESTS = tuple(f"x-ai-gateway-api-key-digest-{part}" for part in range(8))
 
 #: The tier of a request to MCP servers, in its own words.

@@ -38,7 +38,9 @@ def server() -> Iterator[Server]:
 def run(server: Server, tmp_path: Path) -> Run:
     """Run the playbook and return its exit status and what it printed."""
 
-    def run(*arguments: str, callers: t.Any = ({"kind": "api_key", "prefix": "acme"},), **extra: t.Any) -> tuple[int, str]:
+    def run(
+        *arguments: str, callers: t.Any = ({"kind": "api_key", "prefix": "acme"},), **extra: t.Any
+    ) -> tuple[int, str]:
         variables = {
             "ansible_connection": "local",
             "ansible_python_interpreter": sys.executable,

@@ -54,7 +54,9 @@ def run(cluster: Cluster, run_module: Run) -> Run:
 
 @pytest.fixture
 def issue(run: Run) -> Run:
-    def issue(name: str = "a", owner: str = "jane@example.com", tier: str = "free", **options: t.Any) -> dict[str, t.Any]:
+    def issue(
+        name: str = "a", owner: str = "jane@example.com", tier: str = "free", **options: t.Any
+    ) -> dict[str, t.Any]:
         return run(name=name, owner=owner, tier=tier, **options)
 
     return issue
@@ -63,7 +65,9 @@ def issue(run: Run) -> Run:
 @pytest.fixture
 def listed(cluster: Cluster, run_module: Run) -> Callable[..., list[str]]:
     def listed(**options: t.Any) -> list[str]:
-        result = run_module("gateway_api_key_info", {"host": cluster.url, "api_key": "a-token-of-the-cluster", **options})
+        result = run_module(
+            "gateway_api_key_info", {"host": cluster.url, "api_key": "a-token-of-the-cluster", **options}
+        )
         assert not result["changed"]
         return [key["name"] for key in result["api_keys"]]
 
@@ -213,7 +217,9 @@ def test_what_cannot_be_issued_is_refused(options: dict[str, t.Any], message: st
         ({"all": True, "tier": "free"}, "all: revokes more than the keys that the other options select"),
     ],
 )
-def test_nobody_revokes_all_keys_by_mistake(options: dict[str, t.Any], message: str, cluster: Cluster, run: Run) -> None:
+def test_nobody_revokes_all_keys_by_mistake(
+    options: dict[str, t.Any], message: str, cluster: Cluster, run: Run
+) -> None:
     result = run(state="absent", **options)
     assert message in result["msg"]
     assert cluster.writes == []
@@ -226,7 +232,9 @@ def test_a_name_stays_with_its_owner_and_tier(rotate: bool, issue: Run) -> None:
     assert "tier: key a exists and is of tier 'free'" in issue(tier="premium", rotate=rotate)["msg"]
 
 
-def test_a_key_that_another_run_changes_meanwhile(cluster: Cluster, monkeypatch: pytest.MonkeyPatch, run: Run, issue: Run) -> None:
+def test_a_key_that_another_run_changes_meanwhile(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, run: Run, issue: Run
+) -> None:
     issue()
     found = ApiKeys.find
 

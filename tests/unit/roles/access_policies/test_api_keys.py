@@ -32,13 +32,13 @@ def policies(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="module")
-def text(policies: str) -> str:
+def source(policies: str) -> str:
     return programs(policies)["request_filter"]
 
 
 @pytest.fixture(scope="module")
-def program(text: str) -> Program:
-    return Program(text)
+def program(source: str) -> Program:
+    return Program(source)
 
 
 def asked(program: Program, path: str = "/v1/chat/completions", **headers: str) -> Handle:
@@ -102,7 +102,11 @@ def test_the_listener_and_all_behind_authorization_remove_digests() -> None:
         (lambda key: "aigw_", "is incomplete", "invalid_api_key"),
         (lambda key: key[:20] + "-" + key[21:], "is incomplete", "invalid_api_key"),
         (lambda key: key[:-6] + "zzzzzz", "its checksum differs", "invalid_api_key"),
-        (lambda key: new_key("aigw", 1_700_000_000), "ended at 2023-11-14T22:13:20Z. Ask for a new one", "expired_api_key"),
+        (
+            lambda key: new_key("aigw", 1_700_000_000),
+            "ended at 2023-11-14T22:13:20Z. Ask for a new one",
+            "expired_api_key",
+        ),
         (lambda key: new_key("aigw", 0), "ended at 1970-01-01T00:00:00Z", "expired_api_key"),
     ],
 )
@@ -149,7 +153,7 @@ def test_without_callers_of_this_kind_a_key_is_a_token_as_any_other(request_filt
 
 
 def test_sha256_of_any_length() -> None:
-    hashed = part("hashes.lua", "function(text) return hashes.hexadecimal(hashes.sha256(text)) end")
+    hashed = part("hashes.lua", "function(value) return hashes.hexadecimal(hashes.sha256(value)) end")
     for length in [*range(200), 1000, 4095]:
         content = secrets.token_bytes(length)
         assert hashed(content.decode("latin-1")) == hashlib.sha256(content).hexdigest(), length
@@ -190,7 +194,7 @@ def test_without_callers_of_this_kind_there_is_no_evaluator(tmp_path: Path) -> N
 
 
 @pytest.fixture(scope="module")
-def proxy(text: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Envoy]:
+def proxy(source: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Envoy]:
     """An Envoy with the program, which answers with the digest that it sends on and the microseconds of hashing it."""
     directory = tmp_path_factory.mktemp("envoy")
     upstream = Upstream()
@@ -211,10 +215,10 @@ end
         (ROLES / "access_policies/files/hashes.lua").read_text()
         + """
 function envoy_on_request(handle)
-  local text = handle:headers():get("x-text")
-  if not text then return end
+  local key = handle:headers():get("x-key")
+  if not key then return end
   local count, begun, digest = 20000, os.clock(), ""
-  for _ = 1, count do digest = hashes.hexadecimal(hashes.sha256(text)) end
+  for _ = 1, count do digest = hashes.hexadecimal(hashes.sha256(key)) end
   handle:respond({[":status"] = "200"}, digest .. " " .. (os.clock() - begun) / count * 1000000)
 end
 """
@@ -222,9 +226,9 @@ end
     filters = [
         {
             "name": name,
-            "typed_config": {"@type": f"{http}lua.v3.Lua", "default_source_code": {"inline_string": source}},
+            "typed_config": {"@type": f"{http}lua.v3.Lua", "default_source_code": {"inline_string": content}},
         }
-        for name, source in (("timed", timed), ("first", text), ("seen", seen))
+        for name, content in (("timed", timed), ("first", source), ("seen", seen))
     ]
     filters.append({"name": "router", "typed_config": {"@type": f"{http}router.v3.Router"}})
     manager = {
@@ -274,7 +278,7 @@ def test_an_envoy_hashes_keys_as_python_does(proxy: Envoy) -> None:
 
 def test_an_envoy_hashes_a_key_in_microseconds(proxy: Envoy) -> None:
     key = new_key("aigw", LATER)
-    _status, body = proxy.ask("/", **{"x-text": key})
+    _status, body = proxy.ask("/", **{"x-key": key})
     digest, microseconds = body.split(" ")
     assert digest == digest_of(key)
     print(f"SHA-256 of a key in Envoy: {float(microseconds):.1f} µs")

@@ -166,7 +166,10 @@ def test_callers_may_have_api_keys() -> None:
 @pytest.mark.parametrize(
     ("callers", "said"),
     [
-        ([{"kind": "api_key", "prefix": "Acme_"}], 'callers[0].prefix: "Acme_" is not a prefix of API keys; write 2 to 16'),
+        (
+            [{"kind": "api_key", "prefix": "Acme_"}],
+            'callers[0].prefix: "Acme_" is not a prefix of API keys; write 2 to 16',
+        ),
         ([{"kind": "api_key", "prefix": "2a"}], "is not a prefix of API keys"),
         ([{"kind": "api_key", "maximum_lifetime": "0d"}], 'callers[0].maximum_lifetime: "0d" is not a duration'),
         ([{"kind": "api_key", "maximum_lifetime": "1w"}], "such as 90d or 12h"),
