@@ -147,7 +147,7 @@ def refusals(url: str, directory: pathlib.Path) -> list[str]:
     reply = send(url, key, ask())
     if "revoked" not in reply.message or reply.problems:
         found.append(f"revoked: {reply} {reply.problems}")
-    keys_of(directory / "none", api_keys_state="absent", api_keys_expired="true", api_keys_confirmed="true")
+    keys_of(directory / "none", api_keys_state="absent", api_keys_validity="ended", api_keys_confirmed="true")
     return found
 
 
