@@ -23,7 +23,7 @@ import (
 )
 
 func main() {
-	var asked struct{ Expressions, Texts []string }
+	var asked struct{ Expressions, Bodies []string }
 	if err := json.NewDecoder(os.Stdin).Decode(&asked); err != nil {
 		panic(err)
 	}
@@ -34,8 +34,8 @@ func main() {
 			continue
 		}
 		found[index] = []int{}
-		for _, text := range asked.Texts {
-			found[index] = append(found[index], len(compiled.FindAllStringIndex(text, -1)))
+		for _, body := range asked.Bodies {
+			found[index] = append(found[index], len(compiled.FindAllStringIndex(body, -1)))
 		}
 	}
 	if err := json.NewEncoder(os.Stdout).Encode(found); err != nil {
@@ -85,10 +85,10 @@ def generated(count: int) -> list[str]:
 
 
 def matches(directory: Path, expressions: Sequence[str], texts: Sequence[str] = ()) -> list[list[int] | None]:
-    """How often each expression is in each text, by Go; None for an expression that it refuses."""
+    """How often each expression is in each body, by Go; None for an expression that it refuses."""
     program = directory / "expressions.go"
     program.write_text(PROGRAM, encoding="utf-8")
-    asked = json.dumps({"Expressions": expressions, "Texts": texts})
+    asked = json.dumps({"Expressions": expressions, "Bodies": texts})
     done = subprocess.run(
         [str(GO), "run", str(program)],
         input=asked.encode(),
