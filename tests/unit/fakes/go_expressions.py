@@ -84,11 +84,11 @@ def generated(count: int) -> list[str]:
     return ["".join(chance.choices(_PIECES, k=chance.randint(1, 7))) for _number in range(count)]
 
 
-def matches(directory: Path, expressions: Sequence[str], texts: Sequence[str] = ()) -> list[list[int] | None]:
-    """How often each expression is in each text, by Go; None for an expression that it refuses."""
+def matches(directory: Path, expressions: Sequence[str], bodies: Sequence[str] = ()) -> list[list[int] | None]:
+    """How often each expression is in each body, by Go; None for an expression that it refuses."""
     program = directory / "expressions.go"
     program.write_text(PROGRAM, encoding="utf-8")
-    asked = json.dumps({"Expressions": expressions, "Bodies": texts})
+    asked = json.dumps({"Expressions": expressions, "Bodies": bodies})
     done = subprocess.run(
         [str(GO), "run", str(program)],
         input=asked.encode(),
