@@ -127,6 +127,11 @@ options:
     type: list
     elements: dict
     default: []
+  callers:
+    description: Whose credentials the gateway accepts, besides ServiceAccounts that Authorino reviews.
+    type: list
+    elements: dict
+    default: []
   allowed_endpoints:
     description:
       - Host names, IP addresses and CIDR ranges that providers may have although they appear to be inside the cluster.
@@ -378,6 +383,13 @@ catalog:
         - C(body_limit) is the largest body of a request for it, in bytes.
         - C(fallback) is V(deny), or the model in place of one that a tier may not use. C(config) is its configuration,
           in the schema of its project, and C(classifiers) says whether it loads models for that.
+      type: dict
+    callers:
+      description:
+        - Whose credentials the gateway accepts. C(service_accounts) says how those of ServiceAccounts are checked, and
+          C(oidc) are the issuers whose users may come in.
+        - C(checks) are the checks that the proxies do themselves, each with its C(name), C(issuer), C(audiences),
+          C(signing_keys), and C(hostname) and C(port) of what has the keys.
       type: dict
     headers:
       description:

@@ -106,9 +106,11 @@ class Envoy:
         self.process.wait()
 
 
-def certificates(directory: Path) -> tuple[ssl.SSLContext, bytes, bytes, bytes]:
+def certificates(directory: Path, hostname: str = "provider.example") -> tuple[ssl.SSLContext, bytes, bytes, bytes]:
     """A server's TLS that asks for a client's certificate, the bundle that both are verified with, and a client's
     certificate and key.
+
+    :param hostname: that in the certificates.
     """
     x509 = pytest.importorskip("cryptography.x509")
     from cryptography.hazmat.primitives import hashes, serialization
@@ -131,7 +133,7 @@ def certificates(directory: Path) -> tuple[ssl.SSLContext, bytes, bytes, bytes]:
             now + datetime.timedelta(hours=1)
         )
         builder = builder.add_extension(x509.BasicConstraints(ca=name == names[0], path_length=None), critical=True)
-        builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName("provider.example")]), critical=False)
+        builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(hostname)]), critical=False)
         issued.append(builder.sign(keys[0], hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
     form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     texts = [key.private_bytes(*form) for key in keys]

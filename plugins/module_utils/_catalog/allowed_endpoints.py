@@ -42,12 +42,12 @@ class AllowedEndpoints:
             else []
         )
 
-    def check(self, entry: Entry, hostname: str) -> None:
-        """Note a fault at key ``hostname`` of ``entry`` if the endpoint must not be called."""
+    def check(self, entry: Entry, hostname: str, key: str = "hostname") -> None:
+        """Note a fault at ``key`` of ``entry`` if the endpoint must not be called."""
         problem = danger(hostname, self._namespaces, self.cluster_networks, self.allowed) if hostname else ""
         if problem:
             remedy = f"write its public name, or add this one to {PREFIX}allowed_endpoints if it is meant"
-            entry.fault("hostname", f"{quote(hostname)} {problem}", remedy)
+            entry.fault(key, f"{quote(hostname)} {problem}", remedy)
 
 
 def _network(root: Entry, path: str, cidr: str) -> Network | None:

@@ -13,6 +13,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.allowed_endpoints import AllowedEndpoints
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.callers import (
+    check_callers,
+    outside_of_cluster,
+    read_callers,
+)
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.combinations import check_combination
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.entry import Entry
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.faults import CatalogError, Fault
@@ -33,6 +38,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.mcp_ser
 )
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.model import (
     BackendRef,
+    Callers,
     Catalog,
     IdentityKey,
     InferencePool,
@@ -96,6 +102,8 @@ def build(inputs: Mapping[str, t.Any], defined: Iterable[str] = ()) -> Catalog:
     check_pools(root, pools, models, tiers)
     check_prices(root, models, tiers, [routed.router.model] if routed and routed.public_model else [])
     check_combination(root, settings, read, models, tiers)
+    callers = read_callers(root, settings, allowed)
+    check_callers(root, callers, tiers)
     _check_not_empty(root, models, servers, tiers)
     if faults:
         raise CatalogError(faults)
@@ -109,6 +117,7 @@ def build(inputs: Mapping[str, t.Any], defined: Iterable[str] = ()) -> Catalog:
         pools,
         allowed,
         router,
+        callers,
     )
 
 
@@ -145,10 +154,17 @@ def _catalog(
     pools: tuple[InferencePool, ...],
     allowed: AllowedEndpoints,
     router: SemanticRouter | None,
+    callers: Callers,
 ) -> Catalog:
     """The catalogue of parts without a fault."""
     simulators_namespace, maas_api = settings.simulators_namespace, settings.maas_api
-    destinations = to_providers([*providers, *servers], simulators_namespace, allowed.cluster_networks, allowed.allowed)
+    destinations = to_providers(
+        [*providers, *servers],
+        simulators_namespace,
+        allowed.cluster_networks,
+        allowed.allowed,
+        outside_of_cluster(callers),
+    )
     egress_gateway = None
     if settings.two_gateways:
         egress_gateway = replace(settings.egress_gateway, egress=tuple(destinations))
@@ -185,4 +201,5 @@ def _catalog(
         mcp_authorization=mcp_authorization,
         inference_pools=pools,
         semantic_router=router,
+        callers=callers,
     )

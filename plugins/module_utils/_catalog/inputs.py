@@ -49,6 +49,7 @@ DEFAULTS: dict[str, t.Any] = {
     "semantic_router": None,
     "prices": None,
     "tiers": (),
+    "callers": (),
     "allowed_endpoints": (),
     "cluster_networks": (),
     "uncounted_tokens": ESTIMATED,

@@ -380,6 +380,73 @@ class Tier:
 
 
 @dataclass(frozen=True)
+class SigningKeys:
+    """Where the keys are found with which an issuer signs its tokens."""
+
+    #: HTTPS URL of its JSON Web Key Set; empty where the issuer is asked for it.
+    uri: str
+    #: Certificates in PEM to verify that endpoint with; empty for those of the system, or of the cluster.
+    ca_certificates: str = ""
+
+
+@dataclass(frozen=True)
+class ServiceAccountCallers:
+    """How the ServiceAccounts of the tiers' namespaces are checked. What follows ``check`` is for ``signature``."""
+
+    #: ``review``: Authorino asks the API server. ``signature``: the proxies verify tokens themselves.
+    check: str = "review"
+    #: What the cluster writes into its tokens as their issuer.
+    issuer: str = ""
+    #: The most seconds from a token's issue to its expiry.
+    maximum_lifetime: int = 0
+    signing_keys: SigningKeys = SigningKeys("")
+    #: Whether the API server of this cluster has the keys.
+    of_cluster: bool = False
+
+
+@dataclass(frozen=True)
+class OidcCallers:
+    """The users of an OpenID Connect issuer."""
+
+    #: DNS label, which distinguishes its users from others of the same name.
+    name: str
+    #: As its tokens have it.
+    issuer: str
+    #: A token must have one of these, at least one.
+    audiences: tuple[str, ...]
+    signing_keys: SigningKeys
+    #: The claims with the user and with the user's groups.
+    user_claim: str = "sub"
+    groups_claim: str = "groups"
+
+
+@dataclass(frozen=True)
+class TokenCheck:
+    """How the proxies verify the tokens of an issuer themselves."""
+
+    #: ``signature`` for ServiceAccounts, ``oidc:<name>`` for others.
+    name: str
+    issuer: str
+    #: A token must have one of these; empty for those of ServiceAccounts, which role access_policies knows.
+    audiences: tuple[str, ...]
+    signing_keys: SigningKeys
+    #: Host name and port of what has the keys.
+    hostname: str
+    port: int
+
+
+@dataclass(frozen=True)
+class Callers:
+    """Whose credentials the gateway accepts."""
+
+    service_accounts: ServiceAccountCallers = ServiceAccountCallers()
+    #: In the order of the inventory.
+    oidc: tuple[OidcCallers, ...] = ()
+    #: The checks that the proxies do; Authorino does the others.
+    checks: tuple[TokenCheck, ...] = ()
+
+
+@dataclass(frozen=True)
 class IdentityKey:
     """Where the key is kept that turns names of callers into values which providers may see."""
 
@@ -552,6 +619,7 @@ class Catalog:
     inference_pools: tuple[InferencePool, ...] = ()
     #: None where the inventory has none.
     semantic_router: SemanticRouter | None = None
+    callers: Callers = Callers()
     headers: Headers = HEADERS
 
     def as_dict(self) -> dict[str, t.Any]:

@@ -42,12 +42,16 @@ def to_providers(
     simulators_namespace: str,
     cluster_networks: Iterable[Network],
     allowed: Iterable[str],
+    issuers: Iterable[tuple[str, int]] = (),
 ) -> list[Destination]:
-    """Where the providers, the MCP servers and their simulators are.
+    """Where the providers, the MCP servers and their simulators are, and the keys of issuers.
 
-    The last two parameters are those of ``to_outside``.
+    ``cluster_networks`` and ``allowed`` are as for ``to_outside``.
+
+    :param issuers: host names and ports at which the keys are.
     """
     outside = [(provider.endpoint.hostname, provider.endpoint.port) for provider in providers if not provider.simulated]
+    outside += issuers
     found = to_outside(outside, cluster_networks, allowed)
     found += to_namespaces(hostname for hostname, _port in outside)
     if any(provider.simulated for provider in providers):

@@ -41,6 +41,9 @@ ROUTER_ASKED = "x-ai-gateway-ask-router"
 #: With engine kuadrant, by which the router's Envoy knows that its AuthPolicy has said who calls.
 ROUTER_KEY = "x-ai-gateway-router-key"
 
+#: The token that a proxy checks itself, after the name of its check.
+CHECKED_TOKEN = "x-ai-gateway-token"  # noqa: S105 (the name of a header)
+
 #: The tier of a request to MCP servers, in its own words.
 MCP_TIER = "x-ai-gateway-mcp-tier"
 
@@ -72,6 +75,7 @@ TABLE = (
     Header("x-api-key", CLIENT, (AT_BACKEND, AT_BRIDGE), token=True),
     Header("api-key", CLIENT, _KEYS),
     Header("x-provider-api-key", CLIENT, (AT_BRIDGE,)),
+    Header(CHECKED_TOKEN, "credentials.lua", (AT_LISTENER, AFTER_AUTHORIZATION), reserved=True),
     # Who calls, in values that distinguish callers and name nobody. They reach the provider: limits count by them when
     # the response ends.
     Header("x-ai-gateway-user", FILTER, (AT_LISTENER,)),
@@ -178,6 +182,7 @@ class Headers:
     removed_at_backend: tuple[str, ...]
     removed_at_bridge: tuple[str, ...]
     refusal: str
+    checked_token: str
     #: Those of the semantic router: who calls and in which tier, whether it is asked, that its policy is in force, and
     #: all that are not of a family.
     router_user: str
@@ -202,6 +207,7 @@ HEADERS = Headers(
     removed_at_backend=removed_at(AT_BACKEND),
     removed_at_bridge=removed_at(AT_BRIDGE),
     refusal=REFUSAL,
+    checked_token=CHECKED_TOKEN,
     router_user=ROUTER_USER,
     router_groups=ROUTER_GROUPS,
     router_asked=ROUTER_ASKED,

@@ -214,6 +214,27 @@ MCP_PATH = Rule(
     "the path at which the server answers, such as /mcp",
     limit=253,
 )
+ISSUER = Rule(
+    "an issuer of tokens",
+    r"https?://[A-Za-z0-9.-]+(:[1-9][0-9]{0,4})?(/[A-Za-z0-9._~:@%+=,-]*)*",
+    "the issuer exactly as its tokens have it in `iss`, such as https://login.example.com/realms/company",
+    limit=253,
+)
+SIGNING_KEYS_URI = Rule(
+    "a URL of keys",
+    r"https?://[A-Za-z0-9.-]+(:[1-9][0-9]{0,4})?(/[A-Za-z0-9._~:@%+=,-]*)+(\?[A-Za-z0-9._~:@%+=,&/-]*)?",
+    "the URL of the issuer's JSON Web Key Set, such as https://login.example.com/keys",
+    limit=253,
+)
+AUDIENCE = Rule(
+    "an audience of tokens", r"[!-~]+", "audiences as the issuer writes them into `aud`, such as ai-gateway", limit=253
+)
+CLAIM = Rule(
+    "a name of a claim",
+    r"[A-Za-z0-9_:/.@-]+",
+    "the name of a claim, such as email, or of one inside of another, such as realm_access.roles",
+    limit=253,
+)
 NETWORK = Rule("a range of addresses", r"[0-9a-fA-F.:]+/[0-9]{1,3}", "ranges of addresses such as 10.96.0.0/12")
 CERTIFICATE_BLOCK = r"-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----"
 # What tools write there to say whose certificate follows; no block of any other kind.

@@ -81,6 +81,13 @@ local function judge(handle)
   -- maas-api answers these requests itself.
   if settings.maas_api and path:find("^/maas%-api/") then return end
   local tier, user = headers:get("x-maas-tier") or "", headers:get("x-maas-user") or ""
+  local status, message, code
+  local check = settings.callers and (metadata:get(METADATA) or {}).check
+  if check and check ~= "review" then
+    -- Authorino was not asked, and what the headers say of the caller is nobody's.
+    tier, user, message, code = verified.caller(metadata, check)
+    if not tier then tier, status, user = "", user, "" end
+  end
   hide_caller(headers)
   -- Whatever happened at the listener, no client asks the semantic router by a header.
   for _, header in ipairs(settings.router and settings.router.headers or {}) do headers:remove(header) end
@@ -95,6 +102,7 @@ local function judge(handle)
     handle:logErr("the program before authorization is missing: see the status of the EnvoyPatchPolicy")
     return errors.refuse(handle, 503, "This gateway is not complete at the moment.", anthropic, "gateway_fault")
   end
+  if status then return errors.refuse(handle, status, message, anthropic, code) end
   local hidden, hidden_tier = identity.of(tier, user), settings.hidden_tiers[tier]
   if not hidden or not hidden_tier then
     handle:logErr("there is no key for identities in " .. settings.identity_key_file .. ", or no tier " .. tier)

@@ -17,6 +17,16 @@ local REASONS = {
   {"rate_limiter_error", 503, "This gateway cannot check the limits at the moment. Try again in some seconds.",
     "limits_unavailable"},
   {"rbac_access_denied", 403, nil, "model_not_allowed"},
+  {"jwt_authn_access_denied{Jwks_remote_fetch_is_failed", 503,
+    "This gateway cannot fetch the keys of the token's issuer at the moment. Try again in some seconds.",
+    "authorization_unavailable"},
+  {"jwt_authn_access_denied{Jwt_is_expired", 401, "The token has expired. Send a new one.", "invalid_api_key"},
+  {"jwt_authn_access_denied{Jwt_not_yet_valid", 401, "The token is not valid yet. Compare the issuer's clock with the "
+    .. "gateway's.", "invalid_api_key"},
+  {"jwt_authn_access_denied{Audiences_in_Jwt", 401, "The token is for another audience than this gateway.",
+    "invalid_api_key"},
+  {"jwt_authn_access_denied", 401, "The signature of the token could not be verified with the keys of its issuer.",
+    "invalid_api_key"},
   {"ext_authz_error", 503, "This gateway cannot check tokens at the moment. Try again in some seconds.",
     "authorization_unavailable"},
   {"route_not_found", 404, nil, "model_not_found"},
@@ -168,6 +178,7 @@ local function begin(handle)
   end
   problem = one_token(headers)
   if problem then return refused(handle, 400, problem, "several_tokens") end
+  if settings.callers then credentials.assign(handle, headers, metadata) end
 end
 
 function envoy_on_request(handle)

@@ -187,6 +187,17 @@ def test_whole_catalogue() -> None:
         "mcp_authorization": [],
         "inference_pools": [],
         "semantic_router": None,
+        "callers": {
+            "service_accounts": {
+                "check": "review",
+                "issuer": "",
+                "maximum_lifetime": 0,
+                "signing_keys": {"uri": "", "ca_certificates": ""},
+                "of_cluster": False,
+            },
+            "oidc": [],
+            "checks": [],
+        },
         "headers": plain(asdict(HEADERS)),
     }
 
