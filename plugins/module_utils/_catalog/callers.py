@@ -40,11 +40,11 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.strings
 )
 
 REVIEW, SIGNATURE = "review", "signature"
-#: The checks of a kind of caller, by which the programs of the proxies tell them apart.
+#: The checks of a kind of caller, by which the programs of the proxies distinguish them.
 OIDC_CHECK = "oidc:"
-#: As a cluster names itself that was not told another name.
+#: As a cluster names itself by default.
 CLUSTER_ISSUER = "https://kubernetes.default.svc.cluster.local"
-CLUSTER_KEYS = "https://kubernetes.default.svc/openid/v1/jwks"
+CLUSTER_KEYS = "https://kubernetes.default.svc.cluster.local/openid/v1/jwks"
 #: The group that everyone is in whose credential was accepted, as Kubernetes names it, and the names that no issuer
 #: may give.
 AUTHENTICATED = "system:authenticated"

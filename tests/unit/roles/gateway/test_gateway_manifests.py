@@ -270,3 +270,52 @@ def test_routes_of_others_are_refused_where_pools_are(tmp_path: Path) -> None:
     assert 'in ["system:serviceaccount:a:b"]' in variables["may"]
     binding = objects["ValidatingAdmissionPolicyBinding", "ai-gateway.ai-gateway.routes"]["spec"]
     assert binding == {"policyName": "ai-gateway.ai-gateway.routes", "validationActions": ["Deny"]}
+
+
+def test_proxies_that_verify_service_accounts_reach_the_keys_of_the_cluster_and_no_more(tmp_path: Path) -> None:
+    given = {
+        "ai_gateway_callers": [{"kind": "service_account", "check": "signature"}],
+        "__gateway_api_server_services": {
+            "resources": [{"spec": {"clusterIP": "10.96.0.1", "ports": [{"name": "https", "port": 443}]}}]
+        },
+        "__gateway_api_server_endpoints": {
+            "resources": [
+                {
+                    "endpoints": [{"addresses": ["192.0.2.10"]}, {"addresses": ["2001:db8::10"]}],
+                    "ports": [{"name": "https", "port": 6443}],
+                }
+            ]
+        },
+    }
+    objects = gateway_of(tmp_path, **given)
+    rules = objects["NetworkPolicy", "ai-gateway.ai-gateway.proxies.signing-keys"]["spec"]["egress"]
+    assert [(rule["to"][0]["ipBlock"]["cidr"], rule["ports"][0]["port"]) for rule in rules] == [
+        ("10.96.0.1/32", 443),
+        ("192.0.2.10/32", 6443),
+        ("2001:db8::10/128", 6443),
+    ]
+    role = objects["ClusterRole", "ai-gateway.ai-gateway.signing-keys"]
+    assert role["rules"] == [{"nonResourceURLs": ["/openid/v1/jwks"], "verbs": ["get"]}]
+    (binding,) = (found for (kind, _name), found in objects.items() if kind == "ClusterRoleBinding")
+    assert (binding["roleRef"]["name"], binding["subjects"][0]["name"]) == (
+        role["metadata"]["name"],
+        "system:unauthenticated",
+    )
+    proxies = objects["EnvoyProxy", "ai-gateway"]["spec"]["provider"]["kubernetes"]["envoyDeployment"]
+    assert {"name": "cluster-ca", "configMap": {"name": "kube-root-ca.crt"}} in proxies["pod"]["volumes"]
+
+
+def test_in_a_tree_of_manifests_the_api_server_is_known_by_its_ports(tmp_path: Path) -> None:
+    objects = gateway_of(tmp_path, ai_gateway_callers=[{"kind": "service_account", "check": "signature"}])
+    (rule,) = objects["NetworkPolicy", "ai-gateway.ai-gateway.proxies.signing-keys"]["spec"]["egress"]
+    assert [port["port"] for port in rule["ports"]] == [443, 6443]
+
+
+def test_proxies_that_do_not_verify_service_accounts_do_not_call_the_api_server(tmp_path: Path) -> None:
+    keys = {"jwks_uri": "https://keys.example.com/jwks"}
+    for index, callers in enumerate(
+        ([], [{"kind": "service_account"}], [{"kind": "service_account", "check": "signature", **keys}])
+    ):
+        (tmp_path / str(index)).mkdir()
+        objects = gateway_of(tmp_path / str(index), ai_gateway_callers=callers)
+        assert not any(kind.startswith("ClusterRole") or name.endswith("signing-keys") for kind, name in objects)
