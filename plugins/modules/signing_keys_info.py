@@ -121,8 +121,8 @@ def signing_keys(issuer: str, timeout: int, ca_path: str | None) -> dict[str, t.
             "character, as issuer in ai_gateway_callers"
         )
     uri = metadata.get("jwks_uri")
-    place = urlsplit(uri) if isinstance(uri, str) else None
-    if place is None or place.scheme != "https" or not place.hostname:
+    place = urlsplit(uri if isinstance(uri, str) else "")
+    if place.scheme != "https" or not place.hostname:
         raise IssuerError(f"{issuer} has its keys at {uri!r}, which is no URL of HTTPS; let it serve them by HTTPS")
     port = place.port or 443
     if port != (urlsplit(issuer).port or 443):
@@ -130,7 +130,7 @@ def signing_keys(issuer: str, timeout: int, ca_path: str | None) -> dict[str, t.
             f"{issuer} has its keys at {uri}, at another port than its own, which the proxies may not call; write "
             "that URL as jwks_uri beside it in ai_gateway_callers"
         )
-    found = read(uri, timeout, ca_path).get("keys")
+    found = read(str(uri), timeout, ca_path).get("keys")
     keys = [
         str(key.get("kid", ""))
         for key in (found if isinstance(found, list) else [])

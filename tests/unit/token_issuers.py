@@ -114,3 +114,35 @@ class _KeyHandler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: t.Any) -> None:  # noqa: A002 (the name is the base class's)
         pass
+
+
+class Issuer(ThreadingHTTPServer):
+    """Answers each path with what ``documents`` has for it."""
+
+    daemon_threads = True
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self.documents: dict[str, t.Any] = {}
+        self.asked = 0
+        super().__init__(("127.0.0.1", 0), _IssuerHandler)
+        self.socket = context.wrap_socket(self.socket, server_side=True)
+        self.url = f"https://localhost:{self.server_address[1]}"
+        threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
+
+    def handle_error(self, request: t.Any, client_address: t.Any) -> None:
+        """A client that does not trust the certificate goes away."""
+
+
+class _IssuerHandler(BaseHTTPRequestHandler):
+    server: Issuer
+
+    def do_GET(self) -> None:
+        self.server.asked += 1
+        document = self.server.documents.get(self.path)
+        content = document if isinstance(document, bytes) else json.dumps(document).encode()
+        self.send_response(404 if document is None else 200)
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, format: str, *args: t.Any) -> None:  # noqa: A002 (the name is the base class's)
+        pass

@@ -177,12 +177,14 @@ def _signing_keys(entry: Entry, issuer: str, allowed: AllowedEndpoints) -> Signi
 
 
 def _checks(accounts: ServiceAccountCallers, oidc: Sequence[OidcCallers]) -> tuple[TokenCheck, ...]:
-    found = [(SIGNATURE, accounts.issuer, (), accounts.signing_keys)] if accounts.check == SIGNATURE else []
-    found += [(OIDC_CHECK + caller.name, caller.issuer, caller.audiences, caller.signing_keys) for caller in oidc]
-    return tuple(
-        TokenCheck(name, issuer, audiences, keys, *_endpoint(keys.uri or issuer))
-        for name, issuer, audiences, keys in found
-    )
+    found = [_check(OIDC_CHECK + caller.name, caller.issuer, caller.audiences, caller.signing_keys) for caller in oidc]
+    if accounts.check == SIGNATURE:
+        found.insert(0, _check(SIGNATURE, accounts.issuer, (), accounts.signing_keys))
+    return tuple(found)
+
+
+def _check(name: str, issuer: str, audiences: tuple[str, ...], keys: SigningKeys) -> TokenCheck:
+    return TokenCheck(name, issuer, audiences, keys, *_endpoint(keys.uri or issuer))
 
 
 def outside_of_cluster(callers: Callers) -> list[tuple[str, int]]:
