@@ -28,7 +28,7 @@ from urllib.parse import urlencode
 COLLECTIONS = pathlib.Path(__file__).resolve().parents[2] / ".collections"
 PHASES = ("first apply", "nothing to change", "removal")
 PARALLEL = 8
-#: Where a list goes on, which stands before its items.
+#: Where a list goes on, in front of its items.
 CONTINUE = re.compile(rb'"continue":"([^"]+)"')
 
 
@@ -43,7 +43,7 @@ class Request(t.NamedTuple):
 
 
 class Recorder:
-    """Stands before an Api and notes what it is asked to send."""
+    """Notes what an Api is asked to send."""
 
     def __init__(self, api: t.Any) -> None:
         self.requests: list[Request] = []
@@ -89,7 +89,7 @@ class Recorder:
 
 
 def record(kubeconfig: str, namespace: str, manifests: str, file: pathlib.Path) -> None:
-    """Run apply_set in `namespace` with `manifests`, a text of YAML, and write its requests by phase into `file`."""
+    """Run apply_set in `namespace` with `manifests`, a string of YAML, and write its requests by phase into `file`."""
     sys.path.insert(0, str(COLLECTIONS))
     # Only here, as the sender is to be small.
     from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.identity import SetIdentity
