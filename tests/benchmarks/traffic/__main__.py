@@ -23,6 +23,7 @@ from apply import ROOT
 
 import traffic
 from traffic import measure, page, programs, subjects
+from traffic.cluster import NODE, VARIANTS, Cluster
 from traffic.subjects import Subject, SubjectError
 
 PAGE = ROOT / "docs/performance.md"
@@ -97,10 +98,7 @@ def measured(options: argparse.Namespace, content: dict[str, t.Any]) -> None:
         directory = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
         address, command = "127.0.0.1", [str(programs.traffic()), "serve", f"127.0.0.1:{options.first_port}"]
         chosen: list[Subject] = []
-        if wanted("ours", options) or any(name.startswith("ours") for name in options.subjects or ()):
-            # Not without a cluster, whose modules want kubectl.
-            from traffic.cluster import NODE, Cluster
-
+        if any(wanted(variant.name, options) for variant in VARIANTS):
             cluster = stack.enter_context(Cluster(directory, options.first_port))
             address, command = NODE, cluster.upstream_command(programs.traffic())
             chosen = cluster.subjects()
