@@ -77,7 +77,7 @@ api-keys: $(READY) ## List the API keys (EXTRA="api_keys_owner=me"); api_keys_st
 
 ##### Tests
 
-.PHONY: test lint units package sanity integration bench bench-bodies bench-scale
+.PHONY: test lint units package sanity integration bench bench-bodies bench-scale bench-traffic
 test: $(READY) ## Run all tests; they take over the embedded cluster of this machine
 	@scripts/steps lint,units,package,sanity integration
 
@@ -120,6 +120,9 @@ bench-bodies: $(READY) ## Measure where bodies of requests can be judged (ARGS="
 bench-scale: $(READY) ## Measure the gateway with many providers (ARGS="--providers 10 1000 --rounds 1")
 	python tests/benchmarks/scale.py $(ARGS)
 
+bench-traffic: $(READY) ## Measure the gateway beside Envoy, LiteLLM and Portkey, into docs/performance.md (ARGS="--rounds 1")
+	PYTHONPATH=.collections:tests/benchmarks python -m traffic $(ARGS)
+
 ##### Files that are generated
 
 .PHONY: readmes changelog lock
@@ -130,11 +133,14 @@ readmes: $(READY) ## Write the variables of the roles into their READMEs, and th
 changelog: $(READY) ## Write CHANGELOG.md from the fragments
 	antsibull-changelog release --reload-plugins --update-existing
 
-lock: ## Resolve requirements.in into requirements.txt
+lock: ## Resolve each requirements.in into requirements.txt
 	@command -v uv >/dev/null || { echo 'make lock: uv is missing: pip install uv' >&2; exit 1; }
-	uv pip compile --quiet --universal --only-binary :all: --generate-hashes \
-	  --python-version "$$(sed -n 's/^requires-python = ">=\(.*\)"/\1/p' pyproject.toml)" \
-	  --custom-compile-command 'make lock' --output-file requirements.txt requirements.in
+	for directory in '' tests/benchmarks/traffic/litellm/; do \
+	  uv pip compile --quiet --universal --only-binary :all: --generate-hashes \
+	    --python-version "$$(sed -n 's/^requires-python = ">=\(.*\)"/\1/p' pyproject.toml)" \
+	    --custom-compile-command 'make lock' \
+	    --output-file $${directory}requirements.txt $${directory}requirements.in; \
+	done
 
 ##### The environment
 

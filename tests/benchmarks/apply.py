@@ -1,15 +1,17 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Apply, apply again and remove the same objects by apply_set, by kubectl and by kubernetes.core.k8s, side by side, on
-the embedded cluster.
+"""Apply, apply again and remove the same objects by apply_set, by kubectl, by kubernetes.core.k8s and by a raw client,
+side by side, on the embedded cluster, or on the one that KUBECONFIG and KUBECTL name.
 
 Each round runs every way once, in another order each time and in a separate namespace. It measures whole commands:
 their seconds, the largest memory that one of their processes held, and the requests to write objects of the benchmark's
 kinds that the API server answered meanwhile, those that change nothing and those of others among them. Deleting a whole
 collection is one request, whatever it holds. Removal lasts until the objects are gone. That is where kubectl takes
 longest: it looks after the objects one by one, five a second. Two of the ways run in Ansible, so a play without tasks
-is timed in each round as well; its median is taken off theirs. The cluster needs only the CRDs of the
-objects' kinds; controllers that look after the objects are measured with them. Everything is removed again.
+is timed in each round as well; its median is taken off theirs. The raw client sends the requests that apply_set was
+recorded to send, so it shows what the API server alone needs for them; its own start is not counted. The cluster needs
+only the CRDs of the objects' kinds; controllers that look after the objects are measured with them. Everything is
+removed again.
 """
 
 from __future__ import annotations
@@ -37,11 +39,14 @@ import typing as t
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 STATE = pathlib.Path("/var/lib/egress-ai-gateway")
 KUBECONFIG = pathlib.Path(os.environ.get("KUBECONFIG", STATE / "kubeconfig"))
-KUBECTL = STATE / "bin/kubectl"
+KUBECTL = pathlib.Path(os.environ.get("KUBECTL", STATE / "bin/kubectl"))
 #: How each kubectl command begins.
 KUBECTL_COMMAND = (str(KUBECTL), "--kubeconfig", str(KUBECONFIG))
 
-WAYS = ("apply_set", "kubectl", "kubernetes.core.k8s")
+RAW_CLIENT = "raw client"
+WAYS = ("apply_set", "kubectl", "kubernetes.core.k8s", RAW_CLIENT)
+#: Those of them that run in a play.
+IN_ANSIBLE = ("apply_set", "kubernetes.core.k8s")
 EMPTY_PLAY = "empty play"
 PHASES = ("first apply", "nothing to change", "removal")
 
@@ -87,6 +92,8 @@ class Figures:
     way: str
     phase: str
     seconds: float
+    #: Seconds that its processes computed.
+    computing: float
     #: Largest resident set of any of its processes, in KiB.
     memory: int
     #: Requests to write that the API server answered meanwhile.
@@ -131,9 +138,9 @@ def count_writes() -> int:
     return total
 
 
-def measure(command: t.Sequence[str]) -> tuple[float, int]:
-    """Run `command` and return its seconds and the largest resident set of its processes in KiB; end the benchmark with
-    its output when it fails.
+def measure(command: t.Sequence[str]) -> tuple[float, float, int, str]:
+    """Run `command` and return its seconds, those that its processes computed, their largest resident set in KiB and
+    what it printed; end the benchmark with its output when it fails.
     """
     with tempfile.TemporaryFile() as output:
         started = time.monotonic()
@@ -147,18 +154,17 @@ def measure(command: t.Sequence[str]) -> tuple[float, int]:
             raise
         seconds = time.monotonic() - started
         process.returncode = os.waitstatus_to_exitcode(status)
+        output.seek(0)
+        printed = output.read().decode(errors="replace")
         if process.returncode:
-            output.seek(0)
-            sys.exit(
-                f"\n{' '.join(command)}: exit status {process.returncode}\n{output.read().decode(errors='replace')}"
-            )
+            sys.exit(f"\n{' '.join(command)}: exit status {process.returncode}\n{printed}")
     # Linux counts the memory of the process that started the command as the command's own, so only what exceeds it
     # counts.
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert usage.ru_maxrss > own, (
         f"the benchmark itself holds {own} KiB, so it cannot measure the memory of a command that holds less"
     )
-    return seconds, usage.ru_maxrss
+    return seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss, printed
 
 
 def write_objects(path: pathlib.Path, namespace: str, count: int) -> None:
@@ -174,6 +180,12 @@ def play(path: pathlib.Path, **task: t.Any) -> list[str]:
     # JSON is YAML too.
     path.write_text(json.dumps([content]), encoding="utf-8")
     return ["ansible-playbook", "--inventory", "localhost,", str(path)]
+
+
+def raw_client(namespace: str, requests: pathlib.Path, *options: str) -> list[str]:
+    """Return the command of the raw client, which records into the file `requests` or sends them."""
+    client = pathlib.Path(__file__).with_name("raw_client.py")
+    return [sys.executable, str(client), str(KUBECONFIG), namespace, str(requests), *options]
 
 
 def commands(way: str, namespace: str, objects: pathlib.Path) -> tuple[list[str], list[str]]:
@@ -210,6 +222,8 @@ class Benchmark:
         self.figures: list[Figures] = []
         self.namespaces: list[str] = []
         self._directory = directory
+        #: Where the requests of the raw client are, by the number of objects.
+        self._recorded: dict[int, pathlib.Path] = {}
         # Names that no other run uses.
         self._names = (f"benchmark-{os.getpid()}-{number}" for number in itertools.count(1))
 
@@ -228,23 +242,40 @@ class Benchmark:
                     print(flush=True)
 
     def _turn(self, objects: int, number: int, way: str, phases: t.Sequence[str]) -> None:
+        if way == RAW_CLIENT and objects not in self._recorded:
+            self._record(objects)
         namespace = self._make_namespace()
-        source = self._directory / f"{namespace}.yaml"
-        write_objects(source, namespace, objects)
-        apply, remove = commands(way, namespace, source)
-        for phase, command, expected in zip(phases, (apply, apply, remove), (objects, objects, 0)):
+        if way == RAW_CLIENT:
+            sent = [raw_client(namespace, self._recorded[objects], "--send", phase) for phase in PHASES]
+        else:
+            source = self._directory / f"{namespace}.yaml"
+            write_objects(source, namespace, objects)
+            apply, remove = commands(way, namespace, source)
+            sent = [apply, apply, remove]
+        for phase, command, expected in zip(phases, sent, (objects, objects, 0)):
             self._measure(objects, number, way, phase, command)
             if (there := count_objects(namespace)) != expected:
                 sys.exit(f"\n{way}, {phase}: {there} objects are there and not {expected}")
         self.remove_namespaces()
 
+    def _record(self, objects: int) -> None:
+        namespace = self._make_namespace()
+        source, requests = (self._directory / f"{namespace}.{suffix}" for suffix in ("yaml", "json"))
+        write_objects(source, namespace, objects)
+        measure(raw_client(namespace, requests, "--record", str(source)))
+        self.remove_namespaces()
+        self._recorded[objects] = requests
+
     def _measure(self, objects: int, number: int, way: str, phase: str, command: t.Sequence[str]) -> None:
         before = count_writes()
-        seconds, memory = measure(command)
+        seconds, computing, memory, printed = measure(command)
+        if way == RAW_CLIENT:
+            # Its own count, which leaves out its start.
+            seconds = float(printed)
         writes = count_writes() - before
         if writes < 0:
             sys.exit(f"\n{way}, {phase}: the API server restarted meanwhile")
-        self.figures.append(Figures(objects, number + 1, way, phase, seconds, memory, writes))
+        self.figures.append(Figures(objects, number + 1, way, phase, seconds, computing, memory, writes))
         print(f"  {phase} {seconds:.2f} s", end="", flush=True)
 
     def _make_namespace(self) -> str:
@@ -292,16 +323,13 @@ def table(figures: t.Sequence[Figures]) -> str:
         groups.setdefault((figure.phase, figure.way), []).append(figure)
     medians = {key: statistics.median(figure.seconds for figure in group) for key, group in groups.items()}
     empty = medians[EMPTY_PLAY, EMPTY_PLAY]
-    net = {
-        (phase, way): seconds - (0 if way in ("kubectl", EMPTY_PLAY) else empty)
-        for (phase, way), seconds in medians.items()
-    }
+    net = {(phase, way): seconds - (empty if way in IN_ANSIBLE else 0) for (phase, way), seconds in medians.items()}
     rounds = max(figure.round for figure in figures)
     lines = [
         f"{figures[0].objects} objects, {rounds} round{'s' if rounds > 1 else ''}",
-        f"{'':40}{'whole command':^30}  {'net of':>9}  {'times':>9}  {'peak':>8}  {'writing':>9}",
+        f"{'':40}{'whole command':^30}  {'net of':>9}  {'times':>9}  {'':>9}  {'peak':>8}  {'writing':>9}",
         f"{'phase':18}  {'way':20}{'median':>9}  {'least - most':>19}"
-        f"  {'Ansible':>9}  {'apply_set':>9}  {'memory':>8}  {'requests':>9}",
+        f"  {'Ansible':>9}  {'apply_set':>9}  {'computing':>9}  {'memory':>8}  {'requests':>9}",
     ]
     for phase, way in sorted(
         groups, key=lambda key: ((EMPTY_PLAY, *PHASES).index(key[0]), (EMPTY_PLAY, *WAYS).index(key[1]))
@@ -315,14 +343,27 @@ def table(figures: t.Sequence[Figures]) -> str:
             f"  {min(seconds):7.2f} - {max(seconds):7.2f} s"
             f"  {f'{net[phase, way]:7.2f} s' if way != EMPTY_PLAY else '':>9}"
             f"  {f'{net[phase, way] / base:.2f}' if base else '':>9}"
+            f"  {statistics.median(figure.computing for figure in group):7.2f} s"
             f"  {max(figure.memory for figure in group) / 1024:4.0f} MiB"
             f"  {f'{min(writes)} - {max(writes)}' if len(set(writes)) > 1 else writes[0]:>9}"
         )
+    for phase in PHASES:
+        raw = {figure.round: figure.seconds for figure in groups.get((phase, RAW_CLIENT), [])}
+        ratios = [
+            (figure.seconds - empty) / raw[figure.round]
+            for figure in groups.get((phase, "apply_set"), [])
+            if figure.round in raw
+        ]
+        if ratios:
+            lines.append(
+                f"{phase}: apply_set takes {statistics.median(ratios):.2f} times what the raw client takes"
+                f" ({min(ratios):.2f} - {max(ratios):.2f} by round)"
+            )
     return "\n".join(lines)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Compare apply_set with kubectl and kubernetes.core.k8s.")
+    parser = argparse.ArgumentParser(description="Compare apply_set with other ways to apply.")
     parser.add_argument(
         "--objects",
         type=int,

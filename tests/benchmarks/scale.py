@@ -86,10 +86,10 @@ class Figures:
 SETTINGS = ("ai_gateway_namespace", "ai_gateway_name", "ai_gateway_simulators_namespace", "ai_gateway_tiers")
 
 
-def settings(directory: pathlib.Path, limit: float) -> dict[str, t.Any]:
-    """Return the SETTINGS as a play has them; ``directory`` takes the play and what it writes."""
+def settings(directory: pathlib.Path, limit: float, names: t.Iterable[str] = SETTINGS) -> dict[str, t.Any]:
+    """Return variables as a play has them; ``directory`` takes the play and what it writes."""
     written = directory / "settings.json"
-    content = ", ".join(f"{name!r}: {name}" for name in SETTINGS)
+    content = ", ".join(f"{name!r}: {name}" for name in names)
     tasks = [
         {
             "ansible.builtin.copy": {

@@ -175,15 +175,17 @@ class Usage:
         )
 
 
-def containers(pods: t.Iterable[t.Mapping[str, t.Any]]) -> dict[str, tuple[str, int]]:
-    """Return name and count of restarts of each running container of COMPONENTS, by its id."""
+def containers(
+    pods: t.Iterable[t.Mapping[str, t.Any]], names: t.Container[str] = COMPONENTS
+) -> dict[str, tuple[str, int]]:
+    """Return name and count of restarts of each running container of these ``names``, by its id."""
     found = {}
     for pod in pods:
         status = pod.get("status", {})
         for container in [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]:
             identity = container.get("containerID", "").rpartition("/")[2]
             name = NAMED_BY_CHART.get(container["name"], container["name"])
-            if name in COMPONENTS and identity and "running" in container.get("state", {}):
+            if name in names and identity and "running" in container.get("state", {}):
                 found[identity] = (name, container["restartCount"])
     return found
 

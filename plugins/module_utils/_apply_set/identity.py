@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import json
 import typing as t
@@ -38,7 +39,7 @@ class SetIdentity:
     name: str
     namespace: str
 
-    @property
+    @functools.cached_property
     def id(self) -> str:
         """Value of the parent's id label and of every member's part-of label."""
         digest = hashlib.sha256(f"{self.name}.{self.namespace}.ConfigMap.".encode()).digest()

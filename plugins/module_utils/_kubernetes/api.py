@@ -475,6 +475,8 @@ def connect(params: t.Mapping[str, t.Any], parallel: int, directory: str | None 
         # One connection for each worker, and some for the watches of a wait.
         configuration.connection_pool_maxsize = parallel + 16
         pool = RESTClientObject(configuration).pool_manager
+        # Set, it is not looked for in the environment again with each request that carries a token.
+        configuration.proxy = configuration.proxy
     except Exception as error:
         # The client raises its own, yaml's, ssl's and OSError alike.
         where = f" from kubeconfig {params['kubeconfig']}" if isinstance(params.get("kubeconfig"), str) else ""

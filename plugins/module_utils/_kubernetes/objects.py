@@ -32,7 +32,7 @@ class Reference:
     @property
     def identity(self) -> tuple[str, str, str, str]:
         """What makes an object the same one, whatever version of its API it is written in."""
-        return (self.group_kind.group, self.kind, self.namespace, self.name)
+        return (self.api_version.rpartition("/")[0], self.kind, self.namespace, self.name)
 
     def as_dict(self) -> dict[str, str]:
         return {"apiVersion": self.api_version, "kind": self.kind, "namespace": self.namespace, "name": self.name}

@@ -14,6 +14,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes impo
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.api import (
     Api,
     ApiError,
+    connect,
     error_of,
     is_transient,
     pause_before,
@@ -335,3 +336,28 @@ def test_a_stream_keeps_the_order_and_runs_only_a_little_ahead() -> None:
     assert list(stream) == list(range(1, 1000))
     assert sorted(begun) == list(range(1000))
     assert list(server.stream(visit, [7])) == [7]
+
+
+def test_a_proxy_is_looked_for_once_and_not_with_each_request_that_carries_a_token(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looks: list[str] = []
+    kubeconfig = {
+        "clusters": [{"name": "a", "cluster": {"server": "https://a.example.com"}}],
+        "users": [{"name": "a", "user": {"token": "secret"}}],
+        "contexts": [{"name": "a", "context": {"cluster": "a", "user": "a"}}],
+        "current-context": "a",
+    }
+
+    class Pool:
+        def request(self, _method: str, _url: str, **options: t.Any) -> Answer:
+            assert options["headers"]["authorization"] == "Bearer secret"
+            return Answer(200, {})
+
+    monkeypatch.setattr("urllib3.ProxyManager", lambda **options: looks.append(options["proxy_url"]) or Pool())
+    monkeypatch.setenv("https_proxy", "http://proxy.example.com:3128")
+    api = connect({"kubeconfig": kubeconfig}, 8)
+    monkeypatch.setattr("kubernetes.client.configuration.getproxies", lambda: pytest.fail("looked for a proxy again"))
+    api.get("/api/v1")
+    api.get("/api/v1")
+    assert looks == ["http://proxy.example.com:3128"]
