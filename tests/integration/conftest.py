@@ -23,6 +23,7 @@ ORDER = [
     "rendered",
     "combined_site",
     "semantic_router",
+    "callers",
     "two_gateways",
     "existing_cluster",
     "destroy",
