@@ -248,6 +248,9 @@ catalog:
         - The providers. The endpoint of a simulated provider is its simulator.
         - With O(stack=wg_ai_gateway), C(egress_endpoint) is the endpoint that the clients' gateway calls, in the form
           of C(endpoint).
+        - C(schema_name) is the name of its API in an AIServiceBackend. C(project), C(region) and C(api_version) are
+          there with the schemas that have them, and so are C(client_id), C(tenant_id) and C(federation) in
+          C(credential) with the forms that do.
         - C(credential.managed) is true if the Secret is rendered from the inventory's value. With an empty
           C(credential.scheme), the header holds only the key.
       type: list
@@ -255,6 +258,7 @@ catalog:
       sample:
         - name: openai
           schema: openai
+          schema_name: OpenAI
           simulated: false
           endpoint:
             hostname: api.openai.com
@@ -263,7 +267,8 @@ catalog:
             prefix: /v1
             tls: {mode: simple, sni: api.openai.com, ca_bundle: "", ca_certificates: "", client_certificate: ""}
           headers: {}
-          credential: {header: Authorization, scheme: Bearer, secret: openai-key, key: apiKey, managed: false}
+          credential:
+            {header: Authorization, scheme: Bearer, secret: openai-key, key: apiKey, managed: false, form: api_key}
           models:
             - {name: gpt-4, provider_model: gpt-4-0613}
           backend: openai.bdbe5bc1
@@ -351,7 +356,8 @@ catalog:
             prefix: /
             tls: {mode: simple, sni: mcp.example.com, ca_bundle: "", ca_certificates: "", client_certificate: ""}
           path: /mcp
-          credential: {header: Authorization, scheme: Bearer, secret: weather-key, key: apiKey, managed: false}
+          credential:
+            {header: Authorization, scheme: Bearer, secret: weather-key, key: apiKey, managed: false, form: api_key}
           include: []
           exclude: [delete_everything]
     mcp_authorization:

@@ -46,6 +46,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.model i
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.models import pool_of, read_models
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.network_policy import (
     once,
+    to_identities,
     to_models,
     to_namespace,
     to_pods,
@@ -149,6 +150,7 @@ def _catalog(
     """The catalogue of parts without a fault."""
     simulators_namespace, maas_api = settings.simulators_namespace, settings.maas_api
     destinations = to_providers([*providers, *servers], simulators_namespace, allowed.cluster_networks, allowed.allowed)
+    destinations += to_identities(providers)
     egress_gateway = None
     if settings.two_gateways:
         egress_gateway = replace(settings.egress_gateway, egress=tuple(destinations))

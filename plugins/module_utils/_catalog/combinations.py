@@ -18,6 +18,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.inputs 
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.model import Model, Tier
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.prices import COST
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.providers import ReadProvider
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.schemas import SCHEMAS
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.settings import Settings
 
 
@@ -52,7 +53,13 @@ def _faults_with_two_gateways(providers: Sequence[ReadProvider]) -> Iterable[Fau
     """The egress gateway reaches one provider by each path, and its kind of destination is a name."""
     first: dict[str, str] = {}
     for read in providers:
-        endpoint = read.provider.endpoint
+        endpoint, schema = read.provider.endpoint, read.provider.schema
+        if schema and not SCHEMAS[schema].has_prefix:
+            yield Fault(
+                read.entry.at("schema"),
+                f"{schema} has paths that Envoy AI Gateway writes, and the egress gateway chooses providers by path",
+                f"write openai or anthropic, where the provider speaks it too, or stack {ENVOY_AI_GATEWAY}",
+            )
         if endpoint.address:
             yield Fault(
                 f"{read.entry.at('endpoint')}.hostname",

@@ -52,6 +52,7 @@ def test_whole_catalogue() -> None:
             {
                 "name": "openai",
                 "schema": "openai",
+                "schema_name": "OpenAI",
                 "simulated": True,
                 "endpoint": {
                     "hostname": "openai-simulator.external-models.svc.cluster.local",
@@ -66,6 +67,7 @@ def test_whole_catalogue() -> None:
                     "secret": OPENAI.replace(".", "-credential."),
                     "key": "apiKey",
                     "managed": True,
+                    "form": "api_key",
                 },
                 "headers": {},
                 "models": [{"name": "gpt-4", "provider_model": "gpt-4-0613"}],
@@ -74,6 +76,7 @@ def test_whole_catalogue() -> None:
             {
                 "name": "anthropic",
                 "schema": "anthropic",
+                "schema_name": "Anthropic",
                 "simulated": False,
                 "endpoint": {
                     "hostname": "api.anthropic.com",
@@ -94,6 +97,7 @@ def test_whole_catalogue() -> None:
                     "secret": "anthropic-key",
                     "key": "apiKey",
                     "managed": False,
+                    "form": "api_key",
                 },
                 "headers": {},
                 "models": [{"name": "claude-3-sonnet", "provider_model": "claude-3-sonnet"}],
