@@ -385,6 +385,25 @@ catalog:
         - C(fallback) is V(deny), or the model in place of one that a tier may not use. C(config) is its configuration,
           in the schema of its project, and C(classifiers) says whether it loads models for that.
       type: dict
+    paths:
+      description:
+        - The paths of the APIs that are served. C(api) is the value of header C(x-ai-gateway-api), C(usage) which usage
+          its answers report, C(limited) whether a tier needs a request limit, C(known_as) the path that Envoy AI
+          Gateway knows it by, or an empty string.
+        - C(refused) says by the schema of a provider why its models are not served there.
+      type: list
+      elements: dict
+      sample:
+        - path: /v1/messages
+          api: anthropic
+          usage: messages
+          limited: false
+          known_as: ""
+          refused: {cohere: its provider reranks documents. Use /cohere/v2/rerank}
+    refused_paths:
+      description: Beginnings of paths that are refused for every model, and why.
+      type: dict
+      sample: {/v1/files: It needs a store behind one provider.}
     headers:
       description:
         - Names of request headers, in lower case. C(tokens) are the headers that may hold a caller's token.

@@ -13,7 +13,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.allowed_endpoints import AllowedEndpoints
-from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.combinations import check_combination
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.combinations import (
+    check_combination,
+    check_request_limits,
+)
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.entry import Entry
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.faults import CatalogError, Fault
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.inference_pools import (
@@ -97,6 +100,7 @@ def build(inputs: Mapping[str, t.Any], defined: Iterable[str] = ()) -> Catalog:
     check_pools(root, pools, models, tiers)
     check_prices(root, models, tiers, [routed.router.model] if routed and routed.public_model else [])
     check_combination(root, settings, read, models, tiers)
+    check_request_limits(root, read, models, tiers)
     _check_not_empty(root, models, servers, tiers)
     if faults:
         raise CatalogError(faults)

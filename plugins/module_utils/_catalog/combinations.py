@@ -16,6 +16,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.inputs 
     WG_AI_GATEWAY,
 )
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.model import Model, Tier
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.paths import serving
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.prices import COST
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.providers import ReadProvider
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.schemas import SCHEMAS
@@ -117,6 +118,26 @@ def _tier_faults_with_kuadrant(path: str, tier: Tier, models: Sequence[Model]) -
                 f"{problem}: engine {KUADRANT} distinguishes paths, not models",
                 "name all of them or none",
             )
+
+
+def check_request_limits(
+    root: Entry, providers: Sequence[ReadProvider], models: Sequence[Model], tiers: Sequence[tuple[str, Tier]]
+) -> None:
+    """A model whose answers never report their tokens for sure needs a limit of requests in each tier that may use it.
+
+    :param root: all variables, by their names without the prefix.
+    :param tiers: the tiers with their paths.
+    """
+    schemas = {read.provider.name: read.provider.schema for read in providers}
+    for model in models:
+        found = [schemas.get(backend.provider or "", "openai") for backend in model.backends]
+        if not found or not all(schema and all(path.limited for path in serving(schema)) for schema in found):
+            continue
+        for path, tier in tiers:
+            limited = any(limit.measure == "requests" and limit.model in ("", model.name) for limit in tier.limits)
+            if model.name in tier.models and not limited:
+                problem = f"may use {quote(model.name)}, whose answers need not report tokens, and limits no requests"
+                root.faults.append(Fault(path, problem, "write a `request_limit`, or leave the model out of `models`"))
 
 
 def _models_by_path(models: Sequence[Model]) -> Mapping[str, Sequence[str]]:

@@ -12,6 +12,11 @@ import typing as t
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.paths import (
+    REFUSED,
+    SERVED_PATHS,
+    ServedPath,
+)
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.request_headers import HEADERS, Headers
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.schemas import API_KEY
 
@@ -586,6 +591,10 @@ class Catalog:
     #: None where the inventory has none.
     semantic_router: SemanticRouter | None = None
     headers: Headers = HEADERS
+    #: The paths that are served, and by schema why the models of other providers are not.
+    paths: tuple[ServedPath, ...] = SERVED_PATHS
+    #: Beginnings of paths that are refused for every model, and why.
+    refused_paths: Mapping[str, str] = field(default_factory=lambda: REFUSED)
 
     def as_dict(self) -> dict[str, t.Any]:
         """The catalogue in plain lists and dictionaries, without any credential's value.

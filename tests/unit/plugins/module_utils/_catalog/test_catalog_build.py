@@ -13,6 +13,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog import 
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.build import build
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.faults import CatalogError
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.model import plain
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.paths import REFUSED, SERVED_PATHS
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.request_headers import HEADERS
 from catalog_inventory import ANTHROPIC, INVENTORY, KEY, OPENAI, changed, paths
 
@@ -192,6 +193,8 @@ def test_whole_catalogue() -> None:
         "inference_pools": [],
         "semantic_router": None,
         "headers": plain(asdict(HEADERS)),
+        "paths": plain([asdict(path) for path in SERVED_PATHS]),
+        "refused_paths": dict(REFUSED),
     }
 
 
