@@ -275,12 +275,22 @@ local function count_read(handle)
   if total and total > 0 and total <= counting.MOST then counting.count(handle, total, input or 0, output or 0) end
 end
 
+-- Removes the usage that only Envoy AI Gateway's processor needed.
+local function without_usage(handle)
+  local buffer = handle:body(true)
+  local text = buffer:length() > 0 and buffer:getBytes(0, buffer:length()) or ""
+  local first, last = text:find(counting.NONE, 1, true)
+  if not first then return end
+  handle:headers():replace("content-length", tostring(buffer:setBytes(text:sub(1, first - 1) .. text:sub(last + 1))))
+end
+
 function envoy_on_response(handle)
   local headers = handle:headers()
   local kept = handle:streamInfo():dynamicMetadata():get(METADATA)
   if type(kept) ~= "table" then return end
   if kept.mcp then return mcp.answer(handle, kept) end
   if headers:get(":status") ~= "200" then return end
+  if kept.usage == "free" then return without_usage(handle) end
   local is_stream = (headers:get("content-type") or ""):lower():find("text/event-stream", 1, true) == 1
   if kept.hides_usage and is_stream and not kept.compressed then
     -- The length is not that of the client's response.

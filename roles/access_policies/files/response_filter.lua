@@ -182,6 +182,9 @@ local function document(handle, kept, encoding)
     return refuse(handle, buffer, kept, 502,
       "The provider answered in " .. encoding .. ", which it was not asked for and which this gateway does not read.")
   end
+  if encoding ~= "identity" and kept.usage == "free" then
+    return refuse(handle, buffer, kept, 502, "The provider answered in " .. encoding .. ", which it was not asked for.")
+  end
   if encoding ~= "identity" then
     -- Envoy AI Gateway reads it, and the program behind it counts the tokens found there.
     metadata:set(METADATA, "compressed", true)
@@ -192,7 +195,12 @@ local function document(handle, kept, encoding)
     counting.reckon(handle, kept.asked, math.ceil(size / counting.TOKEN))
     return refuse(handle, buffer, kept, 502, "The provider's answer is no JSON object.")
   end
-  if kept.usage == "free" then return counting.count(handle, 0, 0, 0) end
+  if kept.usage == "free" then
+    -- Envoy AI Gateway's processor takes it for a message, and crashes without a usage. body_filter.lua removes it again.
+    counting.count(handle, 0, 0, 0)
+    if value.usage == nil then replace(handle, buffer, text:gsub("{", "{" .. counting.NONE, 1)) end
+    return
+  end
   if settings.foreign[kept.model] then
     metadata:set(METADATA, "foreign", true)
     return counting.reckon(handle, kept.asked, math.ceil(size / counting.TOKEN))

@@ -209,9 +209,26 @@ def test_sounds_and_pictures_cost_what_is_said_or_the_request(response_filter: P
     assert costs(answered(response_filter, [ranks], "unsure", "cohere-model", **JSON)) == (25, 25, 0)
 
 
-def test_a_count_of_tokens_costs_none(response_filter: Program) -> None:
-    handle = answered(response_filter, [b'{"input_tokens": 2095}'], "free", "claude-3-sonnet", **JSON)
-    assert (costs(handle), handle.content) == ((0, 0, 0), b'{"input_tokens": 2095}')
+def test_a_count_of_tokens_costs_none(texts: dict[str, str], response_filter: Program) -> None:
+    document = b' {"input_tokens": 2095}'
+    handle = answered(response_filter, [document], "free", "claude-3-sonnet", **JSON)
+    assert costs(handle) == (0, 0, 0)
+    # The processor reads it as a message, and needs a usage.
+    assert json.loads(handle.content) == {"input_tokens": 2095, "usage": {"input_tokens": 0, "output_tokens": 0}}
+    assert handle.values["content-length"] == str(len(handle.content))
+    shown = Program(texts["body_filter"]).response(handle.values, handle.chunks, handle.kept)
+    assert (shown.content, shown.values["content-length"]) == (document, str(len(document)))
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"), [(b"2095", {}), (b"[1]", {}), (b"\x1f\x8b", {"content_encoding": "gzip"})]
+)
+def test_a_count_that_the_processor_cannot_read_is_refused(
+    response_filter: Program, body: bytes, headers: dict[str, str]
+) -> None:
+    handle = answered(response_filter, [body], "free", "claude-3-sonnet", **JSON, **headers)
+    assert handle.values[":status"] == "502"
+    assert json.loads(handle.content)["type"] == "error"
 
 
 @pytest.mark.parametrize("model", ["bedrock-model", "gemini-model", "bedrock-claude-model"])
