@@ -23,6 +23,7 @@ WITHOUT_HEADER = {
     "LICENSE",
     "go.mod",
     "go.sum",
+    "package-lock.json",
     "requirements.txt",
     "changelog.yaml",
     "CHANGELOG.md",
