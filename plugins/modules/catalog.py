@@ -253,6 +253,9 @@ catalog:
         - The providers. The endpoint of a simulated provider is its simulator.
         - With O(stack=wg_ai_gateway), C(egress_endpoint) is the endpoint that the clients' gateway calls, in the form
           of C(endpoint).
+        - C(schema_name) is the name of its API in an AIServiceBackend. C(project), C(region) and C(api_version) are
+          there with the schemas that have them, and so are C(client_id), C(tenant_id) and C(federation) in
+          C(credential) with the forms that do.
         - C(credential.managed) is true if the Secret is rendered from the inventory's value. With an empty
           C(credential.scheme), the header holds only the key.
       type: list
@@ -260,6 +263,7 @@ catalog:
       sample:
         - name: openai
           schema: openai
+          schema_name: OpenAI
           simulated: false
           endpoint:
             hostname: api.openai.com
@@ -268,7 +272,8 @@ catalog:
             prefix: /v1
             tls: {mode: simple, sni: api.openai.com, ca_bundle: "", ca_certificates: "", client_certificate: ""}
           headers: {}
-          credential: {header: Authorization, scheme: Bearer, secret: openai-key, key: apiKey, managed: false}
+          credential:
+            {header: Authorization, scheme: Bearer, secret: openai-key, key: apiKey, managed: false, form: api_key}
           models:
             - {name: gpt-4, provider_model: gpt-4-0613}
           backend: openai.bdbe5bc1
@@ -356,7 +361,8 @@ catalog:
             prefix: /
             tls: {mode: simple, sni: mcp.example.com, ca_bundle: "", ca_certificates: "", client_certificate: ""}
           path: /mcp
-          credential: {header: Authorization, scheme: Bearer, secret: weather-key, key: apiKey, managed: false}
+          credential:
+            {header: Authorization, scheme: Bearer, secret: weather-key, key: apiKey, managed: false, form: api_key}
           include: []
           exclude: [delete_everything]
     mcp_authorization:
@@ -392,6 +398,25 @@ catalog:
           C(signing_keys), and C(hostname) and C(port) of what has the keys.
         - C(api_keys) are C(prefix) and C(maximum_lifetime) of API keys, or null where no caller may have one.
       type: dict
+    paths:
+      description:
+        - The paths of the APIs that are served. C(api) is the value of header C(x-ai-gateway-api), C(usage) which usage
+          its answers report, C(limited) whether a tier needs a request limit, C(known_as) the path that Envoy AI
+          Gateway knows it by, or an empty string.
+        - C(refused) says by the schema of a provider why its models are not served there.
+      type: list
+      elements: dict
+      sample:
+        - path: /v1/messages
+          api: anthropic
+          usage: messages
+          limited: false
+          known_as: ""
+          refused: {cohere: its provider reranks documents. Use /cohere/v2/rerank}
+    refused_paths:
+      description: Beginnings of paths that are refused for every model, and why.
+      type: dict
+      sample: {/v1/files: It needs a store behind one provider.}
     headers:
       description:
         - Names of request headers, in lower case. C(tokens) are the headers that may hold a caller's token.

@@ -308,7 +308,7 @@ TARGETS: dict[str, bytes] = {
     "provider-path": b"/openai/v1/chat/completions",
     "model-path": b"/gpt-4/v1/chat/completions",
     "count-tokens": b"/v1/messages/count_tokens",
-    "responses": b"/v1/responses",
+    "responses": b"/v1/responses/resp_1",
     "messages-percent": b"/v1/messages/%zz",
     "well-known": b"/.well-known/openid-configuration",
     "format": b"/%s%n%d%x",

@@ -18,7 +18,10 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.callers
     outside_of_cluster,
     read_callers,
 )
-from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.combinations import check_combination
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.combinations import (
+    check_combination,
+    check_request_limits,
+)
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.entry import Entry
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.faults import CatalogError, Fault
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.inference_pools import (
@@ -52,6 +55,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.model i
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.models import pool_of, read_models
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.network_policy import (
     once,
+    to_identities,
     to_models,
     to_namespace,
     to_pods,
@@ -104,6 +108,7 @@ def build(inputs: Mapping[str, t.Any], defined: Iterable[str] = ()) -> Catalog:
     check_combination(root, settings, read, models, tiers)
     callers = read_callers(root, settings, allowed)
     check_callers(root, callers, tiers)
+    check_request_limits(root, read, models, tiers)
     _check_not_empty(root, models, servers, tiers)
     if faults:
         raise CatalogError(faults)
@@ -165,6 +170,7 @@ def _catalog(
         allowed.allowed,
         outside_of_cluster(callers),
     )
+    destinations += to_identities(providers)
     egress_gateway = None
     if settings.two_gateways:
         egress_gateway = replace(settings.egress_gateway, egress=tuple(destinations))

@@ -16,8 +16,10 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.inputs 
     WG_AI_GATEWAY,
 )
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.model import Model, Tier
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.paths import serving
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.prices import COST
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.providers import ReadProvider
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.schemas import SCHEMAS
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.settings import Settings
 
 
@@ -52,7 +54,13 @@ def _faults_with_two_gateways(providers: Sequence[ReadProvider]) -> Iterable[Fau
     """The egress gateway reaches one provider by each path, and its kind of destination is a name."""
     first: dict[str, str] = {}
     for read in providers:
-        endpoint = read.provider.endpoint
+        endpoint, schema = read.provider.endpoint, read.provider.schema
+        if schema and not SCHEMAS[schema].has_prefix:
+            yield Fault(
+                read.entry.at("schema"),
+                f"{schema} has paths that Envoy AI Gateway writes, and the egress gateway chooses providers by path",
+                f"write openai or anthropic, where the provider speaks it too, or stack {ENVOY_AI_GATEWAY}",
+            )
         if endpoint.address:
             yield Fault(
                 f"{read.entry.at('endpoint')}.hostname",
@@ -110,6 +118,26 @@ def _tier_faults_with_kuadrant(path: str, tier: Tier, models: Sequence[Model]) -
                 f"{problem}: engine {KUADRANT} distinguishes paths, not models",
                 "name all of them or none",
             )
+
+
+def check_request_limits(
+    root: Entry, providers: Sequence[ReadProvider], models: Sequence[Model], tiers: Sequence[tuple[str, Tier]]
+) -> None:
+    """A model whose answers never report their tokens for sure needs a limit of requests in each tier that may use it.
+
+    :param root: all variables, by their names without the prefix.
+    :param tiers: the tiers with their paths.
+    """
+    schemas = {read.provider.name: read.provider.schema for read in providers}
+    for model in models:
+        found = [schemas.get(backend.provider or "", "openai") for backend in model.backends]
+        if not found or not all(schema and all(path.limited for path in serving(schema)) for schema in found):
+            continue
+        for path, tier in tiers:
+            limited = any(limit.measure == "requests" and limit.model in ("", model.name) for limit in tier.limits)
+            if model.name in tier.models and not limited:
+                problem = f"may use {quote(model.name)}, whose answers need not report tokens, and limits no requests"
+                root.faults.append(Fault(path, problem, "write a `request_limit`, or leave the model out of `models`"))
 
 
 def _models_by_path(models: Sequence[Model]) -> Mapping[str, Sequence[str]]:

@@ -6,24 +6,78 @@
 from __future__ import annotations
 
 import re
+import typing as t
 from collections.abc import Mapping
+from dataclasses import replace
 
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.entry import Entry
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.faults import listing, type_name
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.inputs import AUTHORINO
-from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.model import Credential, ExternalSecret
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.model import (
+    Credential,
+    ExternalSecret,
+    Federation,
+)
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.names import CREDENTIAL_KEY
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.request_headers import RESERVED
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.schemas import (
+    ACCESS_KEY,
+    API_KEY,
+    AWS,
+    AZURE,
+    CLIENT_SECRET,
+    FEDERATION,
+    GCP,
+    SCHEMAS,
+    SECRET_KEYS,
+    SERVICE_ACCOUNT_KEY,
+    WORKLOAD_IDENTITY,
+    Schema,
+)
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.strings import (
+    ACCESS_KEY_FILE,
+    CLOUD_ID,
     HEADER,
     HEADER_VALUE,
+    ISSUER,
     KEY,
+    LABEL,
     OBJECT,
+    PROJECT_NUMBER,
     REMOTE_KEY,
+    ROLE_ARN,
     SCHEME,
+    SCOPE,
     SECRET,
+    SERVICE_ACCOUNT_FILE,
 )
 
+_SOURCES = ("secret", "value", "external_secret")
+_CREDENTIAL_KEYS = ("form", "header", "scheme", *_SOURCES, "client_id", "tenant_id", "federation")
+#: What the value of each form looks like.
+_VALUES = {
+    API_KEY: KEY,
+    CLIENT_SECRET: KEY,
+    ACCESS_KEY: ACCESS_KEY_FILE,
+    SERVICE_ACCOUNT_KEY: SERVICE_ACCOUNT_FILE,
+    WORKLOAD_IDENTITY: KEY,
+    FEDERATION: KEY,
+}
+# The keys of a credential that not every form has.
+_MEANINGS: dict[str, t.Callable[[str, Schema | None], bool]] = {
+    "header": lambda form, _schema: form == API_KEY,
+    "scheme": lambda form, _schema: form == API_KEY,
+    **dict.fromkeys(_SOURCES, lambda form, _schema: form != WORKLOAD_IDENTITY),
+    **dict.fromkeys(
+        ("client_id", "tenant_id"),
+        lambda form, schema: form in (CLIENT_SECRET, FEDERATION) and (schema is None or schema.cloud == AZURE),
+    ),
+    "federation": lambda form, _schema: form == FEDERATION,
+}
+# What a federation has besides, by the cloud.
+_FEDERATIONS = {AWS: ("role_arn",), GCP: ("pool", "pool_provider", "project_number", "service_account")}
+# The header of a key and its scheme where the schema says it.
+_HEADERS = {"azure_openai": ("api-key", ""), "cohere": ("Authorization", "Bearer")}
 _EXTERNAL_SECRET_STORES = ("SecretStore", "ClusterSecretStore")
 # What Envoy AI Gateway's BackendSecurityPolicy can inject: APIKey, AnthropicAPIKey and AzureAPIKey.
 _ENVOY_CREDENTIAL_FORMS = (("authorization", "bearer"), ("x-api-key", ""), ("api-key", ""))
@@ -57,20 +111,29 @@ def read_credential(provider: Entry, own_secret: str, schema: str, simulated: bo
     """Where a provider's key comes from and how it is sent; the key itself is checked and not kept.
 
     :param own_secret: name of the Secret where the inventory names no existing one.
+    :param schema: a key of ``SCHEMAS``; empty where that is a fault.
     """
     missing = Credential("", "", "", CREDENTIAL_KEY, False)
+    spoken = SCHEMAS.get(schema)
     sources = "`secret` (the name of a Secret that exists), `value` (a lookup) or `external_secret`"
     if not provider.has("credential"):
         provider.missing("credential", f"{sources} in it")
         return missing
-    entry = provider.entry("credential", ("header", "scheme", "secret", "value", "external_secret"))
+    entry = provider.entry("credential", _CREDENTIAL_KEYS)
     if not entry.readable:
         return missing
-    header, scheme = _form(entry, schema, engine)
+    forms = spoken.forms if spoken else tuple(_VALUES)
+    form = entry.choice("form", forms, forms[0], f" with schema {schema}")
+    header, scheme = _header(entry, schema, engine) if form == API_KEY else ("", "")
+    for key, meaning in _MEANINGS.items():
+        if form and entry.has(key) and not meaning(form, spoken):
+            entry.fault(key, f"has no meaning with form {form}", "leave it out")
     secret = entry.string("secret", SECRET, "")
-    entry.string("value", KEY, "")
+    entry.string("value", _VALUES.get(form, KEY), "")
     external_secret = _external_secret(entry) if entry.has("external_secret") else None
-    given = [key for key in ("secret", "value", "external_secret") if entry.has(key)]
+    given = [key for key in _SOURCES if entry.has(key)]
+    if form == WORKLOAD_IDENTITY:
+        return replace(missing, key="", form=form)
     if len(given) > 1:
         entry.fault(
             "", f"has {listing([f'`{key}`' for key in given])}", "keep one of them: the place that the key comes from"
@@ -79,11 +142,53 @@ def read_credential(provider: Entry, own_secret: str, schema: str, simulated: bo
         entry.missing("value", "the key that the simulator shall accept (a simulated provider needs it, not a Secret)")
     elif not given and not entry.faulty("secret", "value", "external_secret"):
         entry.fault("", "does not say where the key comes from", f"write {sources}")
-    return Credential(header, scheme, secret or own_secret, CREDENTIAL_KEY, "value" in given, external_secret)
+    of_azure = spoken is not None and spoken.cloud == AZURE and form in (CLIENT_SECRET, FEDERATION)
+    return Credential(
+        header,
+        scheme,
+        secret or own_secret,
+        SECRET_KEYS.get(form, CREDENTIAL_KEY),
+        "value" in given,
+        external_secret,
+        form,
+        client_id=entry.string("client_id", CLOUD_ID) if of_azure else "",
+        tenant_id=entry.string("tenant_id", CLOUD_ID) if of_azure else "",
+        federation=_federation(entry, spoken.cloud) if spoken and form == FEDERATION else None,
+    )
 
 
-def _form(entry: Entry, schema: str, engine: str) -> tuple[str, str]:
+def _federation(credential: Entry, cloud: str) -> Federation | None:
+    """How an identity provider's token becomes one of a cloud."""
+    if not credential.has("federation"):
+        credential.missing("federation", "issuer and client_id in it")
+        return None
+    entry = credential.entry("federation", ("issuer", "client_id", "scopes", *_FEDERATIONS.get(cloud, ())))
+    found = Federation(
+        entry.string("issuer", ISSUER),
+        entry.string("client_id", CLOUD_ID),
+        tuple(scope for _path, scope in entry.strings("scopes", SCOPE)) if entry.has("scopes") else (),
+    )
+    if cloud == AWS:
+        return replace(found, role_arn=entry.string("role_arn", ROLE_ARN))
+    if cloud == GCP:
+        return replace(
+            found,
+            pool=entry.string("pool", LABEL),
+            pool_provider=entry.string("pool_provider", LABEL),
+            project_number=entry.string("project_number", PROJECT_NUMBER),
+            service_account=entry.string("service_account", LABEL, ""),
+        )
+    return found
+
+
+def _header(entry: Entry, schema: str, engine: str) -> tuple[str, str]:
     """Header and scheme of a key, which the policy engine must be able to send."""
+    fixed = _HEADERS.get(schema)
+    if fixed:
+        for key, word in zip(("header", "scheme"), fixed, strict=True):
+            if entry.has(key) and str(entry.value[key]).lower() != word.lower():
+                entry.fault(key, f"is not what schema {schema} reads its key from", "leave it out")
+        return fixed
     header = entry.string("header", HEADER, "x-api-key" if schema == "anthropic" else "Authorization")
     scheme = (
         ""

@@ -12,7 +12,13 @@ import typing as t
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.paths import (
+    REFUSED,
+    SERVED_PATHS,
+    ServedPath,
+)
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.request_headers import HEADERS, Headers
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.schemas import API_KEY
 
 #: A peer of a NetworkPolicy: ``ipBlock``, or ``namespaceSelector`` with or without ``podSelector``.
 Peer = dict[str, t.Any]
@@ -80,14 +86,33 @@ class ExternalSecret:
 
 
 @dataclass(frozen=True)
+class Federation:
+    """How the token of an identity provider becomes one of a cloud. A field without meaning in a cloud is empty."""
+
+    #: The issuer of the identity provider.
+    issuer: str
+    #: The client that asks it for a token; its secret is in the credential's Secret.
+    client_id: str
+    scopes: tuple[str, ...] = ()
+    #: AWS: the role that the token is for.
+    role_arn: str = ""
+    #: Google Cloud: the pool, the provider in it, and the number of their project.
+    pool: str = ""
+    pool_provider: str = ""
+    project_number: str = ""
+    #: Google Cloud: name of the service account to act as; empty for none.
+    service_account: str = ""
+
+
+@dataclass(frozen=True)
 class Credential:
     """Where a provider's key is kept and how it is sent."""
 
-    #: Name of the HTTP header, as the inventory writes it.
+    #: Name of the HTTP header, as the inventory writes it; empty where the form is not ``api_key``.
     header: str
     #: What comes before the key in the header, such as ``Bearer``; empty where the key stands alone.
     scheme: str
-    #: Name of the Secret, in the namespace of the clients' gateway's objects.
+    #: Name of the Secret, in the namespace of the clients' gateway's objects; empty with form ``workload_identity``.
     secret: str
     #: Key of the Secret's data.
     key: str
@@ -95,6 +120,13 @@ class Credential:
     managed: bool
     #: Where the operator that makes the Secret finds the key; None where there is none.
     external_secret: ExternalSecret | None = None
+    #: What it is, see ``schemas``.
+    form: str = API_KEY
+    #: Azure: the application and its tenant.
+    client_id: str = ""
+    tenant_id: str = ""
+    #: None where the form is another one.
+    federation: Federation | None = None
 
 
 @dataclass(frozen=True)
@@ -117,7 +149,7 @@ class Provider:
 
     #: DNS label of at most 52 characters that starts with a letter.
     name: str
-    #: The API that it speaks, ``openai`` or ``anthropic``.
+    #: The API that it speaks, a key of ``SCHEMAS``.
     schema: str
     #: Whether a simulator answers in its place.
     simulated: bool
@@ -133,6 +165,12 @@ class Provider:
     #: Its endpoint at the egress gateway, which the clients' gateway calls instead of ``endpoint``; None without an
     #: egress gateway.
     egress_endpoint: Endpoint | None = None
+    #: Name of its API in an AIServiceBackend.
+    schema_name: str = ""
+    #: Where it is in its cloud, and the version of its API; empty where its schema has none.
+    project: str = ""
+    region: str = ""
+    api_version: str = ""
 
 
 @dataclass(frozen=True)
@@ -633,12 +671,17 @@ class Catalog:
     semantic_router: SemanticRouter | None = None
     callers: Callers = Callers()
     headers: Headers = HEADERS
+    #: The paths that are served, and by schema why the models of other providers are not.
+    paths: tuple[ServedPath, ...] = SERVED_PATHS
+    #: Beginnings of paths that are refused for every model, and why.
+    refused_paths: Mapping[str, str] = field(default_factory=lambda: REFUSED)
 
     def as_dict(self) -> dict[str, t.Any]:
         """The catalogue in plain lists and dictionaries, without any credential's value.
 
         A field that is None is left out, except for ``egress_gateway`` and ports; ``tls`` with mode none has nothing
-        but its mode; a provider's models have no weight and no priority; an empty ``objective`` is left out.
+        but its mode; a provider's models have no weight and no priority; an empty ``objective`` is left out, and so is
+        what the schema of a provider or the form of its credential has not.
         """
         result = t.cast("dict[str, t.Any]", plain(asdict(self)))
         for provider in result["providers"]:
@@ -647,8 +690,10 @@ class Catalog:
                 del provider["egress_endpoint"]
             else:
                 _without_empty_tls(provider["egress_endpoint"])
-            if provider["credential"]["external_secret"] is None:
-                del provider["credential"]["external_secret"]
+            _without_empty_fields(provider["credential"])
+            for key in ("project", "region", "api_version"):
+                if not provider[key]:
+                    del provider[key]
             # Weight and priority are in the backends of the model, once.
             provider["models"] = [
                 {"name": model["name"], "provider_model": model["provider_model"]} for model in provider["models"]
@@ -657,8 +702,8 @@ class Catalog:
             _without_empty_tls(server["endpoint"])
             if server["credential"] is None:
                 del server["credential"]
-            elif server["credential"]["external_secret"] is None:
-                del server["credential"]["external_secret"]
+            else:
+                _without_empty_fields(server["credential"])
         for named in (*result["models"], *result["tiers"]):
             if not named["objective"]:
                 del named["objective"]
@@ -672,6 +717,12 @@ class Catalog:
                     if backend["backend_ref"]["spec"] is None:
                         del backend["backend_ref"]["spec"]
         return result
+
+
+def _without_empty_fields(credential: dict[str, t.Any]) -> None:
+    for key in ("external_secret", "client_id", "tenant_id", "federation"):
+        if not credential[key]:
+            del credential[key]
 
 
 def _without_empty_tls(endpoint: dict[str, t.Any]) -> None:

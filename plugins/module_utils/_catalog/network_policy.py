@@ -35,6 +35,19 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.refused
     address,
     network,
 )
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.schemas import (
+    AWS,
+    GCP,
+    SCHEMAS,
+    WORKLOAD_IDENTITY,
+)
+
+# By cloud, what says who the proxies are: names of the policies, ports and addresses.
+_IDENTITIES = (
+    (AWS, "aws-pod-identity", 80, ("169.254.170.23/32", "fd00:ec2::23/128")),
+    (GCP, "gcp-metadata", 80, ("169.254.169.254/32",)),
+    (GCP, "gke-metadata", 988, ("169.254.169.252/32",)),
+)
 
 
 def to_providers(
@@ -57,6 +70,19 @@ def to_providers(
     if any(provider.simulated for provider in providers):
         found.append(to_simulators(simulators_namespace, SIMULATOR_PORT))
     return found
+
+
+def to_identities(providers: Iterable[Provider]) -> list[Destination]:
+    """Where the proxies get the credentials of their own ServiceAccount: the agent of Pod Identity on the node, and the
+    metadata server of a node in Google Cloud, which a proxy in it may answer for. Roles for ServiceAccounts need
+    neither. The metadata service of a node of AWS is not among them: its role is the node's.
+    """
+    clouds = {SCHEMAS[provider.schema].cloud for provider in providers if provider.credential.form == WORKLOAD_IDENTITY}
+    return [
+        Destination(name, port, tuple({"ipBlock": {"cidr": cidr}} for cidr in cidrs))
+        for cloud, name, port, cidrs in _IDENTITIES
+        if cloud in clouds
+    ]
 
 
 def to_models(models: Sequence[Model], simulators_namespace: str) -> list[Destination]:

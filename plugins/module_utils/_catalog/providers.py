@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.allowed_endpoints import AllowedEndpoints
@@ -14,7 +15,12 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.credent
     read_headers,
 )
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.entry import Entry
-from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.faults import unique
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.faults import (
+    Fault,
+    listing,
+    quote,
+    unique,
+)
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.model import (
     Endpoint,
     Provider,
@@ -30,22 +36,31 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.names i
     service_hostname,
 )
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.refused_endpoints import address
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.schemas import (
+    AWS,
+    PLACE_KEYS,
+    SCHEMAS,
+    SIMULATED,
+)
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.settings import Settings
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.strings import (
+    API_VERSION,
     HOSTNAME,
     MODEL,
     PATH_PREFIX,
+    PROJECT,
     PROVIDER,
     PROVIDER_MODEL,
+    REGION,
 )
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.tls import TLS_KEYS, read_tls
 
 ENDPOINT_KEYS = ("hostname", "port", "prefix", "tls")
 #: Still accepted in place of provider_model.
 FORMER_PROVIDER_MODEL = "upstream_name"
-_PROVIDER_KEYS = ("name", "schema", "simulated", "endpoint", "credential", "headers", "models")
+_PROVIDER_KEYS = ("name", "schema", "simulated", "endpoint", *PLACE_KEYS, "credential", "headers", "models")
 _MODEL_KEYS = ("name", "provider_model", FORMER_PROVIDER_MODEL, "weight", "priority")
-_SCHEMAS = ("openai", "anthropic")
+_PLACES = {"project": PROJECT, "region": REGION, "api_version": API_VERSION}
 # Envoy numbers priorities from 0.
 _PRIORITY_LIMIT = 127
 _WEIGHT_LIMIT = 1_000_000
@@ -114,8 +129,13 @@ def _provider(
     entry: Entry, models: tuple[ProviderModel, ...], settings: Settings, allowed: AllowedEndpoints
 ) -> Provider:
     name = entry.string("name", PROVIDER)
-    schema = entry.choice("schema", _SCHEMAS)
+    schema = entry.choice("schema", SCHEMAS)
     simulated = entry.flag("simulated", False)
+    if simulated and schema and schema not in SIMULATED:
+        entry.fault(
+            "simulated", f"no simulator speaks {schema}", f"write the endpoint, or schema {listing(SIMULATED, 'or')}"
+        )
+    places = _places(entry, schema)
     simulator = service_hostname(name + SIMULATOR_SUFFIX, settings.simulators_namespace)
     endpoint = Endpoint(simulator, SIMULATOR_PORT, Tls("none")) if simulated else None
     if entry.has("endpoint"):
@@ -123,6 +143,8 @@ def _provider(
     elif not simulated:
         entry.missing("endpoint", "hostname, port and tls of the provider, or `simulated: true`", unless="simulated")
     endpoint = endpoint or Endpoint("", 0, Tls("none"))
+    if schema:
+        _check_endpoint(entry, schema, endpoint, places["region"])
     backend = named_after(name, endpoint.hostname, endpoint.port)
     if endpoint.tls.ca_certificates:
         endpoint = replace(endpoint, tls=replace(endpoint.tls, ca_bundle=backend + CA_BUNDLE_SUFFIX))
@@ -133,14 +155,58 @@ def _provider(
         schema=schema,
         simulated=simulated,
         endpoint=endpoint,
-        credential=read_credential(entry, own_secret, schema, simulated, settings.policy_engine),
+        credential=read_credential(
+            entry, own_secret, schema, simulated and not entry.faulty("simulated"), settings.policy_engine
+        ),
         headers=read_headers(entry),
         models=models,
         backend=backend,
         egress_endpoint=Endpoint(egress.hostname, egress.port, Tls("none"), prefix=f"/{name}/v1")
         if settings.two_gateways
         else None,
+        schema_name=SCHEMAS[schema].resource if schema else "",
+        project=places["project"],
+        region=places["region"],
+        api_version=places["api_version"] or (SCHEMAS[schema].version if schema else ""),
     )
+
+
+def _places(entry: Entry, schema: str) -> dict[str, str]:
+    """Project, region and version of the API, empty where the schema has none."""
+    found = dict.fromkeys(_PLACES, "")
+    for key, rule in _PLACES.items():
+        if not schema or key in SCHEMAS[schema].needs:
+            found[key] = entry.string(key, rule, None if schema else "")
+        elif entry.has(key):
+            entry.fault(key, f"has no meaning with schema {schema}", "leave it out")
+    return found
+
+
+def _check_endpoint(entry: Entry, schema: str, endpoint: Endpoint, region: str) -> None:
+    """Note what Envoy AI Gateway does otherwise with an endpoint than it is written."""
+    written = entry.value.get("endpoint")
+    if not SCHEMAS[schema].has_prefix and isinstance(written, Mapping) and written.get("prefix") is not None:
+        entry.faults.append(
+            Fault(
+                f"{entry.at('endpoint')}.prefix",
+                f"has no meaning with schema {schema}: Envoy AI Gateway writes the whole path",
+                "leave it out",
+            )
+        )
+    if (
+        SCHEMAS[schema].cloud == AWS
+        and region
+        and re.search(r"[.](amazonaws[.]com([.]cn)?|api[.]aws)$", endpoint.hostname)
+    ):
+        signed = f"bedrock-runtime.{region}.amazonaws.com"
+        if endpoint.hostname != signed:
+            entry.faults.append(
+                Fault(
+                    f"{entry.at('endpoint')}.hostname",
+                    f"{quote(endpoint.hostname)} is not the name that Envoy AI Gateway signs its requests for",
+                    f"write {signed}, or another region",
+                )
+            )
 
 
 def _endpoint(entry: Entry, provider: str, simulator: Endpoint | None, allowed: AllowedEndpoints) -> Endpoint:

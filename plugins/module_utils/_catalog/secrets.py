@@ -70,7 +70,8 @@ def _named(
     """For each Secret that is named: who names it, its namespace, its name and its keys."""
     for provider in providers:
         user = f"provider {provider.name}"
-        yield user, namespace, provider.credential.secret, (provider.credential.key,)
+        if provider.credential.secret:
+            yield user, namespace, provider.credential.secret, (provider.credential.key,)
         yield from _of_tls(user, egress_namespace or namespace, provider.endpoint.tls)
     for model in models:
         for backend in model.backends:

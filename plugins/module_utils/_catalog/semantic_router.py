@@ -45,6 +45,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.names i
     ROUTER_SERVICE,
     service_hostname,
 )
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.paths import serves
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.providers import ReadProvider
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.quantities import SIZE, bytes_of
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.request_headers import (
@@ -309,8 +310,8 @@ def _routed_model(
     """The model as the router knows it, or why it cannot choose it."""
     first = model.backends[0]
     reference = first.backend_ref
-    if reference is None and schemas.get(first.provider or "") == "anthropic":
-        return None, "is of a provider of Anthropic's API, and the router chooses for chats of OpenAI's"
+    if reference is None and not serves("/v1/chat/completions", schemas.get(first.provider or "", "")):
+        return None, "is not served in chats of OpenAI's API, for which the router chooses"
     if mode == SINGLE:
         return RoutedModel(model.name, model.name, "", None), ""
     if reference is None:

@@ -170,6 +170,47 @@ KEY = Rule(
     limit=8192,
     secret=True,
 )
+ACCESS_KEY_FILE = Rule(
+    "a credentials file of AWS",
+    r"(?s)\s*\[default\]\s*\n(?=.*aws_access_key_id\s*=\s*\S)(?=.*aws_secret_access_key\s*=\s*\S).*",
+    "the file: [default], then aws_access_key_id = ... and aws_secret_access_key = ..., each on a line",
+    limit=8192,
+    secret=True,
+)
+SERVICE_ACCOUNT_FILE = Rule(
+    "a key of a service account of Google Cloud",
+    r"(?s)\s*\{(?=.*\"type\"\s*:\s*\"service_account\")(?=.*\"private_key\"\s*:\s*\"\S).*\}\s*",
+    "the JSON file that Google Cloud made, whose `type` is service_account, as a string (a template may need | string)",
+    limit=16384,
+    secret=True,
+)
+REGION = Rule("a region", r"[a-z]+(-[a-z0-9]+)*", "a region such as us-east-1, europe-west4 or global")
+PROJECT = Rule(
+    "an ID of a project",
+    r"([a-z0-9.-]+:)?[a-z][-a-z0-9]*[a-z0-9]",
+    "the ID of the project, in lower case, as Google Cloud lists it",
+)
+API_VERSION = Rule("a version of an API", r"[A-Za-z0-9][A-Za-z0-9._-]*", "a version such as 2024-10-21 in quotes")
+CLOUD_ID = Rule(
+    "an identifier",
+    r"[A-Za-z0-9]([A-Za-z0-9._:/@|-]*[A-Za-z0-9])?",
+    "the identifier as its owner lists it, in quotes if it looks like a number",
+    limit=253,
+)
+PROJECT_NUMBER = Rule("a number of a project", r"[0-9]+", "the number of the project of the pool, in quotes", limit=20)
+ROLE_ARN = Rule(
+    "an ARN of a role",
+    r"arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9+=,.@_/-]+",
+    "the ARN of the role, such as arn:aws:iam::123456789012:role/ai-gateway",
+    limit=253,
+)
+ISSUER = Rule(
+    "an issuer",
+    r"https://[^\s/?#@]+(/[^\s?#]*)?",
+    "the issuer as its tokens name it, which begins with https:// and has no query",
+    limit=1024,
+)
+SCOPE = Rule("a scope", r"[!#-\[\]-~]+", "scopes without spaces", limit=253)
 # HTTP drops spaces at the ends, and gives other letters no meaning.
 HEADER_VALUE = Rule(
     "a value of an HTTP header",

@@ -83,6 +83,11 @@ KEPT: dict[str, dict[str, tuple[str, ...]]] = {
             "spec.anthropicAPIKey.secretRef",
             "spec.azureAPIKey.secretRef",
             "spec.awsCredentials.credentialsFile.secretRef",
+            "spec.gcpCredentials.credentialsFile.secretRef",
+            "spec.azureCredentials.clientSecretRef",
+            "spec.awsCredentials.oidcExchangeToken.oidc.clientSecret",
+            "spec.azureCredentials.oidcExchangeToken.oidc.clientSecret",
+            "spec.gcpCredentials.workloadIdentityFederationConfig.oidcExchangeToken.oidc.clientSecret",
             *_CONDITIONS,
         ),
         "MCPRoute": (

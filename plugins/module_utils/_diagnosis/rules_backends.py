@@ -25,9 +25,23 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._diagnosis.snaps
 
 #: Megabytes of Authorino's cache from which a review of a ServiceAccount's token fits.
 _LEAST_CACHE = 8
-#: By the field of a BackendSecurityPolicy, the key of the Secret that Envoy AI Gateway reads.
-_KEYS = {"apiKey": "apiKey", "anthropicAPIKey": "apiKey", "azureAPIKey": "apiKey"}
-_AWS_KEY = "credentials"
+#: By the field of a BackendSecurityPolicy that names a Secret, the key that Envoy AI Gateway reads.
+_KEYS = {
+    ("apiKey", "secretRef"): "apiKey",
+    ("anthropicAPIKey", "secretRef"): "apiKey",
+    ("azureAPIKey", "secretRef"): "apiKey",
+    ("awsCredentials", "credentialsFile", "secretRef"): "credentials",
+    ("gcpCredentials", "credentialsFile", "secretRef"): "service_account.json",
+    ("azureCredentials", "clientSecretRef"): "client-secret",
+    **{
+        (*field, "oidc", "clientSecret"): "client-secret"
+        for field in (
+            ("awsCredentials", "oidcExchangeToken"),
+            ("azureCredentials", "oidcExchangeToken"),
+            ("gcpCredentials", "workloadIdentityFederationConfig", "oidcExchangeToken"),
+        )
+    },
+}
 _MCP_KEY = "apiKey"
 _TLS = re.compile(r"TLS|SSL|CERTIFICATE", re.IGNORECASE)
 #: Flags that say that no connection came about.
@@ -93,13 +107,18 @@ def _provider_keys(snapshot: Snapshot) -> t.Iterator[tuple[Body, Body, str, froz
     """Each policy with a reference to a Secret, its key and the backends that it is for."""
     for body in snapshot.own("BackendSecurityPolicy"):
         specification, namespace = body.get("spec") or {}, body["metadata"]["namespace"]
-        wanted = [((specification.get(field) or {}).get("secretRef"), key) for field, key in _KEYS.items()]
-        aws = (specification.get("awsCredentials") or {}).get("credentialsFile") or {}
-        wanted.append((aws.get("secretRef"), _AWS_KEY))
+        wanted = [(_at(specification, field), key) for field, key in _KEYS.items()]
         targets = {f"backend {namespace}/{target.get('name')}" for target in target_refs(body)}
         for ref, key in wanted:
             if ref:
                 yield body, ref, key, frozenset({f"backend {name_of(body)}", *targets})
+
+
+def _at(value: t.Any, field: t.Iterable[str]) -> t.Any:
+    """What a field of a field has; None where one is missing."""
+    for name in field:
+        value = (value or {}).get(name)
+    return value
 
 
 def _mcp_keys(snapshot: Snapshot) -> t.Iterator[tuple[Body, Body, str, frozenset[str]]]:

@@ -9,6 +9,8 @@ import hashlib
 import typing as t
 from collections.abc import Mapping
 
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.paths import serves
+
 #: What providers answer to a request of one token whose key they accept: a model of theirs may refuse the rest of it.
 _ACCEPTED = [200, 400, 404, 429]
 
@@ -30,6 +32,7 @@ def key_probes(
         (provider, next((model["name"] for model in provider["models"] if model["name"] in allowed), ""))
         for provider in catalog["providers"]
         if provider["credential"]["managed"]
+        and any(serves(path, provider["schema"]) for path in ("/v1/chat/completions", "/v1/messages"))
     ]
     return [
         _probe(provider, model, keys[provider["name"]], number)
@@ -44,7 +47,7 @@ def _probe(provider: Mapping[str, t.Any], model: str, key: str, number: int) -> 
     probe: dict[str, t.Any] = {
         "id": f"key:{name}:{number}",
         "name": f"Provider {name} is called with the new key",
-        "operation": "messages" if provider["schema"] == "anthropic" else "chat_completions",
+        "operation": "chat_completions" if serves("/v1/chat/completions", provider["schema"]) else "messages",
         "base_path": f"/external/{name}",
         "model": model,
         "max_tokens": 1,

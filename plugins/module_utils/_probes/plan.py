@@ -21,6 +21,7 @@ from urllib.parse import quote
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.identity import digest
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.keys import provider_keys
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.paths import serves
 from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.mcp import planned
 from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.semantic_router import (
     answers,
@@ -241,7 +242,10 @@ class Plan:
         return [
             model
             for model in self.catalog["models"]
-            if model["name"] != chosen and (not wanted or model["name"] in wanted)
+            if model["name"] != chosen
+            and (not wanted or model["name"] in wanted)
+            # What generates nothing has no answer that could be checked.
+            and any(self._serves(model, path) for path in ("/v1/chat/completions", "/v1/messages"))
         ]
 
     @cached_property
@@ -277,10 +281,15 @@ class Plan:
         firsts = [(model["name"], model["backends"][0]) for model in self.models]
         return [name for name, first in firsts if "backend_ref" in first and first["name"] not in self.simulators]
 
-    def _is_anthropic(self, model: Model) -> bool:
-        """Whether the first backend of a model is a provider of Anthropic's API."""
+    def _serves(self, model: Model, path: str) -> bool:
+        """Whether a model is served under a path, by its first backend."""
         schemas = {provider["name"]: provider["schema"] for provider in self.catalog["providers"]}
-        return bool(model["backends"]) and schemas.get(model["backends"][0].get("provider")) == "anthropic"
+        first = model["backends"][0] if model["backends"] else {}
+        return serves(path, schemas.get(first.get("provider"), "openai"))
+
+    def _is_anthropic(self, model: Model) -> bool:
+        """Whether a model is asked in Anthropic's API, as its provider has no other."""
+        return not self._serves(model, "/v1/chat/completions")
 
     def operation(self, model: Model) -> str:
         """The API that a model is asked in: that of its provider."""
@@ -642,7 +651,7 @@ class Plan:
             **common,
             "expect": {"model": list(dict.fromkeys(answered_as)), **secretive},
         }
-        if operation != "messages" and not self.bridged:
+        if operation != "messages" and self._serves(model, "/v1/messages") and not self.bridged:
             yield {
                 "id": f"messages:{name}",
                 "name": f"{name} answers clients of the Anthropic API",

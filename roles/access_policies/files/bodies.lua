@@ -12,7 +12,32 @@ do
   -- not.
   local KEYS = {
     model = true, stream = true, stream_options = true, include_usage = true, messages = true, prompt = true,
-    input = true, max_tokens = true, n = true}
+    input = true, max_tokens = true, n = true, previous_response_id = true, conversation = true, background = true,
+    store = true, stream_format = true}
+
+  -- What needs a response that its provider has stored, and what to do about it.
+  local STORED = {
+    previous_response_id = "Send the whole conversation as input.",
+    conversation = "Send the whole conversation as input.",
+    background = "Leave it out, and wait for the answer or stream it.",
+    store = "Leave it out, or write false.",
+  }
+
+  -- The fault of a request that needs a stored response. All callers share the provider's account, so that one could
+  -- read what another one has stored.
+  local function of_store(body)
+    for field, remedy in pairs(STORED) do
+      local value = body[field]
+      if value ~= nil and value ~= json.null and value ~= false then
+        return "The field " .. field .. " needs a stored response, and this gateway gives none back. " .. remedy
+      end
+    end
+    for _, item in ipairs(json.is_array(body.input) and body.input or {}) do
+      if json.is_object(item) and item.type == "item_reference" then
+        return "An item_reference needs a stored response, and this gateway gives none back. Send the item itself."
+      end
+    end
+  end
 
   -- A key that another parser might read as one that matters.
   local function other_spelling(object)
@@ -89,8 +114,10 @@ do
         return nil, 400, "The field " .. field .. " must be true or false.", "invalid_type"
       end
     end
+    local problem = name == "/v1/responses" and of_store(body)
+    if problem then return nil, 400, problem, "unsupported_request" end
     local result = {
-      model = model, text = text, streams = body.stream == true,
+      model = model, text = text, streams = body.stream == true or body.stream_format == "sse",
       has_messages = json.is_array(body.messages) and #body.messages > 0,
     }
     if body.stream == true and asks ~= true and ASKED[name] then

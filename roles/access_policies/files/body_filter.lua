@@ -4,10 +4,6 @@
 -- Handles requests that Authorino has allowed: hides the caller from here on, splits paths, answers lists of models,
 -- and reads bodies once and strictly. A client that did not ask for the usage of a stream does not receive it.
 
--- The paths that the gateway serves. Other paths that Envoy AI Gateway's processor knows would count no tokens.
-local SERVED = {
-  ["/v1/chat/completions"] = true, ["/v1/completions"] = true, ["/v1/embeddings"] = true, ["/v1/messages"] = true,
-}
 -- Nothing behind this filter needs the caller's credentials, or what the caller and previous proxies state about it. No
 -- provider may receive them. The names come from plugins/module_utils/_catalog/request_headers.py.
 local function hide_caller(headers)
@@ -55,6 +51,20 @@ local function list(found, anthropic)
   local first, last = found[1], found[#found]
   return "{" .. data .. ',"has_more":false,"first_id":' .. (first and json.quoted(first[1]) or "null")
     .. ',"last_id":' .. (last and json.quoted(last[1]) or "null") .. "}"
+end
+
+-- Why no model is served under a path.
+local function unserved(name)
+  for beginning, reason in pairs(settings.refused_paths) do
+    if name:sub(1, #beginning) == beginning then return reason end
+  end
+end
+
+-- Why a model is not served under a path: each provider that the request may reach must speak its API.
+local function unspoken(model, only, served)
+  for backend, schema in pairs(model) do
+    if (not only or backend == only) and served.refused[schema] then return served.refused[schema] end
+  end
 end
 
 local function missing(model, anthropic)
@@ -115,6 +125,7 @@ local function judge(handle)
 
   local only = nil
   local prefix, rest = path:match("^(/[^/?]+/[^/?]+)(/v1/.*)$")
+  if not prefix then prefix, rest = path:match("^(/[^/?]+/[^/?]+)(/cohere/v2/.*)$") end
   if prefix then
     only = settings.backends[prefix]
     path = rest
@@ -129,11 +140,14 @@ local function judge(handle)
   end
   -- The routes match the backend and the API of the path. A client cannot set these headers itself.
   headers:replace("x-ai-gateway-provider", only or "*")
-  headers:replace("x-ai-gateway-api", name == "/v1/messages" and "anthropic" or "openai")
+  local served = settings.paths[name]
+  headers:replace("x-ai-gateway-api", served and served.api or "openai")
 
   local listing = name == "/v1/models" or name:find("^/v1/models/") ~= nil
-  if not listing and not SERVED[name] then
-    return errors.refuse(handle, 404, "This gateway does not serve " .. name .. ".", anthropic, "unknown_url")
+  if not listing and not served then
+    local reason = unserved(name)
+    return errors.refuse(handle, 404, "This gateway does not serve " .. name .. "." .. (reason and " " .. reason or ""),
+      anthropic, reason and "unsupported_path" or "unknown_url")
   end
   if headers:get(":method") ~= (listing and "GET" or "POST") then
     return errors.refuse(handle, 405, "Use " .. (listing and "GET" or "POST") .. " for " .. name .. ".", anthropic,
@@ -174,6 +188,15 @@ local function judge(handle)
     return errors.send(handle, 404, missing(request.model, anthropic))
   end
   -- A model that the tier may not use is refused further on, as one that does not exist.
+  local reason = allows(tier, request.model) and unspoken(model, only, served)
+  if reason then
+    return errors.refuse(handle, 404, "The model " .. request.model .. " is not served under " .. name .. ": " .. reason
+      .. ".", anthropic, "unsupported_path")
+  end
+  if served.limited and allows(tier, request.model) and not (settings.request_limits[tier] or {})[request.model] then
+    return errors.refuse(handle, 403, "Tier " .. tier .. " has no request limit, without which " .. name
+      .. " is not served: its answers need not report tokens.", anthropic, "request_limit_missing")
+  end
   if allows(tier, request.model) and pools.is_unreadable(handle:headers(), request.model, name) then
     return errors.refuse(handle, 404, "The model " .. request.model .. " is not served under " .. name
       .. ". Use /v1/chat/completions, /v1/completions or /v1/messages.", anthropic, "unsupported_path")
@@ -197,9 +220,11 @@ local function judge(handle)
   metadata:set(METADATA, "model", request.model)
   metadata:set(METADATA, "asked", #text)
   metadata:set(METADATA, "streams", request.streams)
+  metadata:set(METADATA, "usage", served.usage)
   metadata:set(METADATA, "hides_usage", request.hides_usage == true)
   -- The costs for a client that disconnects before the response. The response replaces them.
-  counting.reckon(handle, #text, 0)
+  if served.usage ~= "free" then counting.reckon(handle, #text, 0) end
+  if served.known_as then handle:headers():replace(":path", served.known_as) end
   if settings.pooled[request.model] then pools.prepare(handle, request.model, tier) end
   if asks_router then ask_router(handle, request.model, tier, hidden) end
 end
@@ -249,14 +274,22 @@ local function hide_usage(handle)
   end
 end
 
--- The tokens that Envoy AI Gateway read in a compressed response.
-local function count_compressed(handle)
-  for _ in handle:bodyChunks() do end
+-- The tokens that Envoy AI Gateway read in a response that the program next to the provider cannot read.
+local function count_read(handle)
   local told = handle:streamInfo():dynamicMetadata():get("io.envoy.ai_gateway")
   if type(told) ~= "table" then return end
   local total, input, output =
     tonumber(told.llm_total_tokens), tonumber(told.llm_input_tokens), tonumber(told.llm_output_tokens)
   if total and total > 0 and total <= counting.MOST then counting.count(handle, total, input or 0, output or 0) end
+end
+
+-- Removes the usage that only Envoy AI Gateway's processor needed.
+local function without_usage(handle)
+  local buffer = handle:body(true)
+  local text = buffer:length() > 0 and buffer:getBytes(0, buffer:length()) or ""
+  local first, last = text:find(counting.NONE, 1, true)
+  if not first then return end
+  handle:headers():replace("content-length", tostring(buffer:setBytes(text:sub(1, first - 1) .. text:sub(last + 1))))
 end
 
 function envoy_on_response(handle)
@@ -265,10 +298,14 @@ function envoy_on_response(handle)
   if type(kept) ~= "table" then return end
   if kept.mcp then return mcp.answer(handle, kept) end
   if headers:get(":status") ~= "200" then return end
-  if kept.compressed then return count_compressed(handle) end
-  if not kept.hides_usage then return end
-  if (headers:get("content-type") or ""):lower():find("text/event-stream", 1, true) ~= 1 then return end
-  -- The length is not that of the client's response.
-  headers:remove("content-length")
-  hide_usage(handle)
+  if kept.usage == "free" then return without_usage(handle) end
+  local is_stream = (headers:get("content-type") or ""):lower():find("text/event-stream", 1, true) == 1
+  if kept.hides_usage and is_stream and not kept.compressed then
+    -- The length is not that of the client's response.
+    headers:remove("content-length")
+    hide_usage(handle)
+  elseif kept.compressed or kept.foreign then
+    for _ in handle:bodyChunks() do end
+  end
+  if kept.compressed or kept.foreign then count_read(handle) end
 end

@@ -54,7 +54,8 @@ do
     if path == settings.mcp_path then return false end
     if path:find("/v1/messages", 1, true) then return true end
     -- The header decides where a path belongs to both APIs or to none.
-    for _, place in ipairs({"/v1/chat/", "/v1/completions", "/v1/embeddings"}) do
+    for _, place in ipairs({"/v1/chat/", "/v1/completions", "/v1/embeddings", "/v1/responses", "/v1/audio/",
+        "/v1/images/", "/cohere/"}) do
       if path:find(place, 1, true) then return false end
     end
     return (headers:get("anthropic-version") or "") ~= ""
@@ -97,7 +98,7 @@ do
     local value = json.read(text)
     if json.is_object(value) then
       local fault = json.is_object(value.error) and value.error or value
-      for _, name in ipairs({"message", "detail", "error", "title"}) do
+      for _, name in ipairs({"message", "Message", "detail", "error", "title"}) do
         if type(fault[name]) == "string" and fault[name] ~= "" then text = fault[name] break end
       end
     elseif content_type:find("html", 1, true) then

@@ -52,6 +52,10 @@ local function learn_from(known, value)
   if not json.is_object(value) then return end
   learn(known, value.usage)
   if json.is_object(value.message) then learn(known, value.message.usage) end
+  -- The last event of a stream of OpenAI's responses has the whole response.
+  if json.is_object(value.response) then learn(known, value.response.usage) end
+  -- Cohere's.
+  if json.is_object(value.meta) then learn(known, value.meta.tokens) end
 end
 
 -- Counts the known usage, or estimates it and returns the estimated total, input and output.
@@ -82,7 +86,8 @@ local function may_tell(text)
   end
 end
 
-local function stream(handle, asked)
+-- Bytes that are no words, such as sounds, cost nothing.
+local function stream(handle, asked, is_of_words)
   local known, reckoned = {}, 0
 
   local function take(line)
@@ -104,7 +109,8 @@ local function stream(handle, asked)
     local size = chunk:length()
     local begun = read(size > 0 and chunk:getBytes(0, size) or "")
     -- This is done for each chunk, as the caller may disconnect before the end.
-    settle(handle, asked, known, reckoned + math.max(0, math.ceil((begun - AROUND) / counting.TOKEN)))
+    local came = reckoned + math.max(0, math.ceil((begun - AROUND) / counting.TOKEN))
+    settle(handle, asked, known, is_of_words and came or 0)
   end
 end
 
@@ -119,6 +125,16 @@ local function compressed_stream(handle, asked, encoding)
   end
 end
 
+-- A stream in an API that Envoy AI Gateway reads and translates. The program behind it counts the tokens found there.
+local function foreign_stream(handle, asked)
+  local size = 0
+  handle:streamInfo():dynamicMetadata():set(METADATA, "foreign", true)
+  for chunk in handle:bodyChunks() do
+    size = size + chunk:length()
+    counting.reckon(handle, asked, math.ceil(size / counting.TOKEN))
+  end
+end
+
 local function replace(handle, buffer, text)
   local headers = handle:headers()
   headers:remove("content-encoding")
@@ -126,15 +142,28 @@ local function replace(handle, buffer, text)
   headers:replace("content-length", tostring(buffer:setBytes(text)))
 end
 
-local function refuse(handle, buffer, anthropic, status, message)
+-- The error that Envoy AI Gateway finds the message in, whichever API it translates it from: those of clouds have it in
+-- different places.
+local function failure(status, message, kept)
+  if not settings.clouds[kept.model] then
+    return errors.failure(status, message, settings.anthropic[kept.model] == true, "provider_error")
+  end
+  local words = json.quoted(message)
+  return '{"message":' .. words .. ',"type":"error","error":{"type":"provider_error","status":"provider_error","message":'
+    .. words .. "}}"
+end
+
+local function refuse(handle, buffer, kept, status, message)
   handle:headers():replace(":status", tostring(status))
-  replace(handle, buffer, errors.failure(status, message, anthropic, "provider_error"))
+  replace(handle, buffer, failure(status, message, kept))
 end
 
 -- Adds the counted usage where the provider's is missing or invalid: Envoy AI Gateway and the client read the same
 -- numbers that are counted.
-local function with_usage(text, value, spans, anthropic, total, input, output)
-  local usage = anthropic and string.format('{"input_tokens":%d,"output_tokens":%d}', input, output)
+local function with_usage(text, value, spans, kept, total, input, output)
+  local usage = settings.anthropic[kept.model] and string.format('{"input_tokens":%d,"output_tokens":%d}', input, output)
+    or kept.usage == "responses" and string.format('{"input_tokens":%d,"input_tokens_details":{"cached_tokens":0},'
+      .. '"output_tokens":%d,"output_tokens_details":{"reasoning_tokens":0},"total_tokens":%d}', input, output, total)
     or string.format('{"prompt_tokens":%d,"completion_tokens":%d,"total_tokens":%d}', input, output, total)
   local span = spans.usage
   if span then return text:sub(1, span[1] - 1) .. usage .. text:sub(span[2] + 1) end
@@ -142,7 +171,7 @@ local function with_usage(text, value, spans, anthropic, total, input, output)
   return text:sub(1, opening) .. '"usage":' .. usage .. (next(value) ~= nil and "," or "") .. text:sub(opening + 1)
 end
 
-local function document(handle, kept, encoding, anthropic)
+local function document(handle, kept, encoding)
   local buffer = handle:body(true)
   local size = buffer:length()
   local text = size > 0 and buffer:getBytes(0, size) or ""
@@ -150,8 +179,11 @@ local function document(handle, kept, encoding, anthropic)
   metadata:set(METADATA, "answered", true)
   if not READ[encoding] then
     counting.reckon(handle, kept.asked, size)
-    return refuse(handle, buffer, anthropic, 502,
+    return refuse(handle, buffer, kept, 502,
       "The provider answered in " .. encoding .. ", which it was not asked for and which this gateway does not read.")
+  end
+  if encoding ~= "identity" and kept.usage == "free" then
+    return refuse(handle, buffer, kept, 502, "The provider answered in " .. encoding .. ", which it was not asked for.")
   end
   if encoding ~= "identity" then
     -- Envoy AI Gateway reads it, and the program behind it counts the tokens found there.
@@ -161,12 +193,23 @@ local function document(handle, kept, encoding, anthropic)
   local value, spans = json.read(text, VALUES, DEPTH)
   if not json.is_object(value) then
     counting.reckon(handle, kept.asked, math.ceil(size / counting.TOKEN))
-    return refuse(handle, buffer, anthropic, 502, "The provider's answer is no JSON object.")
+    return refuse(handle, buffer, kept, 502, "The provider's answer is no JSON object.")
+  end
+  if kept.usage == "free" then
+    -- Envoy AI Gateway's processor takes it for a message, and crashes without a usage. body_filter.lua removes it again.
+    counting.count(handle, 0, 0, 0)
+    if value.usage == nil then replace(handle, buffer, text:gsub("{", "{" .. counting.NONE, 1)) end
+    return
+  end
+  if settings.foreign[kept.model] then
+    metadata:set(METADATA, "foreign", true)
+    return counting.reckon(handle, kept.asked, math.ceil(size / counting.TOKEN))
   end
   local known = {}
   learn_from(known, value)
-  local total, input, output = settle(handle, kept.asked, known, math.ceil(size / counting.TOKEN))
-  if total then replace(handle, buffer, with_usage(text, value, spans, anthropic, total, input, output)) end
+  local unsure = kept.usage == "unsure"
+  local total, input, output = settle(handle, kept.asked, known, unsure and 0 or math.ceil(size / counting.TOKEN))
+  if total and not unsure then replace(handle, buffer, with_usage(text, value, spans, kept, total, input, output)) end
 end
 
 -- The decompressed body; nil where it cannot be decompressed.
@@ -178,17 +221,20 @@ local function readable(text, encoding)
   return nil
 end
 
-local function refusal(handle, status, encoding, content_type, anthropic)
+local function refusal(handle, status, encoding, content_type, kept)
   local buffer = handle:body(true)
   local text = buffer:length() > 0 and buffer:getBytes(0, buffer:length()) or ""
   local plain = readable(text, encoding)
   -- If the provider refuses the key, a client must learn that it is the gateway's key, not its own.
   local of_key = status == 401 or status == 407
   if of_key then handle:headers():remove("www-authenticate") end
-  if plain and not of_key and errors.is_one(plain, anthropic) then return replace(handle, buffer, plain) end
+  if plain and not of_key and not settings.clouds[kept.model]
+    and errors.is_one(plain, settings.anthropic[kept.model] == true) then
+    return replace(handle, buffer, plain)
+  end
   local message = plain and errors.of_provider(status, errors.words(plain, content_type))
     or "The provider refused with status " .. status .. ", in words that are compressed with " .. encoding .. "."
-  replace(handle, buffer, errors.failure(status, message, anthropic, "provider_error"))
+  replace(handle, buffer, failure(status, message, kept))
 end
 
 local function weigh(handle)
@@ -199,26 +245,30 @@ local function weigh(handle)
   local ours = errors.refusal(headers) ~= nil
   local encoding = (headers:get("content-encoding") or "identity"):lower()
   local content_type = (headers:get("content-type") or ""):lower()
-  local anthropic = settings.anthropic[kept.model] == true
   if status < 200 or status >= 300 then
     -- A refused request costs nothing, unless a provider has answered before.
     if not kept.answered then counting.count(handle, 0, 0, 0) end
     if status >= 300 and status < 400 and not ours then
       -- A client would follow the redirect with its token and its body.
       headers:remove("location")
-      return refuse(handle, handle:body(true), anthropic, 502,
+      return refuse(handle, handle:body(true), kept, 502,
         "The provider answered with status " .. status .. ", which leads elsewhere.")
     end
-    if status >= 400 and not ours then refusal(handle, status, encoding, content_type, anthropic) end
+    if status >= 400 and not ours then refusal(handle, status, encoding, content_type, kept) end
     return
   end
   if content_type:find("text/event-stream", 1, true) == 1
     or kept.streams and not content_type:find("json", 1, true) then
     handle:streamInfo():dynamicMetadata():set(METADATA, "answered", true)
     if encoding ~= "identity" then return compressed_stream(handle, kept.asked, encoding) end
-    return stream(handle, kept.asked)
+    if settings.foreign[kept.model] then return foreign_stream(handle, kept.asked) end
+    return stream(handle, kept.asked, kept.usage ~= "unsure")
   end
-  return document(handle, kept, encoding, anthropic)
+  if kept.usage == "unsure" and not content_type:find("json", 1, true) then
+    -- Sounds, in whatever encoding.
+    return counting.reckon(handle, kept.asked, 0)
+  end
+  return document(handle, kept, encoding)
 end
 
 function envoy_on_response(handle)

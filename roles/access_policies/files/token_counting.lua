@@ -6,6 +6,8 @@ local counting = {}
 do
   -- No response has more tokens; a larger number is ignored.
   counting.MOST = 10000000
+  -- The usage of a response that costs nothing, as the first field of its object.
+  counting.NONE = '"usage":{"input_tokens":0,"output_tokens":0},'
   -- Bytes of a response that are estimated as a token.
   counting.TOKEN = 4
 

@@ -27,6 +27,9 @@ Document = dict[str, t.Any]
 INPUTS_LIMIT = 2048
 DIMENSIONS = 256
 DIMENSIONS_LIMIT = 3072
+PICTURES_LIMIT = 10
+#: One transparent pixel, as PNG.
+PICTURE = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
 #: Numbers in one answer of embeddings, which bounds its memory.
 NUMBERS_LIMIT = 2**20
 
@@ -173,7 +176,10 @@ class Dialect(abc.ABC):
 
 
 class OpenAI(Dialect):
-    """The OpenAI API: chat completions, completions, embeddings and models."""
+    """The OpenAI API: chat completions, completions, responses, embeddings, images and models.
+
+    Where a request demands a tool, the answer calls it without arguments.
+    """
 
     key_forms = (KeyForm("authorization", "Bearer"), KeyForm("x-api-key"), KeyForm("x-provider-api-key"))
     request_id_header = "x-request-id"
@@ -192,6 +198,8 @@ class OpenAI(Dialect):
                 "/v1/chat/completions": ("POST", self.chat),
                 "/v1/completions": ("POST", self.complete),
                 "/v1/embeddings": ("POST", self.embed),
+                "/v1/responses": ("POST", self.respond),
+                "/v1/images/generations": ("POST", self.draw),
             }
         )
 
@@ -226,6 +234,98 @@ class OpenAI(Dialect):
         if not isinstance(prompt, (str, list)) or not prompt:
             raise ApiError(400, "prompt must be a string or a list of strings", "invalid_prompt", "prompt")
         return self._completion(call, "text_completion", "cmpl", count_words(prompt))
+
+    def draw(self, call: Call) -> Reply:
+        """A picture of one transparent pixel for each that is wanted."""
+        model = self.checked_model(call)
+        prompt, wanted = call.body.get("prompt"), call.body.get("n") or 1
+        if not isinstance(prompt, str) or not prompt:
+            raise ApiError(400, "prompt must be a string", "invalid_prompt", "prompt")
+        if not _is_whole(wanted) or not 1 <= wanted <= PICTURES_LIMIT:
+            raise ApiError(400, f"n must be a whole number from 1 to {PICTURES_LIMIT}", "invalid_n", "n")
+        usage = Usage(
+            count_words(prompt) if call.prompt_tokens is None else call.prompt_tokens,
+            wanted if call.completion_tokens is None else call.completion_tokens,
+        )
+        document = {"created": int(time.time()), "data": [{"b64_json": PICTURE}] * wanted, "usage": _tokens(usage)}
+        return Reply(document, model=model, usage=usage)
+
+    def respond(self, call: Call) -> Reply:
+        """A response with one message, or one call of the tool that is demanded. None is stored."""
+        model, given = self.checked_model(call), call.body.get("input")
+        items = [{"content": given}] if isinstance(given, str) else given
+        if not isinstance(items, list) or not items or not all(isinstance(item, dict) for item in items):
+            raise ApiError(400, "input must be a string or a list of items", "invalid_input", "input")
+        for name in ("previous_response_id", "conversation"):
+            if call.body.get(name) is not None:
+                raise ApiError(404, f"{name}: nothing of that name is stored", "not_found", name)
+        limit = call.body.get("max_output_tokens")
+        if limit is not None and (not _is_whole(limit) or limit < 1):
+            raise ApiError(400, "max_output_tokens must be a whole number of at least 1", "invalid_max", None)
+        words, whole, usage = self.answer(call, sum(count_words(item.get("content")) for item in items), limit)
+        number, tool = next(self.numbers), demanded_tool(call.body)
+        part = {"type": "output_text", "text": " ".join(words), "annotations": []}
+        message = {"id": f"msg_{number}", "type": "message", "role": "assistant", "status": "completed"}
+        item = {**message, "content": [part]}
+        if tool:
+            item = {"id": f"fc_{number}", "type": "function_call", "status": "completed", "arguments": "{}"}
+            item |= {"call_id": f"call_{number}", "name": tool}
+        response: Document = {
+            "id": f"resp_{self.provider}_{number}",
+            "object": "response",
+            "created_at": int(time.time()),
+            "status": "completed" if whole else "incomplete",
+            "error": None,
+            "incomplete_details": None if whole else {"reason": "max_output_tokens"},
+            "instructions": call.body.get("instructions"),
+            "model": model,
+            "output": [item],
+            "parallel_tool_calls": True,
+            "store": False,
+            "tool_choice": call.body.get("tool_choice") or "auto",
+            "tools": call.body.get("tools") or [],
+            "usage": {
+                **_tokens(usage),
+                "input_tokens_details": {"cached_tokens": 0},
+                "output_tokens_details": {"reasoning_tokens": 0},
+            },
+        }
+        if call.body.get("stream") is True:
+            return Reply(events=self._response_events(response, item, words), model=model, usage=usage)
+        return Reply(response, model=model, usage=usage)
+
+    @staticmethod
+    def _response_events(response: Document, item: Document, words: list[str]) -> t.Iterator[Document]:
+        """The response's beginning, one delta a word or the call of a tool, and its end, with the usage."""
+        numbers = itertools.count()
+
+        def event(kind: str, **fields: t.Any) -> Document:
+            return {"type": f"response.{kind}", "sequence_number": next(numbers), **fields}
+
+        begun = {**response, "status": "in_progress", "output": [], "usage": None}
+        yield event("created", response=begun)
+        yield event("in_progress", response=begun)
+        at = {"item_id": item["id"], "output_index": 0}
+        if item["type"] == "function_call":
+            opened = {**item, "status": "in_progress", "arguments": ""}
+            yield event("output_item.added", output_index=0, item=opened)
+            yield event("function_call_arguments.delta", **at, delta=item["arguments"])
+            yield event("function_call_arguments.done", **at, name=item["name"], arguments=item["arguments"])
+        else:
+            part, at_part = item["content"][0], {**at, "content_index": 0}
+            yield event("output_item.added", output_index=0, item={**item, "status": "in_progress", "content": []})
+            yield event("content_part.added", **at_part, part={**part, "text": ""})
+            for index, word in enumerate(words):
+                yield event("output_text.delta", **at_part, delta=f" {word}" if index else word, logprobs=[])
+            yield event("output_text.done", **at_part, text=part["text"], logprobs=[])
+            yield event("content_part.done", **at_part, part=part)
+        yield event("output_item.done", output_index=0, item=item)
+        yield event("completed" if response["status"] == "completed" else "incomplete", response=response)
+
+    def event(self, event: Document) -> bytes:
+        kind = event.get("type", "")
+        name = f"event: {kind}\n".encode() if isinstance(kind, str) and kind.startswith("response.") else b""
+        return name + super().event(event)
 
     def embed(self, call: Call) -> Reply:
         model = self.checked_model(call)
@@ -303,19 +403,30 @@ class OpenAI(Dialect):
             "completion_tokens": usage.output_tokens,
             "total_tokens": usage.input_tokens + usage.output_tokens,
         }
+        tool = demanded_tool(call.body) if chat else ""
+        called = {"id": f"call_{head['id']}", "type": "function", "function": {"name": tool, "arguments": "{}"}}
         if stream:
-            events = self._events(head, words, finish, chat, tokens if options.get("include_usage") is True else None)
+            shown = tokens if options.get("include_usage") is True else None
+            events = self._events(head, words, finish, chat, shown, called if tool else None)
             return Reply(events=events, model=model, usage=usage)
         text = " ".join(words)
         choice: Document = {"index": 0, "logprobs": None, "finish_reason": finish}
         choice.update({"message": {"role": "assistant", "content": text}} if chat else {"text": text})
+        if tool:
+            choice |= {"message": {"role": "assistant", "content": None, "tool_calls": [called]}}
+            choice |= {"finish_reason": "tool_calls"}
         return Reply({**head, "choices": [choice], "usage": tokens}, model=model, usage=usage)
 
     @staticmethod
     def _events(
-        head: Document, words: list[str], finish: str, chat: bool, tokens: dict[str, int] | None
+        head: Document,
+        words: list[str],
+        finish: str,
+        chat: bool,
+        tokens: dict[str, int] | None,
+        called: Document | None,
     ) -> t.Iterator[Document]:
-        """One chunk a word.
+        """One chunk a word, or one with the call of a tool.
 
         With ``tokens`` these stand in a last chunk of their own; without, a stream reports no usage, as at OpenAI.
         """
@@ -326,6 +437,9 @@ class OpenAI(Dialect):
 
         if chat:
             yield chunk({"delta": {"role": "assistant", "content": ""}})
+        if called:
+            yield chunk({"delta": {"tool_calls": [{"index": 0, **called}]}})
+            words, finish = [], "tool_calls"
         for index, word in enumerate(words):
             text = f" {word}" if index else word
             yield chunk({"delta": {"content": text}} if chat else {"text": text})
@@ -347,7 +461,8 @@ class OpenAI(Dialect):
 class Anthropic(Dialect):
     """The Anthropic API: messages, the count of their tokens and models."""
 
-    key_forms = (KeyForm("x-api-key"),)
+    #: Newer SDKs send a token of either kind as the second.
+    key_forms = (KeyForm("x-api-key"), KeyForm("authorization", "Bearer"))
     request_id_header = "request-id"
     error_types = {
         401: "authentication_error",
@@ -415,12 +530,17 @@ class Anthropic(Dialect):
             raise ApiError(400, "stream: Input should be true or false")
         words, whole, usage = self.answer(call, prompt_words, limit)
         reason = "end_turn" if whole else "max_tokens"
+        tool = demanded_tool(call.body)
+        content: Document = {"type": "text", "text": " ".join(words)}
+        if tool:
+            content = {"type": "tool_use", "id": f"toolu_{next(self.numbers)}", "name": tool, "input": {}}
+            reason = "tool_use"
         message: Document = {
             "id": f"msg_{self.provider}_{next(self.numbers)}",
             "type": "message",
             "role": "assistant",
             "model": model,
-            "content": [{"type": "text", "text": " ".join(words)}],
+            "content": [content],
             "stop_reason": reason,
             "stop_sequence": None,
             "usage": {
@@ -447,9 +567,15 @@ class Anthropic(Dialect):
         # The real end has made the first token when it begins.
         begun = {**usage, "output_tokens": min(1, usage["output_tokens"])}
         yield {"type": "message_start", "message": {**message, "content": [], "stop_reason": None, "usage": begun}}
-        yield {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}
+        (content,) = message["content"]
+        calls = content["type"] == "tool_use"
+        opened = content if calls else {"type": "text", "text": ""}
+        yield {"type": "content_block_start", "index": 0, "content_block": opened}
         yield {"type": "ping"}
-        for index, word in enumerate(words):
+        if calls:
+            delta = {"type": "input_json_delta", "partial_json": "{}"}
+            yield {"type": "content_block_delta", "index": 0, "delta": delta}
+        for index, word in enumerate(() if calls else words):
             yield {
                 "type": "content_block_delta",
                 "index": 0,
@@ -519,6 +645,32 @@ DIALECTS: dict[str, type[Dialect]] = {"openai": OpenAI, "anthropic": Anthropic}
 
 def encoded(document: Document) -> bytes:
     return json.dumps(document, separators=(",", ":")).encode()
+
+
+def demanded_tool(body: Document) -> str:
+    """The name of the tool that a request demands to be called, in either API; empty where it demands none."""
+    choice, tools = body.get("tool_choice"), body.get("tools")
+    names = [
+        (tool.get("function") or tool).get("name") if isinstance(tool.get("function"), (dict, type(None))) else None
+        for tool in (tools if isinstance(tools, list) else ())
+        if isinstance(tool, dict)
+    ]
+    if isinstance(choice, dict):
+        named = choice.get("function") if isinstance(choice.get("function"), dict) else choice
+        wanted = named.get("name") if isinstance(named, dict) else None
+        if wanted in names and isinstance(wanted, str):
+            return wanted
+    demands = choice == "required" or (isinstance(choice, dict) and choice.get("type") == "any")
+    return next((name for name in names if isinstance(name, str)), "") if demands else ""
+
+
+def _tokens(usage: Usage) -> Document:
+    """A usage in the words of responses and images."""
+    return {
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "total_tokens": usage.input_tokens + usage.output_tokens,
+    }
 
 
 def count_words(content: t.Any) -> int:

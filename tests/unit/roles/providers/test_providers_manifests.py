@@ -143,7 +143,8 @@ def names(objects: dict[tuple[str, str], dict[str, t.Any]], kind: str) -> set[st
 def test_the_objects_of_each_provider(objects: dict[tuple[str, str], dict[str, t.Any]]) -> None:
     providers = {"openai", "claude", "first", "fixed", "second"}
     assert names(objects, "BackendSecurityPolicy") == providers
-    assert names(objects, "Backend") == names(objects, "AIServiceBackend") == providers | ON_PREMISES
+    assert names(objects, "Backend") == providers | ON_PREMISES
+    assert names(objects, "AIServiceBackend") == providers | ON_PREMISES | {"claude.count"}
     assert names(objects, "Secret") == {"openai-credential"}
     assert names(objects, "ExternalSecret") == {"claude-credential"}
     assert names(objects, "ConfigMap") == {"claude-ca-bundle", "llminferenceservice.llm.made.8000-ca-bundle"}
@@ -207,7 +208,8 @@ def test_no_provider_learns_who_calls(objects: dict[tuple[str, str], dict[str, t
     mutations = {
         name: objects["AIServiceBackend", name]["spec"]["headerMutation"] for name in names(objects, "AIServiceBackend")
     }
-    assert mutations.pop("claude") == {"remove": REMOVED, "set": [{"name": "anthropic-beta", "value": "a"}]}
+    for name in ("claude", "claude.count"):
+        assert mutations.pop(name) == {"remove": REMOVED, "set": [{"name": "anthropic-beta", "value": "a"}]}
     assert mutations == {name: {"remove": REMOVED} for name in {"openai", "first", "fixed", "second"} | ON_PREMISES}
 
 
@@ -245,7 +247,8 @@ def test_each_model_has_a_route_with_one_rule(objects: dict[tuple[str, str], dic
     shared = route_of(objects, "shared")
     own = {name for name in names(objects, "AIGatewayRoute") if name.startswith("shared-") and name != shared}
     assert [name.partition(".")[2] for name in sorted(own, key=lambda name: name[-1])] == ["second", "first"]
-    assert len(rules(objects)) == 1 + 1 + 1 + 20 + len(MODELS) + 1 + 2
+    # One more counts tokens at the provider of Anthropic's API.
+    assert len(rules(objects)) == 1 + 2 + 1 + 20 + len(MODELS) + 1 + 2
 
 
 def test_a_change_touches_the_routes_of_its_model_alone(
@@ -319,6 +322,21 @@ def test_an_anthropic_provider_is_asked_in_its_api_alone(objects: dict[tuple[str
     (rule,) = [rule for rule in rules(objects) if rule["backendRefs"][0]["name"] == "claude"]
     for match in rule["matches"]:
         assert match["headers"][2] == {"type": "Exact", "name": "x-ai-gateway-api", "value": "anthropic"}
+
+
+def test_tokens_are_counted_by_a_second_backend(objects: dict[tuple[str, str], dict[str, t.Any]]) -> None:
+    """With the same key, endpoint and headers; Envoy AI Gateway appends /messages to the prefix."""
+    found, counting = (objects["AIServiceBackend", name]["spec"] for name in ("claude", "claude.count"))
+    assert counting == {**found, "schema": {"name": "Anthropic", "prefix": "/api/v1/messages/count_tokens?via="}}
+    assert found["backendRef"]["name"] == "claude"
+    targets = objects["BackendSecurityPolicy", "claude"]["spec"]["targetRefs"]
+    assert [target["name"] for target in targets] == ["claude", "claude.count"]
+    (rule,) = [rule for rule in rules(objects) if rule["backendRefs"][0]["name"] == "claude.count"]
+    for match in rule["matches"]:
+        model, _provider, api = match["headers"]
+        # An exact name would be listed twice.
+        assert (model["type"], model["value"]) == ("RegularExpression", "^claude\\-3\\-sonnet$")
+        assert api == {"type": "Exact", "name": "x-ai-gateway-api", "value": "anthropic-count"}
 
 
 def test_fail_over(objects: dict[tuple[str, str], dict[str, t.Any]]) -> None:

@@ -64,7 +64,13 @@ def test_a_dialect_has_its_own_paths_alone() -> None:
         for schema, dialect in DIALECTS.items()
     }
     assert paths == {
-        "openai": {"/v1/chat/completions", "/v1/completions", "/v1/embeddings"},
+        "openai": {
+            "/v1/chat/completions",
+            "/v1/completions",
+            "/v1/embeddings",
+            "/v1/responses",
+            "/v1/images/generations",
+        },
         "anthropic": {"/v1/messages", "/v1/messages/count_tokens"},
     }
 
@@ -372,3 +378,90 @@ def test_the_version_of_anthropic(anthropic: Anthropic, version: str | None, tak
     else:
         with pytest.raises(ApiError, match="anthropic-version"):
             anthropic.check_headers(headers)
+
+
+TOOLS = [{"type": "function", "function": {"name": "first"}}, {"type": "function", "function": {"name": "second"}}]
+
+
+def test_a_response(openai: OpenAI) -> None:
+    body = {"model": MODELS[0], "input": [{"role": "user", "content": [{"type": "input_text", "text": "two words"}]}]}
+    reply = openai.respond(call(body))
+    assert reply.document is not None
+    (message,) = reply.document["output"]
+    said = message["content"][0]["text"]
+    assert said.endswith("to 2 words.")
+    assert reply.document["usage"]["total_tokens"] == 2 + len(said.split())
+    events = list(openai.respond(call({**body, "stream": True})).events)
+    assert [event["sequence_number"] for event in events] == list(range(len(events)))
+    assert "".join(event["delta"] for event in events if event["type"] == "response.output_text.delta") == said
+    assert events[0]["response"]["usage"] is None
+    assert events[-1]["response"]["usage"] == reply.document["usage"]
+    assert openai.event(events[0]).startswith(b"event: response.created\ndata: {")
+    short = openai.respond(call({**body, "max_output_tokens": 1})).document
+    assert short is not None
+    assert (short["status"], short["usage"]["output_tokens"]) == ("incomplete", 1)
+    for wrong in ({"input": []}, {"input": ["a"]}, {"max_output_tokens": 0}):
+        assert refusal(openai.respond, {**body, **wrong}).status == 400
+    assert refusal(openai.respond, {**body, "previous_response_id": "resp_1"}).status == 404
+
+
+def test_a_picture(openai: OpenAI) -> None:
+    reply = openai.draw(call({"model": MODELS[0], "prompt": "a cat", "n": 2}))
+    assert reply.document is not None
+    assert [base64.b64decode(picture["b64_json"])[1:4] for picture in reply.document["data"]] == [b"PNG", b"PNG"]
+    assert reply.document["usage"] == {"input_tokens": 2, "output_tokens": 2, "total_tokens": 4}
+    for wrong in ({"prompt": ""}, {"prompt": "a", "n": 11}):
+        assert refusal(openai.draw, {"model": MODELS[0], **wrong}).status == 400
+
+
+@pytest.mark.parametrize(
+    ("choice", "name"),
+    [
+        ("required", "first"),
+        ({"type": "function", "function": {"name": "second"}}, "second"),
+        ("auto", None),
+        (None, None),
+    ],
+)
+def test_a_tool_that_a_chat_demands_is_called(openai: OpenAI, choice: t.Any, name: str | None) -> None:
+    body = {
+        "model": MODELS[0],
+        "messages": [{"role": "user", "content": "a"}],
+        "input": "a",
+        "tools": TOOLS,
+        "tool_choice": choice,
+    }
+    chat = openai.chat(call(body)).document
+    assert chat is not None
+    calls = chat["choices"][0]["message"].get("tool_calls", [])
+    assert [called["function"] for called in calls] == ([{"name": name, "arguments": "{}"}] if name else [])
+    deltas = [event["choices"][0]["delta"] for event in openai.chat(call({**body, "stream": True})).events]
+    assert [delta["tool_calls"][0]["function"]["name"] for delta in deltas if "tool_calls" in delta] == (
+        [name] if name else []
+    )
+    response = openai.respond(call(body)).document
+    assert response is not None
+    assert response["output"][0].get("name") == name
+    events = [event["type"] for event in openai.respond(call({**body, "stream": True})).events]
+    assert ("response.function_call_arguments.done" in events) == (name is not None)
+
+
+@pytest.mark.parametrize(
+    ("choice", "name"), [({"type": "any"}, "first"), ({"type": "tool", "name": "second"}, "second")]
+)
+def test_a_tool_that_a_message_demands_is_called(anthropic: Anthropic, choice: t.Any, name: str) -> None:
+    body = {
+        "model": MODELS[0],
+        "max_tokens": 9,
+        "messages": [{"role": "user", "content": "a"}],
+        "tools": [{"name": "first"}, {"name": "second"}],
+        "tool_choice": choice,
+    }
+    message = anthropic.create(call(body)).document
+    assert message is not None
+    assert (message["stop_reason"], message["content"][0]["name"]) == ("tool_use", name)
+    events = list(anthropic.create(call({**body, "stream": True})).events)
+    assert events[1]["content_block"]["name"] == name
+    assert [event["delta"]["type"] for event in events if event["type"] == "content_block_delta"] == [
+        "input_json_delta"
+    ]

@@ -13,6 +13,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog import 
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.build import build
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.faults import CatalogError
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.model import plain
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.paths import REFUSED, SERVED_PATHS
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.request_headers import HEADERS
 from catalog_inventory import ANTHROPIC, INVENTORY, KEY, OPENAI, changed, paths
 
@@ -52,6 +53,7 @@ def test_whole_catalogue() -> None:
             {
                 "name": "openai",
                 "schema": "openai",
+                "schema_name": "OpenAI",
                 "simulated": True,
                 "endpoint": {
                     "hostname": "openai-simulator.external-models.svc.cluster.local",
@@ -66,6 +68,7 @@ def test_whole_catalogue() -> None:
                     "secret": OPENAI.replace(".", "-credential."),
                     "key": "apiKey",
                     "managed": True,
+                    "form": "api_key",
                 },
                 "headers": {},
                 "models": [{"name": "gpt-4", "provider_model": "gpt-4-0613"}],
@@ -74,6 +77,7 @@ def test_whole_catalogue() -> None:
             {
                 "name": "anthropic",
                 "schema": "anthropic",
+                "schema_name": "Anthropic",
                 "simulated": False,
                 "endpoint": {
                     "hostname": "api.anthropic.com",
@@ -94,6 +98,7 @@ def test_whole_catalogue() -> None:
                     "secret": "anthropic-key",
                     "key": "apiKey",
                     "managed": False,
+                    "form": "api_key",
                 },
                 "headers": {},
                 "models": [{"name": "claude-3-sonnet", "provider_model": "claude-3-sonnet"}],
@@ -199,6 +204,8 @@ def test_whole_catalogue() -> None:
             "checks": [],
         },
         "headers": plain(asdict(HEADERS)),
+        "paths": plain([asdict(path) for path in SERVED_PATHS]),
+        "refused_paths": dict(REFUSED),
     }
 
 

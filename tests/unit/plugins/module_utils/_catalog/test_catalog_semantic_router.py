@@ -215,7 +215,7 @@ def test_the_models_of_kserve_with_kuadrant() -> None:
         ({"mode": "two"}, 'mode: is "two"; write single_gateway or dual_gateway'),
         ({"model": "gpt-4"}, 'model: "gpt-4" is a model of the catalogue too; give one of them another name'),
         ({"namespace": "ai-gateway"}, 'namespace: "ai-gateway" has another use already'),
-        ({"models": ["claude-3-sonnet"]}, 'models[0]: "claude-3-sonnet" is of a provider of Anthropic\'s API'),
+        ({"models": ["claude-3-sonnet"]}, 'models[0]: "claude-3-sonnet" is not served in chats of OpenAI\'s API'),
         ({"models": ["*", "gpt-4"]}, 'models: names models beside "*"'),
         ({"fallback": "model-b"}, 'fallback: "model-b" is in place of "model-b", and tier free may not use it either'),
         ({"signals": {"keyword": []}}, "signals.keyword: is not a known key; did you mean `keywords`?"),
