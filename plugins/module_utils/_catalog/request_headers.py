@@ -47,7 +47,7 @@ CHECKED_TOKEN = "x-ai-gateway-token"  # noqa: S105 (the name of a header)
 
 #: Where the first filter sends the SHA-256 of a caller's API key in place of the key. Authorino goes through all keys
 #: of an evaluator for each request, so that there are several, and the first digit of the digest says which.
-API_KEY_DIGESTS = tuple(f"x-ai-gateway-api-key-digest-{part}" for part in range(8))
+API_KEY_DIGESTS = tuple(f"x-ai-gateway-api-key-digest-{part}" for part in "abcdefgh")
 
 #: The tier of a request to MCP servers, in its own words.
 MCP_TIER = "x-ai-gateway-mcp-tier"
@@ -82,7 +82,7 @@ TABLE = (
     Header("x-provider-api-key", CLIENT, (AT_BRIDGE,)),
     Header(CHECKED_TOKEN, "credentials.lua", (AT_LISTENER, AFTER_AUTHORIZATION), reserved=True),
     # With the digest of a key one could come in as well as with the key.
-    *(Header(name, REQUEST_FILTER, (AT_LISTENER, *_KEYS), reserved=True) for name in API_KEY_DIGESTS),
+    *(Header(name, REQUEST_FILTER, (AT_LISTENER, AFTER_AUTHORIZATION), reserved=True) for name in API_KEY_DIGESTS),
     # Who calls, in values that distinguish callers and name nobody. They reach the provider: limits count by them when
     # the response ends.
     Header("x-ai-gateway-user", FILTER, (AT_LISTENER,)),

@@ -29,6 +29,8 @@ ALLOWED: dict[str, set[str]] = {
     # What names must look like is said once.
     "_gateway": {"_catalog"},
     "_tokens": {"_kubernetes", "_probes"},
+    # A key is refused by the settings and headers of the catalogue, and its owner is named as that of a token.
+    "_api_keys": {"_catalog", "_kubernetes", "_tokens"},
 }
 
 
