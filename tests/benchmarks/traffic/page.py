@@ -33,7 +33,7 @@ class Report:
         # In the order of the first round's list, whichever turn each had.
         self.subjects = {name: self.subjects[name] for name in content["notes"] if name in self.subjects}
         self.connections = [str(count) for count in content["plan"]["connections"]]
-        self.limits = [str(limit) for limit in content["plan"]["limits"]]
+        self.limits = [f"{limit:g}" for limit in content["plan"]["limits"]]
         self.ours = next((name for name in self.subjects if name.startswith("ours")), "")
 
     def values(self, name: str, measure: Measure) -> list[float]:
