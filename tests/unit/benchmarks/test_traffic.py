@@ -301,7 +301,7 @@ def content(rounds: int = 2) -> dict[str, t.Any]:
 
 
 def rows(text: str) -> dict[str, list[str]]:
-    """The lines of a table by their first cells."""
+    """The lines of a table by their first columns."""
     found = [line.strip("| ").split(" | ") for line in text.splitlines()]
     return {line[0]: line[1:] for line in found}
 
