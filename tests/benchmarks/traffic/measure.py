@@ -125,7 +125,7 @@ def one(subject: Subject, plan: Plan, program: pathlib.Path, upstream: int) -> d
             return tried[-1][1]
 
         held = figures.held(p99_at, plan.limits, top) if top else dict.fromkeys(plan.limits, 0.0)
-        found["held"] = {str(limit): rate for limit, rate in held.items()}
+        found["held"] = {f"{limit:g}": rate for limit, rate in held.items()}
         # JSON has no infinity.
         found["tried"] = [(rate, value if math.isfinite(value) else None) for rate, value in tried]
         found["streams"] = client.send(CHAT, plan.seconds, plan.streams, stream=True)

@@ -33,13 +33,13 @@ class Report:
         # In the order of the first round's list, whichever turn each had.
         self.subjects = {name: self.subjects[name] for name in content["notes"] if name in self.subjects}
         self.connections = [str(count) for count in content["plan"]["connections"]]
-        self.limits = [str(limit) for limit in content["plan"]["limits"]]
+        self.limits = [f"{limit:g}" for limit in content["plan"]["limits"]]
         self.ours = next((name for name in self.subjects if name.startswith("ours")), "")
 
     def values(self, name: str, measure: Measure) -> list[float]:
         return [value for result in self.subjects[name] if (value := measure(result)) is not None]
 
-    def cell(self, name: str, measure: Measure) -> str:
+    def value(self, name: str, measure: Measure) -> str:
         values = self.values(name, measure)
         return spread(values) if values else "-"
 
@@ -96,7 +96,7 @@ def table(head: t.Sequence[str], rows: t.Iterable[t.Sequence[str]]) -> str:
 
 
 def by_subject(report: Report, head: str, columns: t.Mapping[str, Measure]) -> str:
-    rows = [[name, *(report.cell(name, measure) for measure in columns.values())] for name in report.subjects]
+    rows = [[name, *(report.value(name, measure) for measure in columns.values())] for name in report.subjects]
     return table([head, *columns], rows)
 
 
@@ -239,7 +239,7 @@ def circumstances(report: Report) -> str:
         f"The machine's host took away {number(statistics.fmean(stolen))} of its cores on average, "
         f"{number(max(stolen))} at most.",
         f"Versions: {versions}.",
-        "A cell has the median of the rounds, and the least and the most in parentheses.",
+        "Each figure is the median of the rounds, with the least and the most in parentheses.",
     ]
     return "\n".join(lines)
 

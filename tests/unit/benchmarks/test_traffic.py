@@ -15,7 +15,8 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
-from traffic import figures, measure, page, processes, programs, subjects
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog import build as catalog_build
+from traffic import cluster, figures, measure, page, processes, programs, subjects
 
 # --- figures ---
 
@@ -218,6 +219,28 @@ def test_the_pinned_versions_are_those_of_the_locks() -> None:
     assert all("integrity" in entry and "resolved" not in entry for name, entry in packages.items() if name)
 
 
+def test_the_collection_accepts_the_catalogue() -> None:
+    present = {
+        "name": "openai",
+        "schema": "openai",
+        "endpoint": {"hostname": "api.example.com"},
+        "credential": {"value": "sk-of-openai"},
+        "models": [{"name": "gpt-4"}],
+    }
+    tier = {
+        "name": "free",
+        "level": 0,
+        "groups": ["system:authenticated"],
+        "token_limit": {"tokens": 100, "window": "1m"},
+        "models": ["*"],
+    }
+    found = {"ai_gateway_providers": [present], "ai_gateway_tiers": [tier], "ai_gateway_allowed_endpoints": []}
+    variables = cluster.catalogue(found, 18780)
+    built = catalog_build.build({name.removeprefix("ai_gateway_"): value for name, value in variables.items()})
+    assert {model.name for model in built.models} == {"gpt-4", *subjects.MODELS.values()}
+    assert [(each.name, each.level) for each in built.tiers] == [("free", 0), (cluster.TIER, 1)]
+
+
 def test_further_gateways_are_read_with_their_token_and_processes(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("sk-1\n")
     (tmp_path / "pid").write_text(f"{os.getpid()}\n")
@@ -271,14 +294,14 @@ def content(rounds: int = 2) -> dict[str, t.Any]:
         "date": "2026-11-29",
         "machine": {"cores": 2, "processor": "A & B", "kernel": "Linux 6"},
         "versions": {"Envoy": "1.38.3"},
-        "plan": {"seconds": 4.0, "connections": [1, 16, 64], "limits": [10, 50, 100], "rate": 300.0, "streams": 16},
+        "plan": {"seconds": 4.0, "connections": [1, 16, 64], "limits": [10, 50, 100.0], "rate": 300.0, "streams": 16},
         "notes": dict.fromkeys(rates, "a note"),
         "results": results,
     }
 
 
 def rows(text: str) -> dict[str, list[str]]:
-    """The lines of a table by their first cells."""
+    """The lines of a table by their first columns."""
     found = [line.strip("| ").split(" | ") for line in text.splitlines()]
     return {line[0]: line[1:] for line in found}
 
