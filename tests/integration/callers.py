@@ -181,7 +181,7 @@ class Issuer:
         return str(json.loads(content)["access_token"])
 
     def variables(self) -> Document:
-        """The variables of a site with these callers, and with ServiceAccounts that the proxies verify."""
+        """The variables of a site with these callers, with ServiceAccounts that the proxies verify, and with API keys."""
         issuer = {
             "kind": "oidc",
             "name": "company",
@@ -202,7 +202,7 @@ class Issuer:
             for level, name in enumerate(("free", "premium", "enterprise"))
         ]
         return {
-            "ai_gateway_callers": [accounts, issuer],
+            "ai_gateway_callers": [accounts, issuer, {"kind": "api_key"}],
             "ai_gateway_allowed_endpoints": [HOSTNAME],
             "ai_gateway_tiers": tiers,
             "access_policies_keys_refresh_seconds": REFRESH,

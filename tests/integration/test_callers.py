@@ -2,16 +2,19 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """End-to-end tests of callers whose tokens the proxies verify, on the embedded cluster:
 
-ServiceAccounts by signature, and users of an issuer whose keys are rotated, whose clock is off and that is away.
+ServiceAccounts by signature, and users of an issuer whose keys are rotated, whose clock is off and that is away; and of
+callers with API keys, which Authorino knows by their hash.
 
 Each runs alone too: make integration ARGS="-k callers".
 """
 
 from __future__ import annotations
 
+import os
 import pathlib
 import typing as t
 
+import api_keys
 import callers
 import gateway_requests
 import pytest
@@ -30,7 +33,7 @@ def issuer() -> t.Iterator[callers.Issuer]:
 
 @pytest.fixture(scope="module")
 def variables(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    return tmp_path_factory.mktemp("callers") / "callers.yml"
+    return tmp_path_factory.mktemp("callers") / api_keys.SITE
 
 
 @pytest.fixture
@@ -127,3 +130,24 @@ def test_callers_of_an_issuer_that_is_away(callers_site: callers.Issuer) -> None
         assert callers.ask(gateway_url(), callers.account("free")[1]).status == 200
     finally:
         callers_site.deploy()
+
+
+def test_callers_with_api_keys(callers_site: callers.Issuer, variables: pathlib.Path) -> None:
+    assert callers_site
+    assert api_keys.lifecycle(gateway_url(), variables.parent) == []
+    assert api_keys.refusals(gateway_url(), variables.parent) == []
+
+
+def test_callers_whose_api_key_is_revoked(callers_site: callers.Issuer, variables: pathlib.Path) -> None:
+    assert callers_site
+    seconds = api_keys.revoked_under_load(gateway_url(), variables.parent)
+    print(f"an API key let requests in for {seconds:.2f} s after it was revoked")
+    assert seconds < 5
+
+
+def test_callers_do_not_feel_how_many_api_keys_there_are(callers_site: callers.Issuer, variables: pathlib.Path) -> None:
+    """API_KEYS=10000 makes so many."""
+    assert callers_site
+    found = api_keys.beside_many(gateway_url(), variables.parent, int(os.environ.get("API_KEYS", "1000")), 500)
+    print(found)
+    assert found.many.median < 1.5 * found.few.median + 2

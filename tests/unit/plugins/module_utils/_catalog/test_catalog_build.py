@@ -202,7 +202,7 @@ def test_whole_catalogue() -> None:
             },
             "oidc": [],
             "checks": [],
-        "api_keys": None,
+            "api_keys": None,
         },
         "headers": plain(asdict(HEADERS)),
         "paths": plain([asdict(path) for path in SERVED_PATHS]),
