@@ -56,12 +56,23 @@ SCHEMAS: dict[str, Schema] = {
     "anthropic": Schema("Anthropic", (API_KEY,), has_prefix=True),
     "azure_openai": Schema("AzureOpenAI", (API_KEY, CLIENT_SECRET, FEDERATION), AZURE, ("api_version",)),
     "aws_bedrock": Schema("AWSBedrock", (ACCESS_KEY, WORKLOAD_IDENTITY, FEDERATION), AWS, ("region",)),
-    "aws_anthropic": Schema("AWSAnthropic", (ACCESS_KEY, WORKLOAD_IDENTITY, FEDERATION), AWS, ("region",)),
+    # Without these versions, Envoy AI Gateway sends an empty one for a request of Anthropic's API, or refuses it.
+    "aws_anthropic": Schema(
+        "AWSAnthropic",
+        (ACCESS_KEY, WORKLOAD_IDENTITY, FEDERATION),
+        AWS,
+        ("region",),
+        version="bedrock-2023-05-31",
+    ),
     "gcp_vertex_ai": Schema(
         "GCPVertexAI", (SERVICE_ACCOUNT_KEY, WORKLOAD_IDENTITY, FEDERATION), GCP, ("project", "region")
     ),
     "gcp_anthropic": Schema(
-        "GCPAnthropic", (SERVICE_ACCOUNT_KEY, WORKLOAD_IDENTITY, FEDERATION), GCP, ("project", "region")
+        "GCPAnthropic",
+        (SERVICE_ACCOUNT_KEY, WORKLOAD_IDENTITY, FEDERATION),
+        GCP,
+        ("project", "region"),
+        version="vertex-2023-10-16",
     ),
     "cohere": Schema("Cohere", (API_KEY,), version="v2"),
 }

@@ -66,10 +66,10 @@ def test_each_schema_has_its_name_and_what_it_reads(objects: Objects) -> None:
         "azure-client": azure,
         "azure-federated": azure,
         "bedrock": {"name": "AWSBedrock"},
-        "bedrock-claude": {"name": "AWSAnthropic"},
+        "bedrock-claude": {"name": "AWSAnthropic", "version": "bedrock-2023-05-31"},
         "bedrock-federated": {"name": "AWSBedrock"},
         "gemini": {"name": "GCPVertexAI"},
-        "vertex-claude": {"name": "GCPAnthropic"},
+        "vertex-claude": {"name": "GCPAnthropic", "version": "vertex-2023-10-16"},
         "gemini-federated": {"name": "GCPVertexAI"},
         "cohere": {"name": "Cohere", "version": "v2"},
     }
