@@ -181,7 +181,7 @@ class Issuer:
         return str(json.loads(content)["access_token"])
 
     def variables(self) -> Document:
-        """The variables of a site with these callers, with ServiceAccounts that the proxies verify, and with API keys."""
+        """The variables of a site with these callers, ServiceAccounts that the proxies verify, and API keys."""
         issuer = {
             "kind": "oidc",
             "name": "company",
