@@ -39,7 +39,6 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.strings
     CLOUD_ID,
     HEADER,
     HEADER_VALUE,
-    ISSUER,
     KEY,
     LABEL,
     OBJECT,
@@ -50,6 +49,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.strings
     SCOPE,
     SECRET,
     SERVICE_ACCOUNT_FILE,
+    TOKEN_ISSUER,
 )
 
 _SOURCES = ("secret", "value", "external_secret")
@@ -164,7 +164,7 @@ def _federation(credential: Entry, cloud: str) -> Federation | None:
         return None
     entry = credential.entry("federation", ("issuer", "client_id", "scopes", *_FEDERATIONS.get(cloud, ())))
     found = Federation(
-        entry.string("issuer", ISSUER),
+        entry.string("issuer", TOKEN_ISSUER),
         entry.string("client_id", CLOUD_ID),
         tuple(scope for _path, scope in entry.strings("scopes", SCOPE)) if entry.has("scopes") else (),
     )

@@ -204,7 +204,7 @@ ROLE_ARN = Rule(
     "the ARN of the role, such as arn:aws:iam::123456789012:role/ai-gateway",
     limit=253,
 )
-ISSUER = Rule(
+TOKEN_ISSUER = Rule(
     "an issuer",
     r"https://[^\s/?#@]+(/[^\s?#]*)?",
     "the issuer as its tokens name it, which begins with https:// and has no query",
