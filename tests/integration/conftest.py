@@ -24,6 +24,7 @@ ORDER = [
     "combined_site",
     "semantic_router",
     "callers",
+    "clients",
     "two_gateways",
     "existing_cluster",
     "destroy",

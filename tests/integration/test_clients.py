@@ -50,7 +50,7 @@ def variables() -> dict[str, t.Any]:
 
 
 @pytest.fixture
-def clients_site(sites: Sites, tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[None]:
+def clients_site(sites: Sites, tmp_path_factory: pytest.TempPathFactory) -> None:
     def provision() -> None:
         path = tmp_path_factory.mktemp("clients") / "site.yml"
         path.write_text(yaml.safe_dump(variables()), encoding="utf-8")
@@ -59,7 +59,6 @@ def clients_site(sites: Sites, tmp_path_factory: pytest.TempPathFactory) -> t.It
 
     sites.ensure_any()
     sites.ensure(SITE, provision)
-    yield
 
 
 @pytest.mark.usefixtures("clients_site")
