@@ -10,6 +10,7 @@ import itertools
 import json
 import os
 import pathlib
+import tempfile
 import typing as t
 
 import scale
@@ -52,6 +53,42 @@ def service_account_token(namespace: str, instance: str) -> str:
     return scale_cluster.kubectl("create", "token", CALLER, where, f"--audience={instance}-sa", "--duration=1h").strip()
 
 
+def api_key(namespace: str, instance: str) -> str:
+    """Issue an API key of the benchmark's tier, for an hour, in the place of the one before."""
+    play = [
+        {
+            "hosts": "localhost",
+            "gather_facts": False,
+            "tasks": [
+                {
+                    "egress.ai_gateway.gateway_api_key": {
+                        "kubeconfig": str(KUBECONFIG),
+                        "gateway": instance,
+                        "name": CALLER,
+                        "owner": CALLER,
+                        "tier": TIER,
+                        "expires": "1h",
+                        "rotate": True,
+                    },
+                    "register": "issued",
+                    "no_log": True,
+                },
+                {"ansible.builtin.copy": {"content": "{{ issued.key }}", "dest": "{{ key_file }}", "mode": "0600"}},
+            ],
+        }
+    ]
+    with tempfile.TemporaryDirectory() as directory:
+        path, key = pathlib.Path(directory, "issue.yml"), pathlib.Path(directory, "key")
+        path.write_text(json.dumps(play), encoding="utf-8")
+        playbook(str(path), [], f"--extra-vars=key_file={key}", limit=120)
+        return key.read_text(encoding="ascii")
+
+
+#: What the proxies check themselves, and API keys beside it.
+IN_PROXY = {"ai_gateway_callers": [{"kind": "service_account", "check": "signature"}, {"kind": "api_key"}]}
+ROLES = "gateway,simulators,access_policies,providers"
+
+
 @dataclasses.dataclass(frozen=True)
 class Variant:
     name: str
@@ -63,13 +100,24 @@ class Variant:
     #: Given the gateway's namespace and name, a new token.
     token: t.Callable[[str, str], str] = service_account_token
     #: What site is run for; another way of checking callers may need ``controllers`` or ``gateway``, too.
-    tags: str = "simulators,access_policies,providers"
+    tags: str = ROLES
 
 
 VARIANTS = (
     Variant(
         "ours, review",
         "callers by TokenReview (Authorino, kept for a minute), keys of providers, limits by tokens, access log",
+    ),
+    Variant(
+        "ours, signature",
+        "callers by the signature of their token (in the proxy), else the same",
+        IN_PROXY,
+    ),
+    Variant(
+        "ours, API key",
+        "callers by API key (its hash, by Authorino), else the same",
+        IN_PROXY,
+        api_key,
     ),
 )
 
