@@ -168,7 +168,7 @@ class Issuer:
         port = kubectl("get", "service", NAME, "--namespace", NAMESPACE, "--output=jsonpath={.spec.ports[0].nodePort}")
         context = ssl.create_default_context(cadata=self.authority)
         connection = http.client.HTTPSConnection(HOSTNAME, PORT, timeout=10, context=context)
-        plain = socket.create_connection((gateway_tls.NODE, int(port)), 10)
+        plain = _connected(int(port))
         connection.sock = context.wrap_socket(plain, server_hostname=HOSTNAME)
         secret = base64.b64encode(f"{client}:{CLIENTS[client]['secret']}".encode()).decode()
         headers = {"authorization": f"Basic {secret}", "content-type": "application/x-www-form-urlencoded"}
@@ -207,6 +207,18 @@ class Issuer:
             "ai_gateway_tiers": tiers,
             "access_policies_keys_refresh_seconds": REFRESH,
         }
+
+
+def _connected(port: int, patience: float = 30) -> socket.socket:
+    """A connection to a port of the node, which leads to a new pod some time after that is ready."""
+    started = time.monotonic()
+    while True:
+        try:
+            return socket.create_connection((gateway_tls.NODE, port), 10)
+        except ConnectionRefusedError:
+            if time.monotonic() > started + patience:
+                raise
+            time.sleep(0.2)
 
 
 def remove() -> None:
