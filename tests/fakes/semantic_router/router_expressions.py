@@ -36,7 +36,7 @@ _ASCII = {
     "word": "0-9A-Za-z_",
     "xdigit": "0-9A-Fa-f",
 }
-#: What stands before the character in the names of Unicode, where it is not the script.
+#: What precedes the character in the names of Unicode, where it is not the script.
 _NAMES = {"Han": "CJK"}
 _SCRIPTS = (
     "Arabic", "Armenian", "Bengali", "Cyrillic", "Devanagari", "Ethiopic", "Georgian", "Greek", "Gujarati", "Han",

@@ -23,7 +23,7 @@ import (
 )
 
 func main() {
-	var asked struct{ Expressions, Texts []string }
+	var asked struct{ Expressions, Bodies []string }
 	if err := json.NewDecoder(os.Stdin).Decode(&asked); err != nil {
 		panic(err)
 	}
@@ -34,8 +34,8 @@ func main() {
 			continue
 		}
 		found[index] = []int{}
-		for _, text := range asked.Texts {
-			found[index] = append(found[index], len(compiled.FindAllStringIndex(text, -1)))
+		for _, body := range asked.Bodies {
+			found[index] = append(found[index], len(compiled.FindAllStringIndex(body, -1)))
 		}
 	}
 	if err := json.NewEncoder(os.Stdout).Encode(found); err != nil {
@@ -84,11 +84,11 @@ def generated(count: int) -> list[str]:
     return ["".join(chance.choices(_PIECES, k=chance.randint(1, 7))) for _number in range(count)]
 
 
-def matches(directory: Path, expressions: Sequence[str], texts: Sequence[str] = ()) -> list[list[int] | None]:
-    """How often each expression is in each text, by Go; None for an expression that it refuses."""
+def matches(directory: Path, expressions: Sequence[str], bodies: Sequence[str] = ()) -> list[list[int] | None]:
+    """How often each expression is in each body, by Go; None for an expression that it refuses."""
     program = directory / "expressions.go"
     program.write_text(PROGRAM, encoding="utf-8")
-    asked = json.dumps({"Expressions": expressions, "Texts": texts})
+    asked = json.dumps({"Expressions": expressions, "Bodies": bodies})
     done = subprocess.run(
         [str(GO), "run", str(program)],
         input=asked.encode(),
