@@ -86,7 +86,8 @@ def test_a_key_is_issued_into_a_file_listed_and_revoked(server: Server, run: Run
     returncode, said = run("--check", **many, api_keys_confirmed=True)
     assert server.writes == []
     assert "1 keys would be revoked." in said
-    returncode, said = run(**many, api_keys_confirmed=True)
+    # As --extra-vars name=value has it.
+    returncode, said = run(**many, api_keys_confirmed="true")
     assert "1 keys are revoked." in said
     assert server.writes == ["DELETE ai-gateway-api-key-build"]
 
