@@ -156,31 +156,27 @@ def test_the_latency_of_a_choice(callers: Tokens, mode: str) -> None:
 def test_a_new_model_of_the_catalogue_is_one_of_the_router(
     sites: Sites, callers: Tokens, mode: str, archive: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
-    """The site of the next mode takes it out again."""
+    """One on the cluster, and in mode single_gateway one of a provider outside. The site of the next mode takes them out
+    again.
+    """
     more = semantic_router.variables(tmp_path / "more.yml", mode, archive, NEW)
-    with sites.becomes(f"{NAMES[mode]}, and one more model"):
-        playbook("egress.ai_gateway.site", "--extra-vars", f"@{more}", "--skip-tags=validation")
-    assert NEW in semantic_router.configured()
-    assert semantic_router.executed(semantic_router.soon(gateway_url(), callers["enterprise"], NEW)) == (200, NEW)
-
-
-def test_a_provider_outside_is_chosen_and_counted(
-    sites: Sites, callers: Tokens, mode: str, archive: pathlib.Path, tmp_path: pathlib.Path
-) -> None:
-    if mode == DUAL:
-        pytest.skip("the router's own gateway calls models on the premises alone")
-    more = semantic_router.variables(tmp_path / "outside.yml", mode, archive)
+    arguments = ("--extra-vars", f"@{more}", "--skip-tags=validation")
+    token = callers["enterprise"]
     try:
-        semantic_router.with_outside(more)
-        with sites.becomes(f"{NAMES[mode]}, and a provider outside"):
+        if mode == SINGLE:
+            semantic_router.with_outside(more)
             # In check mode first, which writes nothing and finds no fault.
-            dry = ("--check", "--diff", "--skip-tags=validation")
-            playbook("egress.ai_gateway.site", "--extra-vars", f"@{more}", *dry)
-            assert semantic_router.OUTSIDE not in semantic_router.configured()
-            playbook("egress.ai_gateway.site", "--extra-vars", f"@{more}", "--skip-tags=validation")
-        asked = (semantic_router.OUTSIDE, semantic_router.OUTSIDE_PROMPT)
-        reply = semantic_router.soon(gateway_url(), callers["enterprise"], *asked)
-        assert semantic_router.executed(reply) == (200, semantic_router.OUTSIDE)
-        assert semantic_router.outside_faults(gateway_url(), callers["enterprise"]) == []
+            playbook("egress.ai_gateway.site", "--check", "--diff", *arguments)
+            assert NEW not in semantic_router.configured()
+        with sites.becomes(f"{NAMES[mode]}, and more models"):
+            playbook("egress.ai_gateway.site", *arguments)
+        assert NEW in semantic_router.configured()
+        assert semantic_router.executed(semantic_router.soon(gateway_url(), token, NEW)) == (200, NEW)
+        if mode == SINGLE:
+            asked = (semantic_router.OUTSIDE, semantic_router.OUTSIDE_PROMPT)
+            reply = semantic_router.soon(gateway_url(), token, *asked)
+            assert semantic_router.executed(reply) == (200, semantic_router.OUTSIDE)
+            assert semantic_router.outside_faults(gateway_url(), token) == []
     finally:
-        external_provider.remove()
+        if mode == SINGLE:
+            external_provider.remove()
