@@ -156,8 +156,9 @@ def test_the_latency_of_a_choice(callers: Tokens, mode: str) -> None:
 def test_a_new_model_of_the_catalogue_is_one_of_the_router(
     sites: Sites, callers: Tokens, mode: str, archive: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
-    """One on the cluster, and in mode single_gateway one of a provider outside. The site of the next mode takes them out
-    again.
+    """One on the cluster, and in mode single_gateway one of a provider outside.
+
+    The site of the next mode takes them out again.
     """
     more = semantic_router.variables(tmp_path / "more.yml", mode, archive, NEW)
     arguments = ("--extra-vars", f"@{more}", "--skip-tags=validation")
