@@ -15,6 +15,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.semantic_router import (
+    _CLASSIFIERS_MEMORY,
+    _MEMORY,
+)
 from rendering import manifests
 from routed_inventory import MATH, ROUTER, TIERS
 
@@ -149,6 +153,28 @@ def test_a_pod_is_ready_when_it_routes(case: tuple[str, Objects]) -> None:
     listeners = {found["name"]: found for found in envoy_of(objects)["static_resources"]["listeners"]}
     assert listeners["readiness"]["address"]["socket_address"]["address"] == "127.0.0.1"
     assert ("models" in listeners) == (_name == "dual")
+
+
+def test_what_bounds_clients_bounds_no_question_of_readiness(case: tuple[str, Objects]) -> None:
+    name, objects = case
+    clusters = {found["name"]: found for found in envoy_of(objects)["static_resources"]["clusters"]}
+    assert "circuit_breakers" not in clusters["router_readiness"]
+    (check,) = clusters["readiness"]["health_checks"]
+    # The router has five seconds for each of two messages.
+    assert check["timeout"] == "11.0s"
+    listeners = {found["name"]: found for found in envoy_of(objects)["static_resources"]["listeners"]}
+    assert {found for found in listeners if not listeners[found]["bypass_overload_manager"]} <= {"models"}
+    assert ("router" in clusters) == ("overload_manager" in envoy_of(objects)) == (name == "dual")
+
+
+def test_the_bound_is_of_the_memory_that_the_router_has(case: tuple[str, Objects]) -> None:
+    """The catalogue's number is half of it by the largest body."""
+    name, objects = case
+    router, gateway = pod_of(objects)["containers"]
+    assert router["resources"]["limits"]["memory"] == ("7Gi" if name == "classifiers" else "1Gi")
+    assert (_MEMORY, _CLASSIFIERS_MEMORY) == ("1Gi", "7Gi")
+    # And that of the overload manager.
+    assert gateway["resources"]["limits"]["memory"] == "512Mi"
 
 
 def test_models_are_kept_where_there_are_classifiers(case: tuple[str, Objects]) -> None:
