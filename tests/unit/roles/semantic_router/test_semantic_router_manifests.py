@@ -205,6 +205,7 @@ def test_a_tier_reaches_its_models_alone(tmp_path: Path) -> None:
     manager = models["filter_chains"][0]["filters"][0]["typed_config"]
     assert [found["name"] for found in manager["http_filters"]] == [
         "chat_filter",
+        "envoy.filters.http.local_ratelimit",
         "envoy.filters.http.ext_proc",
         "envoy.filters.http.rbac",
         "envoy.filters.http.header_mutation",
@@ -262,7 +263,7 @@ def test_models_that_the_cluster_has_besides(tmp_path: Path) -> None:
     objects = manifests(tmp_path, "semantic_router", "semantic_router.yaml.j2", given)
     assert [model["name"] for model in config_of(objects)["providers"]["models"]] == ["model-a", "model-b", "sql"]
     clusters = [cluster.get("alt_stat_name") for cluster in envoy_of(objects)["static_resources"]["clusters"]]
-    assert clusters[2:] == ["model-a", "model-b", "sql"]
+    assert clusters[3:] == ["model-a", "model-b", "sql"]
     (models,) = [found for found in envoy_of(objects)["static_resources"]["listeners"] if found["name"] == "models"]
     rules = models["filter_chains"][0]["filters"][0]["typed_config"]["http_filters"][2]["typed_config"]["rules"]
     assert json.dumps(rules["policies"]["paid"]).count('"sql"') == 1
