@@ -211,12 +211,12 @@ def test_a_tier_reaches_its_models_alone(tmp_path: Path) -> None:
         "envoy.filters.http.header_mutation",
         "envoy.filters.http.router",
     ]
-    policies = manager["http_filters"][2]["typed_config"]["rules"]["policies"]
+    policies = manager["http_filters"][3]["typed_config"]["rules"]["policies"]
     assert {
         tier: [found["header"]["string_match"]["exact"] for found in policy["permissions"]]
         for tier, policy in policies.items()
     } == {"free": ["model-a"], "paid": ["model-a", "model-b"]}
-    asks = manager["http_filters"][1]["typed_config"]
+    asks = manager["http_filters"][2]["typed_config"]
     assert (asks["failure_mode_allow"], asks["processing_mode"]["response_body_mode"]) == (False, "NONE")
     hosts = [
         found["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]["address"]["socket_address"]["address"]
@@ -265,7 +265,7 @@ def test_models_that_the_cluster_has_besides(tmp_path: Path) -> None:
     clusters = [cluster.get("alt_stat_name") for cluster in envoy_of(objects)["static_resources"]["clusters"]]
     assert clusters[3:] == ["model-a", "model-b", "sql"]
     (models,) = [found for found in envoy_of(objects)["static_resources"]["listeners"] if found["name"] == "models"]
-    rules = models["filter_chains"][0]["filters"][0]["typed_config"]["http_filters"][2]["typed_config"]["rules"]
+    rules = models["filter_chains"][0]["filters"][0]["typed_config"]["http_filters"][3]["typed_config"]["rules"]
     assert json.dumps(rules["policies"]["paid"]).count('"sql"') == 1
     assert '"sql"' not in json.dumps(rules["policies"]["free"])
     selected = [
