@@ -222,7 +222,7 @@ def test_a_tier_reaches_its_models_alone(tmp_path: Path) -> None:
         found["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]["address"]["socket_address"]["address"]
         for found in envoy_of(objects)["static_resources"]["clusters"]
     ]
-    assert hosts[2:] == [f"model-{letter}-simulator.external-models.svc.cluster.local" for letter in "ab"]
+    assert hosts[3:] == [f"model-{letter}-simulator.external-models.svc.cluster.local" for letter in "ab"]
 
 
 def test_the_image_is_pinned(tmp_path: Path) -> None:
