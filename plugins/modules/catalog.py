@@ -386,7 +386,8 @@ catalog:
           it, or V(dual_gateway), where it has a gateway of its own; C(by_path) says whether the path leads to that.
         - C(models) are those that it may choose, with the endpoints that its own gateway calls, and C(tiers) the names
           of the tiers that may ask it.
-        - C(body_limit) is the largest body of a request for it, in bytes.
+        - C(body_limit) is the largest body of a request for it, in bytes, and C(requests_at_once) the number of
+          requests about which it is asked at once.
         - C(fallback) is V(deny), or the model in place of one that a tier may not use. C(config) is its configuration,
           in the schema of its project, and C(classifiers) says whether it loads models for that.
       type: dict

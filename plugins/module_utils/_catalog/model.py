@@ -572,6 +572,8 @@ class SemanticRouter:
     classifiers: bool
     #: The largest body of a request that it is asked about, in bytes.
     body_limit: int
+    #: About how many requests it is asked at once.
+    requests_at_once: int
     #: The tiers that may ask it.
     tiers: tuple[RouterTier, ...] = ()
     #: Its configuration, in its own schema.

@@ -87,8 +87,11 @@ _DECISION_KEYS = ("name", "description", "priority", "rules", "model", "use_reas
 _MODELS = Rule("a model's name", rf"\*|{MODEL.pattern}", 'names of models, or "*" for all', limit=MODEL.limit)
 _PRIORITY_LIMIT = 1_000_000
 #: The largest body of a request where the inventory says nothing.
-_BODY_LIMIT = "4Mi"
+_BODY_LIMIT = "1Mi"
 _MEBIBYTE = 2**20
+#: The memory that role semantic_router gives the router, without and with classifiers.
+_MEMORY, _CLASSIFIERS_MEMORY = "1Gi", "7Gi"
+_MOST_AT_ONCE = 1024
 #: Between the priorities of two decisions, so that there is room for the tiers' own.
 _STEP = 10
 #: The priority of the first decision that the inventory has.
@@ -208,6 +211,8 @@ def read_semantic_router(
     default = _one_of(entry, "default_model", names, required=True)
     fallback = DENY if entry.value.get("fallback") in (None, DENY) else _one_of(entry, "fallback", [*names, DENY])
     signals = _signals(entry)
+    classifiers = any(family in _CLASSIFIERS for family in signals)
+    body_limit = _body_limit(entry, settings)
     decisions = _decisions(entry, names)
     for key in ("signals", "decisions"):
         entry.faults.extend(_substituted(entry.value.get(key), entry.at(key)))
@@ -222,8 +227,9 @@ def read_semantic_router(
         models=tuple(routed),
         default_model=default,
         fallback=fallback,
-        classifiers=any(family in _CLASSIFIERS for family in signals),
-        body_limit=_body_limit(entry, settings),
+        classifiers=classifiers,
+        body_limit=body_limit,
+        requests_at_once=_requests_at_once(body_limit, classifiers),
     )
     return ReadRouter(entry, router, decisions, signals, _settings(entry))
 
@@ -237,6 +243,13 @@ def _body_limit(entry: Entry, settings: Settings) -> int:
         problem = f"{quote(found)} is more than {PREFIX}request_body_limit, and no larger body comes this far"
         entry.fault("body_limit", problem, f"write at most {most} (bytes), or raise that")
     return bytes_of(found or _BODY_LIMIT)
+
+
+def _requests_at_once(body_limit: int, classifiers: bool) -> int:
+    """The requests whose largest bodies are half of the router's memory."""
+    memory = bytes_of(_CLASSIFIERS_MEMORY if classifiers else _MEMORY)
+    # A size that is faulty counts as one byte: the fault is reported elsewhere.
+    return min(_MOST_AT_ONCE, max(1, memory // 2 // max(1, body_limit)))
 
 
 def _substituted(node: t.Any, path: str) -> Iterator[Fault]:

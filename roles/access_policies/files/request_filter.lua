@@ -13,7 +13,8 @@ local REASONS = {
   {"request_payload_too_large", 413, "The body is larger than this gateway takes.", "body_too_large"},
   {"response_payload_too_large", 502, "The provider's answer is larger than this gateway takes.", "answer_too_large"},
   {"request_rate_limited"},
-  {"local_rate_limited", 429, nil, "rate_limit_exceeded"},
+  {"local_rate_limited", 429, "This gateway takes no more requests at the moment. Try again in some seconds.",
+    "rate_limit_exceeded"},
   {"rate_limiter_error", 503, "This gateway cannot check the limits at the moment. Try again in some seconds.",
     "limits_unavailable"},
   {"rbac_access_denied", 403, nil, "model_not_allowed"},
@@ -269,7 +270,7 @@ local function of_gateway(status, text, details, headers, kept)
       elseif reason[1] == "rbac_access_denied" then
         message = kept.deciding == false and errors.not_for(tier)
           or "The model does not exist, or tier " .. tier .. " may not use it."
-      elseif reason[1] == "local_rate_limited" then
+      elseif reason[1] == "local_rate_limited" and kept.deciding == true then
         message, what = "A user may have a model chosen " .. settings.router.requests_per_second
           .. " times a second. Try again in a second, or name a model.", "requests"
         headers:replace("retry-after", "1")

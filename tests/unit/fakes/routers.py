@@ -144,7 +144,7 @@ class ModelServer(ThreadingHTTPServer):
     """A model that answers with the name that it was asked by, and keeps what it received.
 
     The header ``x-do`` of a request has it do otherwise: ``429`` for that status, ``break`` to break off, ``hold`` to
-    stream until its client goes away.
+    stream until its client goes away, ``wait`` to answer nothing until then.
     """
 
     daemon_threads = True
@@ -153,6 +153,8 @@ class ModelServer(ThreadingHTTPServer):
         self.requests: list[tuple[dict[str, str], bytes]] = []
         #: Set where a client went away before the end of a stream.
         self.left = threading.Event()
+        #: The requests that wait.
+        self.waiting: set[int] = set()
         super().__init__(("127.0.0.1", 0), _ModelHandler)
         self.endpoint = f"127.0.0.1:{self.server_address[1]}"
 
@@ -180,7 +182,12 @@ class _ModelHandler(BaseHTTPRequestHandler):
         asked = json.loads(body)
         usage = {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}
         answer = {"object": "chat.completion", "model": asked["model"], "choices": [], "usage": usage}
-        if deed.isdigit():
+        if deed == "wait":
+            self.server.waiting.add(id(self))
+            self.rfile.read(1)
+            self.server.waiting.discard(id(self))
+            self.close_connection = True
+        elif deed.isdigit():
             self._send(int(deed), json.dumps({"error": {"message": "no", "type": "rate_limit_error"}}).encode())
         elif not asked.get("stream"):
             self._send(200, json.dumps(answer).encode())

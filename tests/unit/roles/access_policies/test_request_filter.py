@@ -207,6 +207,8 @@ def test_other_answers_stay(request_filter: Program, status: int) -> None:
     [
         ("ext_authz_error", 503, 503, "authorization_unavailable"),
         ("rate_limiter_error", 500, 503, "limits_unavailable"),
+        # Where there is no semantic router, of somebody else's filter.
+        ("local_rate_limited", 429, 429, "rate_limit_exceeded"),
         ("rbac_access_denied_matched_policy[narrow-others]", 403, 403, "model_not_allowed"),
         ("no_healthy_upstream", 503, 503, "provider_unavailable"),
         ("upstream_reset_before_response_started{connection_termination}", 503, 503, "provider_unavailable"),

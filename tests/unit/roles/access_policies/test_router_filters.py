@@ -31,10 +31,11 @@ from rendering import rendered
 CHAT = {"model": "auto", "messages": [{"role": "user", "content": "Hello"}]}
 ENVOY = "type.googleapis.com/envoy.extensions.filters."
 HTTP = f"{ENVOY}http."
-#: An eighth of the router's memory, in bodies of the largest size.
-AT_ONCE, BODY_LIMIT = 32, 4194304
+BODY_LIMIT = 1048576
+#: Fewer than by default, for which this test would need as many threads.
+AT_ONCE = 32
 #: How often a user may ask in a second.
-OFTEN = 20
+OFTEN = 5
 PROTOCOLS = ("--http1.1", "--http2-prior-knowledge")
 
 
@@ -102,12 +103,17 @@ class _ModelsHandler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"]))
+        streams = json.loads(body).get("stream", False)
+        # The first byte of a stream is there at once, and that of any other answer with the last.
+        if not streams:
+            self.server.go_on.wait(20)
         self.send_response(200)
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(body)))
         self.end_headers()
         self.wfile.flush()
-        self.server.go_on.wait(20)
+        if streams:
+            self.server.go_on.wait(20)
         self.wfile.write(body)
 
 
@@ -232,6 +238,9 @@ def gateway(single: str, models: Models, tmp_path_factory: pytest.TempPathFactor
     (cluster,) = [item["value"] for item in operations if "load_assignment" in item["value"]]
     endpoint = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]["address"]["socket_address"]
     endpoint |= {"address": "127.0.0.1", "port_value": router.port}
+    (threshold,) = cluster["circuit_breakers"]["thresholds"]
+    assert (threshold["max_requests"], threshold["max_pending_requests"]) == (512, 512)
+    threshold |= {"max_requests": AT_ONCE, "max_pending_requests": AT_ONCE}
     (replies,) = [item["value"] for item in operations if item.get("path") == "/local_reply_config"]
     around = [item["value"] for item in operations if "envoy.filters.http.buffer" in item.get("jsonPath", "")]
     texts = programs(single)
@@ -257,19 +266,43 @@ def chat(models: Models, tmp_path_factory: pytest.TempPathFactory) -> Iterator[G
         yield Gateway(envoy, models, t.cast("Router", None))
 
 
-def test_a_choice_takes_the_routers_time_and_the_answer_does_not(gateway: Gateway) -> None:
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_choice_counts_until_the_first_byte_of_the_answer(gateway: Gateway, stream: bool) -> None:
+    """That is at once for a stream, and at the end for any other answer."""
     gateway.models.go_on.clear()
     before = gateway.router.bodies
     with futures.ThreadPoolExecutor(5) as pool:
-        waiting = [pool.submit(gateway.ask, CHAT, f"slow-{number}") for number in range(5)]
+        body = {**CHAT, "stream": stream}
+        waiting = [pool.submit(gateway.ask, body, f"slow-{stream}-{number}") for number in range(5)]
         try:
-            eventually(lambda: gateway.router.bodies == before + 5 and gateway.router.streams == 0)
+            held = 0 if stream else 5
+            eventually(lambda: gateway.router.bodies == before + 5 and gateway.router.streams == held)
+            time.sleep(0.5)
+            assert gateway.router.streams == held
             assert not any(call.done() for call in waiting)
         finally:
             gateway.models.go_on.set()
     assert {(call.result().status, call.result().headers["x-maas-model-executed"]) for call in waiting} == {
         (200, "gpt-4")
     }
+    assert eventually(lambda: gateway.router.streams == 0)
+
+
+def test_a_user_with_slow_answers_leaves_the_router_to_the_others(gateway: Gateway) -> None:
+    """What one user holds is the rate by the seconds of an answer, here of some."""
+    gateway.models.go_on.clear()
+    with futures.ThreadPoolExecutor(AT_ONCE) as pool:
+        waiting = [pool.submit(gateway.ask, CHAT, "greedy") for _number in range(AT_ONCE)]
+        try:
+            eventually(lambda: sum(call.done() for call in waiting) >= AT_ONCE - OFTEN * 3)
+            assert {call.result().status for call in waiting if call.done()} == {429}
+            assert OFTEN <= gateway.router.streams <= OFTEN * 3
+            before = gateway.router.bodies
+            other = pool.submit(gateway.ask, {**CHAT, "stream": True}, "patient")
+            eventually(lambda: gateway.router.bodies == before + 1)
+        finally:
+            gateway.models.go_on.set()
+    assert other.result().status == 200
 
 
 def test_the_router_is_asked_about_as_many_bodies_as_it_has_memory_for(gateway: Gateway) -> None:

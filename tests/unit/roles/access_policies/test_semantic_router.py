@@ -15,7 +15,7 @@ from rendering import rendered
 
 CHAT = {"model": "auto", "messages": [{"role": "user", "content": "Hello"}]}
 #: The bytes of a body about which it is asked.
-BODY_LIMIT = 4194304
+BODY_LIMIT = 1048576
 #: What the router is asked by.
 ASKED = ("x-ai-gateway-ask-router", "x-authz-user-id", "x-authz-user-groups")
 
@@ -261,10 +261,10 @@ def test_in_anthropics_api_too(single: str) -> None:
 
 
 def test_larger_bodies_are_fewer_at_once(tmp_path: t.Any) -> None:
-    """All of them are in an eighth of the router's memory."""
+    """All of them are in half of the router's memory."""
     variables = with_router("single_gateway")
     variables["ai_gateway_semantic_router"] |= {"body_limit": "40Mi"}
     patches = yaml.safe_load(rendered(tmp_path, "access_policies", "router_patches.yaml.j2", variables))
     (cluster,) = [patch["operation"]["value"] for patch in patches if patch["type"].endswith("Cluster")]
     (limits,) = cluster["circuit_breakers"]["thresholds"]
-    assert (limits["max_requests"], limits["max_pending_requests"]) == (3, 3)
+    assert (limits["max_requests"], limits["max_pending_requests"]) == (12, 12)

@@ -15,6 +15,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.semantic_router import (
+    _CLASSIFIERS_MEMORY,
+    _MEMORY,
+)
 from rendering import manifests
 from routed_inventory import MATH, ROUTER, TIERS
 
@@ -151,6 +155,28 @@ def test_a_pod_is_ready_when_it_routes(case: tuple[str, Objects]) -> None:
     assert ("models" in listeners) == (_name == "dual")
 
 
+def test_what_bounds_clients_bounds_no_question_of_readiness(case: tuple[str, Objects]) -> None:
+    name, objects = case
+    clusters = {found["name"]: found for found in envoy_of(objects)["static_resources"]["clusters"]}
+    assert "circuit_breakers" not in clusters["router_readiness"]
+    (check,) = clusters["readiness"]["health_checks"]
+    # The router has five seconds for each of two messages.
+    assert check["timeout"] == "11.0s"
+    listeners = {found["name"]: found for found in envoy_of(objects)["static_resources"]["listeners"]}
+    assert {found for found in listeners if not listeners[found]["bypass_overload_manager"]} <= {"models"}
+    assert ("router" in clusters) == ("overload_manager" in envoy_of(objects)) == (name == "dual")
+
+
+def test_the_bound_is_of_the_memory_that_the_router_has(case: tuple[str, Objects]) -> None:
+    """The catalogue's number is half of it by the largest body."""
+    name, objects = case
+    router, gateway = pod_of(objects)["containers"]
+    assert router["resources"]["limits"]["memory"] == ("7Gi" if name == "classifiers" else "1Gi")
+    assert (_MEMORY, _CLASSIFIERS_MEMORY) == ("1Gi", "7Gi")
+    # And that of the overload manager.
+    assert gateway["resources"]["limits"]["memory"] == "512Mi"
+
+
 def test_models_are_kept_where_there_are_classifiers(case: tuple[str, Objects]) -> None:
     name, objects = case
     volumes = {volume["name"]: volume for volume in pod_of(objects)["volumes"]}
@@ -179,23 +205,24 @@ def test_a_tier_reaches_its_models_alone(tmp_path: Path) -> None:
     manager = models["filter_chains"][0]["filters"][0]["typed_config"]
     assert [found["name"] for found in manager["http_filters"]] == [
         "chat_filter",
+        "envoy.filters.http.local_ratelimit",
         "envoy.filters.http.ext_proc",
         "envoy.filters.http.rbac",
         "envoy.filters.http.header_mutation",
         "envoy.filters.http.router",
     ]
-    policies = manager["http_filters"][2]["typed_config"]["rules"]["policies"]
+    policies = manager["http_filters"][3]["typed_config"]["rules"]["policies"]
     assert {
         tier: [found["header"]["string_match"]["exact"] for found in policy["permissions"]]
         for tier, policy in policies.items()
     } == {"free": ["model-a"], "paid": ["model-a", "model-b"]}
-    asks = manager["http_filters"][1]["typed_config"]
+    asks = manager["http_filters"][2]["typed_config"]
     assert (asks["failure_mode_allow"], asks["processing_mode"]["response_body_mode"]) == (False, "NONE")
     hosts = [
         found["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]["address"]["socket_address"]["address"]
         for found in envoy_of(objects)["static_resources"]["clusters"]
     ]
-    assert hosts[2:] == [f"model-{letter}-simulator.external-models.svc.cluster.local" for letter in "ab"]
+    assert hosts[3:] == [f"model-{letter}-simulator.external-models.svc.cluster.local" for letter in "ab"]
 
 
 def test_the_image_is_pinned(tmp_path: Path) -> None:
@@ -236,9 +263,9 @@ def test_models_that_the_cluster_has_besides(tmp_path: Path) -> None:
     objects = manifests(tmp_path, "semantic_router", "semantic_router.yaml.j2", given)
     assert [model["name"] for model in config_of(objects)["providers"]["models"]] == ["model-a", "model-b", "sql"]
     clusters = [cluster.get("alt_stat_name") for cluster in envoy_of(objects)["static_resources"]["clusters"]]
-    assert clusters[2:] == ["model-a", "model-b", "sql"]
+    assert clusters[3:] == ["model-a", "model-b", "sql"]
     (models,) = [found for found in envoy_of(objects)["static_resources"]["listeners"] if found["name"] == "models"]
-    rules = models["filter_chains"][0]["filters"][0]["typed_config"]["http_filters"][2]["typed_config"]["rules"]
+    rules = models["filter_chains"][0]["filters"][0]["typed_config"]["http_filters"][3]["typed_config"]["rules"]
     assert json.dumps(rules["policies"]["paid"]).count('"sql"') == 1
     assert '"sql"' not in json.dumps(rules["policies"]["free"])
     selected = [

@@ -60,6 +60,7 @@ def test_all_is_well(server: Server, tmp_path: Path) -> None:
         ({"semantic_router_schema": "v0.4"}, "This collection writes configurations of version v0.3"),
         ({"semantic_router_digest": "sha256:12"}, "Write a digest as sha256: and 64"),
         ({"semantic_router_discover": True}, "Write the LLMInferenceServices as backend_ref in ai_gateway_models"),
+        ({"semantic_router_requests_per_second": 0}, "semantic_router_requests_per_second from 1 to 1000000"),
         ({"semantic_router_timeout": "5"}, "semantic_router_timeout in seconds such as 5s"),
         ({"semantic_router_cache_size": "much"}, "semantic_router_cache_size such as 10Gi"),
         (

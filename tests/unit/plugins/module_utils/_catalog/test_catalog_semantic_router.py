@@ -65,7 +65,8 @@ def test_all_defaults() -> None:
         "default_model": "model-a",
         "fallback": "deny",
         "classifiers": False,
-        "body_limit": 2**22,
+        "body_limit": 2**20,
+        "requests_at_once": 512,
         "tiers": [
             {"name": "free", "models": ["model-a"]},
             {"name": "paid", "models": ["gpt-4", "model-a", "model-b"]},
@@ -355,8 +356,9 @@ def test_what_the_router_of_a_dual_gateway_cannot_reach() -> None:
 @pytest.mark.parametrize(
     ("limit", "whole", "bytes_", "megabytes"),
     [
-        (..., "50Mi", 2**22, 5),
-        (..., "1Mi", 2**20, 2),
+        (..., "50Mi", 2**20, 2),
+        (..., "512Ki", 2**19, 2),
+        ("4Mi", "50Mi", 2**22, 5),
         ("50Mi", "50Mi", 50 * 2**20, 51),
         ("1.5Mi", "50Mi", 1_572_864, 3),
         ("1000k", "50Mi", 1_000_000, 2),
@@ -367,6 +369,24 @@ def test_a_message_of_the_router_holds_a_body(limit: t.Any, whole: str, bytes_: 
     router = router_of({**inventory(body_limit=limit), "request_body_limit": whole})
     assert router["body_limit"] == bytes_
     assert router["config"]["global"]["integrations"] == {"looper": {"grpc_max_msg_size_mb": megabytes}}
+
+
+@pytest.mark.parametrize(
+    ("limit", "signals", "requests"),
+    [
+        ("1Mi", {}, 512),
+        ("4Mi", {}, 128),
+        ("50Mi", {}, 10),
+        ("7", {}, 1024),
+        ("1Mi", {"domains": [{"name": "law"}]}, 1024),
+        ("50Mi", {"domains": [{"name": "law"}]}, 71),
+        ("600Mi", {}, 1),
+    ],
+)
+def test_the_largest_bodies_at_once_are_half_of_the_routers_memory(limit: str, signals: t.Any, requests: int) -> None:
+    more = {"signals": signals, "decisions": [], "classifiers": {"system": {}}} if signals else {}
+    router = router_of({**inventory(body_limit=limit, **more), "request_body_limit": "1Gi"})
+    assert router["requests_at_once"] == requests
 
 
 def test_no_name_of_a_model_has_a_variable_of_the_environment() -> None:
