@@ -39,6 +39,11 @@ options:
     type: list
     elements: str
     required: true
+  models:
+    description: The names of all models of the catalogue.
+    type: list
+    elements: str
+    required: true
 author:
   - Contributors to the egress.ai_gateway project (!UNKNOWN)
 """
@@ -48,7 +53,8 @@ EXAMPLES = r"""
   ansible.builtin.debug:
     msg: >-
       {{ ai_gateway_catalog.semantic_router
-         | egress.ai_gateway.found_models(ai_gateway_catalog.tiers, services, ['llm']) }}
+         | egress.ai_gateway.found_models(ai_gateway_catalog.tiers, services, ['llm'],
+                                          ai_gateway_catalog.models | map(attribute='name')) }}
 """
 
 RETURN = r"""
@@ -58,8 +64,8 @@ _value:
 """
 
 
-def found_models(router: t.Any, tiers: t.Any, services: t.Any, namespaces: t.Any) -> dict[str, t.Any]:
-    return with_found(plain(router), plain(tiers), plain(services), plain(namespaces))
+def found_models(router: t.Any, tiers: t.Any, services: t.Any, namespaces: t.Any, models: t.Any) -> dict[str, t.Any]:
+    return with_found(plain(router), plain(tiers), plain(services), plain(namespaces), plain(list(models)))
 
 
 class FilterModule:

@@ -21,6 +21,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.names i
 )
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.semantic_router import (
     FIRST_PRIORITY,
+    is_never_found,
     provider_model,
 )
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.strings import MODEL, PHRASE, SERVICE_NAME
@@ -52,7 +53,11 @@ _COMMON = frozenset((
 
 
 def with_found(
-    router: Document, tiers: Iterable[Document], services: Sequence[Document], namespaces: Collection[str]
+    router: Document,
+    tiers: Iterable[Document],
+    services: Sequence[Document],
+    namespaces: Collection[str],
+    models: Collection[str],
 ) -> dict[str, t.Any]:
     """The router of a catalogue with the LLMInferenceServices that are to be among its models.
 
@@ -61,6 +66,7 @@ def with_found(
     :param router: ``semantic_router`` of a catalogue, as ``Catalog.as_dict`` returns it.
     :param services: LLMInferenceServices, as the API server returns them.
     :param namespaces: where they count; ``EVERYWHERE`` is anywhere.
+    :param models: the names of all models of the catalogue.
     """
     result: dict[str, t.Any] = {**copy.deepcopy(dict(router)), "faults": []}
     leading: list[Leading] = []
@@ -81,7 +87,7 @@ def with_found(
         if known.get(model) == hostname:
             continue
         words = [word.strip() for word in str(annotations.get(KEYWORDS, "")).split(",") if word.strip()]
-        problem = _problem(metadata, str(model), known, router) or _words_problem(words)
+        problem = _problem(metadata, str(model), {*known, *models}, router) or _words_problem(words)
         if problem:
             result["faults"].append(f"{place}: {problem}")
             continue
@@ -92,9 +98,15 @@ def with_found(
     return result
 
 
-def _problem(metadata: Document, model: str, known: Document, router: Document) -> str:
+def _problem(metadata: Document, model: str, known: Collection[str], router: Document) -> str:
     if model in known or model == router["model"]:
-        return f"its model {model} is one of the router already; give it another name in spec.model.name"
+        return f"its model {model} is one of the catalogue already; give it another name in spec.model.name"
+    routing = router["config"]["routing"]
+    taken = {
+        item["name"] for item in (*routing["decisions"], *(s for family in routing["signals"].values() for s in family))
+    }
+    if f"{metadata['namespace']}.{metadata['name']}" in taken:
+        return "a signal or decision of the inventory has the name of its namespace and its own; rename that"
     if not MODEL.accepts(model):
         return f"its model {model!r} is no name of a model; change spec.model.name"
     if not SERVICE_NAME.accepts(metadata["name"]):
@@ -114,6 +126,12 @@ def _words_problem(words: Sequence[str]) -> str:
     common = [word for word in words if not any(map(_tells, re.findall(r"[^\W_]+", word.casefold())))]
     if common:
         return f"annotation {KEYWORDS} has {quote(common[0])}, which is in too many prompts; write a rarer word"
+    lost = [word for word in words if is_never_found(word)]
+    if lost:
+        return (
+            f"annotation {KEYWORDS} has {quote(lost[0])}, which begins or ends with what is no ASCII letter, digit or "
+            "_, so that the router finds it nowhere; write another word"
+        )
     return ""
 
 

@@ -10,6 +10,7 @@ configuration has a decision of its own, or the gateway refuses the request.
 from __future__ import annotations
 
 import math
+import re
 import typing as t
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -129,6 +130,7 @@ _RESERVED = (
     "router.auto_model_names",
     "router.clear_route_cache",
     "router.skip_processing",
+    "router.streamed_body",
     "router.learning",
     "router.fallback",
     "router.strategy",
@@ -143,7 +145,12 @@ _RESERVED = (
     "stores.vector_store",
     "integrations.looper",
 )
-_SECTIONS = ("router", "services", "stores", "integrations", "model_catalog")
+#: What the router looks at in keywords.
+_HAN = re.compile(
+    "[\u2e80-\u2fd5\u3005\u3007\u3021-\u3029\u3038-\u303b\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufad9\U00020000-\U000323af]"
+)
+_ASCII_WORD = re.compile(r"[0-9A-Za-z_]")
+_SECTIONS = ("router", "services", "stores", "integrations")
 
 
 @dataclass(frozen=True)
@@ -406,7 +413,21 @@ def _keyword(signal: Entry) -> None:
     words = signal.strings("keywords", PHRASE)
     if signal.value.get("method") == "regex":
         signal.faults.extend(fault for path, word in words for fault in _expression_faults(path, word))
+    elif "method" not in signal.value:
+        problem = "begins or ends with what is no ASCII letter, digit or _, so that the router finds it nowhere"
+        remedy = "write method: regex in the signal, and an expression here"
+        signal.faults.extend(Fault(path, problem, remedy) for path, word in words if is_never_found(word))
     signal.flag("case_sensitive", False)
+
+
+def is_never_found(keyword: str) -> bool:
+    """Whether the router finds a keyword without ``method`` in no prompt.
+
+    It looks for one between the edges of words, which are those of ASCII in Go, unless a Chinese character is in it.
+    """
+    if _HAN.search(keyword) or not any(map(str.isalnum, keyword)):
+        return False
+    return not (_ASCII_WORD.match(keyword[0]) and _ASCII_WORD.match(keyword[-1]))
 
 
 def _expression_faults(path: str, expression: str) -> Iterator[Fault]:

@@ -149,7 +149,8 @@ def _has_keyword(signal: Body, keyword: str, text: str) -> bool:
         pattern = re.escape(keyword)
         letters = any(character.isalnum() or character == "_" for character in keyword)
         if letters and not any(_is_script(character, "CJK") for character in keyword):
-            pattern = rf"\b{pattern}\b"
+            # The edges of words are those of ASCII, as Go's.
+            pattern = rf"(?a:\b){pattern}(?a:\b)"
         found = re.compile(pattern, 0 if signal.get("case_sensitive") else re.IGNORECASE)
     if found.search(text):
         return True

@@ -21,9 +21,13 @@ def service(name: str, model: str = "", **annotations: str) -> dict[str, t.Any]:
     }
 
 
+def names_of(catalog: dict[str, t.Any]) -> list[str]:
+    return [model["name"] for model in catalog["models"]]
+
+
 def found(*services: dict[str, t.Any]) -> dict[str, t.Any]:
     catalog = build(inventory(mode="dual_gateway", fallback="model-a")).as_dict()
-    return with_found(catalog["semantic_router"], catalog["tiers"], services, ["llm"])
+    return with_found(catalog["semantic_router"], catalog["tiers"], services, ["llm"], names_of(catalog))
 
 
 def test_a_model_of_the_cluster_is_one_of_the_router() -> None:
@@ -68,7 +72,7 @@ def test_others_are_left_alone() -> None:
     other["metadata"]["annotations"] = {}
     leaving = service("leaving")
     leaving["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
-    assert with_found(catalog["semantic_router"], catalog["tiers"], [other, leaving], ["*"]) == {
+    assert with_found(catalog["semantic_router"], catalog["tiers"], [other, leaving], ["*"], names_of(catalog)) == {
         **catalog["semantic_router"],
         "faults": [],
     }
@@ -76,7 +80,7 @@ def test_others_are_left_alone() -> None:
 
 def test_faults() -> None:
     assert found(service("one", "model-a"))["faults"] == [
-        "LLMInferenceService llm/one: its model model-a is one of the router already; give it another name in "
+        "LLMInferenceService llm/one: its model model-a is one of the catalogue already; give it another name in "
         "spec.model.name"
     ]
     assert "no name of a model" in found(service("two", "a model"))["faults"][0]
@@ -93,7 +97,7 @@ def test_those_of_other_namespaces_do_not_count() -> None:
     other = service("sql")
     other["metadata"]["namespace"] = "tenant"
     for namespaces, names in ([["llm"], []], [["tenant"], ["sql"]], [["*"], ["sql"]]):
-        router = with_found(catalog["semantic_router"], catalog["tiers"], [other], namespaces)
+        router = with_found(catalog["semantic_router"], catalog["tiers"], [other], namespaces, names_of(catalog))
         assert [model["name"] for model in router["models"][2:]] == names
         assert router["faults"] == []
 
@@ -114,3 +118,21 @@ def test_keywords_that_are_rare_enough() -> None:
     assert found(service("sql", keywords="sql, how to query, 天气, C++ code"))["faults"] == []
     many = ", ".join(f"word{number}" for number in range(51))
     assert "has 51 keywords; write at most 50" in found(service("sql", keywords=many))["faults"][0]
+
+
+@pytest.mark.parametrize("word", ["c++", "C#", ".net", "\u043a\u043e\u0442", "caf\u00e9s \u00e9t\u00e9"])
+def test_keywords_that_the_router_finds_nowhere(word: str) -> None:
+    (fault,) = found(service("sql", keywords=f"sql, {word}"))["faults"]
+    assert "finds it nowhere" in fault or "too many prompts" in fault
+
+
+def test_a_name_that_the_inventory_has_is_left_to_it() -> None:
+    catalog = build(inventory(mode="dual_gateway")).as_dict()
+    catalog["semantic_router"]["config"]["routing"]["signals"]["keywords"].append({"name": "llm.sql"})
+    arguments = (catalog["tiers"], [service("sql", keywords="select")], ["llm"], [*names_of(catalog), "elsewhere"])
+    (fault,) = with_found(catalog["semantic_router"], *arguments)["faults"]
+    assert "a signal or decision of the inventory has the name" in fault
+    # Nor is the name of a model that the router does not lead to free.
+    taken = (catalog["tiers"], [service("other", "elsewhere")], ["llm"], [*names_of(catalog), "elsewhere"])
+    (fault,) = with_found(catalog["semantic_router"], *taken)["faults"]
+    assert "is one of the catalogue already" in fault

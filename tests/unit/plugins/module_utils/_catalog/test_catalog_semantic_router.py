@@ -191,6 +191,16 @@ def test_the_models_of_kserve_with_kuadrant() -> None:
             {"signals": {"keywords": [{"name": "math", "keywords": ["a(?=b)"], "method": "regex"}]}},
             'signals.keywords[0].keywords[0]: is no regular expression of Go: it has "(?=b)", and Go knows no such',
         ),
+        *(
+            (
+                {"signals": {"keywords": [{"name": "math", "keywords": ["sums", word]}]}},
+                "signals.keywords[0].keywords[1]: begins or ends with what is no ASCII letter, digit or _, so that the "
+                "router finds it nowhere; write method: regex",
+            )
+            for word in ("c++", "C#", ".net", "\u043a\u043e\u0442", "\u00e9t\u00e9", "\ubbf8\uc801\ubd84")
+        ),
+        ({"settings": {"router": {"streamed_body": {}}}}, "settings.router.streamed_body: is the collection's"),
+        ({"settings": {"model_catalog": {}}}, "settings.model_catalog"),
         ({"body_limit": "4MB"}, 'body_limit: "4MB" is not a size; write a size such as 4Mi'),
         ({"body_limit": "0Mi"}, 'body_limit: "0Mi" is not a size'),
         (
