@@ -54,8 +54,9 @@ def clients_site(sites: Sites, tmp_path_factory: pytest.TempPathFactory) -> None
     def provision() -> None:
         path = tmp_path_factory.mktemp("clients") / "site.yml"
         path.write_text(yaml.safe_dump(variables()), encoding="utf-8")
-        playbook("egress.ai_gateway.site", "--extra-vars", f"@{path}", "--tags", ",".join(TAGS))
+        # Google's tokens come from there, without which the site is not ready.
         fake_clouds.deploy()
+        playbook("egress.ai_gateway.site", "--extra-vars", f"@{path}", "--tags", ",".join(TAGS))
 
     sites.ensure_any()
     sites.ensure(SITE, provision)
