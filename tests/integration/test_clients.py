@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """End-to-end tests of real clients, and of providers of clouds, whose requests are translated, on the embedded cluster.
 
-Each runs alone too: make integration ARGS="-k clients".
+They run by themselves: CLIENTS=1 make integration ARGS="-k clients".
 """
 
 from __future__ import annotations
 
+import os
 import typing as t
 
 import clients
@@ -23,7 +24,12 @@ from runs import INVENTORY, playbook
 from sites import Sites, gateway_url
 
 SITE = "providers of clouds, and tiers for clients"
-OPENAI, ANTHROPIC = "gpt-4", "claude-3-sonnet"
+OPENAI, ANTHROPIC = "gpt-4", "claude-opus"
+
+pytestmark = pytest.mark.skipif("CLIENTS" not in os.environ, reason="CLIENTS=1 installs ten clients and asks by each")
+
+#: A provider of Anthropic's API, which counts the tokens of requests too.
+CLAUDE = {"name": "claude", "schema": "anthropic", "simulated": True, "models": [{"name": ANTHROPIC}]}
 
 
 def variables() -> dict[str, t.Any]:
@@ -43,7 +49,7 @@ def variables() -> dict[str, t.Any]:
         {"name": "poor", "groups": ["tier-poor-users"], **limits, "token_limit": {"tokens": 1, "window": "1h"}},
     ]
     return {
-        "ai_gateway_providers": [*inventory["ai_gateway_providers"], *fake_clouds.providers(key.decode())],
+        "ai_gateway_providers": [*inventory["ai_gateway_providers"], CLAUDE, *fake_clouds.providers(key.decode())],
         "ai_gateway_allowed_endpoints": [fake_clouds.HOSTNAME],
         "ai_gateway_tiers": [{"level": level, **tier} for level, tier in enumerate(tiers)],
     }
