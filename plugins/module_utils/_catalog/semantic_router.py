@@ -559,7 +559,9 @@ def _settings(router: Entry) -> dict[str, t.Any]:
     """Further settings of the router, none of them the collection's own, and its model catalogue."""
     found: dict[str, t.Any] = {}
     if router.has("settings"):
-        entry = router.entry("settings", _SECTIONS)
+        entry = router.entry("settings", (*_SECTIONS, "model_catalog"))
+        if "model_catalog" in entry.value:
+            entry.fault("model_catalog", "names models that the router loads", "write it in classifiers")
         for section in _SECTIONS:
             value = entry.value.get(section)
             if value is not None and not isinstance(value, Mapping):

@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import typing as t
 from pathlib import Path
 
 import pytest
 from api_server import Server
+from plays import run_playbook
 
 VARIABLES: dict[str, t.Any] = {
     "ai_gateway_models": [{"name": "model-a", "simulated": True}],
@@ -155,3 +157,87 @@ def test_where_they_are_looked_for_is_named(server: Server, tmp_path: Path) -> N
     code, output = validated(server, tmp_path, **DUAL, semantic_router_discover=True)
     assert code == 2
     assert "Name the namespaces whose LLMInferenceServices may be models of the router" in output
+
+
+@pytest.mark.parametrize("arguments", [(), ("--check", "--diff")])
+def test_the_run_goes_on_without_those_with_which_the_configuration_is_refused(
+    tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    server = Server({("serving.kserve.io/v1alpha1", "llminferenceservices"): "LLMInferenceService"})
+    validator = tmp_path / "vllm-sr"
+    validator.write_text(
+        '#!/bin/sh\nif [ "$1" = --version ]; then exit 0; fi\n'
+        'if grep -q llm.sql "$4"; then echo "keyword of llm.sql in $4 is odd" >&2; exit 1; fi\n'
+    )
+    validator.chmod(0o755)
+    variables = {
+        **VARIABLES,
+        **DUAL,
+        "semantic_router_discover": True,
+        "semantic_router_discover_namespaces": ["llm"],
+        "semantic_router_validator": str(validator),
+    }
+    role = {"name": "egress.ai_gateway.semantic_router", "public": True}
+    parts = [
+        {"ansible.builtin.include_role": {**role, "tasks_from": part}} for part in ("validate_variables", "preflight")
+    ]
+    names = "{{ __semantic_router_whole.models | map(attribute='name') | join(' ') }}"
+    told = {"ansible.builtin.debug": {"msg": f"its models are <{names}>"}}
+    play = {"hosts": "localhost", "gather_facts": False, "tasks": [*parts, told]}
+    environment = {"K8S_AUTH_KUBECONFIG": str(server.kubeconfig(tmp_path))}
+    try:
+        server.add(found_service("sql", "llm", "database"))
+        ended = run_playbook(tmp_path, play, variables, *arguments, environment=environment)
+        assert server.writes == []
+    finally:
+        server.close()
+    assert ended.returncode == 0, ended.output
+    output = " ".join(ended.output.split())
+    assert "No LLMInferenceService that was found is a model of the router" in output
+    assert "keyword of llm.sql in configuration is odd" in output
+    assert "its models are <model-a>" in output
+
+
+# The key by which the router knows its policy
+
+KUADRANT = {
+    **VARIABLES,
+    "ai_gateway_platform": "openshift",
+    "ai_gateway_stack": "wg_ai_gateway",
+    "ai_gateway_policy_engine": "kuadrant",
+    "ai_gateway_models": [
+        {"name": "model-a", "backend_ref": {"kind": "LLMInferenceService", "name": "model-a", "namespace": "llm"}}
+    ],
+}
+PLACE = {"namespace": "vllm-semantic-router-system"}
+
+
+@pytest.mark.parametrize(
+    ("key", "policy", "told"),
+    [
+        (b"k" * 64, True, False),
+        (b"k" * 63, True, True),
+        (b"k" * 64 + b"\n", True, True),
+        (b"\xff" * 64, True, True),
+        (None, True, True),
+        (None, False, False),
+    ],
+)
+def test_a_new_key_is_told_where_a_policy_has_another(
+    tmp_path: Path, key: bytes | None, policy: bool, told: bool
+) -> None:
+    server = Server({("v1", "secrets"): "Secret", ("kuadrant.io/v1", "authpolicies"): "AuthPolicy"})
+    try:
+        if key is not None:
+            data = {"key": base64.b64encode(key).decode()}
+            metadata = {**PLACE, "name": "semantic-router-key"}
+            server.add({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": data})
+        if policy:
+            metadata = {**PLACE, "name": "semantic-router"}
+            server.add({"apiVersion": "kuadrant.io/v1", "kind": "AuthPolicy", "metadata": metadata, "spec": {}})
+        code, output = server.run(tmp_path, "semantic_router", KUADRANT, "-vvv", tasks_from="key")
+    finally:
+        server.close()
+    assert code == 0, output
+    assert ("until role maas_bridge has run" in " ".join(output.split())) is told
+    assert "k" * 63 not in output

@@ -200,7 +200,10 @@ def test_the_models_of_kserve_with_kuadrant() -> None:
             for word in ("c++", "C#", ".net", "\u043a\u043e\u0442", "\u00e9t\u00e9", "\ubbf8\uc801\ubd84")
         ),
         ({"settings": {"router": {"streamed_body": {}}}}, "settings.router.streamed_body: is the collection's"),
-        ({"settings": {"model_catalog": {}}}, "settings.model_catalog"),
+        (
+            {"settings": {"model_catalog": {}}},
+            "settings.model_catalog: names models that the router loads; write it in classifiers",
+        ),
         ({"body_limit": "4MB"}, 'body_limit: "4MB" is not a size; write a size such as 4Mi'),
         ({"body_limit": "0Mi"}, 'body_limit: "0Mi" is not a size'),
         (
