@@ -248,6 +248,10 @@ catalog:
       description: Tokens to count for an answer whose tokens cannot be counted, or 0 to estimate them from its bytes.
       type: int
       sample: 0
+    request_body_limit:
+      description: The largest body of a request, in bytes.
+      type: int
+      sample: 52428800
     providers:
       description:
         - The providers. The endpoint of a simulated provider is its simulator.

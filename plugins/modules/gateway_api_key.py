@@ -249,7 +249,10 @@ def present(run: Run, keys: ApiKeys, selection: Selection) -> dict[str, t.Any]:
         description=params["description"],
     )
     if not run.check_mode and not keys.store(issued, digest_of(key), kept):
-        raise ApiKeyError(f"name: another run issued key {issued.name} meanwhile; list the keys, and name another")
+        raise ApiKeyError(
+            f"name: another run issued key {issued.name} meanwhile, or its Secret in namespace {keys.namespace} is "
+            "somebody else's; list the keys, and name another"
+        )
     shown = issued.as_dict(run.now)
     return {
         "changed": True,

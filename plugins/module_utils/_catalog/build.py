@@ -198,6 +198,7 @@ def _catalog(
         simulators_namespace=simulators_namespace,
         controller_namespaces=settings.controller_namespaces,
         uncounted_tokens=settings.uncounted_tokens,
+        request_body_limit=settings.request_body_limit,
         providers=tuple(providers),
         models=models,
         tiers=tuple(tiers),

@@ -48,6 +48,8 @@ OIDC_CHECK = "oidc:"
 #: As a cluster names itself by default.
 CLUSTER_ISSUER = "https://kubernetes.default.svc.cluster.local"
 CLUSTER_KEYS = "https://kubernetes.default.svc.cluster.local/openid/v1/jwks"
+#: Where the proxies have what Kubernetes puts into each namespace: who signs the certificate of its API server.
+CLUSTER_CA_FILE = "/run/cluster-ca/ca.crt"
 #: The group that everyone is in whose credential was accepted, as Kubernetes names it, and the names that no issuer
 #: may give.
 AUTHENTICATED = "system:authenticated"
@@ -133,7 +135,9 @@ def _service_accounts(entry: Entry, settings: Settings, allowed: AllowedEndpoint
         keys = _signing_keys(entry, "", allowed)
         if not entry.has("jwks_uri"):
             keys = SigningKeys(CLUSTER_KEYS, keys.ca_certificates)
-    return ServiceAccountCallers(SIGNATURE, issuer, lifetime or _LIFETIME, keys, keys.uri == CLUSTER_KEYS)
+    of_cluster = keys.uri == CLUSTER_KEYS
+    ca_file = CLUSTER_CA_FILE if of_cluster else ""
+    return ServiceAccountCallers(SIGNATURE, issuer, lifetime or _LIFETIME, keys, of_cluster, ca_file)
 
 
 def _oidc(entry: Entry, settings: Settings, allowed: AllowedEndpoints) -> OidcCallers:

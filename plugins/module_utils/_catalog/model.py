@@ -440,6 +440,8 @@ class ServiceAccountCallers:
     signing_keys: SigningKeys = SigningKeys("")
     #: Whether the API server of this cluster has the keys.
     of_cluster: bool = False
+    #: The file of the proxies with who signs the certificate of that; empty where it has not the keys.
+    ca_file: str = ""
 
 
 @dataclass(frozen=True)
@@ -653,6 +655,8 @@ class Catalog:
     controller_namespaces: ControllerNamespaces
     #: Tokens that an answer costs of which no tokens can be counted; 0 to estimate them from its bytes.
     uncounted_tokens: int
+    #: The largest body of a request, in bytes.
+    request_body_limit: int
     #: In the order of the inventory.
     providers: tuple[Provider, ...]
     #: The models of providers, then those on the premises, each once.

@@ -425,7 +425,7 @@ def is_never_found(keyword: str) -> bool:
 
     It looks for one between the edges of words, which are those of ASCII in Go, unless a Chinese character is in it.
     """
-    if _HAN.search(keyword) or not any(map(str.isalnum, keyword)):
+    if _HAN.search(keyword) or not any(character.isalnum() or character == "_" for character in keyword):
         return False
     return not (_ASCII_WORD.match(keyword[0]) and _ASCII_WORD.match(keyword[-1]))
 

@@ -54,13 +54,12 @@ do
   end
 
   -- Chooses the check of a request; refuses a credential that no check accepts.
-  function credentials.assign(handle, headers, metadata)
+  function credentials.assign(handle, headers, metadata, token)
     local kept = metadata:get(METADATA)
     headers:remove(settings.callers.header)
     metadata:set(METADATA, "check", "review")
     -- maas-api has a check of its own.
     if kept.elsewhere then return end
-    local token = (headers:get("authorization") or ""):match("^Bearer (%S+)$")
     local check = token and check_of(token)
     -- The filters of the proxies' own checks come with the routes. Before that, Authorino can check what it knows.
     if check and kept.checks_tokens ~= true then

@@ -84,7 +84,8 @@ local function path_problem(path)
   return nil
 end
 
--- The token of the request in the one form that is checked, Authorization: Bearer <token>; or its fault.
+-- Puts the token of the request into the one form that is checked, Authorization: Bearer <token>. Returns its fault, or nil
+-- and the token, where there is one.
 local function one_token(headers)
   for _, name in ipairs({"authorization", "x-api-key"}) do
     if headers:getNumValues(name) > 1 then
@@ -100,11 +101,11 @@ local function one_token(headers)
       headers:replace("authorization", "Bearer " .. token)
     end
   end
-  if not key then return nil end
+  if not key then return nil, token end
   -- A pattern that tries each blank as the end would need seconds for 48 kB of blanks.
   headers:remove("x-api-key")
   -- An empty header counts as missing.
-  if not key:find("%S") then return nil end
+  if not key:find("%S") then return nil, token end
   key = key:match("^%s*(%S+)%s*$")
   if not key then return "The header x-api-key holds more than a token." end
   -- With a header of another scheme beside it, the key is used; proxies and libraries add such headers.
@@ -112,7 +113,7 @@ local function one_token(headers)
     return "The headers authorization and x-api-key have different tokens. Send one of them."
   end
   headers:replace("authorization", "Bearer " .. key)
-  return nil
+  return nil, key
 end
 
 -- The response headers that a page of an allowed origin may read. Envoy's own filter for this is not in every build.
@@ -177,14 +178,15 @@ local function begin(handle)
     return refused(handle, 413,
       "The body has " .. length .. " bytes, and this gateway takes " .. settings.body_limit .. ".", "body_too_large")
   end
-  problem = one_token(headers)
+  local token
+  problem, token = one_token(headers)
   if problem then return refused(handle, 400, problem, "several_tokens") end
   local is_key, code = false, nil
   if settings.api_keys then
-    is_key, problem, code = api_keys.prepare(headers, (headers:get("authorization") or ""):match("^Bearer (%S+)$"))
+    is_key, problem, code = api_keys.prepare(headers, token)
     if problem then return refused(handle, 401, problem, code) end
   end
-  if settings.callers and not is_key then credentials.assign(handle, headers, metadata) end
+  if settings.callers and not is_key then credentials.assign(handle, headers, metadata, token) end
 end
 
 function envoy_on_request(handle)

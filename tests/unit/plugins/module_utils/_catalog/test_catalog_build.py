@@ -49,6 +49,7 @@ def test_whole_catalogue() -> None:
             "wg_ai_gateway": "ai-gateway-system",
         },
         "uncounted_tokens": 0,
+        "request_body_limit": 52428800,
         "providers": [
             {
                 "name": "openai",
@@ -199,6 +200,7 @@ def test_whole_catalogue() -> None:
                 "maximum_lifetime": 0,
                 "signing_keys": {"uri": "", "ca_certificates": ""},
                 "of_cluster": False,
+                "ca_file": "",
             },
             "oidc": [],
             "checks": [],
@@ -442,3 +444,9 @@ def test_the_time_grows_with_the_providers_and_not_with_their_square() -> None:
     # Side by side, the least of three rounds each: ten times as many would take a hundred times as long.
     rounds = [(seconds(100), seconds(1000)) for _round in range(3)]
     assert min(many for _few, many in rounds) < 30 * min(few for few, _many in rounds)
+
+
+@pytest.mark.parametrize(("size", "expected"), [("50Mi", 52428800), ("50M", 50_000_000), ("1.5Ki", 1536)])
+def test_the_largest_body_is_that_of_kubernetes(size: str, expected: int) -> None:
+    """Envoy Gateway reads the same variable as a quantity."""
+    assert build({"request_body_limit": size}).request_body_limit == expected

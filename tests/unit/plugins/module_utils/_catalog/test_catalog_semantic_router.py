@@ -197,7 +197,7 @@ def test_the_models_of_kserve_with_kuadrant() -> None:
                 "signals.keywords[0].keywords[1]: begins or ends with what is no ASCII letter, digit or _, so that the "
                 "router finds it nowhere; write method: regex",
             )
-            for word in ("c++", "C#", ".net", "\u043a\u043e\u0442", "\u00e9t\u00e9", "\ubbf8\uc801\ubd84")
+            for word in ("_+", "c++", "C#", ".net", "\u043a\u043e\u0442", "\u00e9t\u00e9", "\ubbf8\uc801\ubd84")
         ),
         ({"settings": {"router": {"streamed_body": {}}}}, "settings.router.streamed_body: is the collection's"),
         (
