@@ -168,7 +168,8 @@ def test_a_slow_stream(start: Callable[..., Simulator], asked: bool) -> None:
     [
         ({}, 401, "authentication_error"),
         ({"x-api-key": "sk-wrong"}, 401, "authentication_error"),
-        ({"Authorization": f"Bearer {KEY}"}, 401, "authentication_error"),
+        ({"Authorization": "Bearer sk-wrong"}, 401, "authentication_error"),
+        ({"Authorization": f"Bearer {KEY}"}, 200, None),
         ({"x-api-key": KEY}, 200, None),
     ],
 )
