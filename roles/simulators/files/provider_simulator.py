@@ -681,7 +681,7 @@ def parse_arguments(arguments: t.Sequence[str] | None = None) -> argparse.Namesp
     parser.add_argument(
         "--cache-blocks", type=bounded(int, 1, 10_000_000), default=1024, help="blocks of the cache, with --slots"
     )
-    parser.add_argument("--grace", type=bounded(float, 0, 60), default=2.0, help="seconds to serve on after SIGTERM")
+    parser.add_argument("--grace", type=bounded(float, 0, 60), default=5.0, help="seconds to serve on after SIGTERM")
     options = parser.parse_args(arguments)
     if options.no_key and options.key_header:
         parser.error("--no-key does not accept --key-header")

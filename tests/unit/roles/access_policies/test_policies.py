@@ -92,6 +92,14 @@ def gateway_rules(objects: Objects) -> dict[str, t.Any]:
     return t.cast("dict[str, t.Any]", objects["AuthPolicy", "gateway-auth-policy"]["spec"]["rules"])
 
 
+def test_only_what_no_provider_received_is_sent_again(authorino: Objects) -> None:
+    """A provider that received a request may have begun to work for it, and to count it."""
+    retry = authorino["BackendTrafficPolicy", "maas-default-gateway"]["spec"]["retry"]
+    assert retry["numRetries"] == 3
+    assert set(retry["retryOn"]) == {"triggers"}
+    assert set(retry["retryOn"]["triggers"]) == {"connect-failure", "refused-stream", "reset-before-request"}
+
+
 def test_the_engines_have_the_same_rules(authorino: Objects, open_objects: Objects) -> None:
     """All but the form in which the caller's name goes on:
 
