@@ -29,7 +29,13 @@ OPENAI, ANTHROPIC = "gpt-4", "claude-opus"
 pytestmark = pytest.mark.skipif("CLIENTS" not in os.environ, reason="CLIENTS=1 installs ten clients and asks by each")
 
 #: A provider of Anthropic's API, which counts the tokens of requests too.
-CLAUDE = {"name": "claude", "schema": "anthropic", "simulated": True, "models": [{"name": ANTHROPIC}]}
+CLAUDE = {
+    "name": "claude",
+    "schema": "anthropic",
+    "simulated": True,
+    "credential": {"value": "sk-claude-of-clients"},
+    "models": [{"name": ANTHROPIC}],
+}
 
 
 def variables() -> dict[str, t.Any]:
