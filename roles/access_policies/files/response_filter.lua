@@ -260,6 +260,8 @@ local function weigh(handle)
   if content_type:find("text/event-stream", 1, true) == 1
     or kept.streams and not content_type:find("json", 1, true) then
     handle:streamInfo():dynamicMetadata():set(METADATA, "answered", true)
+    -- Envoy AI Gateway translates a stream event by event and keeps this length, which Envoy then finds wrong.
+    headers:remove("content-length")
     if encoding ~= "identity" then return compressed_stream(handle, kept.asked, encoding) end
     if settings.foreign[kept.model] then return foreign_stream(handle, kept.asked) end
     return stream(handle, kept.asked, kept.usage ~= "unsure")
