@@ -23,8 +23,8 @@ from runs import playbook
 from sites import WITHOUT_RECOVERY, Sites, gateway_url, validation
 
 SITE = "callers that the proxies verify"
-#: What takes minutes and says little on a busy machine.
-measured = pytest.mark.skipif("API_KEYS" not in os.environ, reason="API_KEYS=10000 measures beside so many keys")
+#: How many keys of others there are beside the one that is measured; 10,000 take five minutes.
+OTHER_KEYS = int(os.environ.get("API_KEYS", "1000"))
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +140,6 @@ def test_callers_with_api_keys(callers_site: callers.Issuer, variables: pathlib.
     assert api_keys.refusals(gateway_url(), variables.parent) == []
 
 
-@measured
 def test_callers_whose_api_key_is_revoked(callers_site: callers.Issuer, variables: pathlib.Path) -> None:
     assert callers_site
     seconds = api_keys.revoked_under_load(gateway_url(), variables.parent)
@@ -148,9 +147,8 @@ def test_callers_whose_api_key_is_revoked(callers_site: callers.Issuer, variable
     assert seconds < 5
 
 
-@measured
 def test_callers_do_not_feel_how_many_api_keys_there_are(callers_site: callers.Issuer, variables: pathlib.Path) -> None:
     assert callers_site
-    found = api_keys.beside_many(gateway_url(), variables.parent, int(os.environ["API_KEYS"]), 500)
+    found = api_keys.beside_many(gateway_url(), variables.parent, OTHER_KEYS, 500)
     print(found)
     assert found.many.median < 1.5 * found.few.median + 2

@@ -2,12 +2,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """End-to-end tests of real clients, and of providers of clouds, whose requests are translated, on the embedded cluster.
 
-They run by themselves: CLIENTS=1 make integration ARGS="-k clients".
+They run alone too: make integration ARGS="-k clients".
 """
 
 from __future__ import annotations
 
-import os
 import typing as t
 
 import clients
@@ -25,8 +24,6 @@ from sites import Sites, gateway_url
 
 SITE = "providers of clouds, and tiers for clients"
 OPENAI, ANTHROPIC = "gpt-4", "claude-opus"
-
-pytestmark = pytest.mark.skipif("CLIENTS" not in os.environ, reason="CLIENTS=1 installs ten clients and asks by each")
 
 #: A provider of Anthropic's API, which counts the tokens of requests too.
 CLAUDE = {
