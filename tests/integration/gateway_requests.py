@@ -128,27 +128,27 @@ def send_all(url: str, token: str, asks: t.Iterable[Ask]) -> list[Reply]:
         return list(pool.map(lambda ask: send(url, token, ask), asks))
 
 
+def entries(since: int) -> list[Entry]:
+    """Return the lines that the proxies have written in the last `since` seconds."""
+    lines = kubectl(
+        "logs",
+        f"--namespace={PROXIES}",
+        f"--selector={SELECTOR}",
+        "--container=envoy",
+        "--tail=-1",
+        f"--since={since}s",
+    ).splitlines()
+    return [json.loads(line) for line in lines if line.startswith("{")]
+
+
 def log(agents: t.Iterable[str], since: int = 300) -> dict[str, Entry]:
     """Return the proxies' line of each of these requests of the last `since` seconds, once all are written; raise
     AssertionError where some are not.
     """
     wanted = set(agents)
     deadline = time.monotonic() + PATIENCE
-    found: dict[str, Entry] = {}
     while True:
-        text = kubectl(
-            "logs",
-            f"--namespace={PROXIES}",
-            f"--selector={SELECTOR}",
-            "--container=envoy",
-            "--tail=-1",
-            f"--since={since}s",
-        )
-        for line in text.splitlines():
-            if line.startswith("{"):
-                entry = json.loads(line)
-                if entry.get("user_agent") in wanted:
-                    found[entry["user_agent"]] = entry
+        found = {entry["user_agent"]: entry for entry in entries(since) if entry.get("user_agent") in wanted}
         if wanted <= set(found):
             return found
         assert time.monotonic() < deadline, f"{len(wanted - set(found))} of {len(wanted)} requests are not in the log"

@@ -10,6 +10,7 @@ import http.client
 import json
 import threading
 import time
+import uuid
 
 import gateway_tls
 
@@ -34,12 +35,13 @@ class Request:
 
 class Load:
     """Sends `requests` in turn, again and again, until it is asked to end or MOST were sent; `outcomes` counts statuses
-    and errors.
+    and errors, and `agent` finds the requests in the proxies' log.
     """
 
     def __init__(self, url: str, token: str, requests: list[Request]) -> None:
         self._url = url
-        self._headers = {**HEADERS, "authorization": f"Bearer {token}"}
+        self.agent = f"load-{uuid.uuid4().hex[:12]}"
+        self._headers = {**HEADERS, "authorization": f"Bearer {token}", "user-agent": self.agent}
         self._requests = requests
         self._lock = threading.Lock()
         self._enough = threading.Event()

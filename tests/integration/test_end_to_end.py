@@ -403,7 +403,7 @@ def test_keys_are_rotated_under_load(rotated: rotation.Rotated) -> None:
     next.
     """
     print(f"{sum(rotated.outcomes.values())} requests during a rotation: {dict(rotated.outcomes)}")
-    assert set(rotated.outcomes) == {"200"}, rotated.refusals
+    assert set(rotated.outcomes) == {"200"}, "\n".join(rotated.refusals)
     assert rotated.again == 0
     assert rotated.site == 0
 
