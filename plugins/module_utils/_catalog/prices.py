@@ -25,7 +25,8 @@ def with_prices(root: Entry, models: Sequence[Model]) -> tuple[Model, ...]:
 
     :param root: all variables, by their names without the prefix.
     """
-    if not root.value.get("prices"):
+    # Where names are all that is wanted of the catalogue, it has no models.
+    if not root.value.get("prices") or not models:
         return tuple(models)
     entry = root.entry("prices", tuple(model.name for model in models))
     found: dict[str, Price] = {}

@@ -78,3 +78,8 @@ def test_behind_a_gateway_of_its_own_a_router_hides_what_is_called() -> None:
     assert "single_gateway" in fault.remedy
     # A price of the router's model would be none of what is called.
     assert "ai_gateway_prices.auto" in paths({**inventory, "prices": {**inventory["prices"], "auto": PRICES["gpt-4"]}})
+
+
+def test_prices_of_a_catalogue_without_models_are_nobodys() -> None:
+    """Playbooks that need the names alone, such as teardown, ended with an IndexError."""
+    assert build({"allow_empty": True, "prices": PRICES}).as_dict()["models"] == []
