@@ -188,6 +188,7 @@ def test_no_key_of_a_provider_is_needed_where_the_names_are_enough(playbook: str
     variables = {
         "ai_gateway_kubeconfig": "/nonexistent/kubeconfig",
         "ai_gateway_providers": "{{ lookup('ansible.builtin.file', '/nonexistent/key') }}",
+        "ai_gateway_prices": {"gpt-4": {"input": 1, "output": 2}},
         "tokens_file": str(tmp_path / "token"),
     }
     said = run(tmp_path, playbook, variables)
