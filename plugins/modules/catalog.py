@@ -260,6 +260,10 @@ catalog:
         - C(schema_name) is the name of its API in an AIServiceBackend. C(project), C(region) and C(api_version) are
           there with the schemas that have them, and so are C(client_id), C(tenant_id) and C(federation) in
           C(credential) with the forms that do.
+        - C(cloud) is the cloud whose credentials it needs, or an empty string. C(has_prefix) is true if
+          C(endpoint.prefix) comes before the API's paths. C(answers) says whether the answers are those of Anthropic's
+          API as C(anthropic), whether Envoy AI Gateway alone can read them as C(foreign), and whether errors have a
+          form of their own as C(own_errors).
         - C(credential.managed) is true if the Secret is rendered from the inventory's value. With an empty
           C(credential.scheme), the header holds only the key.
       type: list
@@ -281,6 +285,9 @@ catalog:
           models:
             - {name: gpt-4, provider_model: gpt-4-0613}
           backend: openai.bdbe5bc1
+          cloud: ""
+          has_prefix: true
+          answers: {anthropic: false, foreign: false, own_errors: false}
     models:
       description:
         - The public models, each once. Models of providers come first.

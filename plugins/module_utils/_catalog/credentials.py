@@ -76,8 +76,6 @@ _MEANINGS: dict[str, t.Callable[[str, Schema | None], bool]] = {
 }
 # What a federation has besides, by the cloud.
 _FEDERATIONS = {AWS: ("role_arn",), GCP: ("pool", "pool_provider", "project_number", "service_account")}
-# The header of a key and its scheme where the schema says it.
-_HEADERS = {"azure_openai": ("api-key", ""), "cohere": ("Authorization", "Bearer")}
 _EXTERNAL_SECRET_STORES = ("SecretStore", "ClusterSecretStore")
 # What Envoy AI Gateway's BackendSecurityPolicy can inject: APIKey, AnthropicAPIKey and AzureAPIKey.
 _ENVOY_CREDENTIAL_FORMS = (("authorization", "bearer"), ("x-api-key", ""), ("api-key", ""))
@@ -183,13 +181,14 @@ def _federation(credential: Entry, cloud: str) -> Federation | None:
 
 def _header(entry: Entry, schema: str, engine: str) -> tuple[str, str]:
     """Header and scheme of a key, which the policy engine must be able to send."""
-    fixed = _HEADERS.get(schema)
-    if fixed:
-        for key, word in zip(("header", "scheme"), fixed, strict=True):
+    # Where the schema is a fault itself, an entry is read like the most common ones.
+    spoken = SCHEMAS.get(schema, SCHEMAS["openai"])
+    if spoken.fixed_header:
+        for key, word in zip(("header", "scheme"), spoken.key_header, strict=True):
             if entry.has(key) and str(entry.value[key]).lower() != word.lower():
                 entry.fault(key, f"is not what schema {schema} reads its key from", "leave it out")
-        return fixed
-    header = entry.string("header", HEADER, "x-api-key" if schema == "anthropic" else "Authorization")
+        return spoken.key_header
+    header = entry.string("header", HEADER, spoken.key_header[0])
     scheme = (
         ""
         if entry.value.get("scheme") == ""

@@ -18,7 +18,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.paths i
     ServedPath,
 )
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.request_headers import HEADERS, Headers
-from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.schemas import API_KEY
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.schemas import API_KEY, Answers
 
 #: A peer of a NetworkPolicy: ``ipBlock``, or ``namespaceSelector`` with or without ``podSelector``.
 Peer = dict[str, t.Any]
@@ -171,6 +171,11 @@ class Provider:
     project: str = ""
     region: str = ""
     api_version: str = ""
+    #: Of its schema: the cloud whose credentials it needs, empty for none; whether ``endpoint`` says what comes before
+    #: the API's paths; and what the proxies must know of its answers.
+    cloud: str = ""
+    has_prefix: bool = False
+    answers: Answers = field(default_factory=Answers)
 
 
 @dataclass(frozen=True)

@@ -30,14 +30,11 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.provide
     read_provider_model,
 )
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.routes import pack_routes
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.schemas import SCHEMAS
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.settings import Settings
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.strings import LABEL, MODEL
 
 _MODEL_KEYS = ("name", "provider_model", FORMER_PROVIDER_MODEL, "simulated", "backend_ref", "objective")
-
-
-# The API in which the providers of a schema answer, where that is another schema's. Such providers may share a model.
-_ANSWERS = {"azure_openai": "openai"}
 
 
 @dataclass(frozen=True)
@@ -103,7 +100,7 @@ def _by_name(providers: Sequence[ReadProvider]) -> dict[str, list[_Served]]:
 def _check_sharing(name: str, places: Sequence[_Served], faults: list[Fault]) -> None:
     """A model of several providers: they speak one API, have names, and rules choose among them."""
     schemas = {place.provider.provider.schema for place in places} - {""}
-    if len({_ANSWERS.get(schema, schema) for schema in schemas}) > 1:
+    if len({SCHEMAS[schema].api or schema for schema in schemas}) > 1:
         problem = f"the providers of {quote(name)} speak {listing(sorted(schemas))}"
         faults.append(
             Fault(

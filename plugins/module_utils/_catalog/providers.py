@@ -41,6 +41,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.schemas
     PLACE_KEYS,
     SCHEMAS,
     SIMULATED,
+    Schema,
 )
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.settings import Settings
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.strings import (
@@ -150,6 +151,7 @@ def _provider(
         endpoint = replace(endpoint, tls=replace(endpoint.tls, ca_bundle=backend + CA_BUNDLE_SUFFIX))
     own_secret = named_after(name + CREDENTIAL_SUFFIX, endpoint.hostname, endpoint.port)
     egress = settings.egress_gateway
+    spoken = SCHEMAS.get(schema, Schema("", ()))
     return Provider(
         name=name,
         schema=schema,
@@ -164,10 +166,13 @@ def _provider(
         egress_endpoint=Endpoint(egress.hostname, egress.port, Tls("none"), prefix=f"/{name}/v1")
         if settings.two_gateways
         else None,
-        schema_name=SCHEMAS[schema].resource if schema else "",
+        schema_name=spoken.resource,
         project=places["project"],
         region=places["region"],
-        api_version=places["api_version"] or (SCHEMAS[schema].version if schema else ""),
+        api_version=places["api_version"] or spoken.version,
+        cloud=spoken.cloud,
+        has_prefix=spoken.has_prefix,
+        answers=spoken.answers,
     )
 
 

@@ -34,6 +34,18 @@ GCP = "gcp"
 
 
 @dataclass(frozen=True)
+class Answers:
+    """What the proxies must know of the answers of an API."""
+
+    #: Whether they are those of Anthropic's API.
+    anthropic: bool = False
+    #: Whether Envoy AI Gateway alone can read them.
+    foreign: bool = False
+    #: Whether errors have a form of the cloud's or the provider's own, which Envoy AI Gateway translates.
+    own_errors: bool = False
+
+
+@dataclass(frozen=True)
 class Schema:
     """An API that a provider speaks."""
 
@@ -49,13 +61,35 @@ class Schema:
     has_prefix: bool = False
     #: Version of the API where the collection knows it; otherwise an entry may name it.
     version: str = ""
+    #: The schema whose API it is, where that is another one: a model may have providers of both.
+    api: str = ""
+    #: The header that it reads a key from and the key's scheme, and whether an entry may not write others.
+    key_header: tuple[str, str] = ("Authorization", "Bearer")
+    fixed_header: bool = False
+    answers: Answers = Answers()
 
 
 SCHEMAS: dict[str, Schema] = {
     "openai": Schema("OpenAI", (API_KEY,), has_prefix=True),
-    "anthropic": Schema("Anthropic", (API_KEY,), has_prefix=True),
-    "azure_openai": Schema("AzureOpenAI", (API_KEY, CLIENT_SECRET, FEDERATION), AZURE, ("api_version",)),
-    "aws_bedrock": Schema("AWSBedrock", (ACCESS_KEY, WORKLOAD_IDENTITY, FEDERATION), AWS, ("region",)),
+    "anthropic": Schema(
+        "Anthropic", (API_KEY,), has_prefix=True, key_header=("x-api-key", ""), answers=Answers(anthropic=True)
+    ),
+    "azure_openai": Schema(
+        "AzureOpenAI",
+        (API_KEY, CLIENT_SECRET, FEDERATION),
+        AZURE,
+        ("api_version",),
+        api="openai",
+        key_header=("api-key", ""),
+        fixed_header=True,
+    ),
+    "aws_bedrock": Schema(
+        "AWSBedrock",
+        (ACCESS_KEY, WORKLOAD_IDENTITY, FEDERATION),
+        AWS,
+        ("region",),
+        answers=Answers(foreign=True, own_errors=True),
+    ),
     # Without these versions, Envoy AI Gateway sends an empty one for a request of Anthropic's API, or refuses it.
     "aws_anthropic": Schema(
         "AWSAnthropic",
@@ -63,9 +97,14 @@ SCHEMAS: dict[str, Schema] = {
         AWS,
         ("region",),
         version="bedrock-2023-05-31",
+        answers=Answers(anthropic=True, foreign=True, own_errors=True),
     ),
     "gcp_vertex_ai": Schema(
-        "GCPVertexAI", (SERVICE_ACCOUNT_KEY, WORKLOAD_IDENTITY, FEDERATION), GCP, ("project", "region")
+        "GCPVertexAI",
+        (SERVICE_ACCOUNT_KEY, WORKLOAD_IDENTITY, FEDERATION),
+        GCP,
+        ("project", "region"),
+        answers=Answers(foreign=True, own_errors=True),
     ),
     "gcp_anthropic": Schema(
         "GCPAnthropic",
@@ -73,8 +112,9 @@ SCHEMAS: dict[str, Schema] = {
         GCP,
         ("project", "region"),
         version="vertex-2023-10-16",
+        answers=Answers(anthropic=True, own_errors=True),
     ),
-    "cohere": Schema("Cohere", (API_KEY,), version="v2"),
+    "cohere": Schema("Cohere", (API_KEY,), version="v2", fixed_header=True, answers=Answers(own_errors=True)),
 }
 #: All keys that some schema needs.
 PLACE_KEYS = tuple(dict.fromkeys(key for schema in SCHEMAS.values() for key in schema.needs))

@@ -74,6 +74,9 @@ def test_whole_catalogue() -> None:
                 "headers": {},
                 "models": [{"name": "gpt-4", "provider_model": "gpt-4-0613"}],
                 "backend": OPENAI,
+                "cloud": "",
+                "has_prefix": True,
+                "answers": {"anthropic": False, "foreign": False, "own_errors": False},
             },
             {
                 "name": "anthropic",
@@ -104,6 +107,9 @@ def test_whole_catalogue() -> None:
                 "headers": {},
                 "models": [{"name": "claude-3-sonnet", "provider_model": "claude-3-sonnet"}],
                 "backend": ANTHROPIC,
+                "cloud": "",
+                "has_prefix": True,
+                "answers": {"anthropic": True, "foreign": False, "own_errors": False},
             },
         ],
         "models": [
