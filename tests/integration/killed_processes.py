@@ -87,16 +87,20 @@ def processes(name: str) -> set[int]:
     return found
 
 
-def answers() -> bool:
-    """Whether the API server answers, and kubelet through it: a pod's log goes through both, and through containerd."""
+def silence() -> str:
+    """Why the API server does not answer, or kubelet through it, empty where both do: a pod's log goes through both,
+    and through containerd.
+    """
+    asked = time.monotonic()
     try:
-        return bool(
-            kubectl(
-                "logs", "--namespace=kube-system", "--selector=k8s-app=kube-dns", "--tail=1", "--request-timeout=3s"
-            )
+        log = kubectl(
+            "logs", "--namespace=kube-system", "--selector=k8s-app=kube-dns", "--tail=1", "--request-timeout=3s"
         )
-    except subprocess.SubprocessError:
-        return False
+    except subprocess.CalledProcessError as error:
+        return f"after {time.monotonic() - asked:.1f} s: {error.stderr.strip()}"
+    except subprocess.TimeoutExpired as error:
+        return str(error)
+    return "" if log else "the log of CoreDNS is empty"
 
 
 def connects() -> bool:
@@ -130,9 +134,9 @@ def kill_during_traffic(name: str, client: openai.OpenAI, patience: float) -> Re
         time.sleep(MARGIN)
         killed = time.monotonic()
         os.kill(victim, signal.SIGKILL)
-        while not (processes(name) - {victim} and answers()):
+        while missing := silence() if processes(name) - {victim} else "there is no new process":
             assert time.monotonic() - killed < patience, (
-                f"{name} is not back after {patience} s; requests since: {traffic.counts(killed)}"
+                f"{name} is not back after {patience} s: {missing}; requests since: {traffic.counts(killed)}"
             )
             time.sleep(0.2)
         recovered = time.monotonic()
