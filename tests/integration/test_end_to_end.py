@@ -634,7 +634,7 @@ def test_the_catalogue_shrinks_again(sites: Sites) -> None:
 @pytest.mark.usefixtures("default_site")
 @pytest.mark.parametrize("name", ["kubelet", "containerd", "kube-apiserver"])
 def test_a_killed_process_comes_back_during_traffic(client: openai.OpenAI, name: str) -> None:
-    recovery = killed_processes.kill_during_traffic(name, client, patience=60)
+    recovery = killed_processes.kill_during_traffic(name, client, patience=120)
     print(f"{name}: {recovery}")
     assert set(recovery.requests_afterwards) == {"200"}
     # The proxies, and the decisions that the policies have at hand, need none of these processes.
