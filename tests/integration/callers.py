@@ -43,6 +43,9 @@ AUDIENCE = "urn:models"
 REFRESH = 5
 MAXIMUM = 3600
 MODEL = "gpt-4"
+#: The model of a provider outside: for clients, there, and the tokens of a call; and the key of the provider.
+OUTSIDE, UPSTREAM, OUTSIDE_COST = "outside-model", "odd-good-45", 45
+OUTSIDE_KEY = "sk-callers-key-of-outside"
 #: Users of the issuer, and their groups. The tiers are those of the default inventory.
 CLIENTS: dict[str, dict[str, t.Any]] = {
     "alice": {"secret": "secret-of-alice", "email": "alice@example.com", "groups": ["tier-enterprise-users"]},
@@ -181,7 +184,14 @@ class Issuer:
         return str(json.loads(content)["access_token"])
 
     def variables(self) -> Document:
-        """The variables of a site with these callers, ServiceAccounts that the proxies verify, and API keys."""
+        """The variables of a site with these callers, ServiceAccounts that the proxies verify, and API keys; beside the
+        simulators with a provider outside, which is deployed.
+        """
+        authority = catalogs.Authority("Outside")
+        external_provider.deploy(authority.issue(external_provider.HOSTNAME))
+        outside = external_provider.provider(
+            OUTSIDE, key=OUTSIDE_KEY, models=[UPSTREAM], public=OUTSIDE, ca_bundle=authority.certificate, http2=True
+        )
         issuer = {
             "kind": "oidc",
             "name": "company",
@@ -203,7 +213,8 @@ class Issuer:
         ]
         return {
             "ai_gateway_callers": [accounts, issuer, {"kind": "api_key"}],
-            "ai_gateway_allowed_endpoints": [HOSTNAME],
+            "ai_gateway_providers": [*provider_kinds.simulated(), outside],
+            "ai_gateway_allowed_endpoints": [HOSTNAME, external_provider.HOSTNAME],
             "ai_gateway_tiers": tiers,
             "access_policies_keys_refresh_seconds": REFRESH,
         }
@@ -237,6 +248,13 @@ def account(tier: str, seconds: int = MAXIMUM) -> tuple[str, str]:
 
 def delete_account(tier: str, name: str) -> None:
     kubectl("delete", "serviceaccount", name, f"--namespace={provider_kinds.INSTANCE}-tier-{tier}")
+
+
+def ask_outside(url: str, token: str, stream: bool, **headers: str) -> Reply:
+    """One chat with the model of the provider outside; ``_`` is ``-`` in the names of headers."""
+    path = "/v1/chat/completions"
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return send(url, token, Ask(path, body_of(path, OUTSIDE, stream=stream), named))
 
 
 def ask(url: str, token: str, **headers: str) -> Reply:

@@ -28,9 +28,10 @@ NAMESPACE = "outside"
 NAME = "odd-provider"
 #: Has to be in ai_gateway_allowed_endpoints, as it leads into the cluster.
 HOSTNAME = f"{NAME}.{NAMESPACE}.svc.cluster.local"
-PORT, TLS_PORT = 8000, 8443
+PORT, TLS_PORT, HTTP2_PORT = 8000, 8443, 8444
 #: That of the simulators on the embedded cluster.
 IMAGE = f"localhost/egress-ai-gateway/python:{VERSIONS['versions_embedded_differences']['python']['version']}"
+ENVOY_IMAGE = f"localhost/egress-ai-gateway/envoy:{VERSIONS['versions_envoy']}"
 #: Each behaviour; each status with an error of OpenAI's API, and each kind of error with a status of the client and of
 #: the provider.
 MODELS = [
@@ -46,13 +47,59 @@ MODELS = [
 Document = dict[str, t.Any]
 
 
+def http2_front() -> Document:
+    """Configuration of an Envoy that speaks HTTP/2 in TLS, and nothing else, in front of the odd provider, and adds
+    nothing to its requests.
+    """
+    types = "type.googleapis.com/envoy.extensions"
+    files = {"certificate_chain": {"filename": "/run/odd/tls.crt"}, "private_key": {"filename": "/run/odd/tls.key"}}
+    tls = {
+        "@type": f"{types}.transport_sockets.tls.v3.DownstreamTlsContext",
+        "common_tls_context": {"alpn_protocols": ["h2"], "tls_certificates": [files]},
+    }
+    route = {
+        "match": {"prefix": "/"},
+        "route": {"cluster": "provider", "timeout": "0s"},
+        "request_headers_to_remove": ["x-forwarded-proto"],
+    }
+    router = {"@type": f"{types}.filters.http.router.v3.Router", "suppress_envoy_headers": True}
+    manager = {
+        "@type": f"{types}.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": "front",
+        "codec_type": "HTTP2",
+        "generate_request_id": False,
+        "skip_xff_append": True,
+        "preserve_external_request_id": True,
+        "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [route]}]},
+        "http_filters": [{"name": "envoy.filters.http.router", "typed_config": router}],
+    }
+    chain = {
+        "transport_socket": {"name": "envoy.transport_sockets.tls", "typed_config": tls},
+        "filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}],
+    }
+
+    def address(host: str, port: int) -> Document:
+        return {"socket_address": {"address": host, "port_value": port}}
+
+    endpoint = {"endpoint": {"address": address("127.0.0.1", PORT)}}
+    provider = {
+        "name": "provider",
+        "type": "STATIC",
+        "connect_timeout": "5s",
+        "load_assignment": {"cluster_name": "provider", "endpoints": [{"lb_endpoints": [endpoint]}]},
+    }
+    listener = {"name": "front", "address": address("0.0.0.0", HTTP2_PORT), "filter_chains": [chain]}
+    return {"static_resources": {"listeners": [listener], "clusters": [provider]}}
+
+
 def manifests(certificate: t.Mapping[str, str] | None = None) -> list[Document]:
     """Return the objects of the odd provider; `certificate` is one for HOSTNAME, as catalogs.Authority issues it,
-    without which there is no TLS.
+    without which there is neither TLS nor HTTP/2.
     """
     metadata = {"name": NAME, "namespace": NAMESPACE}
     labels = {"app.kubernetes.io/name": NAME}
     program = {path.name: path.read_text(encoding="utf-8") for path in sorted(PROGRAM.glob("*.py"))}
+    program["envoy.json"] = json.dumps(http2_front())
     checksum = hashlib.sha256(json.dumps([program, dict(certificate or {})]).encode()).hexdigest()
     arguments = [f"--port={PORT}", "--admin-port=8001"]
     mounts: list[Document] = [{"name": "program", "mountPath": "/opt/odd", "readOnly": True}]
@@ -63,14 +110,8 @@ def manifests(certificate: t.Mapping[str, str] | None = None) -> list[Document]:
         mounts.append({"name": "tls", "mountPath": "/run/odd", "readOnly": True})
         volumes.append({"name": "tls", "secret": {"secretName": NAME, "defaultMode": 0o440}})
         ports["https"] = TLS_PORT
-    container = {
-        "name": "provider",
-        "image": IMAGE,
+    common = {
         "imagePullPolicy": "IfNotPresent",
-        "command": ["python3", "-u", "-B", "/opt/odd/odd_provider.py"],
-        "args": arguments,
-        "ports": [{"name": name, "containerPort": port} for name, port in ports.items()],
-        "readinessProbe": {"tcpSocket": {"port": "http"}, "periodSeconds": 1},
         "resources": {"requests": {"cpu": "20m", "memory": "48Mi"}, "limits": {"memory": "512Mi"}},
         "securityContext": {
             "allowPrivilegeEscalation": False,
@@ -79,6 +120,34 @@ def manifests(certificate: t.Mapping[str, str] | None = None) -> list[Document]:
         },
         "volumeMounts": mounts,
     }
+    containers = [
+        {
+            **common,
+            "name": "provider",
+            "image": IMAGE,
+            "command": ["python3", "-u", "-B", "/opt/odd/odd_provider.py"],
+            "args": arguments,
+            "ports": [{"name": name, "containerPort": port} for name, port in ports.items()],
+            "readinessProbe": {"tcpSocket": {"port": "http"}, "periodSeconds": 1},
+        }
+    ]
+    if certificate:
+        containers.append(
+            {
+                **common,
+                "name": "http2",
+                "image": ENVOY_IMAGE,
+                "command": ["envoy"],
+                "args": [
+                    "--config-path=/opt/odd/envoy.json",
+                    "--disable-hot-restart",
+                    "--concurrency=1",
+                    "--log-level=warn",
+                ],
+                "ports": [{"name": "http2", "containerPort": HTTP2_PORT}],
+                "readinessProbe": {"tcpSocket": {"port": "http2"}, "periodSeconds": 1},
+            }
+        )
     pod = {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
@@ -90,7 +159,7 @@ def manifests(certificate: t.Mapping[str, str] | None = None) -> list[Document]:
             "fsGroup": 65534,
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "containers": [container],
+        "containers": containers,
         "volumes": volumes,
     }
     deployment = {
@@ -99,8 +168,9 @@ def manifests(certificate: t.Mapping[str, str] | None = None) -> list[Document]:
         "selector": {"matchLabels": labels},
         "template": {"metadata": {"labels": labels, "annotations": {"checksum": checksum}}, "spec": pod},
     }
-    # Both ports stay, so that the Service does not change with the certificate.
-    service = {"selector": labels, "ports": [{"name": "http", "port": PORT}, {"name": "https", "port": TLS_PORT}]}
+    # All ports stay, so that the Service does not change with the certificate.
+    served = {"http": PORT, "https": TLS_PORT, "http2": HTTP2_PORT}
+    service = {"selector": labels, "ports": [{"name": name, "port": port} for name, port in served.items()]}
     enforced = {"pod-security.kubernetes.io/enforce": "restricted"}
     found: list[Document] = [
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": enforced}},
@@ -182,6 +252,7 @@ def provider(
     models: t.Iterable[str] = MODELS,
     public: str = "{}",
     ca_bundle: str | None = None,
+    http2: bool = False,
 ) -> Document:
     """Return the entry of ai_gateway_providers for the odd provider.
 
@@ -189,13 +260,15 @@ def provider(
     :param public: their names for clients, with {} for the name there; a second provider of the same models needs other
         names.
     :param ca_bundle: certificates in PEM to verify the provider's with; without them the connection is plain.
+    :param http2: whether the provider, behind TLS, speaks HTTP/2 alone.
     """
+    port = HTTP2_PORT if http2 else TLS_PORT if ca_bundle else PORT
     tls = {"mode": "simple", "ca_bundle": ca_bundle} if ca_bundle else {"mode": "none"}
     return {
         "name": name,
         "schema": schema,
         "simulated": False,
-        "endpoint": {"hostname": HOSTNAME, "port": TLS_PORT if ca_bundle else PORT, "tls": tls},
+        "endpoint": {"hostname": HOSTNAME, "port": port, "tls": tls},
         "credential": {"value": key},
         "models": [{"name": public.format(model), "provider_model": model} for model in models],
     }

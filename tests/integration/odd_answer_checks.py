@@ -24,7 +24,7 @@ FORMLESS = {"cr", "ndjson", "json-stream"}
 #: Streams that end before their usage.
 CUT = {"stream-error", "stream-reset", "half"}
 #: Models whose stream has its usage in a separate event, if the request asks for it.
-TELL_USAGE = ("odd-good", "odd-crlf", "odd-no-space", "odd-split", "tls-odd-good")
+TELL_USAGE = ("odd-good", "odd-crlf", "odd-no-space", "odd-split", "tls-odd-good", "http2-odd-good")
 #: The part of the provider's message that is kept, by the kind of its error.
 WORDS = {
     **dict.fromkeys(("json", "anthropic", "gzip-json"), "The odd provider refuses with {}."),
@@ -37,7 +37,7 @@ WORDS = {
 
 
 def behaviour(model: str) -> str:
-    return re.sub("^(tls-|claude-)?odd-", "", model)
+    return re.sub("^(tls-|http2-|claude-)?odd-", "", model)
 
 
 def asks() -> list[Ask]:

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A catalogue with a provider of each kind:
 
-simulators, a model on the premises, and outside plain, behind TLS, and of Anthropic's API.
+simulators, a model on the premises, and outside plain, behind TLS, over HTTP/2, and of Anthropic's API.
 """
 
 from __future__ import annotations
@@ -39,6 +39,14 @@ MODELS = {
     "odd": [*external_provider.MODELS, *_COSTS],
     "tls": [
         *(f"odd-{name}" for name in ("good", "none", "gzip", "split", "slow", "error-503-html", "error-429-json")),
+        *_COSTS,
+    ],
+    "http2": [
+        *(
+            f"odd-{name}"
+            for name in ("good", "none", "gzip", "split", "half", "reset", "stream-reset", "no-end", "big")
+        ),
+        *("odd-error-503-html", "odd-error-429-json"),
         *_COSTS,
     ],
     "claude": [
@@ -103,6 +111,14 @@ KINDS = [
         key=("authorization", f"Bearer {_key('tls')}"),
     ),
     Kind(
+        "outside over HTTP/2",
+        f"http2-{UNLIMITED}",
+        "/external/http2",
+        cost=45,
+        upstream=UNLIMITED,
+        key=("authorization", f"Bearer {_key('http2')}"),
+    ),
+    Kind(
         "outside of Anthropic's API",
         f"claude-{LIMITED}",
         "/external/claude",
@@ -143,21 +159,33 @@ def tiers(**premium: t.Any) -> list[dict[str, t.Any]]:
     return [tier(0, "free", 100), tier(1, "premium", 50_000, **premium), tier(2, "enterprise", 2_000_000_000)]
 
 
+def simulated() -> list[dict[str, t.Any]]:
+    """The providers of the default inventory."""
+    return [
+        catalogs.provider({**entry, "models": [model for model in entry["models"] if model["name"] != "shared"]})
+        for entry in catalogs.PROVIDERS[:2]
+    ]
+
+
 def catalogue(authority: catalogs.Authority) -> dict[str, t.Any]:
     """Return the variables:
 
     the providers of the default inventory and those outside, tiers of their own limits, and a page that may call from a
     browser.
     """
-    simulated = [
-        catalogs.provider({**entry, "models": [model for model in entry["models"] if model["name"] != "shared"]})
-        for entry in catalogs.PROVIDERS[:2]
-    ]
     given = external_provider.variables(
-        *simulated,
+        *simulated(),
         external_provider.provider(models=MODELS["odd"], key=_key("odd")),
         external_provider.provider(
             "tls", models=MODELS["tls"], public="tls-{}", key=_key("tls"), ca_bundle=authority.certificate
+        ),
+        external_provider.provider(
+            "http2",
+            models=MODELS["http2"],
+            public="http2-{}",
+            key=_key("http2"),
+            ca_bundle=authority.certificate,
+            http2=True,
         ),
         external_provider.provider("moved", models=["odd-good"], public="moved-{}", key=MOVED_KEYS[0]),
         external_provider.provider(

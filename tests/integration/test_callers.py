@@ -10,17 +10,20 @@ Each runs alone too: make integration ARGS="-k callers".
 
 from __future__ import annotations
 
+import json
 import os
 import pathlib
 import typing as t
 
 import api_keys
 import callers
+import external_provider
 import gateway_requests
+import key_search
 import pytest
 import yaml
 from runs import playbook
-from sites import WITHOUT_RECOVERY, Sites, gateway_url, validation
+from sites import REPORT, WITHOUT_RECOVERY, Sites, gateway_url, validation
 
 SITE = "callers that the proxies verify"
 #: How many keys of others there are beside the one that is measured; 10,000 take five minutes.
@@ -31,6 +34,7 @@ OTHER_KEYS = int(os.environ.get("API_KEYS", "300"))
 def issuer() -> t.Iterator[callers.Issuer]:
     yield callers.Issuer()
     callers.remove()
+    external_provider.remove()
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +61,8 @@ def callers_site(sites: Sites, issuer: callers.Issuer, variables: pathlib.Path) 
 def test_callers_site_is_valid_and_stays_as_it_is(callers_site: callers.Issuer, variables: pathlib.Path) -> None:
     assert callers_site
     assert "failed" not in validation().values()
-    assert playbook("egress.ai_gateway.site", "--extra-vars", f"@{variables}", "--skip-tags=validation") == 0
+    again = ("--extra-vars", f"@{variables}", "--skip-tags=validation", "--check", "--diff")
+    assert playbook("egress.ai_gateway.site", *again) == 0
 
 
 def test_callers_are_who_their_token_says(callers_site: callers.Issuer) -> None:
@@ -138,6 +143,51 @@ def test_callers_with_api_keys(callers_site: callers.Issuer, variables: pathlib.
     assert callers_site
     assert api_keys.lifecycle(gateway_url(), variables.parent) == []
     assert api_keys.refusals(gateway_url(), variables.parent) == []
+
+
+def test_callers_of_a_provider_outside(callers_site: callers.Issuer, variables: pathlib.Path) -> None:
+    """Over HTTP/2: each is counted, whole and streamed, and the provider sees its own key alone."""
+    key, url = api_keys.issue(variables.parent, "outside"), gateway_url()
+    account, token = callers.account("premium")
+    alice = callers_site.token("alice")
+    api_keys.until(url, key, 200)
+    external_provider.reset()
+    asked = [
+        (user, callers.ask_outside(url, bearer, stream, **headers))
+        for stream in (False, True)
+        for user, bearer, headers in (
+            (account, token, {}),
+            ("oidc:company:alice", alice, {}),
+            ("key:integration", key, {}),
+            ("key:integration", "", {"x_api_key": key}),
+        )
+    ]
+    assert [str(reply) for _user, reply in asked if reply.status != 200] == []
+    entries = gateway_requests.log([reply.ask.agent for _user, reply in asked])
+    for user, reply in asked:
+        entry = entries[reply.ask.agent]
+        assert (entry["user"], gateway_requests.tokens(entry)) == (user, callers.OUTSIDE_COST), str(reply)
+    received = external_provider.requests(callers.UPSTREAM)
+    assert len(received) == len(asked)
+    for request in received:
+        values = [value for name, value in request["headers"] if name.lower() in ("authorization", "x-api-key")]
+        assert values == [f"Bearer {callers.OUTSIDE_KEY}"]
+        assert not [secret for secret in (key, token, alice) if secret in json.dumps(request)]
+    api_keys.keys_of(variables.parent / "none", api_keys_state="absent", api_keys_name="outside")
+
+
+def test_no_credential_of_callers_is_disclosed(callers_site: callers.Issuer, variables: pathlib.Path) -> None:
+    """Nor in a Secret; of an API key, one has the digest, which a search for it has to find."""
+    key = api_keys.issue(variables.parent, "searched")
+    credentials = [key, callers_site.token("alice"), callers.account("free")[1]]
+    api_keys.until(gateway_url(), key, 200)
+    assert {callers.ask(gateway_url(), credential).status for credential in credentials} == {200}
+    secret = f"{api_keys.NAMESPACE}/{api_keys.GATEWAY}-api-key-searched"
+    paths = [variables.parent / "searched.txt", REPORT.parent]
+    report = key_search.search([*credentials, api_keys.digest_of("searched")], [secret], paths)
+    print(report)
+    assert report.faults == []
+    api_keys.keys_of(variables.parent / "none", api_keys_state="absent", api_keys_name="searched")
 
 
 def test_callers_whose_api_key_is_revoked(callers_site: callers.Issuer, variables: pathlib.Path) -> None:

@@ -4,9 +4,13 @@
 from __future__ import annotations
 
 import ast
+import json
+import subprocess
 import typing as t
+from pathlib import Path
 
 import catalogs
+import envoys
 import external_provider
 import pytest
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog import build as catalog_build
@@ -56,16 +60,31 @@ def test_the_pod_finds_what_it_is_started_with(certificate: dict[str, str] | Non
     program = found["ConfigMap"]["data"]
     imported = {
         node.module
-        for text in program.values()
+        for name, text in program.items()
+        if name.endswith(".py")
         for node in ast.walk(ast.parse(text))
         if isinstance(node, ast.ImportFrom)
     }
-    assert {f"{name}.py" for name in imported if name and name.startswith("odd_")} == set(program) - {"odd_provider.py"}
+    assert {f"{name}.py" for name in imported if name and name.startswith("odd_")} == {
+        name for name in program if name.endswith(".py")
+    } - {"odd_provider.py"}
     assert (
         ("Secret" in found)
         == ("--tls-key=/run/odd/tls.key" in pod["containers"][0]["args"])
+        == (len(pod["containers"]) == 2)
         == (certificate is not None)
     )
+
+
+def test_envoy_accepts_the_front_for_http2(tmp_path: Path) -> None:
+    certificate = catalogs.Authority("One").issue(external_provider.HOSTNAME)
+    text = json.dumps(external_provider.http2_front()).replace("/run/odd", str(tmp_path))
+    (tmp_path / "tls.crt").write_text(certificate["certificate"])
+    (tmp_path / "tls.key").write_text(certificate["key"])
+    (tmp_path / "envoy.json").write_text(text)
+    command = [str(envoys.envoy_program(tmp_path)), "--mode", "validate", "--config-path", str(tmp_path / "envoy.json")]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert ended.returncode == 0, ended.stderr
 
 
 def test_another_certificate_rolls_the_pod() -> None:
