@@ -79,6 +79,8 @@ def test_authorino_is_asked_again(rendered: Rendered) -> None:
         settings = of_kind(objects, "SecurityPolicy")["spec"]["extAuth"]["grpc"]["backendSettings"]
         assert settings["retry"]["numRetries"] == 5
         assert {"connect-failure", "reset", "unavailable"} <= set(settings["retry"]["retryOn"]["triggers"])
+        # Envoy's longest pause is the time of an attempt too: a second one has to fit into the timeout of 5 s.
+        assert settings["retry"]["perRetry"]["backOff"]["maxInterval"] == "2s"
         # Otherwise attempts wait longer for a connection than the whole answer may take.
         assert settings["timeout"]["tcp"]["connectTimeout"] == "500ms"
         # Of connections HTTP/2 needs few.

@@ -63,6 +63,8 @@ def test_another_pod_is_asked_on_the_listeners_that_have_limits(tmp_path: Path) 
         "/retry_policy",
     )
     assert patch["operation"]["value"]["num_retries"] == 5
+    # It is the time of an attempt too, and half of the filter's, so that nothing is counted more than twice.
+    assert patch["operation"]["value"]["retry_back_off"]["max_interval"] == "0.250s"
 
 
 def test_one_pod_keeps_the_address_of_its_service(tmp_path: Path) -> None:
