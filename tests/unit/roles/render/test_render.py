@@ -86,19 +86,32 @@ def test_what_is_rendered_calls_no_cluster(role: str) -> None:
     assert not [task["name"] for task in tasks if CALLING & set(task)]
 
 
+def vault(directory: Path) -> tuple[str, str]:
+    """Encrypt the Secrets in a directory, as somebody who keeps them does; the arguments that open them."""
+    password = directory / "password"
+    password.write_text("correct horse", encoding="utf-8")
+    command = ["ansible-vault", "encrypt", "--vault-password-file", str(password), f"{directory}/secrets.yaml"]
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    return "--vault-password-file", str(password)
+
+
 def test_twice_is_the_same(rendered: Rendered, tmp_path: Path) -> None:
+    """In the same place, where the Secrets are in a vault by now, and elsewhere with the same Secrets."""
     name, directory = rendered
     first, kept = files(directory / "tree"), (directory / "secrets.yaml").read_bytes()
-    again = render(directory, INVENTORIES[name])
-    assert again.returncode == 0
+    same, elsewhere = tmp_path / "same", tmp_path / "elsewhere"
+    shutil.copytree(directory / "tree", same / "tree")
+    elsewhere.mkdir()
+    for place in (same, elsewhere):
+        shutil.copy(directory / "secrets.yaml", place)
+    again = render(same, INVENTORIES[name], *vault(same))
+    assert again.returncode == 0, again.output
     assert "changed=0 " in again.output
-    assert files(directory / "tree") == first
-    # Elsewhere with the same Secrets too.
-    shutil.copy(directory / "secrets.yaml", tmp_path)
-    elsewhere = render(tmp_path, INVENTORIES[name])
-    assert elsewhere.returncode == 0
-    assert files(tmp_path / "tree") == first
-    assert (tmp_path / "secrets.yaml").read_bytes() == kept
+    assert (same / "secrets.yaml").read_text(encoding="utf-8").startswith("$ANSIBLE_VAULT")
+    ended = render(elsewhere, INVENTORIES[name])
+    assert ended.returncode == 0, ended.output
+    assert (elsewhere / "secrets.yaml").read_bytes() == kept
+    assert files(same / "tree") == files(elsewhere / "tree") == first
 
 
 def test_no_secret_is_in_the_tree(rendered: Rendered) -> None:
@@ -419,32 +432,28 @@ def test_what_is_wrong_is_said_before_anything_is_written(
     assert not (tmp_path / "secrets.yaml").exists()
 
 
-def test_a_tree_without_its_secrets_is_not_rendered_with_others(rendered: Rendered, tmp_path: Path) -> None:
-    name, directory = rendered
-    shutil.copytree(directory / "tree", tmp_path / "tree")
-    ended = render(tmp_path, INVENTORIES[name])
-    assert ended.returncode != 0
-    assert "was rendered before, and its Secrets are not in render_secrets_file" in " ".join(ended.output.split())
-    assert files(tmp_path / "tree") == files(directory / "tree")
+def test_what_was_rendered_stays_where_a_run_cannot_go_on(tmp_path: Path) -> None:
+    variables = INVENTORIES["simulators"]
+    assert render(tmp_path, variables).returncode == 0
+    first = files(tmp_path / "tree")
 
+    def refusal(*arguments: str, **others: t.Any) -> str:
+        ended = render(tmp_path, {**variables, **others}, *arguments)
+        assert ended.returncode != 0
+        assert files(tmp_path / "tree") == first
+        return " ".join(ended.output.split())
 
-def test_a_vault_of_secrets_is_read_and_never_written_in_plain(rendered: Rendered, tmp_path: Path) -> None:
-    name, directory = rendered
-    shutil.copytree(directory / "tree", tmp_path / "tree")
-    shutil.copy(directory / "secrets.yaml", tmp_path)
-    (tmp_path / "password").write_text("correct horse", encoding="utf-8")
-    vault = ["ansible-vault", "encrypt", "--vault-password-file", f"{tmp_path}/password", f"{tmp_path}/secrets.yaml"]
-    subprocess.run(vault, check=True, capture_output=True, timeout=60)
-    password = ("--vault-password-file", f"{tmp_path}/password")
-    same = render(tmp_path, INVENTORIES[name], *password)
-    assert same.returncode == 0, same.output
-    assert "changed=0 " in same.output
+    # The tree of another cluster is not overwritten.
+    assert "of host cluster, and that of Gateway" in refusal("--inventory", "another,", "--limit", "another")
+    # A vault is never written in plain.
+    password = vault(tmp_path)
     provider = {**OPENAI, "credential": {"value": "another-key-that-is-new"}}
-    other = render(tmp_path, {**INVENTORIES[name], "ai_gateway_providers": [provider]}, *password)
-    assert other.returncode != 0
-    assert "is encrypted by ansible-vault, and a Secret in it is new" in " ".join(other.output.split())
+    said = refusal(*password, ai_gateway_providers=[provider])
+    assert "is encrypted by ansible-vault, and a Secret in it is new" in said
     assert (tmp_path / "secrets.yaml").read_text(encoding="utf-8").startswith("$ANSIBLE_VAULT")
-    assert files(tmp_path / "tree") == files(directory / "tree")
+    # A tree whose Secrets are lost is not rendered with others.
+    (tmp_path / "secrets.yaml").unlink()
+    assert "was rendered before, and its Secrets are not in render_secrets_file" in refusal()
 
 
 def test_the_secrets_are_written_into_the_cluster_as_members_of_their_sets(rendered: Rendered) -> None:
@@ -519,16 +528,6 @@ def test_secrets_that_were_not_rendered_are_not_written(tmp_path: Path) -> None:
     assert f"There is no {tmp_path}/secrets.yaml. Run the playbook without --tags secrets first" in " ".join(
         ended.output.split()
     )
-
-
-def test_the_tree_of_another_cluster_is_not_overwritten(rendered: Rendered, tmp_path: Path) -> None:
-    name, directory = rendered
-    shutil.copytree(directory / "tree", tmp_path / "tree")
-    shutil.copy(directory / "secrets.yaml", tmp_path)
-    ended = render(tmp_path, INVENTORIES[name], "--inventory", "another,", "--limit", "another")
-    assert ended.returncode != 0
-    assert "of host cluster, and that of Gateway" in " ".join(ended.output.split())
-    assert files(tmp_path / "tree") == files(directory / "tree")
 
 
 def test_the_readme_says_where_clients_get_the_certification_authority(rendered: Rendered) -> None:
