@@ -31,7 +31,9 @@ HOSTNAME = f"{NAME}.{NAMESPACE}.svc.cluster.local"
 PORT, TLS_PORT, HTTP2_PORT = 8000, 8443, 8444
 #: That of the simulators on the embedded cluster.
 IMAGE = f"localhost/egress-ai-gateway/python:{VERSIONS['versions_embedded_differences']['python']['version']}"
+#: What speaks HTTP/2 in front of the odd provider.
 ENVOY_IMAGE = f"localhost/egress-ai-gateway/envoy:{VERSIONS['versions_envoy']}"
+HTTP2_ARGUMENTS = "--config-path /opt/odd/envoy.json --disable-hot-restart --concurrency 1 --log-level warn".split()
 #: Each behaviour; each status with an error of OpenAI's API, and each kind of error with a status of the client and of
 #: the provider.
 MODELS = [
@@ -138,12 +140,7 @@ def manifests(certificate: t.Mapping[str, str] | None = None) -> list[Document]:
                 "name": "http2",
                 "image": ENVOY_IMAGE,
                 "command": ["envoy"],
-                "args": [
-                    "--config-path=/opt/odd/envoy.json",
-                    "--disable-hot-restart",
-                    "--concurrency=1",
-                    "--log-level=warn",
-                ],
+                "args": HTTP2_ARGUMENTS,
                 "ports": [{"name": "http2", "containerPort": HTTP2_PORT}],
                 "readinessProbe": {"tcpSocket": {"port": "http2"}, "periodSeconds": 1},
             }

@@ -82,7 +82,8 @@ def test_envoy_accepts_the_front_for_http2(tmp_path: Path) -> None:
     (tmp_path / "tls.crt").write_text(certificate["certificate"])
     (tmp_path / "tls.key").write_text(certificate["key"])
     (tmp_path / "envoy.json").write_text(text)
-    command = [str(envoys.envoy_program(tmp_path)), "--mode", "validate", "--config-path", str(tmp_path / "envoy.json")]
+    arguments = [text.replace("/opt/odd", str(tmp_path)) for text in external_provider.HTTP2_ARGUMENTS]
+    command = [str(envoys.envoy_program(tmp_path)), "--mode", "validate", *arguments]
     ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert ended.returncode == 0, ended.stderr
 
