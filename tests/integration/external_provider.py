@@ -33,7 +33,15 @@ PORT, TLS_PORT, HTTP2_PORT = 8000, 8443, 8444
 IMAGE = f"localhost/egress-ai-gateway/python:{VERSIONS['versions_embedded_differences']['python']['version']}"
 #: What speaks HTTP/2 in front of the odd provider.
 ENVOY_IMAGE = f"localhost/egress-ai-gateway/envoy:{VERSIONS['versions_envoy']}"
-HTTP2_ARGUMENTS = "--config-path /opt/odd/envoy.json --disable-hot-restart --concurrency 1 --log-level warn".split()
+HTTP2_ARGUMENTS = [
+    "--config-path",
+    "/opt/odd/envoy.json",
+    "--disable-hot-restart",
+    "--concurrency",
+    "1",
+    "--log-level",
+    "warn",
+]
 #: Each behaviour; each status with an error of OpenAI's API, and each kind of error with a status of the client and of
 #: the provider.
 MODELS = [
