@@ -285,7 +285,7 @@ def put(page: str, content: str) -> str:
 
 # --- the picture ---
 
-ROW, TOP, LEFT, WIDTH, GAP = 26, 58, 190, 330, 60
+ROW, TOP, LEFT, WIDTH, GAP = 26, 58, 210, 360, 70
 #: Of the marks, distinguishable without colours too: each has a form of its own.
 COLOURS = ("#1b6ca8", "#d1495b", "#2e8b57", "#b8860b")
 
@@ -329,7 +329,7 @@ def panel(report: Report, left: float, title: str, measures: t.Mapping[str, Meas
     at = left
     for form, what in enumerate(measures):
         lines += [mark(form, at + 5, 32), f'<text x="{at + 14}" y="36">{html.escape(what)}</text>']
-        at += 30 + 6.2 * len(what)
+        at += 26 + 6.4 * len(what)
     for power in range(low, high + 1):
         lines.append(
             f'<line x1="{x(10**power):.1f}" y1="{TOP - 8}" x2="{x(10**power):.1f}" y2="{bottom}" class="grid"/>'
