@@ -177,6 +177,9 @@ class Cluster:
         if self._present:
             print("restoring the inventory's own catalogue ...", flush=True)
             playbook(scale.SITE, [scale.INVENTORY], f"--tags={self._present.tags}", limit=self._limit)
+            # Keys outlive the catalogue that takes them.
+            of_caller = f"egress.ai-gateway/api-key={CALLER}"
+            scale_cluster.kubectl("delete", "secrets", "--all-namespaces", f"--selector={of_caller}")
 
     def upstream_command(self, program: pathlib.Path) -> list[str]:
         """The command that runs the upstream in the node's network."""
