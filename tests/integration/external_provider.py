@@ -70,7 +70,6 @@ def http2_front() -> Document:
     route = {
         "match": {"prefix": "/"},
         "route": {"cluster": "provider", "timeout": "0s"},
-        "request_headers_to_remove": ["x-forwarded-proto"],
     }
     router = {"@type": f"{types}.filters.http.router.v3.Router", "suppress_envoy_headers": True}
     manager = {

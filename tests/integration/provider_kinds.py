@@ -42,10 +42,7 @@ MODELS = {
         *_COSTS,
     ],
     "http2": [
-        *(
-            f"odd-{name}"
-            for name in ("good", "none", "gzip", "split", "half", "reset", "stream-reset", "no-end", "big")
-        ),
+        *(f"odd-{name}" for name in ("good", "none", "gzip", "split", "reset", "stream-reset", "no-end", "big")),
         *("odd-error-503-html", "odd-error-429-json"),
         *_COSTS,
     ],

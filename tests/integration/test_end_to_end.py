@@ -494,7 +494,9 @@ def test_every_odd_answer_is_counted(kinds: provider_kinds.Site, rich: str) -> N
     entries = gateway_requests.log(reply.ask.agent for reply in replies)
     faults_found = [fault for reply in replies for fault in odd_answer_checks.faults(reply, entries[reply.ask.agent])]
     statuses = collections.Counter(reply.status for reply in replies)
-    print(f"{len(replies)} odd answers in {time.monotonic() - started:.0f} s: {dict(statuses)}")
+    print(
+        f"{len(replies)} odd answers in {time.monotonic() - started:.0f} s: {dict(statuses)}", *faults_found, sep="\n"
+    )
     assert faults_found == []
 
 
