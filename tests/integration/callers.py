@@ -250,18 +250,11 @@ def delete_account(tier: str, name: str) -> None:
     kubectl("delete", "serviceaccount", name, f"--namespace={provider_kinds.INSTANCE}-tier-{tier}")
 
 
-def ask_outside(url: str, token: str, stream: bool, **headers: str) -> Reply:
-    """One chat with the model of the provider outside; ``_`` is ``-`` in the names of headers."""
-    path = "/v1/chat/completions"
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return send(url, token, Ask(path, body_of(path, OUTSIDE, stream=stream), named))
-
-
-def ask(url: str, token: str, **headers: str) -> Reply:
+def ask(url: str, token: str, model: str = MODEL, stream: bool = False, **headers: str) -> Reply:
     """One chat; ``_`` is ``-`` in the names of headers."""
     path = "/v1/chat/completions"
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return send(url, token, Ask(path, body_of(path, MODEL), named))
+    return send(url, token, Ask(path, body_of(path, model, stream=stream), named))
 
 
 def wait_for_keys() -> None:

@@ -153,7 +153,7 @@ def test_callers_of_a_provider_outside(callers_site: callers.Issuer, variables: 
     api_keys.until(url, key, 200)
     external_provider.reset()
     asked = [
-        (user, callers.ask_outside(url, bearer, stream, **headers))
+        (user, callers.ask(url, bearer, callers.OUTSIDE, stream, **headers))
         for stream in (False, True)
         for user, bearer, headers in (
             (account, token, {}),

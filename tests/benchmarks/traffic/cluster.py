@@ -177,9 +177,10 @@ class Cluster:
         if self._present:
             print("restoring the inventory's own catalogue ...", flush=True)
             playbook(scale.SITE, [scale.INVENTORY], f"--tags={self._present.tags}", limit=self._limit)
-            # Keys outlive the catalogue that takes them.
-            of_caller = f"egress.ai-gateway/api-key={CALLER}"
-            scale_cluster.kubectl("delete", "secrets", "--all-namespaces", f"--selector={of_caller}")
+            # Keys outlive the catalogue that takes them. Another gateway's of this name stays.
+            of_gateway = f"egress.ai-gateway/api-key-of={self._settings['ai_gateway_name']}"
+            ours = f"egress.ai-gateway/api-key={CALLER},{of_gateway}"
+            scale_cluster.kubectl("delete", "secrets", "--all-namespaces", f"--selector={ours}")
 
     def upstream_command(self, program: pathlib.Path) -> list[str]:
         """The command that runs the upstream in the node's network."""

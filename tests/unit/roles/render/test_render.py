@@ -432,10 +432,12 @@ def test_what_is_wrong_is_said_before_anything_is_written(
     assert not (tmp_path / "secrets.yaml").exists()
 
 
-def test_what_was_rendered_stays_where_a_run_cannot_go_on(tmp_path: Path) -> None:
+def test_what_was_rendered_stays_in_a_second_run_and_where_one_cannot_go_on(tmp_path: Path) -> None:
     variables = INVENTORIES["simulators"]
     assert render(tmp_path, variables).returncode == 0
-    first = files(tmp_path / "tree")
+    first, kept = files(tmp_path / "tree"), (tmp_path / "secrets.yaml").read_bytes()
+    assert "changed=0 " in render(tmp_path, variables).output
+    assert (files(tmp_path / "tree"), (tmp_path / "secrets.yaml").read_bytes()) == (first, kept)
 
     def refusal(*arguments: str, **others: t.Any) -> str:
         ended = render(tmp_path, {**variables, **others}, *arguments)
