@@ -19,6 +19,7 @@ import yaml
 from cluster import RESOURCES, Cluster
 from contracts import FAKES, Objects
 from plays import run_playbook
+from rendering import documents
 
 TESTS = FAKES.parent
 # The program of the model's status, as in its pod.
@@ -39,7 +40,7 @@ def rendered(directory: Path, **variables: t.Any) -> Manifests:
     }
     ended = run_playbook(directory, play, {"maas_platform_directory": str(FAKES / "maas_platform"), **variables})
     assert ended.returncode == 0, ended.output
-    found = [manifest for manifest in yaml.safe_load_all((directory / "out").read_text()) if manifest]
+    found = documents((directory / "out").read_text())
     named = {(manifest["kind"], manifest["metadata"]["name"]): manifest for manifest in found}
     assert len(named) == len(found)
     return named

@@ -72,6 +72,7 @@ def ansible_playbook(directory: Path, *arguments: str, environment: dict[str, st
         "environment": {**os.environ, **_settings(), "TMPDIR": str(temporary), **(environment or {})},
         "stdout": f"{temporary}/stdout",
         "stderr": f"{temporary}/stderr",
+        "parsed": f"{temporary}/parsed",
     }
     server = _server()
     assert server.stdin
@@ -119,33 +120,101 @@ def _load() -> None:
     loader.init_plugin_loader()
     # Once is enough for all plays.
     loader._configure_collection_loader = lambda *_arguments: None
-    for name in ("filter_loader", "test_loader", "inventory_loader", "callback_loader", "strategy_loader"):
-        list(getattr(loader, name).all(class_only=True))
-    modules = Path(os.environ["ANSIBLE_COLLECTIONS_PATH"]) / "ansible_collections/egress/ai_gateway/plugins/modules"
-    names = [f"egress.ai_gateway.plugins.modules.{path.stem}" for path in modules.glob("[a-z]*.py")]
+    kinds = "filter", "test", "inventory", "callback", "strategy", "connection", "shell", "become", "vars"
+    for kind in (*kinds, "action", "lookup"):
+        list(getattr(loader, f"{kind}_loader").all(class_only=True))
+    plugins = _collection() / "plugins"
+    for name in sorted(path.stem for path in (plugins / "filter").glob("[a-z]*.py")):
+        loader.filter_loader.get(f"egress.ai_gateway.{name}")
+    for name in sorted(path.stem for path in (plugins / "action").glob("[a-z]*.py")):
+        loader.action_loader.get(f"egress.ai_gateway.{name}", class_only=True)
+    names = [f"egress.ai_gateway.plugins.modules.{path.stem}" for path in (plugins / "modules").glob("[a-z]*.py")]
     for name in (*names, "kubernetes.core.plugins.modules.k8s", "kubernetes.core.plugins.modules.k8s_info"):
         importlib.import_module(f"ansible_collections.{name}")
     # Constants, and copying them takes most of the time of reading roles.
     for kind in (_datatag.AnsibleDatatagBase, _datatag._AnsibleTaggedStr):
         kind.__deepcopy__ = lambda constant, _memo: constant
+    _remember_files()
+    _remember_filters()
     gc.freeze()
+
+
+#: What files of YAML hold, by their content, their path and whether templates in it are trusted.
+_FILES: dict[tuple[str, str | None, bool], t.Any] = {}
+
+
+def _remember_files() -> None:
+    """Parse a file once: roles are read by each play, and files of variables for each task."""
+    from ansible._internal._datatag._tags import TrustedAsTemplate
+    from ansible.parsing import dataloader
+
+    parse = dataloader.from_yaml
+
+    def from_yaml(data: str, file_name: str | None = None, **options: t.Any) -> t.Any:
+        key = str(data), file_name, TrustedAsTemplate.is_tagged_on(data)
+        if options.get("json_only"):
+            return parse(data, file_name=file_name, **options)
+        if key not in _FILES:
+            _FILES[key] = parse(data, file_name=file_name, **options)
+        return _FILES[key]
+
+    dataloader.from_yaml = from_yaml
+
+
+def _remember_filters() -> None:
+    """Look a filter of a collection up once: the loader reads all filters of the collection for each of them."""
+    from ansible.plugins.loader import Jinja2Loader
+
+    find, known = Jinja2Loader.get_with_context, {}
+
+    def get_with_context(self: t.Any, name: str, *arguments: t.Any, **options: t.Any) -> t.Any:
+        key = self.type, name
+        if key in known:
+            return known[key]
+        found = find(self, name, *arguments, **options)
+        if found.object is not None and name.count(".") > 1:
+            known[key] = found
+        return found
+
+    Jinja2Loader.get_with_context = get_with_context
+
+
+def _learn(path: Path) -> None:
+    """Parse the files that a play has parsed, for those after it."""
+    import gc
+
+    from ansible.parsing.dataloader import DataLoader
+
+    if path.exists():
+        for name in json.loads(path.read_text(encoding="utf-8")):
+            DataLoader().load_from_file(name, unsafe=True, trusted_as_template=True)
+        gc.freeze()
+
+
+def _collection() -> Path:
+    return Path(os.environ["ANSIBLE_COLLECTIONS_PATH"]) / "ansible_collections/egress/ai_gateway"
 
 
 def _serve() -> None:
     for line in sys.stdin:
+        request = json.loads(line)
         child = os.fork()
         if not child:
-            _play(json.loads(line))
+            _play(request)
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+        _learn(Path(request["parsed"]))
 
 
 def _play(request: dict[str, t.Any]) -> t.NoReturn:
+    import gc
     import signal
     import traceback
 
     from ansible.cli.playbook import PlaybookCLI
 
-    status = 1
+    status, known, collection = 1, len(_FILES), f"{_collection()}/"
+    # A play ends before its garbage is much.
+    gc.disable()
     try:
         signal.alarm(TIMEOUT)
         for descriptor, path in ((0, os.devnull), (1, request["stdout"]), (2, request["stderr"])):
@@ -162,9 +231,13 @@ def _play(request: dict[str, t.Any]) -> t.NoReturn:
     except BaseException:
         traceback.print_exc()
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
+        try:
+            names = [name for _content, name, _trusted in list(_FILES)[known:] if str(name).startswith(collection)]
+            Path(request["parsed"]).write_text(json.dumps(names), encoding="utf-8")
+            sys.stdout.flush()
+            sys.stderr.flush()
+        finally:
+            os._exit(status)
 
 
 class _Call(bytes):

@@ -36,11 +36,16 @@ def rendered(directory: Path, role: str, template: str, variables: dict[str, t.A
     return (directory / "out").read_text()
 
 
+def documents(text: str) -> list[dict[str, t.Any]]:
+    """The objects in rendered text."""
+    return [document for document in yaml.load_all(text, yaml.CSafeLoader) if document]
+
+
 def manifests(
     directory: Path, role: str, template: str, variables: dict[str, t.Any]
 ) -> dict[tuple[str, str], dict[str, t.Any]]:
     """The rendered objects, by kind and name."""
-    found = [manifest for manifest in yaml.safe_load_all(rendered(directory, role, template, variables)) if manifest]
+    found = documents(rendered(directory, role, template, variables))
     named = {(manifest["kind"], manifest["metadata"]["name"]): manifest for manifest in found}
     assert len(named) == len(found)
     return named

@@ -42,7 +42,8 @@ def policies(directory: t.Any, mode: str) -> str:
     if mode != "single_gateway":
         return text
     (directory / "patches").mkdir()
-    patches = yaml.safe_load(rendered(directory / "patches", "access_policies", "router_patches.yaml.j2", variables))
+    patched = rendered(directory / "patches", "access_policies", "router_patches.yaml.j2", variables)
+    patches = yaml.load(patched, yaml.CSafeLoader)
     return f"{text}\n---\n{yaml.safe_dump({'kind': 'EnvoyPatchPolicy', 'spec': {'jsonPatches': patches}})}"
 
 

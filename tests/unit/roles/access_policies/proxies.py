@@ -9,10 +9,9 @@ import json
 import typing as t
 from pathlib import Path
 
-import yaml
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.identity import digest
 from lupa import luajit21
-from rendering import ROLES
+from rendering import ROLES, documents
 
 #: That of identities.
 KEY = "k" * 64
@@ -268,7 +267,7 @@ def programs(rendered: str) -> dict[str, str]:
     that before every filter, that after authorization, that next to the providers and, where there are MCP servers,
     that next to these.
     """
-    found = [manifest for manifest in yaml.safe_load_all(rendered) if manifest]
+    found = documents(rendered)
     filters = [
         patch["operation"]["value"]
         for manifest in found

@@ -15,12 +15,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 from ansible_collections.egress.ai_gateway.plugins.module_utils._api_keys import base62, digest_of, new_key
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.request_headers import API_KEY_DIGESTS, HEADERS
 from envoys import Envoy, Upstream, envoy_program
 from proxies import VARIABLES, Handle, Program, part, programs
-from rendering import ROLES, rendered
+from rendering import ROLES, documents, rendered
 
 KEYS = {"ai_gateway_callers": [{"kind": "api_key"}]}
 LATER = int(time.time()) + 86400
@@ -155,7 +154,7 @@ def test_sha256_of_any_length() -> None:
 
 
 def test_an_evaluator_of_authorino_reads_each_header(policies: str) -> None:
-    (config,) = [item for item in yaml.safe_load_all(policies) if item and item["kind"] == "AuthConfig"]
+    (config,) = [item for item in documents(policies) if item["kind"] == "AuthConfig"]
     spec = config["spec"]
     found = {name: item for name, item in spec["authentication"].items() if "apiKey" in item}
     assert [item["credentials"]["customHeader"]["name"] for item in found.values()] == list(API_KEY_DIGESTS)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 from proxies import REFUSED_BY, VARIABLES, Handle, Program, identity_key, programs
-from rendering import ROLES, rendered
+from rendering import ROLES, documents, rendered
 
 #: What Envoy's own errors begin with.
 UNREADABLE = yaml.safe_load((ROLES / "access_policies/vars/main.yml").read_text())["__access_policies_unreadable"]
@@ -109,8 +109,8 @@ LISTENERS = [
 )
 def test_a_picker_gets_no_answers(tmp_path: Path, listeners: list[dict[str, t.Any]], names: list[str]) -> None:
     gateway = {"resources": [{"spec": {"listeners": listeners}}]}
-    found = yaml.safe_load_all(policies(tmp_path, __access_policies_gateway=gateway))
-    (policy,) = (body for body in found if body and body["kind"] == "EnvoyPatchPolicy")
+    found = documents(policies(tmp_path, __access_policies_gateway=gateway))
+    (policy,) = (body for body in found if body["kind"] == "EnvoyPatchPolicy")
     patches = [
         patch
         for patch in policy["spec"]["jsonPatches"]

@@ -10,10 +10,9 @@ import json
 import typing as t
 
 import pytest
-import yaml
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.identity import digest
 from proxies import KEY, REFUSED_BY, VARIABLES, Handle, Program, identity_key, programs
-from rendering import rendered
+from rendering import documents, rendered
 
 Headers = dict[str, str]
 REQUESTS = {"requests": 60, "window": "1m"}
@@ -403,7 +402,7 @@ def test_without_servers_the_path_does_not_exist(body_filter: Program) -> None:
 
 
 def test_a_tier_of_few_models_reaches_its_tools(policies: str) -> None:
-    found = [manifest for manifest in yaml.safe_load_all(policies) if manifest and manifest["kind"] == "SecurityPolicy"]
+    found = [manifest for manifest in documents(policies) if manifest["kind"] == "SecurityPolicy"]
     (rules,) = (manifest["spec"]["authorization"]["rules"] for manifest in found)
     names = [rule["name"] for rule in rules]
     assert names == ["narrow-0", "narrow-tools", "narrow-others"]

@@ -16,10 +16,9 @@ import typing as t
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-import yaml
 from envoys import Envoy, envoy_program
 from proxies import VARIABLES, Handle, Program, cuts, programs
-from rendering import rendered
+from rendering import documents, rendered
 
 Document = dict[str, t.Any]
 Headers = dict[str, str]
@@ -259,7 +258,7 @@ def test_an_answer_that_is_too_large_is_refused(program: Program) -> None:
 
 def filters(policies: str) -> list[tuple[str, Document]]:
     """The listeners and filters that Envoy AI Gateway moves to its listener for MCP servers."""
-    (policy,) = (found for found in yaml.safe_load_all(policies) if found and found["kind"] == "EnvoyPatchPolicy")
+    (policy,) = (found for found in documents(policies) if found["kind"] == "EnvoyPatchPolicy")
     patches = policy["spec"]["jsonPatches"]
     added = [(patch["name"], patch["operation"]["value"]) for patch in patches]
     return [(listener, value) for listener, value in added if value.get("name", "").startswith(MOVED)]

@@ -21,12 +21,11 @@ from pathlib import Path
 
 import grpc
 import pytest
-import yaml
 from envoy.service.ext_proc.v3 import external_processor_pb2 as messages
 from envoy.service.ext_proc.v3 import external_processor_pb2_grpc as service
 from envoys import Envoy, envoy_program
 from proxies import programs, with_router
-from rendering import rendered
+from rendering import documents, rendered
 
 CHAT = {"model": "auto", "messages": [{"role": "user", "content": "Hello"}]}
 ENVOY = "type.googleapis.com/envoy.extensions.filters."
@@ -231,8 +230,8 @@ def gateway(single: str, models: Models, tmp_path_factory: pytest.TempPathFactor
     router = Router()
     operations = [
         patch["operation"]
-        for found in yaml.safe_load_all(single)
-        if found and found["kind"] == "EnvoyPatchPolicy"
+        for found in documents(single)
+        if found["kind"] == "EnvoyPatchPolicy"
         for patch in found["spec"]["jsonPatches"]
     ]
     (cluster,) = [item["value"] for item in operations if "load_assignment" in item["value"]]

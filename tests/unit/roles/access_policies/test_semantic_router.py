@@ -11,7 +11,7 @@ import typing as t
 import pytest
 import yaml
 from proxies import REFUSED_BY, Handle, Program, costs, programs, with_router
-from rendering import rendered
+from rendering import documents, rendered
 
 CHAT = {"model": "auto", "messages": [{"role": "user", "content": "Hello"}]}
 #: The bytes of a body about which it is asked.
@@ -192,7 +192,7 @@ def test_a_router_that_does_not_answer(single: str, details: str) -> None:
 
 
 def test_where_the_router_is_asked(single: str, dual: str) -> None:
-    alone, asking = (found for found in yaml.safe_load_all(single) if found and found["kind"] == "EnvoyPatchPolicy")
+    alone, asking = (found for found in documents(single) if found["kind"] == "EnvoyPatchPolicy")
     # Before there are routes there is no buffer, and the Gateway's own patches do not wait for one.
     assert "envoy.filters.http.buffer" not in json.dumps(alone["spec"]["jsonPatches"])
     patches = asking["spec"]["jsonPatches"]
@@ -264,7 +264,7 @@ def test_larger_bodies_are_fewer_at_once(tmp_path: t.Any) -> None:
     """All of them are in half of the router's memory."""
     variables = with_router("single_gateway")
     variables["ai_gateway_semantic_router"] |= {"body_limit": "40Mi"}
-    patches = yaml.safe_load(rendered(tmp_path, "access_policies", "router_patches.yaml.j2", variables))
+    patches = yaml.load(rendered(tmp_path, "access_policies", "router_patches.yaml.j2", variables), yaml.CSafeLoader)
     (cluster,) = [patch["operation"]["value"] for patch in patches if patch["type"].endswith("Cluster")]
     (limits,) = cluster["circuit_breakers"]["thresholds"]
     assert (limits["max_requests"], limits["max_pending_requests"]) == (12, 12)

@@ -21,7 +21,7 @@ import yaml
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.identity import digest
 from envoys import Envoy, certificates, envoy_program
 from proxies import KEY, VARIABLES, identity_key
-from rendering import rendered
+from rendering import documents, rendered
 from token_issuers import Key, KeyServer, claims, encoded, unsigned
 
 CLUSTER = "https://kubernetes.default.svc.cluster.local"
@@ -158,7 +158,7 @@ class Site:
                 directory.mkdir()
                 found.append(rendered(directory, "access_policies", template, given))
             text = found[0].replace("/run/ai-gateway/key", str(identity_key(self.directory)))
-            self._rendered[check] = text, yaml.safe_load(found[1])
+            self._rendered[check] = text, yaml.load(found[1], yaml.CSafeLoader)
         return self._rendered[check]
 
 
@@ -189,7 +189,7 @@ class Gateway:
         raise AssertionError(self.envoy.log)
 
     def _bootstrap(self, text: str, added: list[t.Any]) -> tuple[dict[str, t.Any], int]:
-        objects = {found["kind"]: found["spec"] for found in yaml.safe_load_all(text) if found and "spec" in found}
+        objects = {found["kind"]: found["spec"] for found in documents(text) if "spec" in found}
         extension = objects["EnvoyExtensionPolicy"]["lua"][0]["inline"]
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from rendering import rendered
+from rendering import documents, rendered
 
 #: Public names, and what providers call their models.
 DATED, PLUS = "claude-sonnet-4@20250514", "c4ai/command-r+08"
@@ -66,7 +66,7 @@ def leaves(value: t.Any, key: str = "") -> t.Iterator[tuple[str, t.Any]]:
 
 
 def found(directory: Path, role: str, template: str, variables: dict[str, t.Any]) -> list[tuple[str, t.Any]]:
-    return list(leaves(list(yaml.safe_load_all(rendered(directory, role, template, variables)))))
+    return list(leaves(documents(rendered(directory, role, template, variables))))
 
 
 def test_the_routes_and_the_prefixes(tmp_path: Path) -> None:

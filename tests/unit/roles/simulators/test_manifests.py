@@ -16,6 +16,7 @@ import pytest
 import yaml
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog import build as catalog_build
 from plays import Ended, run_playbook
+from rendering import documents
 
 GIVEN_BY_AI_GATEWAY: dict[str, t.Any] = {"ai_gateway_platform": "embedded", "ai_gateway_workloads": {}}
 ROLE = Path(catalog_build.__file__).parents[3] / "roles/simulators"
@@ -108,7 +109,7 @@ def render(directory: Path, **variables: t.Any) -> list[dict[str, t.Any]]:
         directory, [] if "ai_gateway_catalog" in variables else ["egress.ai_gateway.catalog"], tasks, **variables
     )
     assert ended.returncode == 0, ended.output
-    return [manifest for manifest in yaml.safe_load_all((directory / "out").read_text()) if manifest]
+    return documents((directory / "out").read_text())
 
 
 @pytest.fixture(scope="module")
