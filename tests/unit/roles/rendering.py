@@ -36,9 +36,9 @@ def rendered(directory: Path, role: str, template: str, variables: dict[str, t.A
     return (directory / "out").read_text()
 
 
-def documents(text: str) -> list[dict[str, t.Any]]:
-    """The objects in rendered text."""
-    return [document for document in yaml.load_all(text, yaml.CSafeLoader) if document]
+def documents(rendering: str) -> list[dict[str, t.Any]]:
+    """The objects in rendered manifests."""
+    return [document for document in yaml.load_all(rendering, yaml.CSafeLoader) if document]
 
 
 def manifests(
