@@ -66,20 +66,13 @@ def test_the_package_holds_what_the_collection_needs_and_nothing_else() -> None:
     assert not generated
 
 
-@pytest.mark.parametrize("inventory", INVENTORIES)
 @pytest.mark.parametrize("playbook", PLAYBOOKS)
-def test_a_playbook_runs_by_its_name(playbook: str, inventory: str, tmp_path: pathlib.Path) -> None:
-    source = str(COLLECTION / "inventories" / inventory)
-    tasks = ansible(
-        tmp_path,
-        "ansible-playbook",
-        f"egress.ai_gateway.{playbook}",
-        "--inventory",
-        source,
-        "--list-tasks",
-        "--list-hosts",
-    )
-    assert inventory in tasks
+def test_a_playbook_runs_by_its_name(playbook: str, tmp_path: pathlib.Path) -> None:
+    """With all inventories at once: reading a playbook takes seconds, and is the same with each."""
+    sources = [f"--inventory={COLLECTION}/inventories/{inventory}" for inventory in INVENTORIES]
+    command = ("ansible-playbook", f"egress.ai_gateway.{playbook}", *sources, "--list-tasks", "--list-hosts")
+    listed = {line.strip() for line in ansible(tmp_path, *command).splitlines()}
+    assert listed >= set(INVENTORIES)
 
 
 @pytest.mark.parametrize("module", MODULES)
