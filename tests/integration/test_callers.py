@@ -23,7 +23,7 @@ import key_search
 import pytest
 import yaml
 from runs import playbook
-from sites import REPORT, WITHOUT_RECOVERY, Sites, gateway_url, validation
+from sites import REPORT, SAME_CLUSTER, WITHOUT_RECOVERY, Sites, gateway_url, validation
 
 SITE = "callers that the proxies verify"
 #: How many keys of others there are beside the one that is measured; 10,000 take five minutes.
@@ -49,7 +49,7 @@ def callers_site(sites: Sites, issuer: callers.Issuer, variables: pathlib.Path) 
     def provision() -> None:
         issuer.deploy()
         variables.write_text(yaml.safe_dump(issuer.variables()), encoding="utf-8")
-        playbook("egress.ai_gateway.site", "--extra-vars", f"@{variables}", *WITHOUT_RECOVERY)
+        playbook("egress.ai_gateway.site", SAME_CLUSTER, "--extra-vars", f"@{variables}", *WITHOUT_RECOVERY)
 
     if sites.present != SITE:
         # The issuer needs a cluster.
@@ -61,7 +61,7 @@ def callers_site(sites: Sites, issuer: callers.Issuer, variables: pathlib.Path) 
 def test_callers_site_is_valid_and_stays_as_it_is(callers_site: callers.Issuer, variables: pathlib.Path) -> None:
     assert callers_site
     assert "failed" not in validation().values()
-    again = ("--extra-vars", f"@{variables}", "--skip-tags=validation", "--check", "--diff")
+    again = ("--extra-vars", f"@{variables}", "--skip-tags=validation", SAME_CLUSTER, "--check", "--diff")
     assert playbook("egress.ai_gateway.site", *again) == 0
 
 

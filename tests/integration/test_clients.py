@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from objects import kubectl
 from provider_kinds import token_of
 from runs import INVENTORY, playbook
-from sites import Sites, gateway_url
+from sites import SAME_CLUSTER, Sites, gateway_url
 
 SITE = "providers of clouds, and tiers for clients"
 OPENAI, ANTHROPIC = "gpt-4", "claude-opus"
@@ -65,7 +65,7 @@ def clients_site(sites: Sites, tmp_path_factory: pytest.TempPathFactory) -> None
         path.write_text(yaml.safe_dump(variables()), encoding="utf-8")
         # Google's tokens come from there, without which the site is not ready.
         fake_clouds.deploy()
-        playbook("egress.ai_gateway.site", "--extra-vars", f"@{path}", "--skip-tags=validation")
+        playbook("egress.ai_gateway.site", "--extra-vars", f"@{path}", "--skip-tags=validation", SAME_CLUSTER)
 
     sites.ensure_any()
     sites.ensure(SITE, provision)

@@ -30,9 +30,11 @@ def applied(sites: Sites, tree: rendered.Tree) -> rendered.Tree:
     if sites.present != "a rendered tree":
         if sites.present not in (UNKNOWN, NO_SITE) or (sites.present == UNKNOWN and is_used()):
             playbook("egress.ai_gateway.destroy")
+        is_bare = sites.present == NO_SITE
         with sites.becomes("a rendered tree"):
-            playbook("egress.ai_gateway.cluster")
-            playbook("egress.ai_gateway.teardown")
+            if not is_bare:
+                playbook("egress.ai_gateway.cluster")
+                playbook("egress.ai_gateway.teardown")
             assert rendered.put_secrets(tree) > 0
             rendered.apply(tree)
     return tree
