@@ -18,7 +18,7 @@ import pytest
 import rule_bodies
 import semantic_router
 import two_gateways
-from sites import NO_SITE, REPORT, WITHOUT_RECOVERY, Sites, validation
+from sites import NO_SITE, REPORT, SAME_CLUSTER, WITHOUT_RECOVERY, Sites, validation
 from two_gateways import ENGINES, Platform, arguments, site
 
 pytestmark = pytest.mark.skipif(
@@ -134,7 +134,7 @@ class TestTwoGateways:
         url = json.loads(REPORT.read_text(encoding="utf-8"))["gateway_url"]
         with sites.becomes(engine):
             found = semantic_router.without_policy(url, token.read_text(encoding="utf-8").strip())
-            assert site(directory, engine, "site", "--skip-tags", "validation_probes,validation_rate_limit") > 0
+            assert site(directory, engine, "site", "--tags=semantic_router,access_policies,providers") > 0
         # Before the deletion arrives, the policy is in force.
         assert {status for status, _code in found[:-1]} <= {200}, found
         assert found[-1] == (503, "gateway_fault")
@@ -142,7 +142,8 @@ class TestTwoGateways:
 
     @pytest.mark.usefixtures("both_gateways")
     def test_again_it_changes_nothing(self, directory: pathlib.Path, engine: str) -> None:
-        assert site(directory, engine, "site", "--skip-tags", "validation_probes,validation_rate_limit") == 0
+        more = ("--skip-tags=validation_probes,validation_rate_limit", SAME_CLUSTER)
+        assert site(directory, engine, "site", *more) == 0
 
     @pytest.mark.usefixtures("both_gateways")
     def test_teardown_leaves_the_platform_as_it_was(
