@@ -120,7 +120,8 @@ def _load() -> None:
     loader.init_plugin_loader()
     # Once is enough for all plays.
     loader._configure_collection_loader = lambda *_arguments: None
-    kinds = "filter", "test", "inventory", "callback", "strategy", "connection", "shell", "become", "vars"
+    # Without that of vars, which Ansible itself has to load first, or it enables none.
+    kinds = "filter", "test", "inventory", "callback", "strategy", "connection", "shell", "become"
     for kind in (*kinds, "action", "lookup"):
         list(getattr(loader, f"{kind}_loader").all(class_only=True))
     plugins = _collection() / "plugins"
