@@ -134,7 +134,7 @@ class TestTwoGateways:
         url = json.loads(REPORT.read_text(encoding="utf-8"))["gateway_url"]
         with sites.becomes(engine):
             found = semantic_router.without_policy(url, token.read_text(encoding="utf-8").strip())
-            assert site(directory, engine, "site", "--tags=semantic_router,access_policies,providers") > 0
+            assert site(directory, engine, "site", "--tags=semantic_router,maas_bridge,access_policies,providers") > 0
         # Before the deletion arrives, the policy is in force.
         assert {status for status, _code in found[:-1]} <= {200}, found
         assert found[-1] == (503, "gateway_fault")
