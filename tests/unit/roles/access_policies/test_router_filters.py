@@ -290,14 +290,16 @@ def test_a_choice_counts_until_the_first_byte_of_the_answer(gateway: Gateway, st
 def test_a_user_with_slow_answers_leaves_the_router_to_the_others(gateway: Gateway) -> None:
     """What one user holds is the rate by the seconds of an answer, here of some."""
     gateway.models.go_on.clear()
+    before = gateway.router.bodies
+    started = time.monotonic()
     with futures.ThreadPoolExecutor(AT_ONCE) as pool:
         waiting = [pool.submit(gateway.ask, CHAT, "greedy") for _number in range(AT_ONCE)]
         try:
-            eventually(lambda: sum(call.done() for call in waiting) >= AT_ONCE - OFTEN * 3)
+            # Each is refused or waits for the model: a busy machine may need seconds for so many.
+            eventually(lambda: sum(call.done() for call in waiting) + gateway.router.bodies - before == AT_ONCE)
+            seconds = time.monotonic() - started
             assert {call.result().status for call in waiting if call.done()} == {429}
-            # Those that are neither refused nor at the router are on their way.
-            assert eventually(lambda: gateway.router.streams >= OFTEN)
-            assert gateway.router.streams <= OFTEN * 3
+            assert OFTEN <= gateway.router.streams <= OFTEN * (seconds + 1), seconds
             before = gateway.router.bodies
             other = pool.submit(gateway.ask, {**CHAT, "stream": True}, "patient")
             eventually(lambda: gateway.router.bodies == before + 1)
@@ -408,8 +410,8 @@ def test_the_routers_own_gateway_reads_as_strictly(chat: Gateway, protocol: str)
 
 
 def eventually(condition: t.Callable[[], bool]) -> bool:
-    for _attempt in range(200):
+    for _attempt in range(300):
         if condition():
             return True
         time.sleep(0.05)
-    raise AssertionError("it did not become true in ten seconds")
+    raise AssertionError("it did not become true in 15 seconds")
