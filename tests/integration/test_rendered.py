@@ -81,7 +81,8 @@ def test_site_finds_nothing_to_change(applied: rendered.Tree, sites: Sites) -> N
     assert changed == 0
 
 
-def test_argo_cd_accepts_its_tree(applied: rendered.Tree) -> None:
+@pytest.mark.usefixtures("any_site")
+def test_argo_cd_accepts_its_tree(tree: rendered.Tree) -> None:
     crds = rendered.argo_cd_crds()
     variables = {
         "render_format": "argocd",
@@ -89,6 +90,6 @@ def test_argo_cd_accepts_its_tree(applied: rendered.Tree) -> None:
         "render_argocd_path": "clusters/embedded",
         "render_argocd_namespace": "render-argocd",
     }
-    argo, _changed = rendered.render(applied.directory.parent, "argocd", **variables)
+    argo, _changed = rendered.render(tree.directory.parent, "argocd", **variables)
     accepted = rendered.accepted_by_argo_cd_crds(argo, crds)
     assert len(accepted) == 1 + len(argo.parts())
