@@ -22,7 +22,8 @@ from runs import ROOT, playbook
 
 #: For sites whose limit another step has seen end, which takes up to a minute.
 WITHOUT_RECOVERY = ("--extra-vars", "validation_recovery=false")
-#: For sites on the cluster that an earlier step has brought up, which takes a sixth of the time of a run.
+#: For sites on the cluster that an earlier step has brought up, which takes a sixth of the time of a run. It loads no
+#: images, so it is not for the first site that needs some.
 SAME_CLUSTER = "--skip-tags=embedded_cluster"
 REPORT = ROOT / "reports/embedded/validation.json"
 #: The possible states of the machine, besides the names of sites.

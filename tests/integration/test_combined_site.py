@@ -49,7 +49,8 @@ def provision(variables: pathlib.Path) -> int:
     guarded = {"gateway_route_namespaces": [GUARDED], "gateway_guarded_namespaces": [GUARDED]}
     given = {**inference_pools.pools(), **listeners, **guarded}
     variables.write_text(yaml.safe_dump(mcp_servers.with_servers(given, mcp_servers.deploy())), encoding="utf-8")
-    return playbook("egress.ai_gateway.site", SAME_CLUSTER, "--extra-vars", f"@{variables}", *WITHOUT_RECOVERY)
+    # The cluster gets the image of the endpoint picker.
+    return playbook("egress.ai_gateway.site", "--extra-vars", f"@{variables}", *WITHOUT_RECOVERY)
 
 
 @pytest.fixture
