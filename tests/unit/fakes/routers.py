@@ -289,7 +289,7 @@ class Processor:
         return self._stub.Process(requests)
 
     def process(self, *requests: messages.ProcessingRequest) -> list[messages.ProcessingResponse]:
-        return list(self._stub.Process(iter(requests), timeout=20))
+        return list(self._stub.Process(iter(requests), timeout=60))
 
     def ask(self, body: bytes, **headers: str) -> messages.ProcessingResponse:
         """The answer to the body of a request."""
