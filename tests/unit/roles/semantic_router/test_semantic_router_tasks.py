@@ -33,17 +33,17 @@ def server() -> t.Iterator[Server]:
 
 
 def validated(server: Server, directory: Path, *arguments: str, **changed: t.Any) -> tuple[int, str]:
-    variables = {**VARIABLES, **changed}
+    variables = {**VARIABLES, "ai_gateway_cache_directory": f"{directory}/cache", **changed}
     code, output = server.run(directory, "semantic_router", variables, *arguments, tasks_from="validate_variables")
     assert server.writes == []
     return code, " ".join(output.split())
 
 
-def program(directory: Path, status: int, answer: str) -> str:
+def program(directory: Path, status: int, answer: str, version: str = "1") -> str:
     """In place of vllm-sr: prints its arguments and an answer."""
     path = directory / "vllm-sr"
     path.write_text(
-        f'#!/bin/sh\nif [ "$1" = --version ]; then exit 0; fi\necho "$@" >> {directory}/calls\n'
+        f'#!/bin/sh\nif [ "$1" = --version ]; then echo {version}; exit 0; fi\necho "$@" >> {directory}/calls\n'
         f"cp \"$4\" {directory}/config.yaml\necho '{answer}'\nexit {status}\n"
     )
     path.chmod(0o755)
@@ -103,6 +103,25 @@ def test_what_the_routers_own_program_refuses(server: Server, tmp_path: Path) ->
     assert code == 2
     assert "vllm-sr refuses the configuration of ai_gateway_semantic_router" in output
     assert "decision math references nothing" in output
+
+
+def test_the_program_is_asked_once_about_what_it_has_accepted(server: Server, tmp_path: Path) -> None:
+    calls = tmp_path / "calls"
+    other = {"ai_gateway_semantic_router": {"default_model": "model-a", "mode": "dual_gateway"}}
+    # What it is asked, and how often it was asked then.
+    for version, status, changed, asked in (
+        ("1", 1, {}, 1),
+        ("1", 0, {}, 2),
+        ("1", 0, {}, 2),
+        ("1", 0, other, 3),
+        ("2", 0, {}, 4),
+        ("2", 0, other, 5),
+        ("2", 1, {}, 5),
+    ):
+        validator = program(tmp_path, status, "an answer", version)
+        code, output = validated(server, tmp_path, semantic_router_validator=validator, **changed)
+        assert len(calls.read_text(encoding="utf-8").splitlines()) == asked, output
+        assert code == (2 if (version, status) == ("1", 1) else 0), output
 
 
 def test_without_the_program_the_run_says_so(server: Server, tmp_path: Path) -> None:
