@@ -22,8 +22,3 @@ def test_what_there_was_no_time_for_is_named() -> None:
     named = [line for line in lines if line.startswith("NOT RUN tests/integration/test_existing_cluster.py::")]
     assert len(named) > 3
     assert "Run them: make integration ARGS=\"-k 'existing_cluster'\"" in lines
-
-
-def test_the_last_one_runs_all_the_same() -> None:
-    source = (ROOT / "tests/integration/test_destroy.py").read_text(encoding="utf-8")
-    assert source.count("def test_") == 1
