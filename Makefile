@@ -80,7 +80,7 @@ api-keys: $(READY) ## List the API keys (EXTRA="api_keys_owner=me"); api_keys_st
 ##### Tests
 
 .PHONY: test lint units package sanity integration bench bench-bodies bench-scale bench-traffic
-test: $(READY) ## Run all tests that fit into 80 minutes; they take over the embedded cluster of this machine
+test: $(READY) ## Run all tests, none end to end that would begin after 75 minutes; they take over the embedded cluster
 	@INTEGRATION_MINUTES=$${INTEGRATION_MINUTES-75} scripts/steps lint,units,package,sanity integration
 
 lint: $(READY) ## Run the linters

@@ -34,37 +34,36 @@ ORDER = [
 ]
 
 
-#: So many minutes after the first test no further one begins but the last, which leaves the machine as it was. Without
+#: So many minutes after the beginning no further test begins but the last, which leaves the machine as it was. Without
 #: INTEGRATION_MINUTES all begin.
 MINUTES = float(os.environ.get("INTEGRATION_MINUTES") or "inf")
-STARTED = pytest.StashKey[float]()
-LATE = pytest.StashKey[list[str]]()
+STARTED = time.monotonic()
+#: The tests that were left out.
+LATE: list[pytest.Item] = []
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Begin to count."""
-    config.stash[STARTED] = time.monotonic()
-    config.stash[LATE] = []
+def name_of_file(item: pytest.Item) -> str:
+    """Return the name of a test's file, as ORDER has it."""
+    return item.path.stem.removeprefix("test_")
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Leave out what there is no time for."""
-    minutes = (time.monotonic() - item.config.stash[STARTED]) / 60
-    if minutes > MINUTES and item.path.stem.removeprefix("test_") != ORDER[-1]:
-        item.config.stash[LATE].append(item.nodeid)
+    if time.monotonic() - STARTED > MINUTES * 60 and name_of_file(item) != ORDER[-1]:
+        LATE.append(item)
         pytest.skip(f"{MINUTES:.0f} minutes are over")
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Name what was left out, and the command that makes up for it."""
-    if late := config.stash[LATE]:
-        files = sorted({name.partition("::")[0].rpartition("/test_")[2].removesuffix(".py") for name in late})
-        terminalreporter.section(f"{len(late)} tests left out, as {MINUTES:.0f} minutes were over", red=True)
-        terminalreporter.line("\n".join(f"NOT RUN {name}" for name in late))
-        terminalreporter.line(f"Run them: make integration ARGS=\"-k '{' or '.join(files)}'\"")
+    if LATE:
+        terminalreporter.section(f"{len(LATE)} tests left out, as {MINUTES:.0f} minutes were over", red=True)
+        terminalreporter.line("\n".join(f"NOT RUN {item.nodeid}" for item in LATE))
+        files = " or ".join(sorted(set(map(name_of_file, LATE))))
+        terminalreporter.line(f"Run them: make integration ARGS=\"-k '{files}'\"")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the files in order."""
-    items.sort(key=lambda item: ORDER.index(name) if (name := item.path.stem.removeprefix("test_")) in ORDER else -1)
+    items.sort(key=lambda item: ORDER.index(name) if (name := name_of_file(item)) in ORDER else -1)

@@ -11,6 +11,7 @@ import json
 import shutil
 import socket
 import subprocess
+import sys
 import threading
 import time
 import typing as t
@@ -26,6 +27,10 @@ from envoy.service.ext_proc.v3 import external_processor_pb2_grpc as service
 from envoys import Envoy, envoy_program
 from proxies import programs, with_router
 from rendering import documents, rendered
+
+sys.path += [str(Path(__file__).parents[3] / name) for name in ("unit/fakes", "fakes")]
+
+from contracts import eventually
 
 CHAT = {"model": "auto", "messages": [{"role": "user", "content": "Hello"}]}
 ENVOY = "type.googleapis.com/envoy.extensions.filters."
@@ -407,11 +412,3 @@ def test_the_routers_own_gateway_reads_as_strictly(chat: Gateway, protocol: str)
     streams = {**CHAT, "stream": True, "stream_options": {"include_obfuscation": False}}
     sent = {**streams, "stream_options": {"include_usage": True, "include_obfuscation": False}}
     assert chat.curl(protocol, json.dumps(streams).encode()).document == sent
-
-
-def eventually(condition: t.Callable[[], bool]) -> bool:
-    for _attempt in range(300):
-        if condition():
-            return True
-        time.sleep(0.05)
-    raise AssertionError("it did not become true in 15 seconds")
