@@ -23,8 +23,11 @@ ALLOWED: dict[str, set[str]] = {
     "_preflight": {"_kubernetes"},
     "_diagnosis": {"_kubernetes"},
     "_catalog": set(),
+    "_reports": set(),
     # The plan of a validation knows the values that stand for a caller at the providers.
-    "_probes": {"_catalog"},
+    "_probes": {"_catalog", "_reports"},
+    # A cluster is shown as a check where checks are shown.
+    "_fleet": {"_probes", "_reports"},
     "_embedded_cluster": set(),
     # What names must look like is said once.
     "_gateway": {"_catalog"},
