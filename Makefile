@@ -91,6 +91,7 @@ lint: $(READY) ## Run the linters
 	scripts/readmes --check
 	scripts/messages --check
 	scripts/words
+	scripts/docsite
 	MYPYPATH=.collections mypy -p ansible_collections.egress.ai_gateway.plugins
 
 units: $(READY) ## Run the unit tests
@@ -127,7 +128,10 @@ bench-traffic: $(READY) ## Measure the gateway beside Envoy, LiteLLM and Portkey
 
 ##### Files that are generated
 
-.PHONY: readmes changelog lock
+.PHONY: docs readmes changelog lock
+docs: $(READY) ## Check the documentation, and build it as HTML into .docsite
+	scripts/docsite
+
 readmes: $(READY) ## Write the variables of the roles into their READMEs, and the messages of the diagnosis
 	@scripts/readmes
 	@scripts/messages
