@@ -10,7 +10,7 @@ import re
 ROOT = pathlib.Path(__file__).parents[2]
 
 
-def tests_of_the_project() -> set[str]:
+def existing_tests() -> set[str]:
     """Return the names of all test functions."""
     return {
         name
@@ -24,7 +24,7 @@ def test_each_threat_names_tests_that_exist() -> None:
     section = page.split("## Threats")[1].split("## Who calls")[0]
     rows = [line for line in section.splitlines() if line.startswith("| ") and not line.startswith("| threat")]
     assert len(rows) > 20
-    existing = tests_of_the_project()
+    existing = existing_tests()
     for row in rows:
         named = re.findall(r"`(test_\w+)`", row.split("|")[3])
         assert named, f"no test is named: {row}"
