@@ -182,7 +182,7 @@ import time
 import typing as t
 from pathlib import Path
 
-from ansible_collections.egress.ai_gateway.plugins.module_utils._drift.collected import (
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.collecting import (
     collected_patches,
     collected_sets,
 )

@@ -89,9 +89,9 @@ resources:
 import typing as t
 from pathlib import Path
 
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.collecting import overlaid
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.manifests import ManifestError
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.staging import staged_objects
-from ansible_collections.egress.ai_gateway.plugins.module_utils._drift.collected import overlaid
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.authentication import hidden_values
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.module import (
     OBJECTS_ARGUMENT_SPEC,

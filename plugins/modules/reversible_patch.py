@@ -198,7 +198,7 @@ import typing as t
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible_collections.egress.ai_gateway.plugins.module_utils._drift.collected import collect_patch
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.collecting import collect_patch
 from ansible_collections.egress.ai_gateway.plugins.module_utils._field_patch.fields import FieldError, fields_of
 from ansible_collections.egress.ai_gateway.plugins.module_utils._field_patch.patch import (
     Options,

@@ -10,6 +10,7 @@ import typing as t
 from pathlib import Path
 
 from ansible.module_utils.basic import missing_required_lib
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.collecting import collect_set
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.identity import (
     ForeignParentError,
     SetIdentity,
@@ -18,7 +19,6 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.manif
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.reading import ApplySetError
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.run import Options, Outcome, Run
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.staging import stage
-from ansible_collections.egress.ai_gateway.plugins.module_utils._drift.collected import collect_set
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.api import (
     Api,
     ApiError,

@@ -12,6 +12,10 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, field, replace
 
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.collecting import (
+    CollectedPatch,
+    CollectedSet,
+)
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.diff import content_digest, is_applied
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.identity import (
     FORCE_ANNOTATION,
@@ -33,7 +37,6 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.readi
     seen,
 )
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.run import SHARED
-from ansible_collections.egress.ai_gateway.plugins.module_utils._drift.collected import CollectedPatch, CollectedSet
 from ansible_collections.egress.ai_gateway.plugins.module_utils._drift.differences import (
     CREATE,
     DELETE,

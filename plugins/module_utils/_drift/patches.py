@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.collecting import CollectedPatch
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.reading import CONFIG_MAP
-from ansible_collections.egress.ai_gateway.plugins.module_utils._drift.collected import CollectedPatch
 from ansible_collections.egress.ai_gateway.plugins.module_utils._drift.differences import (
     CREATE,
     DELETE,

@@ -17,7 +17,7 @@ PAGE = (
 <meta name="color-scheme" content="light dark">
 <title>Drift of {{ report.cluster }}: {{ report.summary }}</title>
 <style>
-"""
+"""  # noqa: S608 - a page, no query
     + STYLE
     + """\
 .none, .create { --status: var(--passed); }
@@ -132,5 +132,5 @@ except what is foreign.</p>
 </main>
 </body>
 </html>
-"""  # noqa: S608 - a page, no query
+"""
 )
