@@ -366,7 +366,10 @@ class _Run:
                 identity
                 for identity, found in live.items()
                 if identity not in kept
-                and (identity in item.recorded.adopted or not (found.owner or found.ours or found.leaving))
+                and (
+                    identity in item.recorded.adopted
+                    or (item.collected.adopt and not (found.owner or found.ours or found.leaving))
+                )
             ),
         )
         return parent_manifest(item.identity, contents if item.collected.prune else contents | item.recorded)
