@@ -61,7 +61,7 @@ td.seconds, th.seconds {
 <thead><tr><th>Status</th><th>Check</th><th>Expected</th><th>Observed</th><th class="seconds">Seconds</th></tr></thead>
 <tbody>
 {% for check in checks %}
-<tr class="{{ check.status }}">
+<tr class="{{ check.status }}" id="{{ check.id }}">
 <td><span class="badge">{{ check.status }}</span></td>
 <td class="name">{{ check.name }}<span class="id">{{ check.id }}</span></td>
 <td class="seen" data-label="Expected">{{ check.expected }}</td>
