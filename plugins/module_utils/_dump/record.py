@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import typing as t
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.model import plain
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.strings import LABEL as _NAMESPACE
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.strings import OBJECT
 
 Body = dict[str, t.Any]
 
@@ -74,6 +77,7 @@ KIND = "catalogue"
 SUFFIX = ".catalogue"
 #: Characters of one ConfigMap, which holds at most a mebibyte, of up to four bytes each.
 _PART = 200_000
+_SECRET_KEY = re.compile(r"[A-Za-z0-9._-]+")
 _REMEDY = "run playbook egress.ai_gateway.site with the gateway's inventory, or set dump_source to objects"
 
 
@@ -216,7 +220,9 @@ def read_record(config_maps: Iterable[Mapping[str, t.Any]], gateway: str) -> Rec
         read = json.loads(content)
         return Record(at_keys(read["variables"], _read), tuple(read["unrecorded"]))
     except (ValueError, TypeError, KeyError) as error:
-        raise RecordError(f"the record in ConfigMap {name} cannot be read ({type(error).__name__}); {_REMEDY}") from error
+        raise RecordError(
+            f"the record in ConfigMap {name} cannot be read ({type(error).__name__}); {_REMEDY}"
+        ) from error
 
 
 def _written(_place: tuple[str, ...], value: t.Any) -> t.Any:
@@ -224,7 +230,13 @@ def _written(_place: tuple[str, ...], value: t.Any) -> t.Any:
 
 
 def _read(_place: tuple[str, ...], value: t.Any) -> t.Any:
-    return Key(**value) if isinstance(value, dict) else value
+    if not isinstance(value, dict):
+        return value
+    key = Key(**value)
+    # They become parts of a template.
+    if not (_NAMESPACE.accepts(key.namespace) and OBJECT.accepts(key.secret) and _SECRET_KEY.fullmatch(key.key)):
+        raise ValueError("no name of a Secret")
+    return key
 
 
 def _number(body: Mapping[str, t.Any]) -> int:
