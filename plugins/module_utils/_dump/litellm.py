@@ -125,7 +125,7 @@ def translate(config: Mapping[str, t.Any], environment: t.Callable[[str], str | 
 
 
 def _groups(root: Source, environment: t.Callable[[str], str | None]) -> dict[str, _Group]:
-    credentials = {}
+    credentials: dict[str, Source] = {}
     for entry in root.sources("credential_list"):
         name = entry.string("credential_name")
         if name:

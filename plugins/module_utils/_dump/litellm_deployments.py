@@ -378,9 +378,7 @@ def _bedrock(found: _Reader, deployment: Deployment) -> None:
     if not region:
         raise NoCounterpartError("it has no aws_region_name, which schema aws_bedrock needs")
     if found.has("aws_bedrock_runtime_endpoint", "api_base"):
-        raise NoCounterpartError(
-            "it has an endpoint of its own, and Envoy AI Gateway signs for that of the region alone"
-        )
+        raise NoCounterpartError("it has an endpoint of its own, and requests are signed for that of the region alone")
     if found.has("aws_role_name", "aws_web_identity_token", "aws_profile_name", "aws_session_token"):
         raise NoCounterpartError(
             "it assumes a role, or has short-lived keys; write a credential of form federation or workload_identity"
@@ -403,13 +401,9 @@ def _vertex(found: _Reader, deployment: Deployment) -> None:
     project = found.checked(PROJECT, "vertex_project", "vertex_ai_project")
     region = found.checked(REGION, "vertex_location", "vertex_ai_location")
     if not project or not region:
-        raise NoCounterpartError(
-            "it has no vertex_project or no vertex_location, which the schemas of Google Cloud need"
-        )
+        raise NoCounterpartError("it has no vertex_project or no vertex_location, which Google Cloud needs")
     if found.has("api_base"):
-        raise NoCounterpartError(
-            "it has an api_base, and the address of the schemas of Google Cloud is that of the region"
-        )
+        raise NoCounterpartError("it has an api_base, and Google Cloud is reached by that of the region")
     if deployment.model.startswith("claude"):
         deployment.schema = "gcp_anthropic"
     elif not deployment.model.startswith("gemini") and "embedding" not in deployment.model:
@@ -486,9 +480,7 @@ def read_mcp_server(name: str, entry: Source, environment: Environment) -> tuple
     kind = entry.string("auth_type") or "none"
     headers = {"none": None, "bearer_token": {}, "api_key": {"header": "x-api-key"}}
     if kind not in headers:
-        raise NoCounterpartError(
-            f"its auth_type {quote(kind)} has no counterpart; the gateway has api_key and bearer_token"
-        )
+        raise NoCounterpartError(f"its auth_type {quote(kind)} has no counterpart, unlike api_key and bearer_token")
     credential = headers[kind]
     if credential is not None:
         name_of_key = "auth_value" if entry.has("auth_value") else "authentication_token"
