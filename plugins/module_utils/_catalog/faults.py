@@ -71,6 +71,11 @@ def quote(string: str) -> str:
     )
 
 
+def key_of_path(key: str) -> str:
+    """A key as it is shown in a path: in quotes where it is long, or has characters that cannot be seen."""
+    return key if key.isprintable() and len(key) <= 80 else quote(key)
+
+
 def type_name(value: t.Any) -> str:
     """What a value is, in the words of an inventory's author."""
     if value is None:
