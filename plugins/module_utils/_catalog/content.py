@@ -22,6 +22,12 @@ _BITS = 63
 _QUOTES = "write a string (in quotes if it looks like a number, a date or a truth value)"
 
 
+def too_deep(value: t.Any, depth: int = 0) -> bool:
+    """Whether lists and mappings are within each other more often than ``DEPTH``, for example without an end."""
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else None
+    return items is not None and (depth == DEPTH or any(too_deep(item, depth + 1) for item in items))
+
+
 def content_faults(path: str, value: t.Any, depth: int = 0) -> Iterator[Fault]:
     """The faults of ``value`` and of what is in it.
 
