@@ -60,7 +60,7 @@ def nearest(name: str, known: Iterable[str], likeness: float = 0.6) -> str:
 
 def _natural(path: str) -> list[str | int]:
     """A key that sorts the third item before the tenth; strings and numbers take turns in it."""
-    return [int(part) if part.isdigit() else part for part in re.split(r"([0-9]+)", path)]
+    return [int(part) if index % 2 else part for index, part in enumerate(re.split(r"([0-9]{1,9})", path))]
 
 
 def quote(string: str) -> str:

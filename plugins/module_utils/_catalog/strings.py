@@ -210,6 +210,7 @@ TOKEN_ISSUER = Rule(
     r"https://[^\s/?#@]+(/[^\s?#]*)?",
     "the issuer as its tokens name it, which begins with https:// and has no query",
     limit=1024,
+    printable=True,
 )
 SCOPE = Rule("a scope", r"[!#-\[\]-~]+", "scopes without spaces", limit=253)
 # HTTP drops spaces at the ends, and gives other letters no meaning.
