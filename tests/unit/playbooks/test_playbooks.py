@@ -23,7 +23,7 @@ COLLECTION = Path(catalog_build.__file__).parents[3]
 PLAYBOOKS = {path.stem: path for path in (COLLECTION / "playbooks").glob("*.yml")}
 ROLES = sorted(path.name for path in (COLLECTION / "roles").iterdir())
 #: Roles without an object in a cluster, which others depend on.
-FACTS = {"catalog", "certificates", "versions"}
+FACTS = {"catalog", "certificates", "variables", "versions"}
 #: What site applies and validates, and what it asks the cluster before.
 SITE_ROLES = set(ROLES) - FACTS - {"api_keys", "diagnosis", "key_rotation", "render", "tokens"}
 PREFLIGHT = "preflight"
