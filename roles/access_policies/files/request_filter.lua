@@ -150,6 +150,7 @@ local function begin(handle)
   metadata:set(METADATA, "elsewhere", settings.maas_api and path:find("^/maas%-api/") ~= nil)
   -- Without it the program after authorization refuses every request.
   metadata:set(METADATA, "begun", true)
+  if settings.metered then metadata:set(METADATA, "began", handle:timestamp()) end
   local allowed = allowed_origin(headers:get("origin") or "")
   if allowed then
     metadata:set(METADATA, "origin", allowed)
@@ -323,6 +324,9 @@ local function finish(handle)
   end
   name_model(headers, kept, details)
   if not status or status < 400 then return end
+  if settings.metered then
+    handle:streamInfo():dynamicMetadata():set(METADATA, "refused_by", details and "gateway" or "provider")
+  end
   if kept.elsewhere and not details then return end
   local content_type = (headers:get("content-type") or ""):lower()
   local buffer = handle:body(true)
