@@ -12,7 +12,12 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.faults 
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.inputs import KUADRANT
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.model import Observability, Peer, Traces
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.settings import Settings
-from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.strings import LABEL, LABEL_KEY, LABEL_VALUE, Rule
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.strings import (
+    LABEL,
+    LABEL_KEY,
+    LABEL_VALUE,
+    Rule,
+)
 
 _KEYS = ("enabled", "user_label", "users", "scrapers", "traces")
 #: Namespaces of Prometheus where the inventory names none.
@@ -105,7 +110,7 @@ def _traces(entry: Entry) -> Traces | None:
     # The rule has let no other form pass; a port may still be too large.
     scheme, _separator, authority = endpoint.partition("://")
     hostname, _separator, port = authority.rpartition(":")
-    if int(port) > 65535 or re.fullmatch(r"[0-9.]+", hostname) and not _is_address(hostname):
+    if int(port) > 65535 or (re.fullmatch(r"[0-9.]+", hostname) and not _is_address(hostname)):
         traces.fault("endpoint", f"{quote(endpoint)} has no host and port", f"write {_COLLECTOR.remedy}")
         return None
     return Traces(hostname, int(port), scheme == "https", sampling, content)

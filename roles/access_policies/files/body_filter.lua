@@ -94,6 +94,12 @@ local function label_of(user)
   return user
 end
 
+-- What requests ask for, by the names that OpenTelemetry has for it.
+local OPERATIONS = {
+  ["/v1/chat/completions"] = "chat", ["/v1/messages"] = "chat", ["/v1/responses"] = "chat",
+  ["/v1/completions"] = "text_completion", ["/v1/embeddings"] = "embeddings",
+}
+
 -- The provider that will answer; empty where there are several, until one has.
 local function only_provider(model, only)
   if only then return only end
@@ -235,7 +241,10 @@ local function judge(handle)
   if request.text ~= text then buffer:setBytes(request.text) end
   metadata = handle:streamInfo():dynamicMetadata()
   metadata:set(METADATA, "model", request.model)
-  if settings.metered then metadata:set(METADATA, "provider", only_provider(model, only)) end
+  if settings.metered then
+    metadata:set(METADATA, "provider", only_provider(model, only))
+    metadata:set(METADATA, "operation", OPERATIONS[name] or name:match("[^/]*$"))
+  end
   metadata:set(METADATA, "asked", #text)
   metadata:set(METADATA, "streams", request.streams)
   metadata:set(METADATA, "usage", served.usage)
