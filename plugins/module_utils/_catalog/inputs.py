@@ -50,6 +50,7 @@ DEFAULTS: dict[str, t.Any] = {
     "prices": None,
     "tiers": (),
     "callers": (),
+    "observability": None,
     "allowed_endpoints": (),
     "cluster_networks": (),
     "uncounted_tokens": ESTIMATED,
