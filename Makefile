@@ -41,7 +41,7 @@ help: ## Show this help
 
 ##### Clusters
 
-.PHONY: site validate diagnose rotate render teardown destroy token api-key api-keys
+.PHONY: site validate diagnose usage rotate render teardown destroy token api-key api-keys
 site: $(READY) ## Provision the AI gateway, with its cluster where that is embedded, and validate it
 	@$(PLAYBOOK) egress.ai_gateway.site
 
@@ -50,6 +50,9 @@ validate: $(READY) ## Check the gateway with real requests; the report goes to r
 
 diagnose: $(READY) ## Find what is wrong with the gateway and why
 	@$(PLAYBOOK) egress.ai_gateway.diagnose
+
+usage: $(READY) ## Report usage and cost into reports/ (EXTRA="usage_from=30d usage_prometheus_url=https://...")
+	@$(PLAYBOOK) egress.ai_gateway.usage
 
 rotate: $(READY) ## Give the gateway the keys that the inventory has now, without a refused request
 	@$(PLAYBOOK) egress.ai_gateway.rotate_keys

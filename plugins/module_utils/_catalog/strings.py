@@ -210,6 +210,7 @@ TOKEN_ISSUER = Rule(
     "the issuer as its tokens name it, which begins with https:// and has no query",
     limit=1024,
 )
+CURRENCY = Rule("a currency", r"([A-Z]{3})?", "its code of three letters, such as EUR", limit=3)
 SCOPE = Rule("a scope", r"[!#-\[\]-~]+", "scopes without spaces", limit=253)
 # HTTP drops spaces at the ends, and gives other letters no meaning.
 HEADER_VALUE = Rule(

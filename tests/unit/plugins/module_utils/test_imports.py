@@ -22,6 +22,8 @@ ALLOWED: dict[str, set[str]] = {
     "_rendering": {"_apply_set", "_catalog", "_kubernetes"},
     "_preflight": {"_kubernetes"},
     "_diagnosis": {"_kubernetes"},
+    # Access logs are read by the cluster's API.
+    "_usage": {"_kubernetes"},
     "_catalog": set(),
     # The plan of a validation knows the values that stand for a caller at the providers.
     "_probes": {"_catalog"},
