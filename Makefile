@@ -41,7 +41,7 @@ help: ## Show this help
 
 ##### Clusters
 
-.PHONY: site validate diagnose drift rotate render teardown destroy token api-key api-keys
+.PHONY: site validate diagnose drift usage rotate render teardown destroy token api-key api-keys
 site: $(READY) ## Provision the AI gateway, with its cluster where that is embedded, and validate it
 	@$(PLAYBOOK) egress.ai_gateway.site
 
@@ -53,6 +53,9 @@ diagnose: $(READY) ## Find what is wrong with the gateway and why
 
 drift: $(READY) ## Report what differs between the catalogue and the cluster; fails where something does
 	@$(PLAYBOOK) egress.ai_gateway.drift
+
+usage: $(READY) ## Report usage and cost into reports/ (EXTRA="usage_from=30d usage_prometheus_url=https://...")
+	@$(PLAYBOOK) egress.ai_gateway.usage
 
 rotate: $(READY) ## Give the gateway the keys that the inventory has now, without a refused request
 	@$(PLAYBOOK) egress.ai_gateway.rotate_keys

@@ -119,13 +119,18 @@ options:
     default: {}
   prices:
     description:
-      - What a million tokens of each model cost, with C(input) and C(output), by the model's public name.
+      - What a million tokens of each model cost, with C(input), C(output) and C(cached_input), by the model's public
+        name.
     type: dict
     default: {}
   observability:
     description: What the gateway reports about its requests, metrics and spans. An empty mapping is nothing.
     type: dict
     default: {}
+  currency:
+    description: The currency of O(prices), by its code of ISO 4217.
+    type: str
+    default: ""
   tiers:
     description: The tiers of users.
     type: list
@@ -248,6 +253,10 @@ catalog:
         authorino: ai-gateway-authorino
         kuadrant: kuadrant-system
         wg_ai_gateway: ai-gateway-system
+    currency:
+      description: The code of the currency of the prices, or an empty string.
+      type: str
+      sample: EUR
     uncounted_tokens:
       description: Tokens to count for an answer whose tokens cannot be counted, or 0 to estimate them from its bytes.
       type: int
@@ -305,7 +314,8 @@ catalog:
           other backends or endpoints a model has other routes. A model of an InferencePool has none, as the pool has
           one route for all its models.
         - C(objective) names the InferenceObjective of the model's requests, where it has one.
-        - C(price) is what a million tokens cost, with C(input) and C(output), where the inventory says it.
+        - C(price) is what a million tokens cost, with C(input), C(output) and C(cached_input), where the inventory says
+          it.
       type: list
       elements: dict
       sample:

@@ -212,6 +212,7 @@ def _catalog(
         maas_api=maas_api,
         simulators_namespace=simulators_namespace,
         controller_namespaces=settings.controller_namespaces,
+        currency=settings.currency,
         uncounted_tokens=settings.uncounted_tokens,
         request_body_limit=settings.request_body_limit,
         providers=tuple(providers),

@@ -48,6 +48,7 @@ DEFAULTS: dict[str, t.Any] = {
     "inference_pools": (),
     "semantic_router": None,
     "prices": None,
+    "currency": "",
     "tiers": (),
     "callers": (),
     "observability": None,

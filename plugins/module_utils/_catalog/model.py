@@ -361,6 +361,8 @@ class Price:
 
     input: float
     output: float
+    #: Of the input that the provider had in its cache; that of the input where the inventory says nothing.
+    cached_input: float
 
 
 @dataclass(frozen=True)
@@ -686,6 +688,8 @@ class Catalog:
     maas_api: MaasApi
     simulators_namespace: str
     controller_namespaces: ControllerNamespaces
+    #: Of all prices; empty where the inventory does not say.
+    currency: str
     #: Tokens that an answer costs of which no tokens can be counted; 0 to estimate them from its bytes.
     uncounted_tokens: int
     #: The largest body of a request, in bytes.

@@ -212,6 +212,7 @@ TOKEN_ISSUER = Rule(
     limit=1024,
     printable=True,
 )
+CURRENCY = Rule("a currency", r"([A-Z]{3})?", "its code of three letters, such as EUR", limit=3)
 SCOPE = Rule("a scope", r"[!#-\[\]-~]+", "scopes without spaces", limit=253)
 # HTTP drops spaces at the ends, and gives other letters no meaning.
 HEADER_VALUE = Rule(

@@ -26,6 +26,8 @@ ALLOWED: dict[str, set[str]] = {
     # What the files and pages of all reports have in common.
     "_reports": set(),
     "_diagnosis": {"_kubernetes"},
+    # Access logs are read by the cluster's API.
+    "_usage": {"_kubernetes"},
     "_catalog": set(),
     # The plan of a validation knows the values that stand for a caller at the providers.
     "_probes": {"_catalog", "_reports"},
