@@ -20,8 +20,8 @@ from runs import INVENTORY, ROOT, follow, playbook, start
 from sites import Sites
 
 REPORT = ROOT / "reports/embedded"
-#: Of a run on two cores that does nothing else, with room for a busy machine. A quiet one takes a quarter of it.
-SECONDS = 60.0
+#: Of the comparison alone, which takes half a second on a quiet machine. The rest of a run is the time of Ansible.
+SECONDS = 20.0
 SIMULATORS = SetIdentity("simulators", "ai-gateway").id
 NEW_KEY = "sk-canary-of-drift-4711"
 #: What does not depend on whether checks with requests pass.
@@ -42,7 +42,7 @@ def report() -> dict[str, t.Any]:
 
 
 def assert_none(*arguments: str) -> None:
-    """Assert that nothing differs, and that the run took seconds."""
+    """Assert that nothing differs, and that this was found out within seconds."""
     started = time.monotonic()
     status, output = drift(*arguments)
     seconds = time.monotonic() - started
@@ -53,7 +53,7 @@ def assert_none(*arguments: str) -> None:
     assert found["differences"] == []
     assert status == 0
     assert found["summary"] in output
-    assert seconds < SECONDS
+    assert found["seconds"] < SECONDS
 
 
 def change() -> dict[tuple[str, str], str]:
