@@ -129,6 +129,7 @@ def drift_of_hosts(directory: Path, hosts: dict[str, dict[str, t.Any]]) -> Ended
     local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
     inventory = {"all": {"hosts": hosts, "vars": local}}
     (directory / "hosts.json").write_text(json.dumps(inventory), encoding="utf-8")
-    return ansible_playbook(
-        directory, "--inventory", f"{directory}/hosts.json", "egress.ai_gateway.drift", environment=CALLBACKS
-    )
+    # What takes the place of variables of roles.
+    extra = {name: value for name, value in VARIABLES.items() if name.startswith("__")}
+    arguments = ["--inventory", f"{directory}/hosts.json", "--extra-vars", json.dumps(extra)]
+    return ansible_playbook(directory, *arguments, "egress.ai_gateway.drift", environment=CALLBACKS)
