@@ -33,6 +33,9 @@ def shared_paths(
     :param hosts: of the run
     :param host: the one that is asked about
     """
+    hosts = list(hosts)
+    if hosts == [host]:
+        return []
     paths = {name: {one: _path(hostvars[one].get(name)) for one in hosts} for name in names}
     found = []
     for name, by_host in paths.items():
