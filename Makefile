@@ -41,7 +41,7 @@ help: ## Show this help
 
 ##### Clusters
 
-.PHONY: site validate diagnose drift usage rotate render teardown destroy token api-key api-keys
+.PHONY: site validate diagnose drift usage rotate render teardown destroy token api-key api-keys dump
 site: $(READY) ## Provision the AI gateway, with its cluster where that is embedded, and validate it
 	@$(PLAYBOOK) egress.ai_gateway.site
 
@@ -62,6 +62,9 @@ rotate: $(READY) ## Give the gateway the keys that the inventory has now, withou
 
 render: $(READY) ## Write all that site would apply into rendered/, for kubectl or Argo CD
 	@$(PLAYBOOK) egress.ai_gateway.render
+
+dump: $(READY) ## Write the gateway as variables into dumped/ (EXTRA="dump_litellm_config=config.yaml" for a LiteLLM proxy)
+	@$(PLAYBOOK) egress.ai_gateway.dump
 
 teardown: $(READY) ## Remove what site made; the cluster stays
 	@$(PLAYBOOK) egress.ai_gateway.teardown
