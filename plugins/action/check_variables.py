@@ -17,7 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import yaml
-from ansible.errors import AnsibleError, AnsibleUndefinedVariable
+from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.content import DEPTH, too_deep
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.faults import Fault, key_of_path, listed
@@ -61,11 +61,11 @@ class ActionModule(ActionBase):
         if too_deep(value):
             problem = f"is nested more than {DEPTH} levels deep, or holds itself"
             return [Fault(name, problem, "write it without an anchor within itself")]
+        # Others may need what a role finds out first, and are rendered where they are read.
+        if not name.startswith(PREFIX) and self._templar.is_template(value):
+            return []
         try:
             rendered = self._templar.template(value)
-        except AnsibleUndefinedVariable as error:
-            # Another role may set it first; but the catalogue is what every role begins with.
-            return self._unrendered(name, value, error) if name.startswith(PREFIX) else []
         except (AnsibleError, RecursionError, TypeError, ValueError) as error:
             return self._unrendered(name, value, error)
         # Those of the catalogue are checked there, all at once.

@@ -12,9 +12,10 @@ module: check_variables
 short_description: Find what is wrong in the variables of the roles of this collection before a role reads them
 version_added: 1.0.0
 description:
-  - Renders each variable that the roles of this collection document and that the inventory sets. A template that fails
+  - Renders each variable of the inventory that role P(egress.ai_gateway.catalog#role) documents. A template that fails
     is named by its path, such as C(ai_gateway_providers[1].credential.value), and nothing around it is shown.
-  - Checks that values have the documented types, as roles do not convert them, and that numbers are in range.
+  - Checks that the variables of all roles have the documented types, as roles do not convert them, and that numbers are
+    in range. A variable of another role that is a template is left to that role, as it may need what a role finds out.
   - Names variables whose names nearly are a documented one.
   - Reports all faults at once, each with the path of the variable, the problem and the remedy.
   - Role P(egress.ai_gateway.variables#role) is its only task, on which all other roles depend.
