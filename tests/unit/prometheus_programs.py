@@ -101,7 +101,9 @@ class Prometheus:
         assert len(found) <= 1, found
         return found[0][1] if found else 0.0
 
-    def wait_for(self, expression: str, wanted: t.Callable[[list[tuple[Labels, float]]], bool], seconds: int = 60) -> t.Any:
+    def wait_for(
+        self, expression: str, wanted: t.Callable[[list[tuple[Labels, float]]], bool], seconds: int = 60
+    ) -> t.Any:
         """The vector of an expression as soon as it is as wanted."""
         deadline = time.monotonic() + seconds
         while not wanted(found := self.query(expression)):
