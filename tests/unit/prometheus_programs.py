@@ -71,7 +71,8 @@ class Prometheus:
             self.process = subprocess.Popen(command, stdout=log, stderr=log)
         deadline = time.monotonic() + 60
         while not self._ready():
-            assert self.process.poll() is None and time.monotonic() < deadline, self._log.read_text()[-2000:]
+            assert self.process.poll() is None, self._log.read_text(encoding="utf-8")[-2000:]
+            assert time.monotonic() < deadline, "Prometheus is not ready"
             time.sleep(0.1)
 
     def _ready(self) -> bool:

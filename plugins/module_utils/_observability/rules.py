@@ -103,7 +103,7 @@ def recording_rules(gateway: str) -> list[Rule]:
         _record(COST_RATE, f"{summed(rate(COST, of_gateway), LABELS)} / {_PRICED}"),
         _record(ERROR_RATIO, f"({errors} or 0 * {all_requests}) / ({all_requests} > 0)"),
     ]
-    # Without a model a request was refused before, which takes no time worth knowing.
+    # Without a model a request was refused before its model was known.
     of_models = selector(gateway=gateway, model="!=")
     for end, share in QUANTILES.items():
         rules.append(_record(f"{DURATION_RULE}:{end}", quantile(share, DURATION, of_models, TIME_LABELS)))

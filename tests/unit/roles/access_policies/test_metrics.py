@@ -6,13 +6,15 @@
 from __future__ import annotations
 
 import json
+import socket
+import time
 import typing as t
 import urllib.request
 from pathlib import Path
 
 import pytest
 from envoys import Envoy, Upstream, envoy_program
-from proxies import DONE, LAST, STREAM, VARIABLES, Program, events, identity_key, programs
+from proxies import DONE, LAST, REFUSED_BY, STREAM, VARIABLES, Program, events, identity_key, programs
 from rendering import documents, rendered
 
 #: Two users have a label of their own, and gpt-4 two providers.
@@ -68,7 +70,7 @@ def test_labels_are_of_the_catalogue_alone(metered: dict[str, str]) -> None:
     # Which of several answers is known when it does, unless the path says so.
     assert asked(program, "gpt-4")["provider"] == ""
     assert asked(program, "gpt-4", **{":path": "/external/second/v1/chat/completions"})["provider"] == "second"
-    assert asked(program, "facebook/opt-125m")["provider"] == "llm/opt"
+    assert asked(program, "facebook/opt-125m")["provider"] == "service.llm.opt.8000"
     for unknown in ("gpt-5", "gpt-4\n", "", "x" * 200, 'a"b{}'):
         kept = asked(program, unknown)
         assert "model" not in kept
@@ -184,8 +186,6 @@ def test_the_provider_that_answered_is_known_by_its_backend(metered: dict[str, s
 def test_who_refused_and_why(
     metered: dict[str, str], kept: dict[str, t.Any], headers: dict[str, str], told: tuple[str, str]
 ) -> None:
-    from proxies import REFUSED_BY
-
     program = Program(metered["request_filter"])
     given = {":status": "503", "content-type": "application/json", **headers}
     if "refusal" in given:
@@ -235,7 +235,7 @@ def test_envoy_counts_what_was_kept(policies: str, tmp_path: Path) -> None:
     program = envoy_program(tmp_path)
     upstream = Upstream()
     upstream.start()
-    listen, admin = upstream.port + 1, upstream.port + 2
+    listen, admin = free_port(), free_port()
     envoy = Envoy(program, tmp_path, bootstrap(loggers(policies), upstream.port, listen, admin), listen)
     try:
         while envoy.ask("/")[0] == 0:
@@ -265,14 +265,21 @@ def test_envoy_counts_what_was_kept(policies: str, tmp_path: Path) -> None:
     assert "Stats access logger" not in envoy.log
 
 
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
 def statistics(admin: int) -> list[str]:
     """The metrics, once the histograms of the workers are merged, which Envoy does every five seconds."""
-    import time
-
     for _attempt in range(40):
         with urllib.request.urlopen(f"http://127.0.0.1:{admin}/stats/prometheus", timeout=10) as answer:
             lines = answer.read().decode().splitlines()
-        if any("time_to_first_token_milliseconds_count" in line for line in lines):
+        if any(
+            line.startswith("envoy_ai_gateway_time_to_first_token_milliseconds_count") and line.endswith(" 3")
+            for line in lines
+        ):
             return lines
         time.sleep(0.25)
     return lines
