@@ -31,6 +31,7 @@ ORDER = [
     "clients",
     "two_gateways",
     "existing_cluster",
+    "observability",
     "destroy",
 ]
 

@@ -18,6 +18,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._observability.m
     PROXIES,
     REQUESTS,
     TOKENS,
+    job,
     quantile,
     rate,
     selector,
@@ -151,8 +152,8 @@ def _refused(gateway: str, chosen: Mapping[str, str], label: str) -> Query:
 
 def health(gateway: str) -> Dashboard:
     """Whether the parts of the gateway work."""
-    proxies = selector(job=PROXIES)
-    parts = selector(job="=~" + "|".join((PROXIES, *CONTROLLERS)))
+    proxies = selector(job=job(gateway, PROXIES))
+    parts = selector(job=job(gateway, PROXIES, *CONTROLLERS))
     return Dashboard(
         f"{gateway}-health",
         f"AI gateway {gateway}: health",

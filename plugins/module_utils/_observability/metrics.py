@@ -22,15 +22,16 @@ LABELS = ("cluster", "gateway", "tier", "user", "model", "provider")
 #: Those of histograms after summing.
 TIME_LABELS = ("cluster", "gateway", "model", "provider")
 
-#: The jobs by which the parts of the gateway are scraped.
-PROXIES = "ai-gateway-proxies"
-PROCESSORS = "ai-gateway-processors"
-ENVOY_GATEWAY = "ai-gateway-envoy-gateway"
-CONTROLLER = "ai-gateway-controller"
-AUTHORINO = "ai-gateway-authorino"
-RATE_LIMIT = "ai-gateway-ratelimit"
+#: The parts of the gateway, by the ends of the names of the jobs by which they are scraped.
+PROXIES = "proxies"
 #: Those without which the gateway goes on as it is, or not at all.
-CONTROLLERS = (ENVOY_GATEWAY, CONTROLLER, AUTHORINO, RATE_LIMIT)
+CONTROLLERS = ("envoy-gateway", "controller", "authorino", "ratelimit")
+
+
+def job(gateway: str, *parts: str) -> str:
+    """The job of a part of a gateway, or a matcher of those of several."""
+    names = [f"{gateway}-{part}" for part in parts]
+    return names[0] if len(names) == 1 else "=~" + "|".join(names)
 
 
 def selector(**labels: str) -> str:

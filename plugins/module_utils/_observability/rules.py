@@ -19,6 +19,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._observability.m
     REQUESTS,
     TIME_LABELS,
     TOKENS,
+    job,
     quantile,
     rate,
     selector,
@@ -102,7 +103,7 @@ def recording_rules(gateway: str) -> list[Rule]:
         _record(COST_RATE, f"{summed(rate(COST, of_gateway), LABELS)} / {_PRICED}"),
         _record(ERROR_RATIO, f"({errors} or 0 * {all_requests}) / ({all_requests} > 0)"),
     ]
-    # Without a model a request was refused before, which takes no time worth knowing.
+    # Without a model a request was refused before its model was known.
     of_models = selector(gateway=gateway, model="!=")
     for end, share in QUANTILES.items():
         rules.append(_record(f"{DURATION_RULE}:{end}", quantile(share, DURATION, of_models, TIME_LABELS)))
@@ -137,12 +138,13 @@ def alerts(gateway: str, limits: Thresholds) -> list[Alert]:
         return f"{summed(requests(refused_by='gateway', reason=reason), labels)} > 0"
 
     tier, provider, model = ((*_GATEWAY, name) for name in ("tier", "provider", "model"))
-    proxies = f"up{selector(job=PROXIES)}"
+    of_proxies = selector(job=job(gateway, PROXIES))
+    proxies = f"up{of_proxies}"
     of_providers = summed(requests(provider="!="), provider)
     not_reached = summed(requests(provider="!=", reason="=~provider_unavailable|provider_timeout"), provider)
     of_errors = summed(requests(provider="!=", refused_by="provider", code="=~5..|429|401|403"), provider)
     rejected = " or ".join(
-        f'label_replace(increase(envoy_{name}_update_rejected[10m]) > 0, "service", "{name}", "", "")'
+        f'label_replace(increase(envoy_{name}_update_rejected{of_proxies}[10m]) > 0, "service", "{name}", "", "")'
         for name in _REJECTED
     )
     answered = summed(f"increase({REQUESTS}{selector(gateway=gateway, code='200', model='!=')}[30m])", model)
@@ -243,7 +245,7 @@ def alerts(gateway: str, limits: Thresholds) -> list[Alert]:
         ),
         Alert(
             "AIGatewayControllersDown",
-            f"up{selector(job='=~' + '|'.join(CONTROLLERS))} == 0",
+            f"up{selector(job=job(gateway, *CONTROLLERS))} == 0",
             "5m",
             "warning",
             "A controller of the gateway does not answer",
@@ -251,7 +253,7 @@ def alerts(gateway: str, limits: Thresholds) -> list[Alert]:
         ),
         Alert(
             "AIGatewayDisconnected",
-            f"min by (cluster, instance) (envoy_control_plane_connected_state{selector(job=PROXIES)}) == 0",
+            f"min by (cluster, instance) (envoy_control_plane_connected_state{of_proxies}) == 0",
             "5m",
             "warning",
             "A proxy has no connection to Envoy Gateway",
@@ -267,7 +269,7 @@ def alerts(gateway: str, limits: Thresholds) -> list[Alert]:
         ),
         Alert(
             "AIGatewayCertificateExpires",
-            f"min by (cluster, instance) (envoy_server_days_until_first_cert_expiring{selector(job=PROXIES)}) "
+            f"min by (cluster, instance) (envoy_server_days_until_first_cert_expiring{of_proxies}) "
             f"< {limits.certificate_days:g}",
             "1h",
             "warning",

@@ -85,7 +85,7 @@ local function ask_router(handle, model, tier, hidden)
   end
 end
 
--- The users of this worker that have a label of their own in the metrics. The number of series is bounded, whoever calls.
+-- The users of this worker that have a label of their own in the metrics. The number of series is bounded.
 local labelled, labels = {}, 0
 local function label_of(user)
   if labelled[user] then return user end

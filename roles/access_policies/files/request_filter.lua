@@ -307,7 +307,7 @@ local function of_gateway(status, text, details, headers, kept)
   return status, errors.failure(status, words ~= "" and words or "This gateway refused the request.", anthropic, nil)
 end
 
--- Who has refused the request and why, for the metrics; the reasons are those of this gateway, whoever has refused.
+-- Who has refused the request and why, for the metrics; the reasons are the codes of errors.
 local function explain(handle, status, details, kept)
   if not settings.metered then return end
   local metadata = handle:streamInfo():dynamicMetadata()

@@ -283,7 +283,7 @@ def programs(rendered: str) -> dict[str, str]:
     named = {
         item["name"].rpartition("egress.ai_gateway.")[2]: item["typed_config"]["default_source_code"]["inline_string"]
         for item in filters
-        if "default_source_code" in item.get("typed_config", {})
+        if isinstance(item, dict) and "default_source_code" in item.get("typed_config", {})
     }
     return {**named, "body_filter": extension["lua"][0]["inline"]}
 
