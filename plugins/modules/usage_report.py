@@ -298,7 +298,7 @@ def perform(params: dict[str, t.Any], check_mode: bool, _diff_mode: bool, say: t
     def finish(reading: Reading) -> Result:
         if ends_later:
             reading.caution("ends_later", f"The period ends in the future. It is counted until {shown(now)}.")
-        report = Report(params["cluster"], params["gateway"], reading, prices, params["currency"], shown(now))
+        report = Report(params["cluster"], params["gateway"], reading, prices, params["currency"], now)
         return _written(report, params, check_mode)
 
     if params["source"] == "prometheus":

@@ -12,6 +12,7 @@ import base64
 import itertools
 import json
 import re
+import ssl
 import threading
 import typing as t
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -117,7 +118,9 @@ def _unquoted(value: str) -> str:
 class PrometheusServer:
     """A fake Prometheus with the HTTP API, and with the credentials that it asks for."""
 
-    def __init__(self, fake: FakePrometheus | None = None, authorization: str = "") -> None:
+    def __init__(
+        self, fake: FakePrometheus | None = None, authorization: str = "", tls: ssl.SSLContext | None = None
+    ) -> None:
         self.fake = fake or FakePrometheus()
         #: By path, where requests are redirected to.
         self.redirects: dict[str, str] = {}
@@ -160,8 +163,10 @@ class PrometheusServer:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
+        if tls:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self._server.server_port}"
 
     def result(self, kind: str, parameters: dict[str, str]) -> tuple[int, bytes]:
         try:

@@ -47,8 +47,8 @@ class Chart:
     #: Of the vertical and the horizontal axis.
     amounts: tuple[Label, ...]
     times: tuple[Label, ...]
-    #: The name of each colour, in order.
-    legend: tuple[str, ...]
+    #: Names and their colours.
+    legend: tuple[tuple[str, int], ...]
     width: int = WIDTH
     height: int = HEIGHT
     left: int = _LEFT
@@ -66,13 +66,14 @@ def stacked(
     :param names: in the order of their colours; those beyond COLOURS are put together.
     :param values: by name and index of the part.
     """
-    chosen = [name for name in names if name in values]
-    legend, others = chosen[:COLOURS], chosen[COLOURS:]
-    series = [values[name] for name in legend]
+    # A name has the same colour in each chart of the same names.
+    colours = {name: colour for colour, name in enumerate(names[:COLOURS])}
+    others = [name for name in names[COLOURS:] if name in values]
+    series = [(name, colour, values[name]) for name, colour in colours.items() if name in values]
     if others:
-        legend = [*legend, OTHERS]
-        series.append({i: sum(values[name].get(i, 0) for name in others) for i in range(len(bars))})
-    highest = max((sum(one.get(i, 0) for one in series) for i in range(len(bars))), default=0)
+        together = {index: sum(values[name].get(index, 0) for name in others) for index in range(len(bars))}
+        series.append((OTHERS, COLOURS, together))
+    highest = max((sum(one.get(i, 0) for _name, _colour, one in series) for i in range(len(bars))), default=0)
     step = _nice(highest / _TICKS)
     top = step * max(1, math.ceil(highest / step - 1e-9))
     height, width = HEIGHT - _TOP - _BOTTOM, (WIDTH - _LEFT - _RIGHT) / len(bars)
@@ -80,7 +81,7 @@ def stacked(
     rectangles = []
     for index, bar in enumerate(bars):
         at = float(HEIGHT - _BOTTOM)
-        for colour, (name, one) in enumerate(zip(legend, series)):
+        for name, colour, one in series:
             value = one.get(index, 0)
             if value <= 0:
                 continue
@@ -105,7 +106,7 @@ def stacked(
             for number in range(round(top / step) + 1)
         ),
         tuple(_times(bars, width)),
-        tuple(legend),
+        tuple((name, colour) for name, colour, _values in series),
     )
 
 

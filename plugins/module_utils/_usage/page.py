@@ -67,13 +67,13 @@ svg.chart { display: block; width: 100%; height: auto; min-width: 36rem; }
 .legend { display: flex; flex-wrap: wrap; gap: .25rem 1.25rem; margin: .5rem 0 0; padding: 0; list-style: none; }
 .legend i { display: inline-block; width: .75rem; height: .75rem; margin-right: .4rem; border-radius: .2rem; }
 .legend li { overflow-wrap: anywhere; }
-table { width: 100%; border-collapse: collapse; }
-th, td { padding: .4rem .6rem; text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
+table { width: 100%; border-collapse: collapse; font-size: .9rem; }
+th, td { padding: .4rem .45rem; text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 th { color: var(--soft); font-size: .8rem; font-weight: 600; }
-th.name, td.name { text-align: left; white-space: normal; overflow-wrap: anywhere; min-width: 6rem; }
+th.name, td.name { text-align: left; white-space: normal; overflow-wrap: anywhere; min-width: 7rem; }
 tbody tr { border-top: 1px solid var(--line); }
-td.share { width: 26%; min-width: 6rem; }
-svg.share { display: block; width: 100%; height: .7rem; }
+td.share { width: 24%; min-width: 6rem; color: var(--soft); }
+svg.share { display: inline-block; width: calc(100% - 2.6rem); height: .7rem; }
 svg.share rect { fill: var(--c0); }
 .unknown { color: var(--warn); }
 .soft { color: var(--soft); }
@@ -91,13 +91,14 @@ footer { color: var(--soft); margin-top: 1.5rem; }
 {% set priced = charts and charts[0][0] != "Tokens" %}
 <main>
 <h1>Usage of {{ printable(report.cluster) }}</h1>
-<p class="about">{{ shown(period.start) }} to {{ shown(period.end) }} ({{ duration(period.end - period.start) }}) ·
-gateway {{ printable(report.gateway) }} · counted by {{ report.reading.source }} · written {{ report.created }}</p>
+<p class="about">{{ readable(period.start) }} to {{ readable(period.end) }} UTC
+({{ duration(period.end - period.start) }}) ·
+gateway {{ printable(report.gateway) }} · counted by {{ report.reading.source }}</p>
 <div class="counts">
 <div class="count">
 {% if report.total.cost is none %}<b class="unknown">{{ unknown }}</b>cost
 {% else %}<b>{{ money(report.total.cost) }}{% if report.total.unpriced_tokens %} <span class="unknown">+ ?</span>
-{% endif %}</b>cost{% if report.currency %} in {{ report.currency }}{% endif %}
+{% endif %}</b>cost{% if report.unit %} in {{ report.unit }}{% endif %}
 {% if report.total.unpriced_tokens %}, some not known{% endif %}
 {% endif %}
 </div>
@@ -112,7 +113,7 @@ gateway {{ printable(report.gateway) }} · counted by {{ report.reading.source }
 of {{ models }} {{ "model" if models == 1 else "models" }}</div>
 </div>
 {% if report.cautions %}
-<div class="cautions"><b>Know this of the numbers</b>
+<div class="cautions"><b>Before you use these numbers</b>
 <ul>
 {% for caution in report.cautions %}
 <li>{{ printable(caution.message) }}</li>
@@ -137,8 +138,8 @@ of {{ models }} {{ "model" if models == 1 else "models" }}</div>
 {% endfor %}
 </svg>
 <ul class="legend">
-{% for name in chart.legend %}
-<li><i class="f{{ loop.index0 }}"></i>{{ name }}</li>
+{% for name, colour in chart.legend %}
+<li><i class="f{{ colour }}"></i>{{ name }}</li>
 {% endfor %}
 </ul>
 </div>
@@ -146,19 +147,25 @@ of {{ models }} {{ "model" if models == 1 else "models" }}</div>
 <div class="pair">
 {% for dimension, groups in dimensions.items() if groups %}
 <div class="card">
-<h2>By {{ dimension }}</h2>
+<h2>By {{ dimension }}, with the share of {{ "the cost" if priced else "tokens" }}</h2>
 <table>
 <thead><tr><th class="name">{{ titles[dimension] }}</th><th>Requests</th><th>Tokens</th><th>Cost</th>
-<th>{{ "Share of cost" if priced else "Share of tokens" }}</th></tr></thead>
+<th>Share</th></tr></thead>
 <tbody>
+{% set most = [groups[0].total.known_cost if priced else groups | map(attribute="total.amount.tokens") | max, 1e-12]
+              | map("float") | max %}
 {% for group in groups[:10] %}
 {% set used = group.total.amount %}
-{% set share = (100 * group.total.known_cost / report.total.known_cost if priced
-                else 100 * used.tokens / (amount.tokens or 1)) | float | round(2) %}
-<tr><td class="name">{{ group.name }}</td>
-<td>{{ '{:,}'.format(used.requests) }}</td><td>{{ '{:,}'.format(used.tokens) }}</td><td>{{ cost(group.total) }}</td>
-<td class="share"><svg class="share" viewBox="0 0 100 8" preserveAspectRatio="none" role="img"
- aria-label="{{ share }} %"><title>{{ share }} %</title><rect width="{{ share }}" height="8" rx="1"/></svg></td></tr>
+{% set part = (group.total.known_cost if priced else used.tokens) | float %}
+{% set share = 100 * part / ((report.total.known_cost if priced else amount.tokens) | float or 1) %}
+<tr><td class="name">{% if group.names[0] %}{{ group.name }}{% else %}
+<span class="soft">{{ unknown }}</span>{% endif %}</td>
+<td>{{ '{:,}'.format(used.requests) }}</td><td title="{{ '{:,}'.format(used.tokens) }}">{{ compact(used.tokens) }}</td>
+<td>{{ cost(group.total) }}</td>
+<td class="share"><svg class="share" viewBox="0 0 100 8" preserveAspectRatio="none" aria-hidden="true">
+<rect width="{{ (100 * part / most) | round(2) }}" height="8" rx="1"/></svg>
+{% if priced and group.total.cost is none %}?{% else %}
+{{ "%.0f" | format(share) if share >= 1 or not part else "<1" }} %{% endif %}</td></tr>
 {% endfor %}
 </tbody>
 </table>
@@ -171,8 +178,8 @@ of {{ models }} {{ "model" if models == 1 else "models" }}</div>
 <h2>Each combination</h2>
 <table>
 <thead><tr>{% for title in titles.values() %}<th class="name">{{ title }}</th>{% endfor %}
-<th>Requests</th><th>Refused</th><th>Tokens in</th><th>of these cached</th><th>Tokens out</th>
-<th>Cost{% if report.currency %} {{ report.currency }}{% endif %}</th></tr></thead>
+<th>Requests</th><th>Refused</th><th>Tokens in</th><th>Cached</th><th>Tokens out</th>
+<th>Cost{% if report.unit %} {{ report.unit }}{% endif %}</th></tr></thead>
 <tbody>
 {% for row in rows %}
 {% set used = row.total.amount %}
@@ -190,7 +197,7 @@ of {{ models }} {{ "model" if models == 1 else "models" }}</div>
 {% endif %}
 <footer>
 {% if report.prices %}
-<details><summary>Prices of a million tokens{% if report.currency %} in {{ report.currency }}{% endif %}</summary>
+<details><summary>Prices of a million tokens{% if report.unit %} in {{ report.unit }}{% endif %}</summary>
 <table>
 <thead><tr><th class="name">Model</th><th>In</th><th>In, cached</th><th>Out</th></tr></thead>
 <tbody>
@@ -202,7 +209,7 @@ of {{ models }} {{ "model" if models == 1 else "models" }}</div>
 </table>
 </details>
 {% endif %}
-<p>Requests count when they end. Cost is tokens times the prices of now. Times are UTC.</p>
+<p>Requests count when they end. Cost is tokens times the prices of now. Written {{ readable(now) }} UTC.</p>
 </footer>
 </main>
 </body>

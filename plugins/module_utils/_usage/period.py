@@ -107,6 +107,11 @@ def shown(time: int) -> str:
     return _utc(time).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def readable(time: int) -> str:
+    """A time for people, in UTC and whole minutes."""
+    return str(_utc(time).strftime("%d %b %Y %H:%M")).lstrip("0")
+
+
 def shown_shortly(period: Period, time: int) -> str:
     """A time as an axis of the period has it."""
     pattern = "%d %b %H:%M" if period.end - period.start <= 3 * DAY else "%d %b"

@@ -229,7 +229,8 @@ class _Reader:
         if born:
             reading.caution(
                 "series_began",
-                f"{born} series began within the period. They are counted from 0.",
+                f"{born} counters, each of a caller, model and proxy, began within the period. They are counted "
+                "from 0.",
             )
         if targets is None:
             return

@@ -31,7 +31,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._usage.model imp
     Reading,
 )
 from ansible_collections.egress.ai_gateway.plugins.module_utils._usage.page import PAGE
-from ansible_collections.egress.ai_gateway.plugins.module_utils._usage.period import duration, shown
+from ansible_collections.egress.ai_gateway.plugins.module_utils._usage.period import duration, readable, shown
 
 UNKNOWN = "not known"
 #: Groups that the terminal shows of each dimension, and rows that the page shows.
@@ -56,14 +56,20 @@ class Group:
 
 @dataclass(frozen=True)
 class Report:
-    """The usage of one cluster. ``created`` is a time in RFC 3339; prices are by the names of models."""
+    """The usage of one cluster. Prices are by the names of models."""
 
     cluster: str
     gateway: str
     reading: Reading
     prices: Mapping[str, Price]
     currency: str
-    created: str
+    #: In milliseconds since 1970.
+    created: int
+
+    @property
+    def unit(self) -> str:
+        """The currency for people."""
+        return printable(self.currency)
 
     @cached_property
     def amounts(self) -> dict[Key, Amount]:
@@ -102,6 +108,15 @@ class Report:
     def cautions(self) -> list[Caution]:
         """Those of the source, and what the prices and the requests themselves have to say."""
         result = list(self.reading.cautions)
+        early = sum(amount.refused for key, amount in self.amounts.items() if not key.tier)
+        if early:
+            result.append(
+                Caution(
+                    "unknown_callers",
+                    f"{early:,} requests were refused before the gateway knew their user and model, such as those "
+                    f"without a valid token. Their names are {UNKNOWN}.",
+                )
+            )
         unpriced = sorted(
             {
                 printable(key.model) or UNKNOWN
@@ -152,7 +167,7 @@ class Report:
         """A cost for people, which says what is not known of it."""
         if total.cost is None:
             return UNKNOWN
-        unit = f" {self.currency}" if self.currency else ""
+        unit = f" {self.unit}" if self.unit else ""
         return f"{money(total.cost)}{unit}" + (" and more, not known" if total.unpriced_tokens else "")
 
     def as_dict(self) -> dict[str, t.Any]:
@@ -162,7 +177,7 @@ class Report:
             "gateway": self.gateway,
             "from": shown(period.start),
             "to": shown(period.end),
-            "created": self.created,
+            "created": shown(self.created),
             "source": self.reading.source,
             "covered": {"from": shown(covered.start), "to": shown(covered.end)} if covered else None,
             "currency": self.currency,
@@ -221,9 +236,10 @@ class Report:
         page = Environment(
             autoescape=True, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
         ).from_string(PAGE)
-        page.globals.update(money=money, printable=printable, compact=compact, shown=shown, duration=duration)
+        page.globals.update(money=money, printable=printable, compact=compact, readable=readable, duration=duration)
         return page.render(
             report=self,
+            now=self.created,
             unknown=UNKNOWN,
             titles=_TITLES,
             dimensions={dimension: self.by(dimension) for dimension in DIMENSIONS},
@@ -249,7 +265,7 @@ class Report:
                     series = costs.setdefault(name, {})
                     series[index] = series.get(index, 0) + float(price.cost(amount))
         names = sorted(tokens, key=lambda name: (-sum(tokens[name].values()), name))
-        unit = f"Cost in {self.currency}" if self.currency else "Cost"
+        unit = f"Cost in {self.unit}" if self.unit else "Cost"
         result = [("Tokens", stacked(bars, names, tokens, compact))] if tokens else []
         if any(value for series in costs.values() for value in series.values()):
             result.insert(0, (unit, stacked(bars, names, costs, lambda value: money(Decimal(str(value))))))
@@ -260,13 +276,13 @@ class Report:
         period = self.reading.period
         lines = [
             (
-                f"Usage of {self.cluster} from {shown(period.start)} to {shown(period.end)} "
+                f"Usage of {printable(self.cluster)} from {shown(period.start)} to {shown(period.end)} "
                 f"({duration(period.end - period.start)}), by {self.reading.source}",
                 "",
             )
         ]
         columns = ("requests", "refused", "input", "cached", "output")
-        unit = f"cost {self.currency}".strip()
+        unit = f"cost {self.unit}".strip()
         widths = (10, 9, 15, 15, 15, 16)
         names = width - sum(widths)
         for dimension in DIMENSIONS:
