@@ -32,6 +32,7 @@ ROLES = (
     "semantic_router",
     "access_policies",
     "providers",
+    "observability",
     "maas_bridge",
     "maas_api",
 )
@@ -53,6 +54,9 @@ OF_A_RUN = frozenset(
         "providers_prune_delay",
         "providers_system_roots",
         "access_policies_keep_existing",
+        "observability_rules_file",
+        "observability_scrape_file",
+        "observability_dashboards_directory",
         "maas_api_settle_seconds",
     ]
 )
