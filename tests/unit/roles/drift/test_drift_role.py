@@ -61,7 +61,9 @@ def change(cluster: Provisioned) -> None:
     label = ("metadata", "labels", PART_OF_LABEL)
     key = "serviceaccounts", "ai-gateway-authorino", "authorino"
     cluster.edited(*key, lambda body: body["metadata"]["labels"].pop(PART_OF_LABEL), *label)
-    secret = next(name for plural, _space, name in cluster.objects if plural == "secrets" and name.startswith("one-credential."))
+    secret = next(
+        name for plural, _space, name in cluster.objects if plural == "secrets" and name.startswith("one-credential.")
+    )
 
     def replace_key(body: Body) -> None:
         body["data"]["apiKey"] = base64.b64encode(NEW_KEY.encode()).decode()
