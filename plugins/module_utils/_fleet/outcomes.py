@@ -12,10 +12,13 @@ from __future__ import annotations
 import datetime
 import json
 import os
+import re
 import typing as t
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+
+from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.findings import shortened
 
 #: What became of a cluster: everything passed; something failed; it is at work; the run has not come to it.
 PASSED, FAILED, RUNNING, NOT_RUN = "passed", "failed", "running", "not run"
@@ -81,6 +84,12 @@ class Cluster:
     def failed(self) -> tuple[tuple[str, str], ...]:
         """The failed checks of this run."""
         return tuple(check for report in self.reports if not report.is_stale for check in report.failed)
+
+    @property
+    def headline(self) -> str:
+        """The reason at a length that people read; the names of failed checks are beneath it."""
+        counted = re.search(r"\d+ of \d+ checks failed", self.reason) if self.failed else None
+        return counted.group() if counted else shortened(self.reason, 240)
 
     def as_dict(self) -> Document:
         """What programs read. ``of_this_run`` is false where all but ``name`` and ``status`` is of an earlier run."""
@@ -260,8 +269,12 @@ def _message(result: Mapping[str, t.Any]) -> str:
 
 
 def first_line(message: str) -> str:
-    """The first line that says something: a line that ends with a colon goes on to the next."""
-    lines = [" ".join(line.split()) for line in message.strip().splitlines() if line.strip()]
+    """The first line that says something: what a colon announces is in the next one.
+
+    The names of tasks begin with that of their file, which says nothing outside of the role.
+    """
+    message = re.sub(r"^[A-Z][\w ]{,30} \| ", "", message.strip())
+    lines = [" ".join(line.split()) for line in message.splitlines() if line.strip()]
     if not lines:
         return ""
     return f"{lines[0]} {lines[1].lstrip('- ')}" if lines[0].endswith(":") and len(lines) > 1 else lines[0]

@@ -31,6 +31,8 @@ ALLOWED: dict[str, set[str]] = {
     "_catalog": set(),
     # The plan of a validation knows the values that stand for a caller at the providers.
     "_probes": {"_catalog", "_reports"},
+    # A cluster is shown as a check where checks are shown.
+    "_fleet": {"_probes", "_reports"},
     "_embedded_cluster": set(),
     "_observability": set(),
     # What names must look like is said once.

@@ -169,6 +169,8 @@ def test_a_failure_is_what_the_task_said_without_secrets(task: t.Any, result: t.
         ("one\ntwo", "one"),
         ("It has 2 faults:\n  - a is missing\n  - b is missing", "It has 2 faults: a is missing"),
         ("nothing follows:", "nothing follows:"),
+        ("URL | Find the Service: no answer", "Find the Service: no answer"),
+        ("a | b: c", "a | b: c"),
     ],
 )
 def test_the_first_line_says_something(message: str, line: str) -> None:
