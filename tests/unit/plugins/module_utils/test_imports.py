@@ -21,6 +21,8 @@ ALLOWED: dict[str, set[str]] = {
     # Sets as files. How a name becomes a DNS label is said once.
     "_rendering": {"_apply_set", "_catalog", "_kubernetes"},
     "_preflight": {"_kubernetes"},
+    # What it writes is what the catalogue reads.
+    "_dump": {"_catalog"},
     "_diagnosis": {"_kubernetes"},
     "_catalog": set(),
     # The plan of a validation knows the values that stand for a caller at the providers.
