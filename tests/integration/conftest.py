@@ -25,6 +25,7 @@ ORDER = [
     "end_to_end",
     "rendered",
     "drift",
+    "dump",
     "combined_site",
     "semantic_router",
     "callers",

@@ -200,7 +200,7 @@ def _names(made: _Made, route: Body, match: Body, inside: str) -> list[str]:
         return []
     model = headers.pop(MODEL_HEADER, None)
     for header in headers:
-        made.note(route, f"requests are not told apart by header {quote(header)}", f"{inside}matches")
+        made.note(route, f"requests are not distinguished by header {quote(header)}", f"{inside}matches")
     if model is None:
         made.note(route, "matches requests of any model, and a catalogue names each model", f"{inside}matches")
         return []

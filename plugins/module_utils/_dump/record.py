@@ -123,7 +123,7 @@ def without_keys(variables: Mapping[str, t.Any], catalog: Mapping[str, t.Any]) -
     :param catalog: the catalogue that was built of them, as ``Catalog.as_dict`` gives it.
     """
     name, namespace = catalog["name"], catalog["namespace"]
-    secrets = {
+    secrets: dict[tuple[str, ...], t.Any] = {
         (variable, entry["name"]): entry["credential"]
         for variable, described in (("ai_gateway_providers", "providers"), ("ai_gateway_mcp_servers", "mcp_servers"))
         for entry in catalog[described]

@@ -25,6 +25,8 @@ ALLOWED: dict[str, set[str]] = {
     "_drift": {"_apply_set", "_field_patch", "_kubernetes", "_reports"},
     # What the files and pages of all reports have in common.
     "_reports": set(),
+    # What it writes is what the catalogue reads.
+    "_dump": {"_catalog"},
     "_diagnosis": {"_kubernetes"},
     # Access logs are read by the cluster's API.
     "_usage": {"_kubernetes"},
