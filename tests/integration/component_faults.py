@@ -401,13 +401,9 @@ class Outcome:
             for status, count in counts.items()
             if status.startswith("2")
         ]
-        unasked = [
-            f"{self.fault}: no request of {sort} was refused" for sort, counts in self.refused.items() if not counts
-        ]
-        limits = (
-            [] if self.refused_again else [f"{self.fault}: a user over its limit is answered after {AGAIN} requests"]
-        )
-        return let_in + unasked + limits
+        unasked = [f"no request of {sort} ended" for sort, counts in self.refused.items() if not counts]
+        limits = [] if self.refused_again else [f"a user over its limit is answered after {AGAIN} requests"]
+        return let_in + [f"{self.fault}: {what}" for what in (*unasked, *limits, *self.problems)]
 
 
 def until(holds: t.Callable[[], t.Any], what: str, patience: float = PATIENCE) -> None:
