@@ -62,8 +62,8 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description: >-
-    C(faults), a line for each; C(objects), by kind; C(credentials), names by group; C(names), what to look for on AWX by
-    endpoint; C(organization), C(execution_environment) and C(mark).
+    C(faults), a line for each; C(objects), by kind; C(credentials), names by group; C(names), what to look for on AWX
+    by endpoint; C(organization), C(execution_environment) and C(mark).
   type: dict
 """
 

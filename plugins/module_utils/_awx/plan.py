@@ -51,9 +51,9 @@ def present(described: Described, found: Found, adopt: bool) -> dict[str, t.Any]
     """What makes AWX as described.
 
     :param adopt: whether objects of the same names that others made are taken over.
-    :returns: ``faults``, sentences; ``apply``, by kind the objects in their order, ``nodes`` of workflows among them, each with
-        ``known``, whether it and what it refers to exist already; ``remove``, as absent() returns it, of what is described no longer; ``new``, a
-        line for each object that is not known.
+    :returns: ``faults``, sentences; ``apply``, by kind the objects in their order, ``nodes`` of workflows among them,
+        each with ``known``, whether it and what it refers to exist already; ``remove``, as absent() returns it, of what
+        is described no longer; ``new``, a line for each object that is not known.
     """
     organization = _id(found, "organizations", described.organization)
     existing = {kind: dict(_existing(kind, described, found, organization)) for kind in KINDS}
@@ -105,8 +105,8 @@ def absent(mark: str, found: Found) -> dict[str, t.Any]:
         users = _users(found, one["id"])
         if users:
             faults.append(
-                f"Credential type {quote(one['name'])} is that of the credentials {listing(users)}, which AWX would not "
-                "let it be removed under. Delete these credentials first."
+                f"Credential type {quote(one['name'])} is in use by {listing(users)}, so that AWX does not delete it. "
+                "Delete these credentials first."
             )
     return {"faults": faults, "remove": remove}
 
@@ -199,8 +199,8 @@ def _credentials(described: Described, found: Found) -> Iterator[str]:
             if other != name:
                 yield (
                     f"Credentials {quote(other)} and {quote(name)} are both of type "
-                    f"{quote(_summary(one, 'credential_type'))}, of which AWX attaches one to a job template. Leave out "
-                    "one of them; several keys go into one credential, see awx_key_variables."
+                    f"{quote(_summary(one, 'credential_type'))}, of which AWX attaches one to a job template. "
+                    "Leave out one of them; several keys go into one credential, see awx_key_variables."
                 )
 
 
@@ -220,8 +220,8 @@ def _types_in_use(described: Described, found: Found, existing: Mapping[str, Map
         users = _users(found, one["id"]) if one else []
         if one and users and one.get("inputs") != made["inputs"]:
             yield (
-                f"The inputs of credential type {quote(made['name'])} would change, which AWX refuses while credentials "
-                f"have it: {listing(users)}. Delete these, or leave awx_key_variables as it was."
+                f"The inputs of credential type {quote(made['name'])} would change, which AWX refuses while "
+                f"credentials have it: {listing(users)}. Delete these, or leave awx_key_variables as it was."
             )
 
 
@@ -236,8 +236,8 @@ def _same_names(described: Described, found: Found, organization: int | None) ->
                 and one.get("type") != kind.removesuffix("s")
             ):
                 yield (
-                    f"{quote(one['name'])} is also the name of a {str(one.get('type')).replace('_', ' ')} in organization "
-                    f"{quote(described.organization)}. Rename it, or set awx_name_prefix."
+                    f"{quote(one['name'])} is also the name of a {str(one.get('type')).replace('_', ' ')} in "
+                    f"organization {quote(described.organization)}. Rename it, or set awx_name_prefix."
                 )
 
 

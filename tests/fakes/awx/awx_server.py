@@ -57,7 +57,7 @@ _PROMPTS: dict[str, Json] = {
     "execution_environment": None,
     "extra_data": {},
 }
-_NODES = {name: "workflow_job_template_nodes" for name in ("success_nodes", "failure_nodes", "always_nodes")}
+_NODES = dict.fromkeys(("success_nodes", "failure_nodes", "always_nodes"), "workflow_job_template_nodes")
 _ASK = (
     "diff_mode",
     "variables",
@@ -363,7 +363,7 @@ SURVEY_TYPES: dict[str, type] = {
 FOR_JOBS = ("ssh", "vault", "cloud", "net", "kubernetes")
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """An answer of 400 and above."""
 
     def __init__(self, status: int, body: Json) -> None:
@@ -427,7 +427,7 @@ class Awx:
             self.calls.append(Call(method, path, body))
             try:
                 return self._answer(method, path, query, body)
-            except Refused as refused:
+            except RefusedError as refused:
                 return refused.status, refused.body
 
     def _answer(self, method: str, path: str, query: list[tuple[str, str]], body: Json) -> tuple[int, Json]:
@@ -443,7 +443,7 @@ class Awx:
                 [(kind, one) for kind in UNIFIED[:-1] for one in self.objects[kind].values()], query, path
             )
         if endpoint not in KINDS:
-            raise Refused(404, {"detail": "The requested resource could not be found."})
+            raise RefusedError(404, {"detail": "The requested resource could not be found."})
         if len(parts) == 1:
             if method == "GET":
                 return 200, self._page([(endpoint, one) for one in self.objects[endpoint].values()], query, path)
@@ -460,7 +460,7 @@ class Awx:
             return (202 if endpoint == "inventories" else 204), None
         if len(parts) == 3:
             return self._sublist(method, endpoint, item, parts[2], query, path, body)
-        raise Refused(405, {"detail": f'Method "{method}" not allowed.'})
+        raise RefusedError(405, {"detail": f'Method "{method}" not allowed.'})
 
     def _sublist(
         self, method: str, endpoint: str, item: Item, name: str, query: list[tuple[str, str]], path: str, body: Json
@@ -488,7 +488,7 @@ class Awx:
             if method == "POST":
                 self._associate(endpoint, name, other, ids, body)
                 return 204, None
-        raise Refused(404, {"detail": "Not found."})
+        raise RefusedError(404, {"detail": "Not found."})
 
     def _associate(self, endpoint: str, name: str, other: str, ids: list[int], body: Item) -> None:
         one = self._get(other, str(body["id"]))
@@ -499,9 +499,9 @@ class Awx:
             types = [self.objects["credentials"][known]["credential_type"] for known in ids]
             kind = self.objects["credential_types"][one["credential_type"]]
             if one["credential_type"] in types:
-                raise Refused(400, {"error": f"Cannot assign multiple {kind['name']} credentials."})
+                raise RefusedError(400, {"error": f"Cannot assign multiple {kind['name']} credentials."})
             if kind["kind"] not in FOR_JOBS:
-                raise Refused(400, {"error": f"Cannot assign a Credential of kind `{kind['kind']}`."})
+                raise RefusedError(400, {"error": f"Cannot assign a Credential of kind `{kind['kind']}`."})
         if one["id"] not in ids:
             ids.append(one["id"])
 
@@ -509,20 +509,20 @@ class Awx:
 
     def _get(self, endpoint: str, number: str) -> Item:
         if not number.isdigit() or int(number) not in self.objects[endpoint]:
-            raise Refused(404, {"detail": "Not found."})
+            raise RefusedError(404, {"detail": "Not found."})
         return self.objects[endpoint][int(number)]
 
     def _owner(self, number: int) -> str:
         for kind in UNIFIED:
             if number in self.objects[kind]:
                 return kind
-        raise Refused(404, {"detail": "Not found."})
+        raise RefusedError(404, {"detail": "Not found."})
 
     def _create(self, endpoint: str, given: Item) -> Item:
         kind = KINDS[endpoint]
         missing = [name for name, default in kind.fields.items() if default is ... and given.get(name) in (None, "")]
         if missing:
-            raise Refused(400, {name: ["This field is required."] for name in missing})
+            raise RefusedError(400, {name: ["This field is required."] for name in missing})
         item = {
             name: copy.deepcopy(given.get(name, None if default is ... else default))
             for name, default in kind.fields.items()
@@ -542,9 +542,9 @@ class Awx:
         }
         if endpoint == "credential_types":
             if item["managed"]:
-                raise Refused(403, {"detail": "Modifications not allowed for managed credential types"})
+                raise RefusedError(403, {"detail": "Modifications not allowed for managed credential types"})
             if new["inputs"] != item["inputs"] and self._users(item["id"]):
-                raise Refused(
+                raise RefusedError(
                     403, {"detail": "Modifications to inputs are not allowed for credential types that are in use"}
                 )
         self._checked(endpoint, new, given, item["id"])
@@ -562,22 +562,24 @@ class Awx:
                 continue
             known = self._unified() if other == "unified_job_templates" else set(self.objects[other])
             if value not in known:
-                raise Refused(400, {name: [f'Invalid pk "{value}" - object does not exist.']})
+                raise RefusedError(400, {name: [f'Invalid pk "{value}" - object does not exist.']})
         for name, default in kind.fields.items():
             wrong = (
                 (isinstance(default, bool) and not isinstance(item[name], bool))
-                or (type(default) is int and not (type(item[name]) is int))
+                or (type(default) is int and type(item[name]) is not int)
                 or (isinstance(default, str) and not isinstance(item[name], str))
                 or (isinstance(default, dict) and not isinstance(item[name], dict))
             )
             if wrong:
-                raise Refused(400, {name: [f"Expected {type(default).__name__}, got {type(item[name]).__name__}."]})
+                raise RefusedError(
+                    400, {name: [f"Expected {type(default).__name__}, got {type(item[name]).__name__}."]}
+                )
         if endpoint == "job_templates":
             project = self.objects["projects"].get(item["project"] or 0)
             if not project:
-                raise Refused(400, {"project": ["This field is required."]})
+                raise RefusedError(400, {"project": ["This field is required."]})
             if self.playbooks and item["playbook"] not in self.playbooks:
-                raise Refused(400, {"playbook": ["Playbook not found for project."]})
+                raise RefusedError(400, {"playbook": ["Playbook not found for project."]})
             # The organization of a job template is that of its project.
             item["organization"] = project["organization"]
             if item["extra_vars"]:
@@ -588,23 +590,23 @@ class Awx:
             r"DTSTART(;TZID=[\w/]+:\d{8}T\d{6}|:\d{8}T\d{6}Z) RRULE:(?=\S*FREQ=\w+)(?=\S*INTERVAL=\d+)\S+",
             item["rrule"],
         ):
-            raise Refused(400, {"rrule": ["Valid DTSTART required in rrule, and INTERVAL required in rrule."]})
+            raise RefusedError(400, {"rrule": ["DTSTART and INTERVAL are required in rrule."]})
         if endpoint == "credential_types":
             _check_credential_type(item)
         values = [item[name] for name in kind.unique]
         for one in self.objects[endpoint].values():
             if kind.unique and one["id"] != own and [one[name] for name in kind.unique] == values:
                 what = " and ".join(name.replace("_", " ").capitalize() for name in kind.unique)
-                raise Refused(400, {"__all__": [f"{kind.type} with this {what} already exists."]})
+                raise RefusedError(400, {"__all__": [f"{kind.type} with this {what} already exists."]})
 
     def _unified(self) -> set[int]:
         return {number for kind in UNIFIED for number in self.objects[kind]}
 
     def _delete(self, endpoint: str, item: Item) -> None:
         if endpoint == "credential_types" and item["managed"]:
-            raise Refused(403, {"detail": "Deletion not allowed for managed credential types"})
+            raise RefusedError(403, {"detail": "Deletion not allowed for managed credential types"})
         if endpoint == "credential_types" and self._users(item["id"]):
-            raise Refused(403, {"detail": "Credential types that are in use cannot be deleted"})
+            raise RefusedError(403, {"detail": "Credential types that are in use cannot be deleted"})
         for kind, field in CASCADES.get(endpoint, ()):
             for one in list(self.objects[kind].values()):
                 if one.get(field) == item["id"]:
@@ -646,7 +648,7 @@ class Awx:
             related["update"] = f"{url}update/"
         if endpoint == "credentials":
             shown["kind"] = self.objects["credential_types"][item["credential_type"]]["kind"]
-            shown["inputs"] = {name: ENCRYPTED for name in item["inputs"]}
+            shown["inputs"] = dict.fromkeys(item["inputs"], ENCRYPTED)
         return {**shown, "type": kind.type, "url": url, "related": related, "summary_fields": summaries}
 
     def _page(self, found: list[tuple[str, Item]], query: list[tuple[str, str]], path: str) -> Json:
@@ -675,16 +677,16 @@ def matches(endpoint: str, item: Item, name: str, value: str) -> bool:
     """Whether an object passes one filter of AWX: a field, or a field and ``__in`` or ``__contains``."""
     field, _, lookup = name.partition("__")
     if field not in item and field != "type":
-        raise Refused(400, {"detail": f"{KINDS[endpoint].type} has no field named '{field}'"})
+        raise RefusedError(400, {"detail": f"{KINDS[endpoint].type} has no field named '{field}'"})
     held = KINDS[endpoint].type if field == "type" else item[field]
     if lookup == "in":
         if not value:
-            raise Refused(400, {"detail": "cannot provide empty value for __in"})
+            raise RefusedError(400, {"detail": "cannot provide empty value for __in"})
         return str(held) in value.split(",")
     if lookup == "contains":
         return value in str(held)
     if lookup:
-        raise Refused(400, {"detail": f"Unsupported lookup {lookup}"})
+        raise RefusedError(400, {"detail": f"Unsupported lookup {lookup}"})
     return str(held) == value
 
 
@@ -692,45 +694,50 @@ def _check_credential_type(item: Item) -> None:
     """Each injector names an input or a file of the type alone, as AWX renders them strictly."""
     fields = {field["id"] for field in item["inputs"].get("fields", [])}
     if len(fields) != len(item["inputs"].get("fields", [])):
-        raise Refused(400, {"inputs": ["field ids must be unique."]})
+        raise RefusedError(400, {"inputs": ["field ids must be unique."]})
     unknown = set(item["injectors"]) - {"env", "file", "extra_vars"}
     if unknown:
-        raise Refused(400, {"injectors": [f"Schema validation error: {sorted(unknown)} was unexpected"]})
+        raise RefusedError(400, {"injectors": [f"Schema validation error: {sorted(unknown)} was unexpected"]})
     files = {name.partition(".")[2] for name in item["injectors"].get("file", {})}
+    known = fields | {f"tower.filename.{file}" for file in files}
     for section in item["injectors"].values():
         for name, template in section.items():
             for used in re.findall(r"{{\s*([\w.]+)\s*}}", template):
                 if used not in fields | {f"tower.filename.{file}" for file in files} | (
                     {"tower.filename"} if files else set()
                 ):
-                    raise Refused(400, {"injectors": [f"{name} uses an undefined field: {used}"]})
+                    raise RefusedError(400, {"injectors": [f"{name} uses an undefined field: {used}"]})
 
 
 def check_survey(spec: Json) -> None:
     """Refuse a survey that AWX refuses."""
     for name, kind in (("name", str), ("description", str), ("spec", list)):
         if not isinstance(spec.get(name), kind):
-            raise Refused(400, {"error": f"Field '{name}' is missing from survey spec or has a wrong type."})
+            raise RefusedError(400, {"error": f"Field '{name}' is missing from survey spec or has a wrong type."})
     if not spec["spec"]:
-        raise Refused(400, {"error": "'spec' doesn't contain any items."})
+        raise RefusedError(400, {"error": "'spec' doesn't contain any items."})
     variables = set()
     for index, question in enumerate(spec["spec"]):
         for name, kind in (("type", str), ("question_name", str), ("variable", str), ("required", bool)):
             if not isinstance(question.get(name), kind):
-                raise Refused(400, {"error": f"'{name}' in survey question {index} is missing or has a wrong type."})
+                raise RefusedError(
+                    400, {"error": f"'{name}' in survey question {index} is missing or has a wrong type."}
+                )
         if question["variable"] in variables:
-            raise Refused(400, {"error": f"'variable' '{question['variable']}' duplicated in survey question {index}."})
+            raise RefusedError(
+                400, {"error": f"'variable' '{question['variable']}' duplicated in survey question {index}."}
+            )
         variables.add(question["variable"])
         if question["type"] not in SURVEY_TYPES:
-            raise Refused(400, {"error": f"'{question['type']}' in survey question {index} is not allowed."})
+            raise RefusedError(400, {"error": f"'{question['type']}' in survey question {index} is not allowed."})
         default = question.get("default", "")
         if default != "" and not isinstance(default, SURVEY_TYPES[question["type"]]):
-            raise Refused(400, {"error": f"Default value {default} in survey question {index} has a wrong type."})
+            raise RefusedError(400, {"error": f"Default value {default} in survey question {index} has a wrong type."})
         if question["type"] in ("multiplechoice", "multiselect"):
             if "choices" not in question:
-                raise Refused(400, {"error": f"Survey question {index} must specify choices."})
+                raise RefusedError(400, {"error": f"Survey question {index} must specify choices."})
             if any(choice not in question["choices"] for choice in str(default).splitlines()):
-                raise Refused(400, {"error": "Default choice must be answered from the choices listed."})
+                raise RefusedError(400, {"error": "Default choice must be answered from the choices listed."})
 
 
 class Server:
