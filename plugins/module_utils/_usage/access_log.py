@@ -209,9 +209,10 @@ def _judge(reading: Reading, logs: t.Sequence[Log], now: int) -> None:
     )
     for log in logs:
         if log.first is not None and log.first > period.start:
-            when = f", which began at {shown(log.started)}" if log.started is not None else ""
             reading.caution(
-                "log_begins", f"The log of pod {log.pod}{when}, has no line from before {shown(log.first)}."
+                "log_begins",
+                f"The log of pod {log.pod} has no line from before {shown(log.first)}"
+                + (f"; its container began at {shown(log.started)}." if log.started is not None else "."),
             )
         if log.unread:
             reading.caution("unread_lines", f"{log.unread} lines of pod {log.pod} are no requests of this format.")
