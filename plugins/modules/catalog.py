@@ -123,10 +123,17 @@ options:
         name.
     type: dict
     default: {}
+<<<<<<< HEAD
   currency:
     description: The currency of O(prices), by its code of ISO 4217.
     type: str
     default: ""
+=======
+  observability:
+    description: What the gateway reports about its requests, metrics and spans. An empty mapping is nothing.
+    type: dict
+    default: {}
+>>>>>>> origin/observability
   tiers:
     description: The tiers of users.
     type: list
@@ -419,6 +426,14 @@ catalog:
         - C(checks) are the checks that the proxies do themselves, each with its C(name), C(issuer), C(audiences),
           C(signing_keys), and C(hostname) and C(port) of what has the keys.
         - C(api_keys) are C(prefix) and C(maximum_lifetime) of API keys, or null where no caller may have one.
+      type: dict
+    observability:
+      description:
+        - What the gateway reports about its requests. C(enabled) says whether it counts them by tier, user, model and
+          provider; C(users) is the number of users that have a label of their own, 0 for none.
+        - C(scrapers) are those who may read the metrics, as peers of a NetworkPolicy.
+        - C(traces) has C(hostname), C(port) and C(tls) of the collector of spans, C(sampling) in percent, and
+          C(content), which says whether prompts and answers are exported; or it is null.
       type: dict
     paths:
       description:

@@ -30,6 +30,7 @@ ORDER = [
     "clients",
     "two_gateways",
     "existing_cluster",
+    "observability",
     "destroy",
 ]
 

@@ -47,6 +47,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.model i
     InferencePool,
     McpServer,
     Model,
+    Observability,
     Provider,
     SemanticRouter,
     Tier,
@@ -62,6 +63,10 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.network
     to_pools,
     to_providers,
     to_router,
+)
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.observability import (
+    collectors,
+    read_observability,
 )
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.prices import check_prices, with_prices
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.providers import read_providers
@@ -109,6 +114,7 @@ def build(inputs: Mapping[str, t.Any], defined: Iterable[str] = ()) -> Catalog:
     callers = read_callers(root, settings, allowed)
     check_callers(root, callers, tiers)
     check_request_limits(root, read, models, tiers)
+    observability = read_observability(root, settings)
     _check_not_empty(root, models, servers, tiers)
     if faults:
         raise CatalogError(faults)
@@ -123,6 +129,7 @@ def build(inputs: Mapping[str, t.Any], defined: Iterable[str] = ()) -> Catalog:
         allowed,
         router,
         callers,
+        observability,
     )
 
 
@@ -160,6 +167,7 @@ def _catalog(
     allowed: AllowedEndpoints,
     router: SemanticRouter | None,
     callers: Callers,
+    observability: Observability,
 ) -> Catalog:
     """The catalogue of parts without a fault."""
     simulators_namespace, maas_api = settings.simulators_namespace, settings.maas_api
@@ -168,13 +176,16 @@ def _catalog(
         simulators_namespace,
         allowed.cluster_networks,
         allowed.allowed,
-        outside_of_cluster(callers),
+        [*outside_of_cluster(callers), *([] if settings.two_gateways else collectors(observability))],
     )
     destinations += to_identities(providers)
     egress_gateway = None
     if settings.two_gateways:
         egress_gateway = replace(settings.egress_gateway, egress=tuple(destinations))
         destinations = [to_pods("egress-gateway", egress_gateway.namespace, {"app": egress_gateway.service})]
+        destinations += to_providers(
+            [], simulators_namespace, allowed.cluster_networks, allowed.allowed, collectors(observability)
+        )
     destinations += to_models(models, simulators_namespace)
     destinations += to_pools(pools)
     if router is not None and router.mode == SINGLE:
@@ -210,4 +221,5 @@ def _catalog(
         inference_pools=pools,
         semantic_router=router,
         callers=callers,
+        observability=observability,
     )

@@ -51,6 +51,7 @@ DEFAULTS: dict[str, t.Any] = {
     "currency": "",
     "tiers": (),
     "callers": (),
+    "observability": None,
     "allowed_endpoints": (),
     "cluster_networks": (),
     "uncounted_tokens": ESTIMATED,

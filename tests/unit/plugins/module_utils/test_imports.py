@@ -28,6 +28,7 @@ ALLOWED: dict[str, set[str]] = {
     # The plan of a validation knows the values that stand for a caller at the providers.
     "_probes": {"_catalog"},
     "_embedded_cluster": set(),
+    "_observability": set(),
     # What names must look like is said once.
     "_gateway": {"_catalog"},
     "_tokens": {"_kubernetes", "_probes"},
