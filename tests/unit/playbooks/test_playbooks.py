@@ -25,7 +25,7 @@ ROLES = sorted(path.name for path in (COLLECTION / "roles").iterdir())
 #: Roles without an object in a cluster, which others depend on.
 FACTS = {"catalog", "certificates", "versions"}
 #: What site applies and validates, and what it asks the cluster before.
-SITE_ROLES = set(ROLES) - FACTS - {"api_keys", "diagnosis", "key_rotation", "render", "tokens"}
+SITE_ROLES = set(ROLES) - FACTS - {"api_keys", "diagnosis", "key_rotation", "render", "tokens", "usage"}
 PREFLIGHT = "preflight"
 IMPORTS = ("ansible.builtin.import_role", "ansible.builtin.include_role")
 PREFIX = "egress.ai_gateway."
