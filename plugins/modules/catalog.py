@@ -123,14 +123,14 @@ options:
         name.
     type: dict
     default: {}
-  observability:
-    description: What the gateway reports about its requests, metrics and spans. An empty mapping is nothing.
-    type: dict
-    default: {}
   currency:
     description: The currency of O(prices), by its code of ISO 4217.
     type: str
     default: ""
+  observability:
+    description: What the gateway reports about its requests, metrics and spans. An empty mapping is nothing.
+    type: dict
+    default: {}
   tiers:
     description: The tiers of users.
     type: list
