@@ -36,10 +36,14 @@ options:
     description: Image of Envoy.
     type: str
     required: true
-  controller:
-    description: Name of the Service that configures the proxy.
+  name:
+    description: Name of the objects of the canary.
     type: str
     default: envoy-gateway-canary
+  release_configures:
+    description: Whether Envoy Gateway itself configures the proxy of the canary.
+    type: bool
+    default: false
 author:
   - Contributors to the egress.ai_gateway project (!UNKNOWN)
 """

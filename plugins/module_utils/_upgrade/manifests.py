@@ -24,8 +24,8 @@ Body = dict[str, t.Any]
 #: As the chart calls the Deployment, the Service and the ServiceAccount of Envoy Gateway, whatever the release's name.
 CONTROLLER = "envoy-gateway"
 CANARY = "envoy-gateway-canary"
-CANARY_PROXY = "envoy-canary"
 CANARY_LABEL = "egress.ai-gateway/canary"
+CONFIGURED_BY = "egress.ai-gateway/configured-by"
 #: By it, NetworkPolicies know the pods of Envoy Gateway.
 CONTROLLER_LABELS = {"control-plane": CONTROLLER}
 #: Names the release in each object of the chart.
@@ -67,23 +67,43 @@ def recorded(objects: Iterable[Body]) -> list[Body]:
 
 
 def canary(
-    objects: Sequence[Body], proxies: Body, namespace: str, proxy_image: str, controller: str = CANARY
+    objects: Sequence[Body],
+    proxies: Body,
+    namespace: str,
+    proxy_image: str,
+    name: str = CANARY,
+    release_configures: bool = False,
 ) -> list[Body]:
     """The manifests of the canary.
 
-    :param objects: those of the charts of the release to try.
+    :param objects: those of the charts of the release to try; of two alike the first counts.
     :param proxies: the Deployment of the Gateway's proxies, as it is on the cluster.
     :param namespace: that of Envoy Gateway.
     :param proxy_image: the image of Envoy to try.
-    :param controller: name of the Service that the proxy gets its configuration from.
+    :param name: of the canary's objects.
+    :param release_configures: whether Envoy Gateway itself configures the canary's proxy, in place of the canary.
     """
     deployment = _find(objects, "Deployment", CONTROLLER)
+    service = _find(objects, "Service", CONTROLLER)
+    own = labels_of(name, "controller")
+    selector = deployment["spec"]["selector"]["matchLabels"] if release_configures else own
     return [
-        *_rights(objects, namespace),
-        *_controller(objects, deployment, namespace),
-        _service(namespace, _find(objects, "Service", CONTROLLER)),
-        _proxy(proxies, namespace, proxy_image, controller),
+        *_rights(objects, namespace, name),
+        *_controller(objects, deployment, namespace, name),
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": name, "namespace": namespace, "labels": own},
+            "spec": {"selector": dict(selector), "ports": copy.deepcopy(service["spec"]["ports"])},
+        },
+        _proxy(proxies, namespace, proxy_image, name, "release" if release_configures else "canary"),
     ]
+
+
+def labels_of(name: str, part: str) -> dict[str, str]:
+    """The labels by which a part of the canary is found: ``controller`` or ``proxy``."""
+    label = {CANARY_LABEL: f"{name}.{part}"}
+    return {**CONTROLLER_LABELS, **label} if part == "controller" else label
 
 
 def _name(body: Body) -> str:
@@ -97,41 +117,38 @@ def _find(objects: Iterable[Body], kind: str, name: str) -> Body:
     raise ManifestsError(f"the release has no {kind} {name}; this version of the collection cannot try it")
 
 
-def _labels() -> dict[str, str]:
-    return {**CONTROLLER_LABELS, CANARY_LABEL: "controller"}
-
-
-def _controller(objects: Sequence[Body], deployment: Body, namespace: str) -> list[Body]:
+def _controller(objects: Sequence[Body], deployment: Body, namespace: str, name: str) -> list[Body]:
     """The Deployment of the canary and its configuration."""
+    labels = labels_of(name, "controller")
     spec = copy.deepcopy(deployment["spec"])
     pod = spec["template"]["spec"]
     manifests: list[Body] = []
     for volume in pod.get("volumes", []):
-        name = volume.get("configMap", {}).get("name")
-        if not name:
+        kept_in = volume.get("configMap", {}).get("name")
+        if not kept_in:
             continue
-        source = _find(objects, "ConfigMap", name)
-        volume["configMap"]["name"] = f"{name}-canary"
+        source = _find(objects, "ConfigMap", kept_in)
+        volume["configMap"]["name"] = f"{name}-{kept_in}"
         manifests.append(
             {
                 "apiVersion": "v1",
                 "kind": "ConfigMap",
-                "metadata": {"name": f"{name}-canary", "namespace": namespace},
+                "metadata": {"name": f"{name}-{kept_in}", "namespace": namespace},
                 "data": source["data"],
             }
         )
-    pod["serviceAccountName"] = CANARY
+    pod["serviceAccountName"] = name
     pod.pop("topologySpreadConstraints", None)
     template = spec["template"].setdefault("metadata", {})
-    template["labels"] = _labels()
+    template["labels"] = labels
     manifests.append(
         {
             "apiVersion": "apps/v1",
             "kind": "Deployment",
-            "metadata": {"name": CANARY, "namespace": namespace, "labels": _labels()},
+            "metadata": {"name": name, "namespace": namespace, "labels": labels},
             "spec": {
                 "replicas": 1,
-                "selector": {"matchLabels": _labels()},
+                "selector": {"matchLabels": labels},
                 "template": {"metadata": template, "spec": pod},
             },
         }
@@ -139,16 +156,7 @@ def _controller(objects: Sequence[Body], deployment: Body, namespace: str) -> li
     return manifests
 
 
-def _service(namespace: str, service: Body) -> Body:
-    return {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {"name": CANARY, "namespace": namespace, "labels": _labels()},
-        "spec": {"selector": _labels(), "ports": copy.deepcopy(service["spec"]["ports"])},
-    }
-
-
-def _rights(objects: Sequence[Body], namespace: str) -> list[Body]:
+def _rights(objects: Sequence[Body], namespace: str, name: str) -> list[Body]:
     """An account that may read what that of the release may read."""
     everywhere: list[Body] = []
     inside: dict[str, list[Body]] = {}
@@ -167,11 +175,11 @@ def _rights(objects: Sequence[Body], namespace: str) -> list[Body]:
                     inside.setdefault(of, []).extend(rules)
     if not everywhere and not inside:
         raise ManifestsError(f"the release gives ServiceAccount {CONTROLLER} no rights; this version cannot try it")
-    account = {"kind": "ServiceAccount", "name": CANARY, "namespace": namespace}
+    account = {"kind": "ServiceAccount", "name": name, "namespace": namespace}
     group = "rbac.authorization.k8s.io"
-    cluster_name = f"{namespace}.{CANARY}"
+    cluster_name = f"{namespace}.{name}"
     manifests: list[Body] = [
-        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": CANARY, "namespace": namespace}}
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": namespace}}
     ]
     if everywhere:
         manifests += [
@@ -190,14 +198,14 @@ def _rights(objects: Sequence[Body], namespace: str) -> list[Body]:
             },
         ]
     for place, rules in inside.items():
-        name = {"name": CANARY, "namespace": place}
+        metadata = {"name": name, "namespace": place}
         manifests += [
-            {"apiVersion": f"{group}/v1", "kind": "Role", "metadata": dict(name), "rules": rules},
+            {"apiVersion": f"{group}/v1", "kind": "Role", "metadata": dict(metadata), "rules": rules},
             {
                 "apiVersion": f"{group}/v1",
                 "kind": "RoleBinding",
-                "metadata": dict(name),
-                "roleRef": {"apiGroup": group, "kind": "Role", "name": CANARY},
+                "metadata": dict(metadata),
+                "roleRef": {"apiGroup": group, "kind": "Role", "name": name},
                 "subjects": [account],
             },
         ]
@@ -222,13 +230,15 @@ def _reading(rule: Mapping[str, t.Any]) -> Body:
     return {**rule, "verbs": verbs, **({"resources": resources} if resources else {})}
 
 
-def _proxy(proxies: Body, namespace: str, image: str, controller: str) -> Body:
-    """One more proxy of the Gateway, configured by the canary."""
+def _proxy(proxies: Body, namespace: str, image: str, name: str, configured_by: str) -> Body:
+    """One more proxy of the Gateway, configured by what the Service of the canary leads to."""
     template = copy.deepcopy(proxies["spec"]["template"])
     metadata = template.setdefault("metadata", {})
     labels = {key: value for key, value in metadata.get("labels", {}).items() if key != SERVED_LABEL}
     metadata.pop("creationTimestamp", None)
-    metadata["labels"] = {**labels, CANARY_LABEL: "proxy"}
+    metadata["labels"] = {**labels, **labels_of(name, "proxy")}
+    # A new pod for another one that configures it.
+    metadata["annotations"] = {**metadata.get("annotations", {}), CONFIGURED_BY: configured_by}
     pod = template["spec"]
     pod.pop("topologySpreadConstraints", None)
     address = re.compile(rf"(?<![A-Za-z0-9-]){CONTROLLER}(?=\.{re.escape(namespace)}\.svc)")
@@ -237,18 +247,18 @@ def _proxy(proxies: Body, namespace: str, image: str, controller: str) -> Body:
         if container["name"] != "envoy":
             continue
         container["image"] = image
-        arguments = [address.sub(controller, argument) for argument in container.get("args", [])]
-        found = arguments != container.get("args", [])
-        container["args"] = arguments
+        before = container.get("args", [])
+        container["args"] = [address.sub(name, argument) for argument in before]
+        found = container["args"] != before
     if not found:
         raise ManifestsError(
             f"Deployment {_name(proxies)} has no container envoy that names {CONTROLLER}.{namespace}.svc; this version "
             "of the collection cannot try other proxies"
         )
-    selector = {CANARY_LABEL: "proxy"}
+    selector = labels_of(name, "proxy")
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": {"name": CANARY_PROXY, "namespace": namespace, "labels": dict(selector)},
+        "metadata": {"name": f"{name}-proxy", "namespace": namespace, "labels": selector},
         "spec": {"replicas": 1, "selector": {"matchLabels": selector}, "template": template},
     }
