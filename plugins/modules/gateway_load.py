@@ -208,9 +208,21 @@ def by_url(gateway: Gateway, request: Request, token: str) -> Send:
             )
         except GatewayError as error:
             return str(error)
-        return str(answer.status)
+        return outcome_of(answer.status, answer.body)
 
     return send
+
+
+def outcome_of(status: int, body: bytes) -> str:
+    """The status, and for an error the code that the gateway or the provider gives it."""
+    if status == 200:
+        return "200"
+    try:
+        error = json.loads(body)["error"]
+        code = error.get("code") or error.get("type") or ""
+    except (ValueError, TypeError, KeyError, AttributeError):
+        code = ""
+    return f"{status} {code}"[:80].rstrip()
 
 
 class ByPod:
@@ -243,10 +255,10 @@ class ByPod:
                 self._connection = self._open()
             self._connection.request("POST", self._request.path, json.dumps(self._request.body), headers)
             answer = self._connection.getresponse()
-            answer.read()
+            body = answer.read()
             if answer.will_close:
                 self.close()
-            return str(answer.status)
+            return outcome_of(answer.status, body)
         except ForwardError as error:
             self.close()
             return f"no connection to pod {self._pod['name']}: {error}"

@@ -22,11 +22,9 @@ from dataclasses import dataclass
 MOST = 100_000
 #: Each so many requests, one carries a token that nobody issued.
 UNTRUSTED_EVERY = 10
-#: The statuses of its answer that show a gateway which still guards.
-GUARDED = ("401", "403")
 
 #: Sends one request, with a good token or with one that nobody issued, and returns the status of the answer as a
-#: string, or why there was none in a few words.
+#: string, with the code of an error behind it, or why there was no answer in a few words.
 Send = Callable[[bool], str]
 
 

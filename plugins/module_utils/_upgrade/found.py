@@ -35,7 +35,7 @@ KINDS = (
     ("rbac.authorization.k8s.io/v1", "ClusterRoleBinding"),
     ("admissionregistration.k8s.io/v1", "MutatingWebhookConfiguration"),
 )
-#: As the chart of Envoy AI Gateway calls its Deployment and the container of it.
+#: As the chart of Envoy AI Gateway calls its Deployment.
 EXTENSION = "ai-gateway-controller"
 #: One of the small CRDs of Envoy Gateway, and the release that role crds writes into it.
 CRD = "backends.gateway.envoyproxy.io"
@@ -67,7 +67,7 @@ def read(
     cluster = _one(api, "v1", "Namespace", "", "kube-system")
     images = {
         "envoy_gateway": _image(deployment, CONTROLLER),
-        "envoy_ai_gateway": _image(extension, EXTENSION),
+        "envoy_ai_gateway": _image(extension),
         # What is asked for, not what a rollout has come to: a proxy that cannot start is to be replaced.
         "envoy": _wanted_proxy_image(custom) or _image(proxies, "envoy"),
     }
@@ -146,11 +146,12 @@ def _annotation(body: Body | None, name: str) -> str:
     return str(((body or {}).get("metadata", {}).get("annotations") or {}).get(name, ""))
 
 
-def _image(body: Body | None, container: str) -> str:
+def _image(body: Body | None, container: str = "") -> str:
+    """The image of the container of this name in a Deployment, or of its first."""
     if not body:
         return ""
     containers = body["spec"]["template"]["spec"]["containers"]
-    return next((str(entry["image"]) for entry in containers if entry["name"] == container), "")
+    return next((str(entry["image"]) for entry in containers if container in ("", entry["name"])), "")
 
 
 def _wanted_proxy_image(custom: Body | None) -> str:
