@@ -41,7 +41,7 @@ help: ## Show this help
 
 ##### Clusters
 
-.PHONY: site validate diagnose drift usage rotate render teardown destroy token api-key api-keys dump
+.PHONY: site validate diagnose drift usage rotate render teardown destroy token api-key api-keys dump upgrade
 site: $(READY) ## Provision the AI gateway, with its cluster where that is embedded, and validate it
 	@$(PLAYBOOK) egress.ai_gateway.site
 
@@ -59,6 +59,9 @@ usage: $(READY) ## Report usage and cost into reports/ (EXTRA="usage_from=30d us
 
 rotate: $(READY) ## Give the gateway the keys that the inventory has now, without a refused request
 	@$(PLAYBOOK) egress.ai_gateway.rotate_keys
+
+upgrade: $(READY) ## Replace Envoy Gateway and Envoy by the releases of the inventory, without a refused request
+	@$(PLAYBOOK) egress.ai_gateway.upgrade
 
 render: $(READY) ## Write all that site would apply into rendered/, for kubectl or Argo CD
 	@$(PLAYBOOK) egress.ai_gateway.render

@@ -39,6 +39,8 @@ ALLOWED: dict[str, set[str]] = {
     "_observability": set(),
     # What names must look like is said once.
     "_gateway": {"_catalog"},
+    # What was applied is known by the fields that the sets own.
+    "_upgrade": {"_apply_set", "_kubernetes"},
     "_tokens": {"_kubernetes", "_probes"},
     # A key is refused by the settings and headers of the catalogue, and its owner is named as that of a token.
     "_api_keys": {"_catalog", "_kubernetes", "_tokens"},
