@@ -123,6 +123,9 @@ def from_objects(
             made.note(body, "no route that is read leads to it")
     for kind in _UNREAD:
         for body in objects.get(kind, ()):
+            # What a controller made of another object, which is read.
+            if body["metadata"].get("ownerReferences"):
+                continue
             made.note(body, f"has no counterpart; {_REASONS.get(kind, 'site makes such objects of its own')}")
     for body in objects.get("Gateway", ()):
         if body["metadata"]["name"] == gateway:

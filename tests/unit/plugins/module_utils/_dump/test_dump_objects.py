@@ -146,6 +146,10 @@ kind: SecurityPolicy
 metadata: {name: jwt, namespace: apps}
 spec: {}
 ---
+kind: HTTPRoute
+metadata: {name: chat, namespace: apps, ownerReferences: [{kind: AIGatewayRoute, name: chat}]}
+spec: {}
+---
 kind: MCPRoute
 metadata: {name: tools, namespace: apps}
 spec: {}
@@ -256,6 +260,7 @@ def test_a_gateway_of_others_becomes_a_catalogue() -> None:
 def test_what_has_no_counterpart_is_named(place: str, reason: str) -> None:
     _variables, notes = from_objects(objects(GATEWAY, OBJECTS), "apps", "theirs")
     assert [note for note in notes if note.path == place and reason in note.reason], [str(note) for note in notes]
+    assert not [note for note in notes if note.path.startswith("HTTPRoute")]
 
 
 def test_a_gateway_without_routes_is_only_notes() -> None:
