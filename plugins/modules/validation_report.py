@@ -165,27 +165,12 @@ table:
 """
 
 import datetime
-import os
-import tempfile
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.findings import STATUSES, Check
 from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.report import Report, report_faults
-
-
-def write(contents: dict[str, str]) -> None:
-    """Write the files by path, each whole or not at all; a report is for everyone who may enter the directory."""
-    for path, content in contents.items():
-        descriptor, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".")
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-                stream.write(content)
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
+from ansible_collections.egress.ai_gateway.plugins.module_utils._reports.files import ReportError, written
 
 
 def arguments() -> dict[str, t.Any]:
@@ -222,19 +207,10 @@ def perform(
     finished = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     findings = tuple(params["diagnosis"])
     report = Report(params["title"], params["cluster"], params["gateway_url"], finished, checks, findings)
-    directory = os.path.abspath(params["directory"])
-    files = {kind: os.path.join(directory, f"{params['name']}.{kind}") for kind in ("json", "xml", "html")}
     try:
-        contents = {files["json"]: report.to_json(), files["xml"]: report.to_junit(), files["html"]: report.to_html()}
-        if not check_mode:
-            os.makedirs(directory, exist_ok=True)
-            write(contents)
-    except ImportError as error:
-        missing = {"junit_xml": "junit-xml", "jinja2": "Jinja2"}.get(str(error.name), str(error.name))
-        return {"failed": True, "msg": missing_required_lib(missing)}
-    except OSError as error:
-        remedy = "name another directory"
-        return {"failed": True, "msg": f"directory: cannot write to {directory}: {error.strerror}; {remedy}"}
+        files = written(report, params["directory"], params["name"], check_mode)
+    except ReportError as error:
+        return {"failed": True, "msg": str(error)}
     return {
         "changed": False,
         "files": files,

@@ -24,12 +24,14 @@ from two_gateways import directory  # noqa: F401 - a fixture
 ORDER = [
     "end_to_end",
     "rendered",
+    "drift",
     "combined_site",
     "semantic_router",
     "callers",
     "clients",
     "two_gateways",
     "existing_cluster",
+    "observability",
     "destroy",
 ]
 

@@ -5,7 +5,10 @@
 
 from __future__ import annotations
 
-PAGE = """\
+from ansible_collections.egress.ai_gateway.plugins.module_utils._reports.page import NARROW, STYLE
+
+PAGE = (
+    """\
 <!doctype html>
 <html lang="en">
 <head>
@@ -14,65 +17,19 @@ PAGE = """\
 <meta name="color-scheme" content="light dark">
 <title>{{ report.title }} of {{ report.cluster }}: {{ report.summary }}</title>
 <style>
-:root {
-  color-scheme: light dark;
-  --page: light-dark(#f6f7f9, #14171c);
-  --card: light-dark(#ffffff, #1d2129);
-  --line: light-dark(#e1e4ea, #303642);
-  --text: light-dark(#1b1f27, #e6e9ef);
-  --soft: light-dark(#5c6575, #9aa4b5);
-  --passed: light-dark(#137a3e, #5fd08f);
-  --failed: light-dark(#b3261e, #ff8a80);
-  --skipped: light-dark(#8a5a00, #e5b567);
-}
-* { box-sizing: border-box; }
-body {
-  margin: 0; padding: 2rem 1rem 4rem; background: var(--page); color: var(--text);
-  font: 15px/1.5 system-ui, sans-serif;
-}
-main { max-width: 72rem; margin: 0 auto; }
-h1 { margin: 0; font-size: 1.5rem; }
-.about { margin: .25rem 0 1.5rem; color: var(--soft); overflow-wrap: anywhere; }
-.counts {
-  display: grid; grid-template-columns: repeat(auto-fit, minmax(7rem, 1fr)); gap: .75rem;
-  margin-bottom: 1.5rem;
-}
-.count {
-  padding: .75rem 1rem; background: var(--card); border: 1px solid var(--line);
-  border-radius: .6rem; color: var(--soft);
-}
-.count b {
-  display: block; font-size: 1.75rem; line-height: 1.2; color: var(--text);
-  font-variant-numeric: tabular-nums;
-}
-.count.some b { color: var(--status); }
+"""
+    + STYLE
+    + """\
 .passed { --status: var(--passed); }
 .failed { --status: var(--failed); }
 .skipped { --status: var(--skipped); }
-.table { background: var(--card); border: 1px solid var(--line); border-radius: .6rem; overflow-x: auto; }
-table { width: 100%; border-collapse: collapse; }
-th, td { padding: .65rem 1rem; text-align: left; vertical-align: top; }
-th { color: var(--soft); font-size: .8rem; font-weight: 600; white-space: nowrap; }
-tbody tr { border-top: 1px solid var(--line); }
 tbody tr.failed { background: color-mix(in srgb, var(--failed) 7%, transparent); }
-td { min-width: 6rem; overflow-wrap: anywhere; }
 td.name { min-width: 13rem; }
 td.seen { min-width: 16rem; }
 td.seconds, th.seconds {
   text-align: right; min-width: 5rem; white-space: nowrap; font-variant-numeric: tabular-nums;
   color: var(--soft);
 }
-.badge {
-  padding: .1rem .6rem; border-radius: 1rem; font-size: .8rem; font-weight: 600;
-  white-space: nowrap; color: var(--status);
-}
-.badge {
-  border: 1px solid color-mix(in srgb, var(--status) 45%, transparent);
-  background: color-mix(in srgb, var(--status) 12%, transparent);
-}
-.id { display: block; color: var(--soft); font: .8rem ui-monospace, monospace; }
-.hint { margin: .4rem 0 0; color: var(--soft); }
-h2 { margin: 2rem 0 .75rem; font-size: 1.2rem; }
 .finding {
   margin: 0 0 .75rem; padding: .9rem 1rem; background: var(--card); border: 1px solid var(--line);
   border-left: .3rem solid var(--status); border-radius: .6rem; overflow-wrap: anywhere;
@@ -83,13 +40,9 @@ h2 { margin: 2rem 0 .75rem; font-size: 1.2rem; }
 .finding p { margin: .35rem 0 0; }
 .finding code { font: .9em ui-monospace, monospace; }
 .finding ul { margin: .35rem 0 0; padding-left: 1.2rem; color: var(--soft); }
-@media (max-width: 48rem) {
-  body { padding-top: 1.25rem; }
-  thead { display: none; }
-  tr { display: block; padding: .75rem 1rem; }
-  td, td.seconds { display: block; padding: .15rem 0; text-align: left; }
-  td[data-label]:not(:empty)::before { content: attr(data-label) " "; color: var(--soft); font-size: .8rem; }
-}
+"""
+    + NARROW
+    + """\
 </style>
 </head>
 <body>
@@ -108,7 +61,7 @@ h2 { margin: 2rem 0 .75rem; font-size: 1.2rem; }
 <thead><tr><th>Status</th><th>Check</th><th>Expected</th><th>Observed</th><th class="seconds">Seconds</th></tr></thead>
 <tbody>
 {% for check in checks %}
-<tr class="{{ check.status }}">
+<tr class="{{ check.status }}" id="{{ check.id }}">
 <td><span class="badge">{{ check.status }}</span></td>
 <td class="name">{{ check.name }}<span class="id">{{ check.id }}</span></td>
 <td class="seen" data-label="Expected">{{ check.expected }}</td>
@@ -142,3 +95,4 @@ h2 { margin: 2rem 0 .75rem; font-size: 1.2rem; }
 </body>
 </html>
 """
+)

@@ -26,6 +26,20 @@ do
     metadata:set(METADATA, "total_tokens", total)
     metadata:set(METADATA, "input_tokens", input)
     metadata:set(METADATA, "output_tokens", output)
+    if settings.metered then
+      -- The metrics have the total in two parts, whatever a provider or a fixed cost says of each.
+      metadata:set(METADATA, "metered_input", math.min(input, total))
+      metadata:set(METADATA, "metered_output", math.max(0, total - input))
+    end
+  end
+
+  -- Remembers how long the client has waited for the first token of a stream, in milliseconds. Clocks may be set back.
+  function counting.begin_answer(handle)
+    if not settings.metered then return end
+    local metadata = handle:streamInfo():dynamicMetadata()
+    local kept = metadata:get(METADATA) or {}
+    if type(kept.began) ~= "number" or kept.first_token then return end
+    metadata:set(METADATA, "first_token", math.max(0, handle:timestamp() - kept.began))
   end
 
   -- Counts a response without a usable usage, from the bytes of the request and the tokens that are estimated from the

@@ -23,9 +23,9 @@ COLLECTION = Path(catalog_build.__file__).parents[3]
 PLAYBOOKS = {path.stem: path for path in (COLLECTION / "playbooks").glob("*.yml")}
 ROLES = sorted(path.name for path in (COLLECTION / "roles").iterdir())
 #: Roles without an object in a cluster, which others depend on.
-FACTS = {"catalog", "certificates", "versions"}
+FACTS = {"catalog", "certificates", "variables", "versions"}
 #: What site applies and validates, and what it asks the cluster before.
-SITE_ROLES = set(ROLES) - FACTS - {"api_keys", "diagnosis", "key_rotation", "render", "tokens"}
+SITE_ROLES = set(ROLES) - FACTS - {"api_keys", "diagnosis", "dump", "key_rotation", "render", "tokens"}
 PREFLIGHT = "preflight"
 IMPORTS = ("ansible.builtin.import_role", "ansible.builtin.include_role")
 PREFIX = "egress.ai_gateway."
@@ -33,7 +33,7 @@ KEYS = {"name", "hosts", "gather_facts", "module_defaults", "vars_files", "pre_t
 
 
 #: Playbooks that need the names of the catalogue alone.
-NAMES_ONLY = ("api_keys", "diagnose", "token")
+NAMES_ONLY = ("api_keys", "diagnose", "dump", "token")
 
 
 class Step(t.NamedTuple):
