@@ -70,7 +70,11 @@ def _question(variable: str, question: str, option: Option) -> dict[str, t.Any]:
     kind, default = option.get("type", "str"), option.get("default")
     # AWX has no truth values. A role accepts these strings, as those of --extra-vars name=value.
     choices = ["true", "false"] if kind == "bool" else [str(choice) for choice in option.get("choices", [])]
-    written = str(default).lower() if kind == "bool" else str(default) if choices or kind == "path" else default
+    written = default
+    if choices or kind == "path":
+        written = str(default).lower() if kind == "bool" else str(default)
+    elif kind == "float" and default is not None:
+        written = float(default)
     return {
         "question_name": question,
         "question_description": plain_text(option.get("description", "")),
