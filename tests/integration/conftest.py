@@ -31,6 +31,7 @@ ORDER = [
     "two_gateways",
     "existing_cluster",
     "observability",
+    "usage",
     "destroy",
 ]
 
