@@ -34,6 +34,7 @@ ORDER = [
     "two_gateways",
     "existing_cluster",
     "observability",
+    "usage",
     "destroy",
 ]
 
