@@ -241,6 +241,8 @@ def _proxy(proxies: Body, namespace: str, image: str, name: str, configured_by: 
     metadata["annotations"] = {**metadata.get("annotations", {}), CONFIGURED_BY: configured_by}
     pod = template["spec"]
     pod.pop("topologySpreadConstraints", None)
+    # It has no clients whose requests it would have to end.
+    pod["terminationGracePeriodSeconds"] = 2
     address = re.compile(rf"(?<![A-Za-z0-9-]){CONTROLLER}(?=\.{re.escape(namespace)}\.svc)")
     found = False
     for container in pod["containers"]:
