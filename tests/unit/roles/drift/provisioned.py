@@ -48,29 +48,34 @@ def collected(directory: Path) -> Path:
     return directory / "sets"
 
 
+def plural_of(kind: str) -> str:
+    """How the fake calls the objects of a kind."""
+    return f"{kind.lower().removesuffix('y')}ies" if kind.endswith("cy") else f"{kind.lower()}s"
+
+
+def apply(server: Server, item: CollectedSet) -> None:
+    """Apply a collected set as a task of apply_set does."""
+    if item.present:
+        manifests = copy.deepcopy(item.objects)
+        for body in manifests:
+            del body["metadata"]["labels"][PART_OF_LABEL]
+        Run(server.api(), item.identity, Options(wait=False), lambda _line: None).present(manifests)
+
+
 class Provisioned(Server):
     """Serves the kinds of the collected sets, which are applied to it."""
 
     def __init__(self, sets: Path) -> None:
         found = collected_sets(sets)
-        kinds = {
-            (body["apiVersion"], f"{body['kind'].lower()}s"): body["kind"] for item in found for body in item.objects
-        }
+        kinds = {(body["apiVersion"], plural_of(body["kind"])): body["kind"] for item in found for body in item.objects}
         scoped = {body["kind"] for item in found for body in item.objects if not body["metadata"].get("namespace")} | {
             "Node"
         }
         kinds.pop(("v1", "namespaces"))
         super().__init__({**kinds, **NODES}, cluster_scoped=scoped)
         for item in found:
-            self.apply(item)
+            apply(self, item)
         self.writes.clear()
-
-    def apply(self, item: CollectedSet) -> None:
-        if item.present:
-            manifests = copy.deepcopy(item.objects)
-            for body in manifests:
-                del body["metadata"]["labels"][PART_OF_LABEL]
-            Run(self.api(), item.identity, Options(wait=False), lambda _line: None).present(manifests)
 
     def edited(self, plural: str, namespace: str, name: str, edit: t.Callable[[Body], None], *path: str) -> None:
         """Change an object as kubectl does, which takes the field at ``path`` from others that own it."""
