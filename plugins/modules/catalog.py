@@ -127,10 +127,6 @@ options:
     description: The currency of O(prices), by its code of ISO 4217.
     type: str
     default: ""
-  observability:
-    description: What the gateway reports about its requests, metrics and spans. An empty mapping is nothing.
-    type: dict
-    default: {}
   tiers:
     description: The tiers of users.
     type: list
@@ -141,6 +137,10 @@ options:
     type: list
     elements: dict
     default: []
+  observability:
+    description: What the gateway reports about its requests, metrics and spans. An empty mapping is nothing.
+    type: dict
+    default: {}
   allowed_endpoints:
     description:
       - Host names, IP addresses and CIDR ranges that providers may have although they appear to be inside the cluster.

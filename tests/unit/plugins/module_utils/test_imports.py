@@ -37,6 +37,8 @@ ALLOWED: dict[str, set[str]] = {
     "_fleet": {"_probes", "_reports"},
     "_embedded_cluster": set(),
     "_observability": set(),
+    # What is described is read as the catalogue is, with the same errors.
+    "_awx": {"_catalog"},
     # What names must look like is said once.
     "_gateway": {"_catalog"},
     # What was applied is known by the fields that the sets own.
