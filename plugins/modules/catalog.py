@@ -119,9 +119,14 @@ options:
     default: {}
   prices:
     description:
-      - What a million tokens of each model cost, with C(input) and C(output), by the model's public name.
+      - What a million tokens of each model cost, with C(input), C(output) and C(cached_input), by the model's public
+        name.
     type: dict
     default: {}
+  currency:
+    description: The currency of O(prices), by its code of ISO 4217.
+    type: str
+    default: ""
   tiers:
     description: The tiers of users.
     type: list
@@ -132,6 +137,10 @@ options:
     type: list
     elements: dict
     default: []
+  observability:
+    description: What the gateway reports about its requests, metrics and spans. An empty mapping is nothing.
+    type: dict
+    default: {}
   allowed_endpoints:
     description:
       - Host names, IP addresses and CIDR ranges that providers may have although they appear to be inside the cluster.
@@ -244,6 +253,10 @@ catalog:
         authorino: ai-gateway-authorino
         kuadrant: kuadrant-system
         wg_ai_gateway: ai-gateway-system
+    currency:
+      description: The code of the currency of the prices, or an empty string.
+      type: str
+      sample: EUR
     uncounted_tokens:
       description: Tokens to count for an answer whose tokens cannot be counted, or 0 to estimate them from its bytes.
       type: int
@@ -301,7 +314,8 @@ catalog:
           other backends or endpoints a model has other routes. A model of an InferencePool has none, as the pool has
           one route for all its models.
         - C(objective) names the InferenceObjective of the model's requests, where it has one.
-        - C(price) is what a million tokens cost, with C(input) and C(output), where the inventory says it.
+        - C(price) is what a million tokens cost, with C(input), C(output) and C(cached_input), where the inventory says
+          it.
       type: list
       elements: dict
       sample:
@@ -409,6 +423,14 @@ catalog:
         - C(checks) are the checks that the proxies do themselves, each with its C(name), C(issuer), C(audiences),
           C(signing_keys), and C(hostname) and C(port) of what has the keys.
         - C(api_keys) are C(prefix) and C(maximum_lifetime) of API keys, or null where no caller may have one.
+      type: dict
+    observability:
+      description:
+        - What the gateway reports about its requests. C(enabled) says whether it counts them by tier, user, model and
+          provider; C(users) is the number of users that have a label of their own, 0 for none.
+        - C(scrapers) are those who may read the metrics, as peers of a NetworkPolicy.
+        - C(traces) has C(hostname), C(port) and C(tls) of the collector of spans, C(sampling) in percent, and
+          C(content), which says whether prompts and answers are exported; or it is null.
       type: dict
     paths:
       description:

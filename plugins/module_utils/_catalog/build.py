@@ -22,8 +22,9 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.combina
     check_combination,
     check_request_limits,
 )
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.content import content_faults
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.entry import Entry
-from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.faults import CatalogError, Fault
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.faults import CatalogError
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.inference_pools import (
     check_pools,
     read_inference_pools,
@@ -47,6 +48,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.model i
     InferencePool,
     McpServer,
     Model,
+    Observability,
     Provider,
     SemanticRouter,
     Tier,
@@ -62,6 +64,10 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.network
     to_pools,
     to_providers,
     to_router,
+)
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.observability import (
+    collectors,
+    read_observability,
 )
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.prices import check_prices, with_prices
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.providers import read_providers
@@ -83,7 +89,10 @@ def build(inputs: Mapping[str, t.Any], defined: Iterable[str] = ()) -> Catalog:
     :param defined: names of all variables in scope; one that nearly is a variable of the role is a fault.
     :raises CatalogError: with all faults.
     """
-    faults: list[Fault] = []
+    faults = [fault for name, value in inputs.items() for fault in content_faults(PREFIX + name, value)]
+    if faults:
+        # Nothing can be read of it.
+        raise CatalogError(faults)
     root = Entry(plain(dict(inputs)), "ai_gateway", INPUTS, faults, prefix=PREFIX)
     check_names(defined, faults)
     settings = read_settings(root)
@@ -109,6 +118,7 @@ def build(inputs: Mapping[str, t.Any], defined: Iterable[str] = ()) -> Catalog:
     callers = read_callers(root, settings, allowed)
     check_callers(root, callers, tiers)
     check_request_limits(root, read, models, tiers)
+    observability = read_observability(root, settings)
     _check_not_empty(root, models, servers, tiers)
     if faults:
         raise CatalogError(faults)
@@ -123,6 +133,7 @@ def build(inputs: Mapping[str, t.Any], defined: Iterable[str] = ()) -> Catalog:
         allowed,
         router,
         callers,
+        observability,
     )
 
 
@@ -160,6 +171,7 @@ def _catalog(
     allowed: AllowedEndpoints,
     router: SemanticRouter | None,
     callers: Callers,
+    observability: Observability,
 ) -> Catalog:
     """The catalogue of parts without a fault."""
     simulators_namespace, maas_api = settings.simulators_namespace, settings.maas_api
@@ -168,13 +180,16 @@ def _catalog(
         simulators_namespace,
         allowed.cluster_networks,
         allowed.allowed,
-        outside_of_cluster(callers),
+        [*outside_of_cluster(callers), *([] if settings.two_gateways else collectors(observability))],
     )
     destinations += to_identities(providers)
     egress_gateway = None
     if settings.two_gateways:
         egress_gateway = replace(settings.egress_gateway, egress=tuple(destinations))
         destinations = [to_pods("egress-gateway", egress_gateway.namespace, {"app": egress_gateway.service})]
+        destinations += to_providers(
+            [], simulators_namespace, allowed.cluster_networks, allowed.allowed, collectors(observability)
+        )
     destinations += to_models(models, simulators_namespace)
     destinations += to_pools(pools)
     if router is not None and router.mode == SINGLE:
@@ -197,6 +212,7 @@ def _catalog(
         maas_api=maas_api,
         simulators_namespace=simulators_namespace,
         controller_namespaces=settings.controller_namespaces,
+        currency=settings.currency,
         uncounted_tokens=settings.uncounted_tokens,
         request_body_limit=settings.request_body_limit,
         providers=tuple(providers),
@@ -209,4 +225,5 @@ def _catalog(
         inference_pools=pools,
         semantic_router=router,
         callers=callers,
+        observability=observability,
     )

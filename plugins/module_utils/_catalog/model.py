@@ -361,6 +361,8 @@ class Price:
 
     input: float
     output: float
+    #: Of the input that the provider had in its cache; that of the input where the inventory says nothing.
+    cached_input: float
 
 
 @dataclass(frozen=True)
@@ -619,6 +621,34 @@ class MaasApi:
 
 
 @dataclass(frozen=True)
+class Traces:
+    """Where the spans of requests go, over OTLP with gRPC."""
+
+    hostname: str
+    port: int
+    #: Whether the connection is in TLS, with a certificate that the proxies verify with those of their system.
+    tls: bool
+    #: Percent of the requests that begin a trace; a request that comes with a sampled trace is always part of it.
+    sampling: int
+    #: Whether Envoy AI Gateway's processor exports prompts and answers too.
+    content: bool
+
+
+@dataclass(frozen=True)
+class Observability:
+    """What the gateway reports about its requests."""
+
+    #: Whether the proxies count requests, tokens, cost and times with the labels of tiers, users, models and providers.
+    enabled: bool = False
+    #: Users that have a label of their own, in each worker of each proxy; 0 for none.
+    users: int = 0
+    #: Who may read the metrics, as peers of a NetworkPolicy.
+    scrapers: tuple[Peer, ...] = ()
+    #: None where no spans are exported.
+    traces: Traces | None = None
+
+
+@dataclass(frozen=True)
 class ControllerNamespaces:
     """The namespaces of the controllers, whether a stack and an engine use them or not."""
 
@@ -658,6 +688,8 @@ class Catalog:
     maas_api: MaasApi
     simulators_namespace: str
     controller_namespaces: ControllerNamespaces
+    #: Of all prices; empty where the inventory does not say.
+    currency: str
     #: Tokens that an answer costs of which no tokens can be counted; 0 to estimate them from its bytes.
     uncounted_tokens: int
     #: The largest body of a request, in bytes.
@@ -681,6 +713,7 @@ class Catalog:
     #: None where the inventory has none.
     semantic_router: SemanticRouter | None = None
     callers: Callers = Callers()
+    observability: Observability = Observability()
     headers: Headers = HEADERS
     #: The paths that are served, and by schema why the models of other providers are not.
     paths: tuple[ServedPath, ...] = SERVED_PATHS

@@ -32,9 +32,10 @@ def with_prices(root: Entry, models: Sequence[Model]) -> tuple[Model, ...]:
     found: dict[str, Price] = {}
     for model in models:
         if entry.has(model.name):
-            price = entry.entry(model.name, ("input", "output"))
-            numbers = [price.number(key, 0, _PRICE_LIMIT) for key in ("input", "output")]
-            found[model.name] = Price(*(number or 0 for number in numbers))
+            price = entry.entry(model.name, ("input", "output", "cached_input"))
+            read, written = (price.number(key, 0, _PRICE_LIMIT) or 0 for key in ("input", "output"))
+            cached = price.number("cached_input", 0, _PRICE_LIMIT) if price.has("cached_input") else read
+            found[model.name] = Price(read, written, cached or 0)
     return tuple(replace(model, price=found.get(model.name)) for model in models)
 
 

@@ -170,6 +170,8 @@ KEPT = ("x-forwarded-proto",)
 KEY_SUFFIX = "-api-key"
 #: The response header in which Envoy says, for the filters alone, why it answered itself.
 REFUSAL = "x-ai-gateway-refusal"
+#: The response header in which a route says, for the filters alone, which backend has answered.
+SERVED_BY = "x-ai-gateway-served-by"
 
 RESERVED = frozenset(header.name for header in TABLE if header.reserved)
 
@@ -189,6 +191,7 @@ class Headers:
     removed_at_backend: tuple[str, ...]
     removed_at_bridge: tuple[str, ...]
     refusal: str
+    served_by: str
     checked_token: str
     api_key_digests: tuple[str, ...]
     #: Those of the semantic router: who calls and in which tier, whether it is asked, that its policy is in force, and
@@ -215,6 +218,7 @@ HEADERS = Headers(
     removed_at_backend=removed_at(AT_BACKEND),
     removed_at_bridge=removed_at(AT_BRIDGE),
     refusal=REFUSAL,
+    served_by=SERVED_BY,
     checked_token=CHECKED_TOKEN,
     api_key_digests=API_KEY_DIGESTS,
     router_user=ROUTER_USER,

@@ -33,7 +33,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.names i
     service_hostname,
 )
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.quantities import SIZE, bytes_of
-from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.strings import LABEL
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.strings import CURRENCY, LABEL
 
 # The most tokens that an answer may cost of which none can be counted.
 _UNCOUNTED_LIMIT = 10_000_000
@@ -54,6 +54,7 @@ class Settings:
     maas_api: MaasApi
     simulators_namespace: str
     controller_namespaces: ControllerNamespaces
+    currency: str
     uncounted_tokens: int
     #: The largest body of a request, in bytes.
     request_body_limit: int
@@ -103,6 +104,7 @@ def read_settings(root: Entry) -> Settings:
             authorino=_label(root, "authorino_namespace"),
             kuadrant=_label(root, "kuadrant_namespace"),
         ),
+        currency=root.string("currency", CURRENCY, DEFAULTS["currency"]),
         uncounted_tokens=_uncounted_tokens(root),
         request_body_limit=_request_body_limit(root),
     )

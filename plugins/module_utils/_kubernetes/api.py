@@ -453,6 +453,31 @@ class Api:
         finally:
             answer.close()
 
+    def lines(self, path: str, query: Query) -> t.Iterator[str]:
+        """The lines of a log as they come, so that it is never held as a whole.
+
+        :raises ApiError: when the server says no, and with ``status`` 0 when the stream breaks off.
+        """
+        import urllib3
+
+        answer = self._open("GET", self._url(path, query), None, "", "text/plain, */*", _READ_TIMEOUT, preload=False)
+        try:
+            if answer.status >= 400:
+                error = error_of(answer.status, answer.read(), answer.headers)
+                error.request = f"GET {path}"
+                raise error
+            rest = b""
+            for chunk in answer.stream(amt=65536, decode_content=True):
+                *lines, rest = (rest + chunk).split(b"\n")
+                for line in lines:
+                    yield line.decode("utf-8", "replace")
+            if rest:
+                yield rest.decode("utf-8", "replace")
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise self._no_answer(error) from error
+        finally:
+            answer.close()
+
 
 class ConnectionSettingsError(Exception):
     """The options and files that say how to reach the cluster are incomplete or unreadable."""

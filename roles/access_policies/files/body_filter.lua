@@ -85,6 +85,28 @@ local function ask_router(handle, model, tier, hidden)
   end
 end
 
+-- The users of this worker that have a label of their own in the metrics. The number of series is bounded.
+local labelled, labels = {}, 0
+local function label_of(user)
+  if labelled[user] then return user end
+  if labels >= settings.labelled_users then return "other" end
+  labelled[user], labels = true, labels + 1
+  return user
+end
+
+-- What requests ask for, by the names that OpenTelemetry has for it.
+local OPERATIONS = {
+  ["/v1/chat/completions"] = "chat", ["/v1/messages"] = "chat", ["/v1/responses"] = "chat",
+  ["/v1/completions"] = "text_completion", ["/v1/embeddings"] = "embeddings",
+}
+
+-- The provider that will answer; empty where there are several, until one has.
+local function only_provider(model, only)
+  if only then return only end
+  local name = next(model)
+  return name and not next(model, name) and name or ""
+end
+
 local function judge(handle)
   local headers, metadata = handle:headers(), handle:streamInfo():dynamicMetadata()
   local path = headers:get(":path") or ""
@@ -121,6 +143,7 @@ local function judge(handle)
   end
   headers:replace("x-ai-gateway-user", hidden)
   headers:replace("x-ai-gateway-tier", hidden_tier)
+  if settings.metered and settings.labelled_users > 0 then metadata:set(METADATA, "metered_user", label_of(user)) end
   if name == settings.mcp_path then return mcp.judge(handle, headers, tier, user) end
 
   local only = nil
@@ -218,6 +241,10 @@ local function judge(handle)
   if request.text ~= text then buffer:setBytes(request.text) end
   metadata = handle:streamInfo():dynamicMetadata()
   metadata:set(METADATA, "model", request.model)
+  if settings.metered then
+    metadata:set(METADATA, "provider", only_provider(model, only))
+    metadata:set(METADATA, "operation", OPERATIONS[name] or name:match("[^/]*$"))
+  end
   metadata:set(METADATA, "asked", #text)
   metadata:set(METADATA, "streams", request.streams)
   metadata:set(METADATA, "usage", served.usage)

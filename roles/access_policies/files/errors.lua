@@ -18,7 +18,12 @@ do
 
   -- The body of an error. Only OpenAI's has code, what, which is its kind where the status does not determine it, and
   -- the field of the body that is wrong.
+  -- The code of the latest failure, for the metrics; Anthropic's form has no place for it.
+  local latest = nil
+  function errors.latest_code() return latest or "refused" end
+
   function errors.failure(status, message, anthropic, code, what, field)
+    latest = code
     if anthropic then
       return '{"type":"error","error":{"type":' .. json.quoted(kind(status, true)) .. ',"message":'
         .. json.quoted(message) .. "}}"
@@ -31,7 +36,9 @@ do
   -- Answers in place of the backend.
   function errors.send(handle, status, body)
     -- With this header Envoy does not change the response.
-    handle:streamInfo():dynamicMetadata():set(METADATA, "replied", true)
+    local metadata = handle:streamInfo():dynamicMetadata()
+    metadata:set(METADATA, "replied", true)
+    if settings.metered and status >= 400 then metadata:set(METADATA, "reason", errors.latest_code()) end
     handle:respond({[":status"] = tostring(status), ["content-type"] = "application/json"}, body)
   end
 

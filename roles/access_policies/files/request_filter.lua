@@ -150,6 +150,7 @@ local function begin(handle)
   metadata:set(METADATA, "elsewhere", settings.maas_api and path:find("^/maas%-api/") ~= nil)
   -- Without it the program after authorization refuses every request.
   metadata:set(METADATA, "begun", true)
+  if settings.metered then metadata:set(METADATA, "began", handle:timestamp()) end
   local allowed = allowed_origin(headers:get("origin") or "")
   if allowed then
     metadata:set(METADATA, "origin", allowed)
@@ -306,6 +307,20 @@ local function of_gateway(status, text, details, headers, kept)
   return status, errors.failure(status, words ~= "" and words or "This gateway refused the request.", anthropic, nil)
 end
 
+-- Who has refused the request and why, for the metrics; the reasons are the codes of errors.
+local function explain(handle, status, details, kept)
+  if not settings.metered then return end
+  local metadata = handle:streamInfo():dynamicMetadata()
+  metadata:set(METADATA, "refused_by", details and "gateway" or "provider")
+  if not details then
+    metadata:set(METADATA, "reason", "provider_error")
+  elseif details == "ext_authz_denied" then
+    metadata:set(METADATA, "reason", status == 401 and "invalid_api_key" or "no_tier")
+  elseif details ~= "lua_response" or not kept.reason then
+    metadata:set(METADATA, "reason", errors.latest_code())
+  end
+end
+
 local function finish(handle)
   local headers = handle:headers()
   local status = tonumber(headers:get(":status") or "")
@@ -333,9 +348,11 @@ local function finish(handle)
   if details then
     local ours
     ours, changed = of_gateway(status, text, details, headers, kept)
+    explain(handle, ours, details, kept)
     if kept.mcp then changed = mcp_errors.of_gateway(ours, changed, kept) end
     if ours ~= status then headers:replace(":status", tostring(ours)) end
   elseif kept.mcp then
+    explain(handle, status, details, kept)
     -- It asks for a token of the server's own.
     headers:remove("www-authenticate")
     local ours
@@ -345,6 +362,7 @@ local function finish(handle)
     -- A request that was refused before this program has an error in the API of its path already.
     local anthropic = kept.anthropic == true or not kept.begun and errors.is_one(text, true)
     changed = of_provider(status, text, content_type, anthropic)
+    explain(handle, status, details, kept)
   end
   headers:remove("content-encoding")
   headers:replace("content-type", "application/json")

@@ -42,6 +42,9 @@ local function learn(known, usage)
   end
   local output, total = whole(usage.completion_tokens) or whole(usage.output_tokens), whole(usage.total_tokens)
   if not input and not output and not total then return end
+  local details = json.is_object(usage.prompt_tokens_details) and usage.prompt_tokens_details
+    or json.is_object(usage.input_tokens_details) and usage.input_tokens_details or {}
+  known.cached = math.max(known.cached or 0, whole(details.cached_tokens) or whole(usage.cache_read_input_tokens) or 0)
   known.spoiled, known.at = false, known.reckoned
   known.input, known.output, known.total =
     math.max(known.input or 0, input or 0), math.max(known.output or 0, output or 0),
@@ -67,7 +70,10 @@ local function settle(handle, asked, known, reckoned)
       known.output, reckoned - (known.at or reckoned), known.input > 0 and known.total - known.input or 0)
     local total = math.min(counting.MOST, math.max(known.total, known.input + output))
     if total > 0 then
-      counting.count(handle, total, known.input, output)
+      counting.count(handle, total, known.input, output, known.cached)
+      if known.cached > 0 then
+        handle:streamInfo():dynamicMetadata():set(METADATA, "cached_tokens", math.min(known.cached, known.input))
+      end
       return nil
     end
   end
@@ -99,6 +105,7 @@ local function stream(handle, asked, is_of_words)
       return
     end
     if data == "" or data == "[DONE]" then return end
+    counting.begin_answer(handle)
     reckoned = reckoned + math.max(1, math.ceil((#data - AROUND) / counting.TOKEN))
     known.reckoned = reckoned
     if may_tell(data) then learn_from(known, (json.read(data))) end
@@ -121,6 +128,7 @@ local function compressed_stream(handle, asked, encoding)
   if READ[encoding] then handle:streamInfo():dynamicMetadata():set(METADATA, "compressed", true) end
   for chunk in handle:bodyChunks() do
     size = size + chunk:length()
+    if size > 0 then counting.begin_answer(handle) end
     counting.reckon(handle, asked, size)
   end
 end
@@ -131,6 +139,7 @@ local function foreign_stream(handle, asked)
   handle:streamInfo():dynamicMetadata():set(METADATA, "foreign", true)
   for chunk in handle:bodyChunks() do
     size = size + chunk:length()
+    if size > 0 then counting.begin_answer(handle) end
     counting.reckon(handle, asked, math.ceil(size / counting.TOKEN))
   end
 end
@@ -237,8 +246,18 @@ local function refusal(handle, status, encoding, content_type, kept)
   replace(handle, buffer, failure(status, message, kept))
 end
 
+-- Which of several providers has answered, for the metrics: the route says so in a header of Envoy's own.
+local function name_provider(handle, headers)
+  local served = headers:get(settings.served_header)
+  if not served then return end
+  headers:remove(settings.served_header)
+  local name = settings.served[served:match("^[^/]+/[^/]+") or ""]
+  if name then handle:streamInfo():dynamicMetadata():set(METADATA, "provider", name) end
+end
+
 local function weigh(handle)
   local headers = handle:headers()
+  if settings.metered then name_provider(handle, headers) end
   local kept = handle:streamInfo():dynamicMetadata():get(METADATA)
   if type(kept) ~= "table" or type(kept.asked) ~= "number" then return end
   local status = tonumber(headers:get(":status") or "") or 0

@@ -42,6 +42,7 @@ local function judge(handle)
   local metadata = handle:streamInfo():dynamicMetadata()
   metadata:set(METADATA, "deciding", false)
   metadata:set(METADATA, "model", model)
+  if settings.metered then metadata:set(METADATA, "provider", settings.only_providers[model] or "") end
   metadata:set(METADATA, "asked", #request.text)
   counting.reckon(handle, #request.text, 0)
   if settings.pooled[model] then pools.prepare(handle, model, kept.tier) end

@@ -14,18 +14,35 @@ do
   -- The most that one request adds to a count of the rate limit service.
   local MOST_ADDED = 1000000000
 
-  function counting.count(handle, total, input, output)
+  -- cached is the part of the input that the provider had in its cache; nil for none.
+  function counting.count(handle, total, input, output, cached)
     local metadata = handle:streamInfo():dynamicMetadata()
     local price = settings.prices[(metadata:get(METADATA) or {}).model]
     if price then
       -- Prices are those of a million tokens, so that the cost is in millionths. Tokens that the total alone has cost the
       -- most.
       local rest = math.max(0, total - input - output) * math.max(price[1], price[2])
-      metadata:set(METADATA, "cost", math.min(MOST_ADDED, math.ceil(input * price[1] + output * price[2] + rest)))
+      local cheaper = math.min(cached or 0, input)
+      local spent = (input - cheaper) * price[1] + cheaper * price[3] + output * price[2] + rest
+      metadata:set(METADATA, "cost", math.min(MOST_ADDED, math.ceil(spent)))
     end
     metadata:set(METADATA, "total_tokens", total)
     metadata:set(METADATA, "input_tokens", input)
     metadata:set(METADATA, "output_tokens", output)
+    if settings.metered then
+      -- The metrics have the total in two parts, whatever a provider or a fixed cost says of each.
+      metadata:set(METADATA, "metered_input", math.min(input, total))
+      metadata:set(METADATA, "metered_output", math.max(0, total - input))
+    end
+  end
+
+  -- Remembers how long the client has waited for the first token of a stream, in milliseconds. Clocks may be set back.
+  function counting.begin_answer(handle)
+    if not settings.metered then return end
+    local metadata = handle:streamInfo():dynamicMetadata()
+    local kept = metadata:get(METADATA) or {}
+    if type(kept.began) ~= "number" or kept.first_token then return end
+    metadata:set(METADATA, "first_token", math.max(0, handle:timestamp() - kept.began))
   end
 
   -- Counts a response without a usable usage, from the bytes of the request and the tokens that are estimated from the

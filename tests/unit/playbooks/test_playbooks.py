@@ -24,15 +24,17 @@ COLLECTION = Path(catalog_build.__file__).parents[3]
 PLAYBOOKS = {path.stem: path for path in (COLLECTION / "playbooks").glob("*.yml")}
 ROLES = sorted(path.name for path in (COLLECTION / "roles").iterdir())
 #: Roles without an object in a cluster, which others depend on.
-FACTS = {"catalog", "certificates", "versions"}
+FACTS = {"catalog", "certificates", "variables", "versions"}
 #: What is done for hosts of a run, and not for a gateway.
 OF_A_RUN = {"cluster_identity", "fleet"}
 #: Playbooks that write to no cluster, but to its own machine.
-READING = {"cluster", "destroy", "diagnose", "images", "validate"}
+READING = {"awx", "cluster", "destroy", "diagnose", "drift", "dump", "images", "usage", "validate"}
 #: What comes before, as it writes to no gateway.
 BEFORE = {"cluster_identity", "embedded_cluster", "fleet"}
+#: What playbooks beside site are for.
+OTHERS = {"api_keys", "awx", "diagnosis", "drift", "dump", "key_rotation", "render", "tokens", "upgrade", "usage"}
 #: What site applies and validates, and what it asks the cluster before.
-SITE_ROLES = set(ROLES) - FACTS - OF_A_RUN - {"api_keys", "diagnosis", "key_rotation", "render", "tokens"}
+SITE_ROLES = set(ROLES) - FACTS - OF_A_RUN - OTHERS
 PREFLIGHT = "preflight"
 IMPORTS = ("ansible.builtin.import_role", "ansible.builtin.include_role")
 PREFIX = "egress.ai_gateway."
@@ -51,7 +53,7 @@ KEYS = {
 
 
 #: Playbooks that need the names of the catalogue alone.
-NAMES_ONLY = ("api_keys", "diagnose", "token")
+NAMES_ONLY = ("api_keys", "diagnose", "dump", "token")
 
 
 class Step(t.NamedTuple):
@@ -117,7 +119,10 @@ def test_no_variable_of_a_role_is_set_by_a_playbook(playbook: str) -> None:
 
 def test_teardown_applies_the_roles_of_site_in_reverse() -> None:
     applied = [step.role for step in steps("site") if step.entry == "main"]
+    # What an upgrade leaves is no part of a site, and goes before the controllers that it is a replica of.
     removed = [step.role for step in steps("teardown") if step.entry == "main"]
+    assert removed.index("upgrade") == removed.index("controllers") - 1
+    removed.remove("upgrade")
     assert removed == [role for role in reversed(applied) if role not in ("embedded_cluster", "validation", PREFLIGHT)]
     for role in plays("teardown")[0]["roles"]:
         name = role["role"].removeprefix(PREFIX)

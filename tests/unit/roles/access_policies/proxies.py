@@ -131,6 +131,8 @@ class Handle:
         self.calls: list[str] = []
         self.resumed = 0
         self.protocol = "HTTP/1.1"
+        #: Milliseconds since the epoch.
+        self.now = 1_000_000
 
     @property
     def content(self) -> bytes:
@@ -221,8 +223,11 @@ class Handle:
         status = self.clusters[cluster]
         return self.lua.table_from({":status": "200", **({"grpc-status": status} if status else {})}), ""
 
+    def timestamp(self, _self: t.Any) -> int:
+        return self.now
+
     def as_table(self) -> t.Any:
-        names = ("headers", "body", "bodyChunks", "streamInfo", "respond", "logErr", "logWarn", "httpCall")
+        names = ("headers", "body", "bodyChunks", "streamInfo", "respond", "logErr", "logWarn", "httpCall", "timestamp")
         return self.lua.table_from({name: getattr(self, name) for name in names})
 
 
@@ -278,7 +283,7 @@ def programs(rendered: str) -> dict[str, str]:
     named = {
         item["name"].rpartition("egress.ai_gateway.")[2]: item["typed_config"]["default_source_code"]["inline_string"]
         for item in filters
-        if "default_source_code" in item.get("typed_config", {})
+        if isinstance(item, dict) and "default_source_code" in item.get("typed_config", {})
     }
     return {**named, "body_filter": extension["lua"][0]["inline"]}
 

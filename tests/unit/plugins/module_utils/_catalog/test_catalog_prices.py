@@ -21,11 +21,22 @@ def priced(prices: t.Any, **tier: t.Any) -> dict[str, t.Any]:
 def test_models_have_prices_and_costs_are_limited_in_millionths() -> None:
     catalog = build(priced(PRICES, cost_limit=COST)).as_dict()
     assert {model["name"]: model["price"] for model in catalog["models"]} == {
-        "gpt-4": {"input": 2.5, "output": 10.0},
-        "claude-3-sonnet": {"input": 0, "output": 0.000001},
+        "gpt-4": {"input": 2.5, "output": 10.0, "cached_input": 2.5},
+        "claude-3-sonnet": {"input": 0, "output": 0.000001, "cached_input": 0},
     }
     limits = [(limit["measure"], limit["amount"], limit["unit"]) for limit in catalog["tiers"][0]["limits"]]
     assert limits == [("total_tokens", 100, "Minute"), ("cost", 1_250_000, "Day")]
+
+
+def test_what_a_provider_has_in_its_cache_has_a_price_of_its_own() -> None:
+    catalog = build({**priced({"gpt-4": {**PRICES["gpt-4"], "cached_input": 0}}), "currency": "EUR"}).as_dict()
+    assert catalog["models"][0]["price"] == {"input": 2.5, "output": 10.0, "cached_input": 0}
+    assert catalog["currency"] == "EUR"
+
+
+@pytest.mark.parametrize("currency", ["euro", "EURO", "\u20ac", 3])
+def test_a_currency_is_a_code(currency: t.Any) -> None:
+    assert paths({**priced(PRICES), "currency": currency}) == ["ai_gateway_currency"]
 
 
 def test_a_model_without_a_price_has_none() -> None:
@@ -54,6 +65,8 @@ def test_a_limit_of_costs_needs_the_prices_of_what_it_counts() -> None:
         ({"gpt-4": {"input": 1e-7, "output": 1}}, "ai_gateway_prices.gpt-4.input"),
         ({"gpt-4": {"input": "cheap", "output": 1}}, "ai_gateway_prices.gpt-4.input"),
         ({"gpt-4": {"input": float("nan"), "output": 1}}, "ai_gateway_prices.gpt-4.input"),
+        ({"gpt-4": {"input": 1, "output": 1, "cached_input": "no"}}, "ai_gateway_prices.gpt-4.cached_input"),
+        ({"gpt-4": {"input": 1, "output": 1, "cached": 1}}, "ai_gateway_prices.gpt-4.cached"),
         ({"gpt-4": 3}, "ai_gateway_prices.gpt-4"),
         ([1], "ai_gateway_prices"),
     ],
