@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import re
 import subprocess
 import typing as t
 
@@ -185,18 +186,25 @@ def test_one_that_fails_does_not_stop_the_other(
     assert ("Validation" in fresh) == (playbook == "validate")
 
 
-def test_a_cluster_that_is_down_is_named_as_such(directory: pathlib.Path) -> None:
+@pytest.fixture
+def south_is_down(directory: pathlib.Path) -> t.Iterator[None]:
+    """For as long as a test runs, as by a power cut."""
     down = {"embedded_cluster_state": "stopped"}
-    # As a power cut would.
-    run("cluster", inventory(directory, south=down), "--limit=south")
+    assert run("cluster", inventory(directory, south=down), "--limit=south").returncode == 0
+    yield
+    assert run("cluster", inventory(directory), "--limit=south").returncode == 0
+
+
+@pytest.mark.usefixtures("south_is_down")
+def test_a_cluster_that_is_down_is_named_as_such(directory: pathlib.Path) -> None:
     ran = run("validate", inventory(directory), *QUICK)
     assert ran.returncode == 2
     html, found = page(directory)
     assert [cluster["status"] for cluster in found.values()] == ["passed", "failed"]
     assert found["south"]["reachable"] is False
     assert "API server does not answer" in html
-    assert "no answer from the API server" in found["south"]["reason"]
-    assert run("cluster", inventory(directory), "--limit=south").returncode == 0
+    # Where the machine has a way out, something else may answer at that address, and is not believed.
+    assert re.search("(no answer from|cannot verify) the API server", found["south"]["reason"])
 
 
 def test_one_of_them_alone_leaves_the_other_named_as_not_run(directory: pathlib.Path) -> None:
