@@ -116,7 +116,7 @@ def test_six_changes_by_hand_are_named_and_nothing_else(tmp_path: Path, provisio
     (field,) = objects[secret]["fields"]
     assert (field["path"], field["secret"], field["state"]) == ("data.apiKey", True, "changed")
     assert not {"wanted", "found"} & set(field)
-    assert "kubectl-create made it" in objects["foreign", "ConfigMap", "notes"]["reason"]
+    assert "last written by kubectl-create" in objects["foreign", "ConfigMap", "notes"]["reason"]
     for one in found["differences"]:
         assert f"{one['action']:<8}{one['kind']} {one['namespace']}/{one['name']}" in ended.stdout
     assert provisioned.writes == []
