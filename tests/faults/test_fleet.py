@@ -15,6 +15,7 @@ import typing as t
 import machine
 import pytest
 import yaml
+from ansible_collections.egress.ai_gateway.plugins.module_utils._embedded_cluster.node import KERNEL_SETTINGS
 from runs import follow, recaps, start
 
 #: By host: interface, address of this machine and address of the node, each pair in a network of its own.
@@ -77,17 +78,29 @@ def page(directory: pathlib.Path) -> tuple[str, dict[str, dict[str, t.Any]]]:
     return (directory / "reports/fleet.html").read_text(encoding="utf-8"), found
 
 
-def processes() -> list[str]:
-    """The processes of both clusters, by what they name or their control group."""
-    found = []
+def traces() -> dict[str, list[str]]:
+    """What of both clusters is on the machine, and the kernel's settings that clusters change."""
+    processes = []
     for place in pathlib.Path("/proc").glob("[0-9]*"):
         try:
             said = (place / "cmdline").read_text(errors="replace") + (place / "cgroup").read_text(encoding="utf-8")
         except OSError:
             continue  # it has ended
-        if any(f"/egress-{name}" in said for name in HOSTS):
-            found.append(place.name)
-    return found
+        processes += [said for name in HOSTS if f"/egress-{name}" in said]
+    found = {
+        "processes": processes,
+        "mounts": machine.mounts(),
+        "files": machine.files(),
+        "interfaces": [path.name for path in pathlib.Path("/sys/class/net").iterdir()],
+    }
+    kernel = [pathlib.Path("/proc/sys", name).read_text(encoding="utf-8") for name in KERNEL_SETTINGS]
+    return {
+        **{
+            kind: [one for one in each if any(f"egress-{name}" in one for name in HOSTS)]
+            for kind, each in found.items()
+        },
+        "kernel": kernel,
+    }
 
 
 @pytest.fixture(scope="module")
@@ -96,13 +109,13 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[pathlib.Pa
     place = tmp_path_factory.mktemp("fleet")
     hosts = inventory(place)
     assert run("destroy", hosts).returncode == 0
-    before = machine.state()
+    before = traces()
+    assert not any(found for kind, found in before.items() if kind != "kernel")
     try:
         yield place
     finally:
         assert run("destroy", inventory(place)).returncode == 0
-    assert machine.state() == before
-    assert processes() == []
+    assert traces() == before
 
 
 def test_two_clusters_are_provisioned_by_one_run(directory: pathlib.Path) -> None:
@@ -150,8 +163,8 @@ def test_the_second_run_changes_neither(directory: pathlib.Path) -> None:
             True,
         ),
         ("site", {"ai_gateway_context": "nobody"}, "nobody", False),
-        # Nothing listens there.
-        ("validate", {"validation_connect_to": "127.0.0.1:1"}, "checks failed", True),
+        # The gateway's certification authority is none of them.
+        ("validate", {"validation_ca_path": "/etc/ssl/certs/ca-certificates.crt"}, "checks failed", True),
     ],
 )
 def test_one_that_fails_does_not_stop_the_other(

@@ -55,10 +55,14 @@ class ReportFile:
     #: (id, name) of each failed check.
     failed: tuple[tuple[str, str], ...]
     is_stale: bool
+    #: What the report says of itself, where it is not one of checks.
+    said: str = ""
 
     @property
     def summary(self) -> str:
-        return ", ".join(f"{count} {status}" for status, count in self.counts.items() if count) or "no checks"
+        return (
+            self.said or ", ".join(f"{count} {status}" for status, count in self.counts.items() if count) or "no checks"
+        )
 
 
 @dataclass(frozen=True)
@@ -214,7 +218,8 @@ def _before(outcome: Outcome) -> str:
 
 
 def reports_of(directory: str, page_directory: str, since: str) -> tuple[ReportFile, ...]:
-    """The reports of a cluster: files of JSON with ``checks`` and ``finished`` and a page of the same name beside them.
+    """The reports of a cluster: files of JSON with ``finished``, and ``checks`` or ``summary``, and a page of the same
+    name beside them.
 
     :param since: when the host began the run. What finished earlier is stale, and everything where it is empty.
     """
@@ -228,17 +233,18 @@ def reports_of(directory: str, page_directory: str, since: str) -> tuple[ReportF
         try:
             with open(os.path.join(directory, f"{name}.json"), encoding="utf-8") as stream:
                 content = json.load(stream)
-            finished, checks = content["finished"], content["checks"]
+            finished, checks = content["finished"], content.get("checks", ())
+            said = "" if "checks" in content else str(content["summary"])
             statuses = Counter(check["status"] for check in checks)
             failed = tuple((check["id"], check["name"]) for check in checks if check["status"] == "failed")
             is_stale = not since or moment(finished) < moment(since)
         except (OSError, ValueError, TypeError, KeyError):
-            # Not a report of checks.
+            # Not a report.
             continue
         if os.path.exists(page):
             counts = {status: statuses[status] for status in ("passed", "failed", "skipped")}
             relative = os.path.relpath(page, page_directory)
-            found.append(ReportFile(name.capitalize(), relative, finished, counts, failed, is_stale))
+            found.append(ReportFile(name.capitalize(), relative, finished, counts, failed, is_stale, said))
     return tuple(found)
 
 

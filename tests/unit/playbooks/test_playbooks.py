@@ -158,7 +158,7 @@ def test_two_hosts_that_are_one_gateway_are_refused_before_the_first_write(playb
     )
 
 
-@pytest.mark.parametrize("playbook", ["site", "validate"])
+@pytest.mark.parametrize("playbook", ["site", "validate", "drift"])
 def test_the_page_of_all_clusters_is_written_whatever_happens(playbook: str) -> None:
     found = steps(playbook, of_a_run=True)
     assert found[0] == Step("fleet", "started", ("always",))

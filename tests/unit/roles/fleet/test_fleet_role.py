@@ -92,10 +92,8 @@ def run(
     if isinstance(playbook, dict):
         (directory / "play.yml").write_text(json.dumps([playbook]), encoding="utf-8")
         playbook = str(directory / "play.yml")
-    # The page goes to the directory in which a user runs it.
-    environment = {"PWD": str(directory), **(configuration or {})}
     return ansible_playbook(
-        directory, "--inventory", f"{directory}/hosts.yml", *arguments, playbook, environment=environment
+        directory, "--inventory", f"{directory}/hosts.yml", *arguments, playbook, environment=configuration
     )
 
 
