@@ -55,9 +55,7 @@ def provisioned(server: Server, *arguments: str, **variables: t.Any) -> subproce
     }
     command = ["ansible-playbook", "egress.ai_gateway.awx", "--extra-vars", json.dumps(given), *arguments]
     environment = os.environ | {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "NO_COLOR": "1"} | server.environment
-    return subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False
-    )
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
 
 
 @contextlib.contextmanager
@@ -93,7 +91,10 @@ def administrator() -> t.Iterator[str]:
     objects.kubectl("create", "serviceaccount", ACCOUNT, "--namespace=kube-system")
     try:
         objects.kubectl(
-            "create", "clusterrolebinding", ACCOUNT, "--clusterrole=cluster-admin",
+            "create",
+            "clusterrolebinding",
+            ACCOUNT,
+            "--clusterrole=cluster-admin",
             f"--serviceaccount=kube-system:{ACCOUNT}",
         )
         yield objects.kubectl("create", "token", ACCOUNT, "--namespace=kube-system", "--duration=2h").strip()

@@ -699,7 +699,7 @@ def _check_credential_type(item: Item) -> None:
     if unknown:
         raise RefusedError(400, {"injectors": [f"Schema validation error: {sorted(unknown)} was unexpected"]})
     files = {name.partition(".")[2] for name in item["injectors"].get("file", {})}
-    known = fields | {f"tower.filename.{file}" for file in files}
+    fields | {f"tower.filename.{file}" for file in files}
     for section in item["injectors"].values():
         for name, template in section.items():
             for used in re.findall(r"{{\s*([\w.]+)\s*}}", template):

@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-ROOT = Path(__file__).parents[4]
 sys.path.insert(0, str(Path(__file__).parents[1]))
-sys.path.insert(0, str(ROOT / "tests/fakes/awx"))
+sys.path.insert(0, str(Path(__file__).parents[3] / "fakes/awx"))
 from awx_server import PASSWORD, USER, Awx, Server
 from plays import run_playbook
 
+ROOT = Path(__file__).parents[4]
 PLAYBOOKS = [f"playbooks/{path.name}" for path in (ROOT / "playbooks").glob("*.yml")]
 OPTIONS = {
     name: option
@@ -120,7 +120,9 @@ def test_all_is_made_and_mended_and_a_second_run_changes_nothing(awx: Awx, run: 
     nodes = {node["identifier"]: node for node in awx.objects["workflow_job_template_nodes"].values()}
     awx.associated["workflow_job_template_nodes", nodes["approval"]["id"]]["success_nodes"].clear()
     awx.associated["workflow_job_template_nodes", nodes["preflight"]["id"]]["failure_nodes"].append(nodes["site"]["id"])
-    awx.put("workflow_job_template_nodes", identifier="more", workflow_job_template=nodes["site"]["workflow_job_template"])
+    awx.put(
+        "workflow_job_template_nodes", identifier="more", workflow_job_template=nodes["site"]["workflow_job_template"]
+    )
     broken = state(awx)
     checked = run("--check")
     # The description had the mark by which it is known.
@@ -178,11 +180,15 @@ def test_removal_leaves_what_others_made(awx: Awx, run: Run) -> None:
     assert (checked.status, checked.writes) == (0, 0)
     ended = run(awx_state="absent")
     assert ended.status == 0, ended.said
-    assert 'Organization AI gateway stays, as it holds what others made: credentials "in the organization"' in ended.said
+    assert (
+        'Organization AI gateway stays, as it holds what others made: credentials "in the organization"' in ended.said
+    )
     assert awx.names("organizations") == ["AI gateway"]
     del awx.objects["credentials"][kept["id"]]
     # Without the variables that only the making of them needs.
-    ended = run(awx_state="absent", awx_inventory_url="", awx_execution_environment_image="", awx_cluster_credentials=[])
+    ended = run(
+        awx_state="absent", awx_inventory_url="", awx_execution_environment_image="", awx_cluster_credentials=[]
+    )
     assert ended.status == 0, ended.said
     assert json.loads(state(awx))[0] == json.loads(before)[0]
     ended = run(awx_state="absent")
@@ -281,7 +287,10 @@ JOB = {"name": "One", "description": "One.", "playbook": "site"}
         ({"awx_execution_environment_image": ""}, "awx_execution_environment_image: is empty; write the image"),
         ({"awx_execution_environment": "none"}, 'awx_execution_environment: AWX has no "none"'),
         ({"awx_organization": "nobody"}, 'awx_organization: AWX has no "nobody" among its organizations.'),
-        ({"awx_cluster_credentials": ["prod-cluster"]}, 'awx_cluster_credentials: AWX has no credential "prod-cluster"'),
+        (
+            {"awx_cluster_credentials": ["prod-cluster"]},
+            'awx_cluster_credentials: AWX has no credential "prod-cluster"',
+        ),
         ({"awx_key_credentials": ["prod cluster", "second cluster"]}, "of which AWX attaches one to a job template"),
         ({"awx_key_credentials": ["git"]}, 'Credential "git" is of kind scm'),
         ({"awx_key_credentials": ["twice"]}, '2 credentials are named "twice"'),
@@ -292,7 +301,10 @@ JOB = {"name": "One", "description": "One.", "playbook": "site"}
         ({"awx_state": "removed"}, "awx_state must be one of"),
         ({"data": {"job_template": [JOB]}}, "awx: job_template: is not a known key; did you mean `job_templates`?"),
         ({"data": {"job_templates": [{**JOB, "playbok": "x"}]}}, "did you mean `playbook`?"),
-        ({"data": {"job_templates": [{**JOB, "survey": {"validation_modes": "?"}}]}}, "did you mean `validation_mode`?"),
+        (
+            {"data": {"job_templates": [{**JOB, "survey": {"validation_modes": "?"}}]}},
+            "did you mean `validation_mode`?",
+        ),
         (
             {"data": {"job_templates": [{**JOB, "survey": {"validation_expired_token": "Token?"}}]}},
             "it is a secret, which belongs into a credential",
@@ -307,13 +319,17 @@ JOB = {"name": "One", "description": "One.", "playbook": "site"}
         ({"data": {"job_templates": [{**JOB, "name": "AI gateway playbooks"}]}}, "is taken by awx: projects[0].name"),
         (
             {"data": {"schedules": [{"name": "S", "description": "S.", "job_template": "Sites", "rrule": "x"}]}},
-            "did you mean \"Site\"?",
+            'did you mean "Site"?',
         ),
         (
             {
                 "data": {
                     "workflow_job_templates": [
-                        {"name": "W", "description": "W.", "nodes": [{"identifier": "a", "job_template": "Site", "after": ["b"]}]}
+                        {
+                            "name": "W",
+                            "description": "W.",
+                            "nodes": [{"identifier": "a", "job_template": "Site", "after": ["b"]}],
+                        }
                     ]
                 }
             },

@@ -30,7 +30,12 @@ def token(
     inventory = {"all": {"hosts": {f"cluster{number}": None for number in range(hosts)}, "vars": given}}
     (directory / "hosts.yml").write_text(yaml.safe_dump(inventory), encoding="utf-8")
     ended = ansible_playbook(
-        directory, "--inventory", f"{directory}/hosts.yml", *arguments, "egress.ai_gateway.token", environment=environment
+        directory,
+        "--inventory",
+        f"{directory}/hosts.yml",
+        *arguments,
+        "egress.ai_gateway.token",
+        environment=environment,
     )
     assert ended.returncode != 0
     return " ".join(ended.output.split())
