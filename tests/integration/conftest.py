@@ -23,6 +23,7 @@ from two_gateways import directory  # noqa: F401 - a fixture
 #: destroyed, last.
 ORDER = [
     "end_to_end",
+    "awx_jobs",
     "rendered",
     "drift",
     "combined_site",

@@ -25,11 +25,22 @@ ROLES = sorted(path.name for path in (COLLECTION / "roles").iterdir())
 #: Roles without an object in a cluster, which others depend on.
 FACTS = {"catalog", "certificates", "variables", "versions"}
 #: What site applies and validates, and what it asks the cluster before.
-SITE_ROLES = set(ROLES) - FACTS - {"api_keys", "diagnosis", "dump", "key_rotation", "render", "tokens"}
+SITE_ROLES = set(ROLES) - FACTS - {"api_keys", "awx", "diagnosis", "dump", "key_rotation", "render", "tokens"}
 PREFLIGHT = "preflight"
 IMPORTS = ("ansible.builtin.import_role", "ansible.builtin.include_role")
 PREFIX = "egress.ai_gateway."
-KEYS = {"name", "hosts", "gather_facts", "module_defaults", "vars_files", "pre_tasks", "roles", "tasks", "post_tasks"}
+KEYS = {
+    "name",
+    "hosts",
+    "connection",
+    "gather_facts",
+    "module_defaults",
+    "vars_files",
+    "pre_tasks",
+    "roles",
+    "tasks",
+    "post_tasks",
+}
 
 
 #: Playbooks that need the names of the catalogue alone.
@@ -122,6 +133,12 @@ def test_every_preflight_is_run_before_the_first_role() -> None:
     assert {step.role for step in site if step.entry == "preflight"} == with_preflight - {"providers"}
     first = site.index(Step("crds", "main", ("crds",)))
     assert max(site.index(step) for step in site if PREFLIGHT in step) < first
+
+
+def test_tag_preflight_is_all_that_precedes_the_first_write_and_nothing_else() -> None:
+    for step in (step for step in steps("site") if step.role != "fleet"):
+        before = step.entry in ("validate_variables", "preflight") or step.role == PREFLIGHT
+        assert ({PREFLIGHT, "always"} & set(step.tags) != set()) == before, step
 
 
 def run(directory: Path, playbook: str, variables: dict[str, t.Any], *arguments: str) -> str:
