@@ -24,6 +24,7 @@ from two_gateways import directory  # noqa: F401 - a fixture
 ORDER = [
     "end_to_end",
     "component_faults",
+    "awx_jobs",
     "rendered",
     "drift",
     "dump",
