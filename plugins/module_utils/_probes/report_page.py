@@ -134,8 +134,9 @@ h2 { margin: 2rem 0 .75rem; font-size: 1.2rem; }
 <h2>Requests meanwhile</h2>
 <div class="table loads">
 <table>
-<thead><tr><th>Step</th><th class="number">Requests</th><th class="number">Refused</th><th class="number">Error rate</th>
-<th class="number">p50</th><th class="number">p99</th><th>p50 and p99, of {{ "%.0f" | format(slowest * 1000) }} ms</th>
+<thead><tr><th>Step</th><th class="number">Requests</th><th class="number">Refused</th>
+<th class="number">Error rate</th><th class="number">p50</th><th class="number">p99</th>
+<th>p50 and p99, of {{ "%.0f" | format(slowest * 1000) }} ms</th>
 </tr></thead>
 <tbody>
 {% for load in report.loads %}
@@ -147,7 +148,8 @@ h2 { margin: 2rem 0 .75rem; font-size: 1.2rem; }
 <td class="number" data-label="Error rate">{{ "%.2f" | format(figures.error_rate * 100) }} %</td>
 <td class="number" data-label="p50">{{ "%.0f" | format(figures.p50 * 1000) }} ms</td>
 <td class="number" data-label="p99">{{ "%.0f" | format(figures.p99 * 1000) }} ms</td>
-<td class="bars"><div class="bar median"><i style="width: {{ "%.1f" | format(figures.p50 / slowest * 100) }}%"></i></div>
+<td class="bars">
+<div class="bar median"><i style="width: {{ "%.1f" | format(figures.p50 / slowest * 100) }}%"></i></div>
 <div class="bar"><i style="width: {{ "%.1f" | format(figures.p99 / slowest * 100) }}%"></i></div></td>
 </tr>
 {% endfor %}
