@@ -24,6 +24,7 @@ from two_gateways import directory  # noqa: F401 - a fixture
 ORDER = [
     "end_to_end",
     "component_faults",
+    "canary_keys",
     "rendered",
     "combined_site",
     "semantic_router",
