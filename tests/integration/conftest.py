@@ -25,6 +25,7 @@ ORDER = [
     "end_to_end",
     "component_faults",
     "awx_jobs",
+    "canary_keys",
     "rendered",
     "drift",
     "dump",
