@@ -41,7 +41,7 @@ help: ## Show this help
 
 ##### Clusters
 
-.PHONY: site validate diagnose usage rotate render teardown destroy token api-key api-keys
+.PHONY: site validate diagnose drift usage rotate render teardown destroy token api-key api-keys dump upgrade
 site: $(READY) ## Provision the AI gateway, with its cluster where that is embedded, and validate it
 	@$(PLAYBOOK) egress.ai_gateway.site
 
@@ -51,14 +51,23 @@ validate: $(READY) ## Check the gateway with real requests; the report goes to r
 diagnose: $(READY) ## Find what is wrong with the gateway and why
 	@$(PLAYBOOK) egress.ai_gateway.diagnose
 
+drift: $(READY) ## Report what differs between the catalogue and the cluster; fails where something does
+	@$(PLAYBOOK) egress.ai_gateway.drift
+
 usage: $(READY) ## Report usage and cost into reports/ (EXTRA="usage_from=30d usage_prometheus_url=https://...")
 	@$(PLAYBOOK) egress.ai_gateway.usage
 
 rotate: $(READY) ## Give the gateway the keys that the inventory has now, without a refused request
 	@$(PLAYBOOK) egress.ai_gateway.rotate_keys
 
+upgrade: $(READY) ## Replace Envoy Gateway and Envoy by the releases of the inventory, without a refused request
+	@$(PLAYBOOK) egress.ai_gateway.upgrade
+
 render: $(READY) ## Write all that site would apply into rendered/, for kubectl or Argo CD
 	@$(PLAYBOOK) egress.ai_gateway.render
+
+dump: $(READY) ## Write the gateway as variables into dumped/ (EXTRA="dump_litellm_config=config.yaml" for a LiteLLM proxy)
+	@$(PLAYBOOK) egress.ai_gateway.dump
 
 teardown: $(READY) ## Remove what site made; the cluster stays
 	@$(PLAYBOOK) egress.ai_gateway.teardown
@@ -94,6 +103,7 @@ lint: $(READY) ## Run the linters
 	scripts/readmes --check
 	scripts/messages --check
 	scripts/words
+	scripts/docsite
 	MYPYPATH=.collections mypy -p ansible_collections.egress.ai_gateway.plugins
 
 units: $(READY) ## Run the unit tests
@@ -130,7 +140,10 @@ bench-traffic: $(READY) ## Measure the gateway beside Envoy, LiteLLM and Portkey
 
 ##### Files that are generated
 
-.PHONY: readmes changelog lock
+.PHONY: docs readmes changelog lock
+docs: $(READY) ## Check the documentation, and build it as HTML into .docsite
+	scripts/docsite
+
 readmes: $(READY) ## Write the variables of the roles into their READMEs, and the messages of the diagnosis
 	@scripts/readmes
 	@scripts/messages

@@ -1,30 +1,12 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Shows the table of a report on the terminal after the module has written it."""
+"""Shows the table of a report of checks on the terminal after the module has written it."""
 
 from __future__ import annotations
 
-import typing as t
-
-from ansible import constants
-from ansible.utils.color import stringc
-from ansible.utils.display import Display
-from ansible_collections.egress.ai_gateway.plugins.plugin_utils._in_process import InProcessAction
-
-display = Display()
-
-COLOURS = {
-    status: constants.config.get_config_value(setting)
-    for status, setting in {"passed": "COLOR_OK", "failed": "COLOR_ERROR", "skipped": "COLOR_SKIP"}.items()
-}
+from ansible_collections.egress.ai_gateway.plugins.plugin_utils._report import ReportAction
 
 
-class ActionModule(InProcessAction):
-    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
-        result = super().run(tmp, task_vars)
-        lines = [stringc(line, COLOURS[status]) if status else line for line, status in result.get("table", [])]
-        if lines:
-            # In one piece, as the tables of several clusters may be shown at the same time.
-            display.display("\n".join(["", *lines, ""]))
-        return result
+class ActionModule(ReportAction):
+    colours = {"passed": "COLOR_OK", "failed": "COLOR_ERROR", "skipped": "COLOR_SKIP"}

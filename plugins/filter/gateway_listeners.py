@@ -25,7 +25,7 @@ options:
     description: >-
       The variables without their prefix C(gateway_), such as C(listeners), C(hostname), C(tls_secret) and
       C(http_redirect), C(name), the name of the Gateway, and C(direct_hostnames), the host of
-      O(egress.ai_gateway.catalog#role:ai_gateway_inference_pools[].direct_route) of each pool, or an empty string.
+      O(egress.ai_gateway.catalog#role:main:ai_gateway_inference_pools[].direct_route) of each pool, or an empty string.
     type: dict
     required: true
   certificates:

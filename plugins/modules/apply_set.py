@@ -170,6 +170,13 @@ options:
       - It holds Secrets in plain, so nobody else must be able to read it, and it is to be removed after use.
       - With O(state=absent) nothing is rendered. The task reports no change, and all objects as RV(created).
     type: path
+  collect_in:
+    description:
+      - Directory on the machine of the task into which the set is written as it would be applied, in place of a
+        cluster, which is not called. Module M(egress.ai_gateway.drift_info) compares it with the cluster.
+      - It holds Secrets in plain, so nobody else must be able to read it, and it is to be removed after use.
+      - Also written in check mode. The task reports no change, and all objects as RV(created).
+    type: path
   parallel:
     description:
       - Number of concurrent requests to the API server. At least 1.

@@ -132,6 +132,7 @@ import sys
 import time
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.egress.ai_gateway.plugins.module_utils._embedded_cluster.cache import locked
 from ansible_collections.egress.ai_gateway.plugins.module_utils._embedded_cluster.go_tools import (
     Copy,
     GoToolsError,
@@ -190,8 +191,12 @@ def main() -> None:
         ]
         missing = [planned for planned in plans if not planned.built]
         if missing and not module.check_mode:
-            go = find_go(options["cache"], options["go_requirement"], options["go_hashes"], sys.executable)
-            build_all(missing, go, options["jobs"] or min(4, os.cpu_count() or 1), Progress().say)
+            progress = Progress()
+            with locked(options["cache"], progress.say):
+                missing = [planned for planned in missing if not planned.built]
+                if missing:
+                    go = find_go(options["cache"], options["go_requirement"], options["go_hashes"], sys.executable)
+                    build_all(missing, go, options["jobs"] or min(4, os.cpu_count() or 1), progress.say)
     except GoToolsError as error:
         module.fail_json(msg=str(error))
     module.exit_json(

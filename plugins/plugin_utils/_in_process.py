@@ -37,6 +37,7 @@ class InProcessAction(ProgressAction):
     """Runs the task here, or the module of the same name with live progress lines."""
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        self._name_host(task_vars)
         if not self.comes_to_the_same_here(task_vars or {}):
             return super().run(tmp, task_vars)
         result: dict[str, t.Any] = ActionBase.run(self, tmp, task_vars)

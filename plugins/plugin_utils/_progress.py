@@ -29,8 +29,10 @@ class ProgressAction(ActionBase):
 
     #: The worker's environment and the progress file are this process's own.
     _requires_connection = True
+    _host = "localhost"
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        self._name_host(task_vars)
         result = super().run(tmp, task_vars)
         with tempfile.NamedTemporaryFile("r", prefix="ai-gateway-progress-", encoding="utf-8") as stream:
             # A worker process runs one task, so its environment is the module's alone.
@@ -47,7 +49,7 @@ class ProgressAction(ActionBase):
         return result
 
     def _say(self, line: str) -> None:
-        display.display(f"  [{self._task_host()}] {line}")
+        display.display(f"  [{self._host}] {line}")
 
     def _show(self, stream: t.TextIO, stop: threading.Event) -> None:
         ended = False
@@ -58,5 +60,6 @@ class ProgressAction(ActionBase):
                 return
             ended = stop.wait(INTERVAL)
 
-    def _task_host(self) -> str:
-        return str(self._play_context.remote_addr or "localhost")
+    def _name_host(self, task_vars: dict[str, t.Any] | None) -> None:
+        """Name the host that lines begin with, as the inventory does: two clusters may have one address."""
+        self._host = str((task_vars or {}).get("inventory_hostname") or self._play_context.remote_addr or "localhost")

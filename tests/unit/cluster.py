@@ -222,7 +222,7 @@ class Cluster:
         """The objects of a collection that the selectors of a query select."""
         field, _equals, value_of_field = query.get("fieldSelector", "").partition("=")
         named = value_of_field if field == "metadata.name" else ""
-        wanted = [pair.partition("=")[::2] for pair in query.get("labelSelector", "").split(",") if pair]
+        wanted = _requirements(query.get("labelSelector", ""))
 
         def is_selected(key: Key, body: Body) -> bool:
             labels = body["metadata"].get("labels") or {}
@@ -230,7 +230,12 @@ class Cluster:
                 key[0] == plural
                 and namespace in ("", key[1])
                 and named in ("", key[2])
-                and all(label in labels and value in ("", labels[label]) for label, value in wanted)
+                and all(
+                    label[1:] not in labels
+                    if label.startswith("!")
+                    else label in labels and labels[label] in (values or labels.values())
+                    for label, values in wanted
+                )
             )
 
         return {key: body for key, body in self.objects.items() if is_selected(key, body)}
@@ -457,6 +462,15 @@ class _Server(ThreadingHTTPServer):
 
     def handle_error(self, *_arguments: t.Any) -> None:
         """Clients end watches as they like."""
+
+
+def _requirements(selector: str) -> list[tuple[str, list[str]]]:
+    """Of a label selector, each label and the values that it may have; none for any."""
+    label, among, values = selector.partition(" in (")
+    if among:
+        return [(label, values.removesuffix(")").split(","))]
+    pairs = [pair.partition("=") for pair in selector.split(",") if pair]
+    return [(label, [value] if value else []) for label, _equals, value in pairs]
 
 
 def _specified(body: Body) -> Body:

@@ -82,7 +82,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.wait
 
 #: Existing objects of these kinds serve others too: used as they are unless adoption is asked for.
 # The policies that come with CRDs belong to the owner of the CRDs.
-_SHARED = frozenset(
+SHARED = frozenset(
     (
         NAMESPACE,
         CUSTOM_RESOURCE_DEFINITION,
@@ -420,7 +420,7 @@ class Run:
 
     def _is_kept(self, item: Desired) -> bool:
         live = self._live.get(item.reference.identity)
-        return live is not None and not self._options.adopt and item.reference.group_kind in _SHARED and not live.owner
+        return live is not None and not self._options.adopt and item.reference.group_kind in SHARED and not live.owner
 
     def _missing_namespaces(self, desired: t.Sequence[Desired]) -> set[str]:
         """Namespaces that objects are to be written to, and that neither exist nor are created by this run."""

@@ -21,6 +21,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.ident
     parent_manifest,
 )
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.manifests import (
+    Desired,
     ManifestError,
     check,
     complete,
@@ -85,13 +86,7 @@ def stage(
 
     :raises ManifestError: when a manifest is none, or cannot be in a file.
     """
-    well_formed, faults = check(unfold(manifests))
-    types = {
-        (manifest.api_version, manifest.body["kind"]): _type_of(manifest.api_version, manifest.body["kind"])
-        for manifest in well_formed
-    }
-    desired, clashes = complete(well_formed, types, identity)
-    faults += clashes
+    desired, faults = completed(identity, manifests)
     faults += [
         f"{item.reference}: has secrets in {SECRET_FIELDS_ANNOTATION}, which a file would show; write it as a Secret"
         for item in desired
@@ -118,8 +113,21 @@ def stage(
         for item in sorted(items, key=lambda item: item.reference.identity)
     ]
     if not check_mode:
-        _write(_path_of(directory, identity.name), json.dumps([parent_manifest(identity, contents), *objects]))
+        write(path_of(directory, identity.name), json.dumps([parent_manifest(identity, contents), *objects]))
     return [item.reference for item in desired]
+
+
+def completed(identity: SetIdentity, manifests: t.Sequence[t.Any]) -> tuple[list[Desired], list[str]]:
+    """The objects of a set as they would be submitted, and one line for each fault. No cluster says which kinds are
+    namespaced, so that is as CLUSTER_SCOPED has it.
+    """
+    well_formed, faults = check(unfold(manifests))
+    types = {
+        (manifest.api_version, manifest.body["kind"]): _type_of(manifest.api_version, manifest.body["kind"])
+        for manifest in well_formed
+    }
+    desired, clashes = complete(well_formed, types, identity)
+    return desired, faults + clashes
 
 
 def _type_of(api_version: str, kind: str) -> ResourceType:
@@ -127,7 +135,8 @@ def _type_of(api_version: str, kind: str) -> ResourceType:
     return ResourceType(api_version, kind, kind.lower(), namespaced, frozenset())
 
 
-def _path_of(directory: Path, name: str) -> Path:
+def path_of(directory: Path, name: str) -> Path:
+    """The file of a set: its own, or the next one."""
     files = sorted(directory.glob("*.json"))
     for path in files:
         if path.stem.partition("-")[2] == name:
@@ -135,7 +144,8 @@ def _path_of(directory: Path, name: str) -> Path:
     return directory / f"{len(files):02d}-{name}.json"
 
 
-def _write(path: Path, content: str) -> None:
+def write(path: Path, content: str) -> None:
+    """Write a file that only its owner can read."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with open(descriptor, "w", encoding="utf-8") as file:
         file.write(content)
@@ -183,16 +193,21 @@ def staged_objects(directory: Path, wanted: t.Mapping[str, t.Any]) -> list[Body]
     """
     found: dict[tuple[str, str, str, str], Body] = {}
     for body in [*(body for _name, objects in _sets(directory) for body in objects), *kept_secrets(directory)]:
-        reference = reference_of(body)
-        if (
-            (reference.api_version, reference.kind) == (wanted["api_version"], wanted["kind"])
-            and wanted["namespace"] in ("", reference.namespace)
-            and wanted["name"] in ("", reference.name)
-            and all(_is_selected(body, selector) for selector in wanted["label_selectors"])
-        ):
-            found.setdefault(reference.identity, body)
+        if is_wanted(body, wanted):
+            found.setdefault(reference_of(body).identity, body)
     # What a cluster would give it.
     return [{**body, "metadata": {"resourceVersion": "0", **body["metadata"]}} for body in found.values()]
+
+
+def is_wanted(body: Body, wanted: t.Mapping[str, t.Any]) -> bool:
+    """Whether options of objects_info describe an object; those of fields are left aside."""
+    reference = reference_of(body)
+    return (
+        (reference.api_version, reference.kind) == (wanted["api_version"], wanted["kind"])
+        and wanted["namespace"] in ("", reference.namespace)
+        and wanted["name"] in ("", reference.name)
+        and all(_is_selected(body, selector) for selector in wanted["label_selectors"])
+    )
 
 
 def _is_selected(body: Body, selector: str) -> bool:

@@ -10,6 +10,7 @@ import typing as t
 from pathlib import Path
 
 from ansible.module_utils.basic import missing_required_lib
+from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.collecting import collect_set
 from ansible_collections.egress.ai_gateway.plugins.module_utils._apply_set.identity import (
     ForeignParentError,
     SetIdentity,
@@ -25,6 +26,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.api 
     connect,
 )
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.expectations import HAS_JMESPATH
+from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.objects import Reference
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.unexpected import describe
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.wait import WaitError
 from ansible_collections.kubernetes.core.plugins.module_utils.args_common import AUTH_ARG_SPEC
@@ -64,6 +66,7 @@ def argument_spec() -> dict[str, t.Any]:
         },
         "rehearse": {"type": "bool", "default": False},
         "render_to": {"type": "path"},
+        "collect_in": {"type": "path"},
         "parallel": {"type": "int", "default": 8},
         "force_conflicts": {"type": "bool", "default": False},
         "force_removal": {"type": "bool", "default": False},
@@ -97,6 +100,8 @@ def perform(params: Params, check_mode: bool, diff_mode: bool, say: t.Callable[[
         )
     if params["render_to"]:
         return _render(params, check_mode)
+    if params["collect_in"]:
+        return _collect(params)
     if params["wait_for"] and not HAS_JMESPATH:
         return _failure(missing_required_lib("jmespath"))
     with tempfile.TemporaryDirectory(prefix="ai-gateway-") as directory:
@@ -150,17 +155,33 @@ def _run(api: Api, params: Params, check_mode: bool, diff_mode: bool, say: t.Cal
 
 def _render(params: Params, check_mode: bool) -> dict[str, t.Any]:
     """Write the set into a directory in place of a cluster."""
+
+    def write(identity: SetIdentity) -> list[Reference]:
+        if params["state"] == "absent":
+            return []
+        return stage(Path(params["render_to"]), identity, _manifests(params), check_mode)
+
+    return _written(params, "render_to", write)
+
+
+def _collect(params: Params) -> dict[str, t.Any]:
+    """Write what the set would be into a directory in place of a cluster."""
+    return _written(
+        params, "collect_in", lambda _identity: collect_set(Path(params["collect_in"]), params, _manifests(params))
+    )
+
+
+def _written(params: Params, option: str, write: t.Callable[[SetIdentity], list[Reference]]) -> dict[str, t.Any]:
     outcome, identity = Outcome(), SetIdentity(params["name"], params["namespace"])
     try:
-        if params["state"] == "present":
-            outcome.created += stage(Path(params["render_to"]), identity, _manifests(params), check_mode)
+        outcome.created += write(identity)
     except ManifestError as error:
         return _failure(f"set {identity}: {error}")
     except OSError as error:
-        return _failure(f"set {identity}: {error.filename}: {error.strerror}; render_to must be a directory")
+        return _failure(f"set {identity}: {error.filename}: {error.strerror}; {option} must be a directory")
     except Exception as error:
         return _failure(f"set {identity}: {describe(error)}")
-    # What is rendered on the way to a tree is no state.
+    # What is written on the way to a tree or a comparison is no state.
     return {**_result(outcome, False, ""), "changed": False}
 
 

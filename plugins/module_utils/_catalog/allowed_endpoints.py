@@ -12,10 +12,16 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.faults 
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.inputs import PREFIX
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.refused_endpoints import (
     Network,
+    address,
     danger,
     network,
 )
-from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.strings import ENDPOINT, NETWORK
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.strings import (
+    ENDPOINT,
+    HOSTNAME,
+    NETWORK,
+    Rule,
+)
 
 
 class AllowedEndpoints:
@@ -32,15 +38,13 @@ class AllowedEndpoints:
         #: The cluster's ranges of addresses.
         self.cluster_networks = [
             found
-            for path, cidr in (root.strings("cluster_networks", NETWORK) if root.value.get("cluster_networks") else ())
+            for path, cidr in _strings(root, "cluster_networks", NETWORK)
             if (found := _network(root, path, cidr)) is not None
         ]
         #: Names, addresses and ranges that may be called all the same.
-        self.allowed = (
-            [name for _path, name in root.strings("allowed_endpoints", ENDPOINT)]
-            if root.value.get("allowed_endpoints")
-            else []
-        )
+        self.allowed = [
+            name for path, name in _strings(root, "allowed_endpoints", ENDPOINT) if _is_endpoint(root, path, name)
+        ]
 
     def check(self, entry: Entry, hostname: str, key: str = "hostname") -> None:
         """Note a fault at ``key`` of ``entry`` if the endpoint must not be called."""
@@ -48,6 +52,25 @@ class AllowedEndpoints:
         if problem:
             remedy = f"write its public name, or add this one to {PREFIX}allowed_endpoints if it is meant"
             entry.fault(key, f"{quote(hostname)} {problem}", remedy)
+
+
+def _strings(root: Entry, key: str, rule: Rule) -> list[tuple[str, str]]:
+    """The strings of a list that may be empty or missing, with their paths."""
+    return [] if root.value.get(key) in (None, [], ()) else root.strings(key, rule)
+
+
+def _is_endpoint(root: Entry, path: str, name: str) -> bool:
+    """Whether an endpoint can have this name, address or range. One that cannot allows nothing, which is a fault."""
+    found = HOSTNAME.accepts(name) or address(name) is not None or network(name) is not None
+    if not found:
+        root.faults.append(
+            Fault(
+                path,
+                f"{quote(name)} is no host name, address or range of addresses",
+                "write one such as models.example.com, 10.0.0.7 or 10.96.0.0/12, without bits set after the prefix",
+            )
+        )
+    return found
 
 
 def _network(root: Entry, path: str, cidr: str) -> Network | None:

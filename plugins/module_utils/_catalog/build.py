@@ -22,8 +22,9 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.combina
     check_combination,
     check_request_limits,
 )
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.content import content_faults
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.entry import Entry
-from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.faults import CatalogError, Fault
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.faults import CatalogError
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.inference_pools import (
     check_pools,
     read_inference_pools,
@@ -88,7 +89,10 @@ def build(inputs: Mapping[str, t.Any], defined: Iterable[str] = ()) -> Catalog:
     :param defined: names of all variables in scope; one that nearly is a variable of the role is a fault.
     :raises CatalogError: with all faults.
     """
-    faults: list[Fault] = []
+    faults = [fault for name, value in inputs.items() for fault in content_faults(PREFIX + name, value)]
+    if faults:
+        # Nothing can be read of it.
+        raise CatalogError(faults)
     root = Entry(plain(dict(inputs)), "ai_gateway", INPUTS, faults, prefix=PREFIX)
     check_names(defined, faults)
     settings = read_settings(root)

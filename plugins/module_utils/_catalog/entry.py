@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.faults import (
     Fault,
+    key_of_path,
     listing,
     nearest,
     quote,
@@ -60,7 +61,7 @@ class Entry:
 
     def at(self, key: str) -> str:
         """The path of ``key``; that of the mapping for an empty one."""
-        return f"{self._prefix}{key}" if key else self.path
+        return f"{self._prefix}{key_of_path(key)}" if key else self.path
 
     def fault(self, key: str, problem: str, remedy: str) -> None:
         self._faulty.add(key)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import datetime
 import difflib
 import re
 import typing as t
@@ -32,10 +33,13 @@ class CatalogError(ValueError):
 
     def __init__(self, faults: Sequence[Fault]) -> None:
         self.faults = tuple(sorted(faults, key=lambda fault: _natural(fault.path)))
-        count = "1 fault" if len(self.faults) == 1 else f"{len(self.faults)} faults"
-        super().__init__(
-            "\n".join([f"The catalogue of the AI gateway has {count}:", *(f"  - {fault}" for fault in self.faults)])
-        )
+        super().__init__(listed("The catalogue of the AI gateway has", self.faults))
+
+
+def listed(beginning: str, faults: Sequence[Fault]) -> str:
+    """A message with a line for each fault, whose first line ends with their number."""
+    count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+    return "\n".join([f"{beginning} {count}:", *(f"  - {fault}" for fault in faults)])
 
 
 def nearest(name: str, known: Iterable[str], likeness: float = 0.6) -> str:
@@ -56,7 +60,7 @@ def nearest(name: str, known: Iterable[str], likeness: float = 0.6) -> str:
 
 def _natural(path: str) -> list[str | int]:
     """A key that sorts the third item before the tenth; strings and numbers take turns in it."""
-    return [int(part) if part.isdigit() else part for part in re.split(r"([0-9]+)", path)]
+    return [int(part) if index % 2 else part for index, part in enumerate(re.split(r"([0-9]{1,9})", path))]
 
 
 def quote(string: str) -> str:
@@ -71,10 +75,17 @@ def quote(string: str) -> str:
     )
 
 
+def key_of_path(key: str) -> str:
+    """A key as it is shown in a path: in quotes where it is long, or has characters that cannot be seen."""
+    return key if key.isprintable() and len(key) <= 80 else quote(key)
+
+
 def type_name(value: t.Any) -> str:
     """What a value is, in the words of an inventory's author."""
     if value is None:
         return "empty"
+    if isinstance(value, datetime.date):
+        return "a date"
     names = (
         (bool, "a truth value"),
         (int, "a number"),

@@ -146,7 +146,8 @@ def check_pools(
             )
     by_backend = {pool.backend: pool for pool in pools}
     for model in models:
-        described = by_backend.get(model.backends[0].name) if model.backends else None
+        # One without a name has a fault already.
+        described = by_backend.get(model.backends[0].name) if model.name and model.backends else None
         if model.objective and described is not None and described.managed:
             _check_objective(root, f"{_place(root, model.name)}.objective", model.objective, [described])
     for path, tier in tiers:
@@ -338,7 +339,7 @@ def _scorers(entry: Entry) -> list[tuple[str, int, Mapping[str, t.Any]]]:
     for scorer in entry.entries("scorers", ("type", "weight", "parameters")):
         kind = scorer.choice("type", SCORERS)
         kinds.append((scorer.at("type"), kind))
-        parameters = scorer.value.get("parameters") or {}
+        parameters = scorer.value["parameters"] if scorer.has("parameters") else {}
         if not isinstance(parameters, Mapping):
             scorer.fault("parameters", f"is {type_name(parameters)}", "write a mapping")
             parameters = {}

@@ -59,6 +59,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.strings
     LABEL,
     MODEL,
     PHRASE,
+    SENTENCE,
     SIGNAL,
     TOKENS,
     Rule,
@@ -199,7 +200,7 @@ def read_semantic_router(
     :param root: all variables, by their names without the prefix.
     :param models: all public models, without that of the router.
     """
-    if not root.value.get("semantic_router"):
+    if root.value.get("semantic_router") in (None, {}):
         return None
     entry = root.entry("semantic_router", _KEYS)
     by_path = settings.policy_engine == KUADRANT
@@ -496,15 +497,16 @@ def _decisions(router: Entry, models: Sequence[str]) -> tuple[_Decision, ...]:
             _Decision(
                 entry.path,
                 name,
-                str(entry.value.get("description") or name),
+                entry.string("description", SENTENCE, "") or name,
                 priority or 0,
                 plain(rules) if isinstance(rules, Mapping) else {},
                 model,
                 entry.flag("use_reasoning", False),
             )
         )
-        if entry.has("rules") and not isinstance(rules, Mapping):
-            entry.fault("rules", f"is {type_name(rules)}", "write operator and conditions")
+        if entry.has("rules") and (not rules or not isinstance(rules, Mapping)):
+            problem = "is empty" if rules == {} else f"is {type_name(rules)}"
+            entry.fault("rules", problem, "write operator and conditions")
     unique(((f"{one.path}.name", one.name) for one in found), "name", "give each decision its own", router.faults)
     remedy = "give each decision its own: the highest that matches wins"
     unique(((f"{one.path}.priority", one.priority or None) for one in found), "priority", remedy, router.faults)
@@ -598,7 +600,8 @@ def finish(root: Entry, read: ReadRouter | None, tiers: Sequence[tuple[str, Tier
     router, entry = read.router, read.entry
     allowed = [(path, tier) for path, tier in tiers if router.model in tier.models]
     signals: dict[str, Collection[str]] = {
-        _FAMILIES[family]: [str(item.get("name", "")) for item in items] for family, items in read.signals.items()
+        _FAMILIES[family]: [name for item in items if SIGNAL.accepts(name := str(item.get("name", "")))]
+        for family, items in read.signals.items()
     }
     signals[_AUTHZ] = [tier.name for _path, tier in allowed]
     for decision in read.decisions:

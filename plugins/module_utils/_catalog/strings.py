@@ -108,6 +108,7 @@ SIGNAL = Rule(
     "letters, digits and - _ . with a letter or digit at both ends",
 )
 PHRASE = Rule("a keyword", r"\S(.*\S)?", "words that a prompt may contain", limit=512, printable=True)
+SENTENCE = Rule("a sentence", r"\S(.*\S)?", "one line without a space at either end", limit=1024, printable=True)
 TOKENS = Rule("a number of tokens", r"[0-9]+(\.[0-9]+)?[kKmM]?", 'a number in quotes, such as "8K" or "1.5M"', limit=16)
 METRIC = Rule(
     "a name of a metric",
@@ -130,8 +131,8 @@ SECRET = Rule(
 )
 HOSTNAME = Rule(
     "a host name",
-    # The last label is not a number, so an address is not a name.
-    rf"(?!.*(^|\.)[0-9]+$){_SUBDOMAIN_PATTERN}",
+    # The last label is not a number, so an address is not a name: resolvers read 0x7f000001 as one too.
+    rf"(?!.*(^|\.)([0-9]+|0x[0-9a-f]*)$){_SUBDOMAIN_PATTERN}",
     "the name alone: lower case, no scheme, port, path, address or final dot, and in ASCII (xn--...)",
     limit=253,
     suggest=_host_of,
@@ -209,6 +210,7 @@ TOKEN_ISSUER = Rule(
     r"https://[^\s/?#@]+(/[^\s?#]*)?",
     "the issuer as its tokens name it, which begins with https:// and has no query",
     limit=1024,
+    printable=True,
 )
 CURRENCY = Rule("a currency", r"([A-Z]{3})?", "its code of three letters, such as EUR", limit=3)
 SCOPE = Rule("a scope", r"[!#-\[\]-~]+", "scopes without spaces", limit=253)

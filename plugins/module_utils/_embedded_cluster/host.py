@@ -169,6 +169,39 @@ def change_faults(configuration: str | None, network: Network) -> list[str]:
     return faults
 
 
+def collisions(
+    hostvars: t.Mapping[str, t.Mapping[str, t.Any]], hosts: t.Iterable[str], host: str, defaults: t.Mapping[str, str]
+) -> list[str]:
+    """What a host has in common with another embedded cluster of the same run and must have of its own.
+
+    :param hostvars: variables by host
+    :param hosts: of the run
+    :param host: the one that is asked about
+    :param defaults: of a host that does not set them, by their variables
+    """
+    names = ("embedded_cluster_name", "embedded_cluster_interface", "embedded_cluster_host_address")
+    embedded = [one for one in hosts if one == host or hostvars[one].get("ai_gateway_platform") == "embedded"]
+    values = {one: {name: str(hostvars[one].get(name) or defaults[name]) for name in names} for one in embedded}
+    own = values.pop(host)
+    faults = []
+    for name, value in own.items():
+        others = [one for one, theirs in values.items() if _collides(value, theirs[name])]
+        if others:
+            faults.append(
+                f"{name} is {value} for {host} and {values[others[0]][name]} for {' and '.join(others)}: each embedded "
+                "cluster has a name, an interface and a network of its own; write them into host_vars"
+            )
+    return faults
+
+
+def _collides(one: str, other: str) -> bool:
+    """Whether two values are the same, or networks that overlap."""
+    try:
+        return ipaddress.ip_interface(one).network.overlaps(ipaddress.ip_interface(other).network)
+    except (ValueError, TypeError):
+        return one == other
+
+
 def read_host(directories: t.Iterable[str]) -> Host:
     """Look at this machine. ``directories`` need not exist; the disk that would hold them counts."""
     release: dict[str, str] = {}

@@ -13,6 +13,7 @@ import contextlib
 import dataclasses
 import difflib
 import fcntl
+import glob
 import hashlib
 import json
 import os
@@ -29,6 +30,8 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._embedded_cluste
 PROC = "/proc"
 CGROUPS = "/sys/fs/cgroup"
 
+#: What the kernel's settings were before, in the node's configuration.
+KERNEL_RECORD = "kernel-settings.json"
 #: Kernel settings that kubelet changes and that are not the network namespace's own.
 KERNEL_SETTINGS = (
     "kernel/keys/root_maxbytes",
@@ -669,21 +672,49 @@ class NodeManager:
 
     @property
     def _kernel_record(self) -> str:
-        return os.path.join(self.node.configuration, "kernel-settings.json")
+        return os.path.join(self.node.configuration, KERNEL_RECORD)
+
+    def _other_kernel_records(self) -> list[str]:
+        """Those of the other clusters of this machine."""
+        place = glob.escape(os.path.dirname(self.node.directory))
+        found = glob.glob(os.path.join(place, "*", os.path.basename(self.node.configuration), KERNEL_RECORD))
+        return sorted(path for path in found if path != self._kernel_record)
+
+    @contextlib.contextmanager
+    def _kernel_lock(self) -> t.Iterator[None]:
+        """Keep other clusters of this machine from their records."""
+        lock = os.open(os.path.dirname(self.node.directory), os.O_RDONLY)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(lock)
 
     def _save_kernel_settings(self) -> None:
-        if not os.path.exists(self._kernel_record):
+        with self._kernel_lock():
+            if os.path.exists(self._kernel_record):
+                return
+            # What the machine had before its first cluster.
+            for path in self._other_kernel_records():
+                _write(self._kernel_record, _read(path) or "{}", 0o644)
+                return
             values = {name: _read(os.path.join(PROC, "sys", name)) for name in KERNEL_SETTINGS}
-            _write(
-                self._kernel_record, json.dumps({name: value.strip() for name, value in values.items() if value}), 0o644
-            )
+            content = json.dumps({name: value.strip() for name, value in values.items() if value})
+            _write(self._kernel_record, content, 0o644)
 
     def _restore_kernel_settings(self) -> None:
-        for name, value in json.loads(_read(self._kernel_record) or "{}").items():
-            path = os.path.join(PROC, "sys", name)
-            if (_read(path) or "").strip() != value and not self.check_mode:
-                with open(path, "w", encoding="utf-8") as stream:
-                    stream.write(value)
+        if not os.path.exists(self._kernel_record):
+            return
+        with self._kernel_lock():
+            # The last cluster of the machine does it, as the others need what kubelet has set.
+            values = {} if self._other_kernel_records() else json.loads(_read(self._kernel_record) or "{}")
+            for name, value in values.items():
+                path = os.path.join(PROC, "sys", name)
+                if (_read(path) or "").strip() != value and not self.check_mode:
+                    with open(path, "w", encoding="utf-8") as stream:
+                        stream.write(value)
+            if not self.check_mode:
+                _remove(self._kernel_record)
 
     def _node_file(self, path: str) -> bool:
         return os.path.exists(os.path.join(self.node.directory, path))

@@ -88,7 +88,7 @@ def read(api: Api, namespace: str, rights: t.Sequence[Right], load_balancer: boo
     :param load_balancer: whether one is needed.
     :param id_label: the label of parent objects.
     """
-    found = Readings(version=str((api.get("/version") or {}).get("gitVersion", "")))
+    found = Readings(version=_version(api))
     found.missing_rights = _missing_rights(api, rights)
     found.controllers = _controllers(api, found.unread)
     found.sets = [
@@ -98,6 +98,23 @@ def read(api: Api, namespace: str, rights: t.Sequence[Right], load_balancer: boo
     if load_balancer:
         found.load_balancer = _has_load_balancer(api, found.unread)
     return found
+
+
+def read_versions(api: Api) -> dict[str, str]:
+    """Versions by product, Kubernetes first, then the controllers in the order of PRODUCTS.
+
+    Of a product that runs twice, all are named. A product without a version, and what may not be read, is left out.
+    """
+    controllers = _controllers(api, [])
+    found = {"Kubernetes": _version(api)}
+    for product in PRODUCTS:
+        versions = sorted({one.version for one in controllers if one.product == product and one.version})
+        found[product] = " and ".join(versions)
+    return {product: version for product, version in found.items() if version}
+
+
+def _version(api: Api) -> str:
+    return str((api.get("/version") or {}).get("gitVersion", ""))
 
 
 def _missing_rights(api: Api, rights: t.Sequence[Right]) -> list[Right]:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import re
 import textwrap
 import typing as t
 from collections import Counter
@@ -22,6 +21,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.findings
     shortened,
 )
 from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.report_page import PAGE
+from ansible_collections.egress.ai_gateway.plugins.module_utils._reports.page import printable, rendered
 
 #: Columns of the table: a status, a time, and at least so many for a name and for what was observed.
 STATUS_WIDTH = len(SKIPPED)
@@ -40,6 +40,8 @@ class Report:
     checks: tuple[Check, ...]
     #: What module gateway_diagnosis_info found, in its own form.
     findings: tuple[dict[str, t.Any], ...] = ()
+    #: What module gateway_load measured, each with a ``name``, ``figures`` and ``p99``, its bound in seconds.
+    loads: tuple[dict[str, t.Any], ...] = ()
 
     @property
     def counts(self) -> dict[str, int]:
@@ -69,6 +71,7 @@ class Report:
             "counts": self.counts,
             "checks": [check.as_dict() for check in self.checks],
             **({"diagnosis": list(self.findings)} if self.findings else {}),
+            **({"loads": list(self.loads)} if self.loads else {}),
         }
         return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
@@ -80,17 +83,17 @@ class Report:
         for check in self.checks:
             # A class name ends where reports fold: at the first colon of an id such as chat:gpt-4.
             case = TestCase(
-                _printable(check.name),
+                printable(check.name),
                 classname=f"{self.title.lower()}.{check.id.split(':')[0]}",
                 elapsed_sec=check.seconds,
             )
             if check.status == FAILED:
                 details = f"expected: {check.expected}\nobserved: {check.observed}\nhint: {check.hint}"
-                case.add_failure_info(message=_printable(check.observed), output=_printable(details))
+                case.add_failure_info(message=printable(check.observed), output=printable(details))
             elif check.status == SKIPPED:
-                case.add_skipped_info(message=_printable(check.observed))
+                case.add_skipped_info(message=printable(check.observed))
             else:
-                case.stdout = _printable(check.observed)
+                case.stdout = printable(check.observed)
             cases.append(case)
         properties = {"gateway_url": self.gateway_url}
         suite = TestSuite(f"{self.title} of {self.cluster}", cases, timestamp=self.finished, properties=properties)
@@ -98,14 +101,13 @@ class Report:
 
     def to_html(self) -> str:
         """One page that needs nothing else. Raises ImportError without the library Jinja2."""
-        from jinja2 import Environment
-
         order = {FAILED: 0, SKIPPED: 2, PASSED: 1}
-        # Everything that came from outside is escaped.
-        page = Environment(
-            autoescape=True, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
-        ).from_string(PAGE)
-        return page.render(report=self, checks=sorted(self.checks, key=lambda check: order[check.status]))
+        return rendered(
+            PAGE,
+            report=self,
+            checks=self.checks if self.loads else sorted(self.checks, key=lambda check: order[check.status]),
+            slowest=max([0.001, *(load["figures"]["p99"] for load in self.loads)]),
+        )
 
     def to_table(self, width: int = 120) -> list[tuple[str, str]]:
         """The lines of a table of at most ``width`` columns, each with the status for its colour or an empty string."""
@@ -122,7 +124,7 @@ class Report:
             seen = "" if check.status == FAILED else shortened(check.observed, rest)
             name = shortened(check.name, names)
             yield (
-                _printable(
+                printable(
                     f"{check.status:<{STATUS_WIDTH}} {name:<{names}} {seconds:>{SECONDS_WIDTH}}  {seen}".rstrip()
                 ),
                 check.status,
@@ -136,7 +138,7 @@ class Report:
                         initial_indent=indent,
                         subsequent_indent=indent + "  ",
                     ):
-                        yield _printable(line), check.status
+                        yield printable(line), check.status
         yield self.summary, FAILED if self.failed else PASSED if self.counts[PASSED] else SKIPPED
 
 
@@ -151,8 +153,3 @@ def report_faults(checks: Iterable[Check]) -> list[str]:
             faults.append(f"checks[{index}].id: {check.id!r} is given twice")
         seen.add(check.id)
     return faults
-
-
-def _printable(text: str) -> str:
-    """The string without control characters, which XML forbids and which would move a terminal's cursor."""
-    return re.sub(r"[^\n\t\x20-\x7e\xa0-\ud7ff\ue000-\ufffd]", "?", text)

@@ -1,11 +1,16 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The page of a report, a Jinja2 template of ``report`` and its ``checks``, failed ones first."""
+"""The page of a report, a Jinja2 template of ``report``, its ``checks`` in their order, and the ``slowest`` p99 of its
+loads in seconds.
+"""
 
 from __future__ import annotations
 
-PAGE = """\
+from ansible_collections.egress.ai_gateway.plugins.module_utils._reports.page import NARROW, STYLE
+
+PAGE = (
+    """\
 <!doctype html>
 <html lang="en">
 <head>
@@ -14,65 +19,19 @@ PAGE = """\
 <meta name="color-scheme" content="light dark">
 <title>{{ report.title }} of {{ report.cluster }}: {{ report.summary }}</title>
 <style>
-:root {
-  color-scheme: light dark;
-  --page: light-dark(#f6f7f9, #14171c);
-  --card: light-dark(#ffffff, #1d2129);
-  --line: light-dark(#e1e4ea, #303642);
-  --text: light-dark(#1b1f27, #e6e9ef);
-  --soft: light-dark(#5c6575, #9aa4b5);
-  --passed: light-dark(#137a3e, #5fd08f);
-  --failed: light-dark(#b3261e, #ff8a80);
-  --skipped: light-dark(#8a5a00, #e5b567);
-}
-* { box-sizing: border-box; }
-body {
-  margin: 0; padding: 2rem 1rem 4rem; background: var(--page); color: var(--text);
-  font: 15px/1.5 system-ui, sans-serif;
-}
-main { max-width: 72rem; margin: 0 auto; }
-h1 { margin: 0; font-size: 1.5rem; }
-.about { margin: .25rem 0 1.5rem; color: var(--soft); overflow-wrap: anywhere; }
-.counts {
-  display: grid; grid-template-columns: repeat(auto-fit, minmax(7rem, 1fr)); gap: .75rem;
-  margin-bottom: 1.5rem;
-}
-.count {
-  padding: .75rem 1rem; background: var(--card); border: 1px solid var(--line);
-  border-radius: .6rem; color: var(--soft);
-}
-.count b {
-  display: block; font-size: 1.75rem; line-height: 1.2; color: var(--text);
-  font-variant-numeric: tabular-nums;
-}
-.count.some b { color: var(--status); }
+"""
+    + STYLE
+    + """\
 .passed { --status: var(--passed); }
 .failed { --status: var(--failed); }
 .skipped { --status: var(--skipped); }
-.table { background: var(--card); border: 1px solid var(--line); border-radius: .6rem; overflow-x: auto; }
-table { width: 100%; border-collapse: collapse; }
-th, td { padding: .65rem 1rem; text-align: left; vertical-align: top; }
-th { color: var(--soft); font-size: .8rem; font-weight: 600; white-space: nowrap; }
-tbody tr { border-top: 1px solid var(--line); }
 tbody tr.failed { background: color-mix(in srgb, var(--failed) 7%, transparent); }
-td { min-width: 6rem; overflow-wrap: anywhere; }
 td.name { min-width: 13rem; }
 td.seen { min-width: 16rem; }
 td.seconds, th.seconds {
   text-align: right; min-width: 5rem; white-space: nowrap; font-variant-numeric: tabular-nums;
   color: var(--soft);
 }
-.badge {
-  padding: .1rem .6rem; border-radius: 1rem; font-size: .8rem; font-weight: 600;
-  white-space: nowrap; color: var(--status);
-}
-.badge {
-  border: 1px solid color-mix(in srgb, var(--status) 45%, transparent);
-  background: color-mix(in srgb, var(--status) 12%, transparent);
-}
-.id { display: block; color: var(--soft); font: .8rem ui-monospace, monospace; }
-.hint { margin: .4rem 0 0; color: var(--soft); }
-h2 { margin: 2rem 0 .75rem; font-size: 1.2rem; }
 .finding {
   margin: 0 0 .75rem; padding: .9rem 1rem; background: var(--card); border: 1px solid var(--line);
   border-left: .3rem solid var(--status); border-radius: .6rem; overflow-wrap: anywhere;
@@ -83,13 +42,16 @@ h2 { margin: 2rem 0 .75rem; font-size: 1.2rem; }
 .finding p { margin: .35rem 0 0; }
 .finding code { font: .9em ui-monospace, monospace; }
 .finding ul { margin: .35rem 0 0; padding-left: 1.2rem; color: var(--soft); }
-@media (max-width: 48rem) {
-  body { padding-top: 1.25rem; }
-  thead { display: none; }
-  tr { display: block; padding: .75rem 1rem; }
-  td, td.seconds { display: block; padding: .15rem 0; text-align: left; }
-  td[data-label]:not(:empty)::before { content: attr(data-label) " "; color: var(--soft); font-size: .8rem; }
-}
+.loads td { min-width: 0; }
+.loads td.name { min-width: 11rem; }
+.loads .number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
+.loads .bars { width: 45%; min-width: 12rem; }
+.bar { position: relative; height: .55rem; margin: .2rem 0; border-radius: .3rem; background: var(--line); }
+.bar i { display: block; height: 100%; border-radius: .3rem; background: var(--status); }
+.bar.median i { opacity: .45; }
+"""
+    + NARROW
+    + """\
 </style>
 </head>
 <body>
@@ -108,7 +70,7 @@ h2 { margin: 2rem 0 .75rem; font-size: 1.2rem; }
 <thead><tr><th>Status</th><th>Check</th><th>Expected</th><th>Observed</th><th class="seconds">Seconds</th></tr></thead>
 <tbody>
 {% for check in checks %}
-<tr class="{{ check.status }}">
+<tr class="{{ check.status }}" id="{{ check.id }}">
 <td><span class="badge">{{ check.status }}</span></td>
 <td class="name">{{ check.name }}<span class="id">{{ check.id }}</span></td>
 <td class="seen" data-label="Expected">{{ check.expected }}</td>
@@ -121,6 +83,33 @@ h2 { margin: 2rem 0 .75rem; font-size: 1.2rem; }
 </tbody>
 </table>
 </div>
+{% if report.loads %}
+<h2>Requests meanwhile</h2>
+<div class="table loads">
+<table>
+<thead>
+<tr><th>Step</th><th class="number">Requests</th><th class="number">Refused</th><th class="number">Error rate</th>
+<th class="number">p50</th><th class="number">p99</th><th>p50 and p99, of {{ "%.0f" | format(slowest * 1000) }} ms</th>
+</tr></thead>
+<tbody>
+{% for load in report.loads %}
+{% set figures = load.figures %}
+<tr class="{{ "failed" if load.faults else "passed" }}">
+<td class="name">{{ load.name }}</td>
+<td class="number" data-label="Requests">{{ figures.requests }}</td>
+<td class="number" data-label="Refused">{{ figures.refused }}</td>
+<td class="number" data-label="Error rate">{{ "%.2f" | format(figures.error_rate * 100) }} %</td>
+<td class="number" data-label="p50">{{ "%.0f" | format(figures.p50 * 1000) }} ms</td>
+<td class="number" data-label="p99">{{ "%.0f" | format(figures.p99 * 1000) }} ms</td>
+<td class="bars">
+<div class="bar median"><i style="width: {{ "%.1f" | format(figures.p50 / slowest * 100) }}%"></i></div>
+<div class="bar"><i style="width: {{ "%.1f" | format(figures.p99 / slowest * 100) }}%"></i></div></td>
+</tr>
+{% endfor %}
+</tbody>
+</table>
+</div>
+{% endif %}
 {% if report.findings %}
 <h2>Diagnosis</h2>
 {% for finding in report.findings %}
@@ -142,3 +131,4 @@ h2 { margin: 2rem 0 .75rem; font-size: 1.2rem; }
 </body>
 </html>
 """
+)

@@ -1,0 +1,60 @@
+# Copyright: Contributors to the egress.ai_gateway project
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The job templates that only read, run by ansible-runner as AWX runs them; the others are in tests/faults."""
+
+from __future__ import annotations
+
+import pathlib
+import typing as t
+
+import awx_jobs
+import pytest
+from awx_server import Awx
+
+pytestmark = pytest.mark.usefixtures("any_site")
+
+
+@pytest.fixture(scope="module")
+def awx() -> t.Iterator[Awx]:
+    with awx_jobs.administrator() as token, awx_jobs.controller(token) as made:
+        yield made
+
+
+def test_preflight_and_check_find_a_gateway_that_stands(awx: Awx, tmp_path: pathlib.Path) -> None:
+    job = awx_jobs.launch(awx, "Preflight", tmp_path / "preflight", {"preflight_rehearse": "always"})
+    assert job.status == "successful", job.output[-3000:]
+    assert job.stats["embedded"]["changed"] == 0
+    # All sets are rehearsed, though no tag is a role's.
+    for role in ("crds", "controllers", "gateway", "simulators", "access_policies", "providers"):
+        assert f"TASK [egress.ai_gateway.{role} : Apply" in job.output
+    assert "TASK [egress.ai_gateway.validation : " not in job.output.replace("Validate variables", "")
+
+    job = awx_jobs.launch(awx, "Site in check mode", tmp_path / "check")
+    assert job.status == "successful", job.output[-3000:]
+    assert job.stats["embedded"]["changed"] == 0
+
+
+def test_diagnosis_validation_and_keys_have_artifacts(awx: Awx, tmp_path: pathlib.Path) -> None:
+    job = awx_jobs.launch(awx, "Diagnose", tmp_path / "diagnose", {"diagnosis_fail_on": "never"})
+    assert job.status == "successful", job.output[-3000:]
+    assert "counts" in job.artifacts["ai_gateway_diagnosis"]["embedded"]
+
+    job = awx_jobs.launch(awx, "Validate", tmp_path / "validate", {"validation_mode": "quick"})
+    assert job.status == "successful", job.output[-3000:]
+    found = job.artifacts["ai_gateway_validation"]["embedded"]
+    assert found["counts"]["failed"] == 0 < found["counts"]["passed"]
+    assert found["failed_checks"] == []
+
+    job = awx_jobs.launch(awx, "API keys", tmp_path / "keys")
+    assert job.status == "successful", job.output[-3000:]
+
+
+def test_no_secret_of_a_credential_is_in_what_a_job_leaves(awx: Awx, tmp_path: pathlib.Path) -> None:
+    """The job prints much, and its events hold the results of its tasks."""
+    job = awx_jobs.launch(awx, "Diagnose", tmp_path / "diagnose", {"diagnosis_fail_on": "never"})
+    (credential,) = awx.objects["credentials"].values()
+    secret = credential["inputs"]["bearer_token"]
+    left = [path for path in (tmp_path / "diagnose").rglob("*") if path.is_file() and path.parent.name != "env"]
+    assert left
+    assert not [path for path in left if secret in path.read_text(encoding="utf-8", errors="replace")]
+    assert secret not in job.output

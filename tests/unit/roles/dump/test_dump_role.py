@@ -1,0 +1,218 @@
+# Copyright: Contributors to the egress.ai_gateway project
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From what stands to a file, and from the file to the same objects, byte by byte."""
+
+from __future__ import annotations
+
+import os
+import stat
+import typing as t
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible_collections.egress.ai_gateway.plugins.module_utils._dump.objects import KINDS
+from api_server import Server
+from cluster import Body
+from plays import Ended, run_playbook
+from trees import CANARY, INVENTORIES, VARIABLES, files, render
+
+PLURALS = {kind: kind.lower().replace("policy", "policie") + "s" for kind in KINDS}
+#: What is no part of a dump, and has to be given again.
+MACHINE = {name: value for name, value in VARIABLES.items() if name.startswith("__")}
+
+
+class Reader(yaml.SafeLoader):
+    """Reads a file as Ansible does, but for templates."""
+
+
+Reader.add_constructor("!unsafe", lambda loader, node: loader.construct_scalar(node))
+
+
+def server(*objects: Body) -> Server:
+    """An API server with these objects."""
+    kinds = {(version, PLURALS[kind]): kind for kind, version in KINDS.items()}
+    made = Server({**kinds, ("v1", "configmaps"): "ConfigMap"})
+    for body in objects:
+        made.add(body)
+    return made
+
+
+def dump(directory: Path, api: Server | None, *arguments: str, **variables: t.Any) -> Ended:
+    """Run the playbook, whose file is ``<directory>/dump/ai_gateway.yml``."""
+    given = {
+        "dump_file": f"{directory}/dump/ai_gateway.yml",
+        # Not all kinds of a gateway are served here, and the charts would need Helm: the end-to-end tests compare.
+        "dump_differences": "ignore",
+        "ai_gateway_kubeconfig": str(api.kubeconfig(directory)) if api else "/nonexistent/kubeconfig",
+        **variables,
+    }
+    return run_playbook(directory, "egress.ai_gateway.dump", given, *arguments, host="cluster")
+
+
+def record_of(tree: Path) -> list[Body]:
+    """The record in a rendered tree."""
+    found = [yaml.safe_load(path.read_text()) for path in sorted(tree.rglob("configmap.*.catalogue*.yaml"))]
+    assert found
+    return found
+
+
+@pytest.fixture(params=sorted(INVENTORIES))
+def rendered(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, Path]:
+    """The name of an inventory, and the directory that it was rendered into."""
+    ended = render(tmp_path, INVENTORIES[request.param])
+    assert ended.returncode == 0, ended.output
+    return request.param, tmp_path
+
+
+def names(value: t.Any) -> t.Iterator[tuple[str, str]]:
+    """The variables of the environment that a dump reads, with the key of each in INVENTORIES."""
+    for provider in [*value.get("ai_gateway_providers", ()), *value.get("ai_gateway_mcp_servers", ())]:
+        reference = str(provider.get("credential", {}).get("value", ""))
+        if reference:
+            ending = "" if provider["name"] == "openai" else f"-{provider['name']}"
+            yield reference.split("'")[3], CANARY + ending
+
+
+def test_a_dump_renders_what_was_rendered(rendered: tuple[str, Path]) -> None:
+    name, directory = rendered
+    bodies = record_of(directory / "tree")
+    place = bodies[0]["metadata"]["namespace"]
+    ended = dump(directory, server(*bodies), ai_gateway_namespace=place)
+    assert ended.returncode == 0, ended.output
+    assert "changed=2" in ended.output
+    file = directory / "dump/ai_gateway.yml"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    content = file.read_text()
+    assert CANARY not in content + ended.output
+    keys = dict(names(yaml.load(content, Reader)))  # noqa: S506 (a SafeLoader)
+    assert keys or name not in ("providers", "simulators")
+    variables = {
+        **MACHINE,
+        "render_directory": f"{directory}/again",
+        "render_secrets_file": f"{directory}/secrets.yaml",
+        "ai_gateway_cache_directory": f"{directory}/cache",
+        "ai_gateway_kubeconfig": "/nonexistent/kubeconfig",
+    }
+    if name == "router":
+        variables["semantic_router_validator"] = ""
+    # As group_vars would, so that its templates are templates.
+    again = run_playbook(
+        directory,
+        "egress.ai_gateway.render",
+        variables,
+        "--extra-vars",
+        f"@{file}",
+        host="cluster",
+        environment=keys,
+    )
+    assert again.returncode == 0, again.output
+    assert files(directory / "again") == files(directory / "tree")
+
+
+def test_a_file_with_other_content_is_not_overwritten_unasked(tmp_path: Path) -> None:
+    ended = render(tmp_path, INVENTORIES["simulators"])
+    assert ended.returncode == 0, ended.output
+    api = server(*record_of(tmp_path / "tree"))
+    file = tmp_path / "dump/ai_gateway.yml"
+    checked = dump(tmp_path, api, "--check", "--diff")
+    assert checked.returncode == 0, checked.output
+    assert not file.exists()
+    assert "would have" in checked.output
+    assert dump(tmp_path, api).returncode == 0
+    made = file.read_text()
+    again = dump(tmp_path, api)
+    assert "changed=0" in again.output
+    file.write_text("# mine\n")
+    refused = dump(tmp_path, api)
+    assert refused.returncode == 2
+    assert "exists and has other content" in refused.output
+    assert "dump_force" in refused.output
+    shown = dump(tmp_path, api, "--check", "--diff")
+    assert "-# mine" in shown.output
+    assert "+ai_gateway_providers:" in shown.output
+    assert file.read_text() == "# mine\n"
+    forced = dump(tmp_path, api, dump_force=True)
+    assert forced.returncode == 0, forced.output
+    assert file.read_text() == made
+    (kept,) = (path for path in file.parent.iterdir() if path != file)
+    assert kept.read_text() == "# mine\n"
+    assert {path.name for path in file.parent.iterdir()} == {file.name, kept.name}
+
+
+@pytest.mark.parametrize("change", [{"digest": "0" * 64}, {"variables": "{}"}, {"part": "2/2"}])
+def test_a_record_that_is_not_whole_is_an_error(change: dict[str, str], tmp_path: Path) -> None:
+    ended = render(tmp_path, INVENTORIES["simulators"])
+    assert ended.returncode == 0, ended.output
+    (body,) = record_of(tmp_path / "tree")
+    if "part" not in change:
+        body["data"] |= change
+    else:
+        body["metadata"]["name"] += ".1"
+        body["data"] |= change | {"variables": body["data"]["variables"][100:]}
+    ended = dump(tmp_path, server(body))
+    assert ended.returncode == 2
+    assert "is not whole or was changed by hand" in " ".join(ended.output.split())
+    assert not (tmp_path / "dump").exists()
+
+
+def test_a_gateway_that_does_not_exist_is_an_error_that_names_others(tmp_path: Path) -> None:
+    other = {
+        "apiVersion": KINDS["Gateway"],
+        "kind": "Gateway",
+        "metadata": {"name": "theirs", "namespace": "apps"},
+        "spec": {"listeners": []},
+    }
+    ended = dump(tmp_path, server(other))
+    assert ended.returncode == 2
+    said = " ".join(ended.output.split())
+    assert "There is no Gateway ai-gateway/ai-gateway. The cluster has apps/theirs." in said
+    ended = dump(tmp_path, server(other), dump_source="record")
+    assert "Gateway ai-gateway/ai-gateway has no record" in " ".join(ended.output.split())
+
+
+def test_a_configuration_of_litellm_calls_no_cluster(tmp_path: Path) -> None:
+    config = {
+        "model_list": [
+            {"model_name": "gpt-4", "litellm_params": {"model": "openai/gpt-4-0613", "api_key": CANARY}},
+            {"model_name": "{{ lookup('pipe', 'touch x') }}", "litellm_params": {"model": "openai/x"}},
+        ],
+        "general_settings": {"master_key": CANARY},
+    }
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    ended = dump(tmp_path, None, dump_litellm_config=f"{tmp_path}/config.yaml")
+    assert ended.returncode == 0, ended.output
+    content = (tmp_path / "dump/ai_gateway.yml").read_text()
+    assert CANARY not in content + ended.output
+    assert "model_list[0].litellm_params.api_key: is a key in plain and was not copied" in ended.output
+    assert "general_settings.master_key" in ended.output
+    assert "model_list[1]" in ended.output
+    assert not (tmp_path / "x").exists()
+    assert not Path("x").exists()
+    (provider,) = yaml.load(content, Reader)["ai_gateway_providers"]  # noqa: S506 (a SafeLoader)
+    assert provider["credential"] == {"value": "{{ lookup('ansible.builtin.env', 'OPENAI_API_KEY') }}"}
+
+
+def test_a_configuration_that_is_none_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("model_list: 1\nmodel_list: 2\n")
+    ended = dump(tmp_path, None, dump_litellm_config=f"{tmp_path}/config.yaml")
+    assert ended.returncode == 2
+    assert "line 2, column 1: has the name 'model_list' a second time" in " ".join(ended.output.split())
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"dump_file": ""}, 'dump_file is ""'),
+        ({"dump_file": "/"}, "which is a directory"),
+        ({"dump_source": "litellm"}, "Write the path of the config.yaml"),
+        ({"dump_source": "record", "dump_litellm_config": "/etc/hostname"}, "Write the path of the config.yaml"),
+        ({"dump_litellm_config": "/nonexistent"}, "which is no file"),
+        ({"dump_keys": "plain"}, "dump_keys"),
+    ],
+)
+def test_variables_are_checked_first(variables: dict[str, str], said: str, tmp_path: Path) -> None:
+    ended = dump(tmp_path, None, **variables)
+    assert ended.returncode == 2
+    assert said in " ".join(ended.output.split())
+    assert "dump" not in os.listdir(tmp_path)
