@@ -55,16 +55,9 @@ class Lab(t.NamedTuple):
 
     def site(self, sites: Sites, name: str) -> None:
         """Bring the site to a release, at once."""
+        skipped = (SAME_CLUSTER, "--skip-tags=validation")
         with sites.becomes(f"a site with Envoy Gateway {name}"):
-            variables = json.dumps(self.release(name))
-            playbook(
-                "egress.ai_gateway.site",
-                SAME_CLUSTER,
-                "--skip-tags=validation",
-                "--extra-vars",
-                variables,
-                *WITHOUT_RECOVERY,
-            )
+            playbook("egress.ai_gateway.site", *skipped, "--extra-vars", json.dumps(self.release(name)))
 
     def upgrade(
         self, variables: Variables, while_running: t.Callable[[str, int], None] = lambda _line, _process: None
