@@ -23,7 +23,7 @@ import other_releases
 import pytest
 from load import Load, Request
 from runs import INVENTORY, ROOT, playbook, recaps, start
-from sites import SAME_CLUSTER, WITHOUT_RECOVERY, Sites, gateway_url
+from sites import SAME_CLUSTER, Sites, gateway_url
 
 OLD, BAD = "v1.8.2", "v1.9.1"
 REPORT = ROOT / "reports/embedded/upgrade.json"

@@ -214,7 +214,6 @@ def test_whole_catalogue() -> None:
             "checks": [],
             "api_keys": None,
         },
-        "observability": {"enabled": False, "users": 0, "scrapers": [], "traces": None},
         "headers": plain(asdict(HEADERS)),
         "paths": plain([asdict(path) for path in SERVED_PATHS]),
         "refused_paths": dict(REFUSED),
