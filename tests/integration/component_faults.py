@@ -418,7 +418,7 @@ def spend(token: str) -> int:
     for number in range(1, AGAIN + 1):
         if ask(token).status == 429:
             return number
-        # The rate limit service learns of an answer's tokens after it.
+        # The rate limit service learns an answer's tokens after it.
         time.sleep(0.3)
     return 0
 
