@@ -106,7 +106,6 @@ COMPONENTS = (
     Component("coredns", "kube-system", "k8s-app=kube-dns", "coredns"),
     Component("api-server", "kube-system", "component=kube-apiserver", "kube-apiserver", False, False),
 )
-PICKER = Component("endpoint-picker", "ai-gateway", "app.kubernetes.io/component=endpoint-picker", "endpoint-picker")
 
 
 # --- the faults ---
