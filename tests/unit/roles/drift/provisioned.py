@@ -67,17 +67,12 @@ class Provisioned(Server):
 
     def __init__(self, sets: Path) -> None:
         found = collected_sets(sets)
-        objects = [body for item in found for body in item.objects]
         kinds = {(body["apiVersion"], plural_of(body["kind"])): body["kind"] for item in found for body in item.objects}
         scoped = {body["kind"] for item in found for body in item.objects if not body["metadata"].get("namespace")} | {
             "Node"
         }
         kinds.pop(("v1", "namespaces"))
         super().__init__({**kinds, **NODES}, cluster_scoped=scoped)
-        # Those of others, which the sets expect.
-        for namespace in {body["metadata"].get("namespace") for body in objects} - {None}:
-            if ("Namespace", namespace) not in {(body["kind"], body["metadata"]["name"]) for body in objects}:
-                self.put("namespaces", "", namespace)
         for item in found:
             apply(self, item)
         self.writes.clear()
