@@ -39,7 +39,7 @@ def test_right_after_site_nothing_differs(tmp_path: Path, provisioned: Provision
     assert provisioned.writes == []
 
 
-@pytest.mark.parametrize("name", ["a mixed catalogue", "router", "pools"])
+@pytest.mark.parametrize("name", ["a mixed catalogue", "router"])
 def test_right_after_a_site_of_another_catalogue_nothing_differs(tmp_path: Path, name: str) -> None:
     inventory = INVENTORIES.get(name)
     if inventory is None:
