@@ -109,7 +109,7 @@ def test_site_keys_and_teardown_by_job_templates(
 
         job = awx_jobs.launch(awx, "Teardown", tmp_path / "teardown", **given)
         assert job.status == "successful", job.output[-3000:]
-        assert "ai-gateway" not in objects.kubectl("get", "namespaces", "--output=name").split("/")
+        assert "namespace/ai-gateway" not in objects.kubectl("get", "namespaces", "--output=name").splitlines()
         assert secrets_in(tmp_path, "sk-openai-second-key", *KEYS.values(), key) == []
     sites.ensure_default()
 

@@ -151,7 +151,7 @@ def test_what_is_described_no_longer_is_removed(awx: Awx, run: Run, tmp_path: Pa
     (data / "schedules.yml").write_text("schedules: []\n", encoding="utf-8")
     templates = yaml.safe_load((data / "job_templates.yml").read_text(encoding="utf-8"))
     templates["job_templates"] = [one for one in templates["job_templates"] if one["name"] != "Drift"]
-    (data / "job_templates.yml").write_text(yaml.safe_dump(templates), encoding="utf-8")
+    (data / "job_templates.yml").write_text(yaml.safe_dump(templates, sort_keys=False), encoding="utf-8")
     ended = run(awx_directory=str(data))
     assert (ended.status, ended.changed) == (0, 2), ended.said
     assert "Drift" not in awx.names("job_templates")
