@@ -92,8 +92,8 @@ api-keys: $(READY) ## List the API keys (EXTRA="api_keys_owner=me"); api_keys_st
 ##### Tests
 
 .PHONY: test lint units package sanity integration bench bench-bodies bench-scale bench-traffic
-test: $(READY) ## Run all tests, none end to end that would begin after 75 minutes; they take over the embedded cluster
-	@INTEGRATION_MINUTES=$${INTEGRATION_MINUTES-75} scripts/steps lint,units,package,sanity integration
+test: $(READY) ## Run all tests, none end to end that would begin after 65 minutes; they take over the embedded cluster
+	@INTEGRATION_MINUTES=$${INTEGRATION_MINUTES-65} scripts/steps lint,units,package,sanity integration
 
 lint: $(READY) ## Run the linters
 	yamllint --strict .
