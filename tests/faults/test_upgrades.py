@@ -21,6 +21,7 @@ import typing as t
 import objects
 import other_releases
 import pytest
+import yaml
 from load import Load, Request
 from runs import INVENTORY, ROOT, playbook, recaps, start
 from sites import SAME_CLUSTER, Sites, gateway_url
@@ -213,7 +214,9 @@ def test_slow_answers_lead_back(sites: Sites, lab: Lab) -> None:
 def test_proxies_that_do_not_start_change_nothing(sites: Sites, lab: Lab) -> None:
     lab.site(sites, OLD)
     before = proxies()
-    broken = {"upgrade_proxy_image": f"{other_releases.IMAGES}/pause:3.10.1", "upgrade_wait_timeout": 45}
+    versions = yaml.safe_load((ROOT / "roles/versions/vars/main.yml").read_text(encoding="utf-8"))
+    pause = f"{other_releases.IMAGES}/pause:{versions['versions_pause']}"
+    broken = {"upgrade_proxy_image": pause, "upgrade_wait_timeout": 45}
     ended = lab.upgrade(broken)
     assert ended.status != 0
     assert_nobody_was_refused(ended)
