@@ -35,6 +35,8 @@ PLAYBOOKS = [f"playbooks/{path.name}" for path in sorted((ROOT / "playbooks").gl
 BEARER_TOKEN = "OpenShift or Kubernetes API Bearer Token"
 #: The administrator as whom jobs call the cluster.
 ACCOUNT = "awx-jobs"
+#: The credential of the embedded cluster.
+CLUSTER = "embedded cluster"
 Found = dict[str, t.Any]
 
 
@@ -59,7 +61,7 @@ def provisioned(server: Server, *arguments: str, **variables: t.Any) -> subproce
 
 
 @contextlib.contextmanager
-def controller(token: str, **variables: t.Any) -> t.Iterator[Awx]:
+def controller(token: str, **variables: t.Any) -> t.Iterator[Server]:
     """A fake of AWX on which playbook awx made its objects, with a credential of the embedded cluster."""
     awx = Awx(PLAYBOOKS)
     server = Server(awx)
@@ -67,13 +69,13 @@ def controller(token: str, **variables: t.Any) -> t.Iterator[Awx]:
         host, authority = _cluster()
         awx.put(
             "credentials",
-            name="embedded cluster",
+            name=CLUSTER,
             credential_type=awx.named("credential_types", BEARER_TOKEN)["id"],
             inputs={"host": host, "bearer_token": token, "verify_ssl": True, "ssl_ca_cert": authority},
         )
-        ended = provisioned(server, awx_cluster_credentials=["embedded cluster"], **variables)
+        ended = provisioned(server, awx_cluster_credentials=[CLUSTER], **variables)
         assert ended.returncode == 0, ended.stdout + ended.stderr
-        yield awx
+        yield server
     finally:
         server.close()
 

@@ -106,7 +106,6 @@ COMPONENTS = (
     Component("coredns", "kube-system", "k8s-app=kube-dns", "coredns"),
     Component("api-server", "kube-system", "component=kube-apiserver", "kube-apiserver", False, False),
 )
-PICKER = Component("endpoint-picker", "ai-gateway", "app.kubernetes.io/component=endpoint-picker", "endpoint-picker")
 
 
 # --- the faults ---
@@ -418,7 +417,7 @@ def spend(token: str) -> int:
     for number in range(1, AGAIN + 1):
         if ask(token).status == 429:
             return number
-        # The rate limit service learns of an answer's tokens after it.
+        # The rate limit service learns an answer's tokens after it.
         time.sleep(0.3)
     return 0
 

@@ -95,7 +95,8 @@ class Load:
                 self.outcomes[outcome] += 1
                 if outcome != "200" and len(self.refusals) < 5:
                     self.refusals.append(
-                        f"{request.path} of {request.model}: {outcome} {content[:300].decode(errors='replace')}"
+                        f"{time.strftime('%H:%M:%S')} {request.path} of {request.model}: {outcome} "
+                        f"{content[:300].decode(errors='replace')}"
                     )
             self._enough.wait(self._pause)
         connection.close()

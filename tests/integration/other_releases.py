@@ -1,6 +1,6 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Other releases of Envoy Gateway than that of role versions, built from releases/ and loaded into the cluster."""
+"""Other releases of Envoy Gateway than that of role versions, built from releases/, on the embedded cluster."""
 
 from __future__ import annotations
 

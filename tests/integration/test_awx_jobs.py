@@ -16,8 +16,8 @@ pytestmark = pytest.mark.usefixtures("any_site")
 
 @pytest.fixture(scope="module")
 def awx() -> t.Iterator[Awx]:
-    with awx_jobs.administrator() as token, awx_jobs.controller(token) as made:
-        yield made
+    with awx_jobs.administrator() as token, awx_jobs.controller(token) as server:
+        yield server.awx
 
 
 def test_preflight_and_check_find_a_gateway_that_stands(awx: Awx, tmp_path: pathlib.Path) -> None:
@@ -34,7 +34,7 @@ def test_preflight_and_check_find_a_gateway_that_stands(awx: Awx, tmp_path: path
     assert job.stats["embedded"]["changed"] == 0
 
 
-def test_diagnosis_validation_and_keys_have_artifacts(awx: Awx, tmp_path: pathlib.Path) -> None:
+def test_diagnosis_validation_and_drift_have_artifacts(awx: Awx, tmp_path: pathlib.Path) -> None:
     job = awx_jobs.launch(awx, "Diagnose", tmp_path / "diagnose", {"diagnosis_fail_on": "never"})
     assert job.status == "successful", job.output[-3000:]
     assert "counts" in job.artifacts["ai_gateway_diagnosis"]["embedded"]
@@ -45,8 +45,9 @@ def test_diagnosis_validation_and_keys_have_artifacts(awx: Awx, tmp_path: pathli
     assert found["counts"]["failed"] == 0 < found["counts"]["passed"]
     assert found["failed_checks"] == []
 
-    job = awx_jobs.launch(awx, "API keys", tmp_path / "keys")
+    job = awx_jobs.launch(awx, "Drift", tmp_path / "drift")
     assert job.status == "successful", job.output[-3000:]
+    assert job.artifacts["ai_gateway_drift"]["embedded"]["drift"] is False
 
 
 def test_no_secret_of_a_credential_is_in_what_a_job_leaves(awx: Awx, tmp_path: pathlib.Path) -> None:

@@ -235,6 +235,21 @@ def test_each_query_of_the_dashboards_is_answered(server: t.Any, directory: path
 
 
 @pytest.mark.usefixtures("observed")
+def test_monitors_come_and_go_with_their_crds(directory: pathlib.Path) -> None:
+    files = [f"--filename={path}" for path in observability.operator_crds()]
+    kubectl("apply", "--server-side", *files)
+    try:
+        kubectl("wait", "--for=condition=Established", "--timeout=30s", *files)
+        assert site(directory, "--tags=observability") > 0
+        found = kubectl("get", ",".join(observability.MONITORS), "--namespace=ai-gateway", "--output=name").split()
+        assert sorted(name.split(".")[0] for name in found) == ["podmonitor"] * 5 + ["prometheusrule", "servicemonitor"]
+        assert site(directory, "--tags=observability") == 0
+    finally:
+        kubectl("delete", *files)
+    site(directory, "--tags=observability")
+
+
+@pytest.mark.usefixtures("observed")
 def test_spans_have_no_prompt_unless_asked(collector: observability.Collector, directory: pathlib.Path) -> None:
     said = {"messages": [{"role": "user", "content": CANARY}]}
     name, token = token_of("premium")

@@ -87,9 +87,9 @@ td.seconds, th.seconds {
 <h2>Requests meanwhile</h2>
 <div class="table loads">
 <table>
-<thead>
-<tr><th>Step</th><th class="number">Requests</th><th class="number">Refused</th><th class="number">Error rate</th>
-<th class="number">p50</th><th class="number">p99</th><th>p50 and p99, of {{ "%.0f" | format(slowest * 1000) }} ms</th>
+<thead><tr><th>Step</th><th class="number">Requests</th><th class="number">Refused</th>
+<th class="number">Error rate</th><th class="number">p50</th><th class="number">p99</th>
+<th>p50 and p99, of {{ "%.0f" | format(slowest * 1000) }} ms</th>
 </tr></thead>
 <tbody>
 {% for load in report.loads %}

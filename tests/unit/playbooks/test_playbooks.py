@@ -41,6 +41,7 @@ PREFIX = "egress.ai_gateway."
 KEYS = {
     "name",
     "hosts",
+    "connection",
     "gather_facts",
     "serial",
     "module_defaults",
@@ -190,6 +191,12 @@ def test_every_preflight_is_run_before_the_first_role() -> None:
     assert {step.role for step in site if step.entry == "preflight"} == with_preflight - {"providers"}
     first = site.index(Step("crds", "main", ("crds",)))
     assert max(site.index(step) for step in site if PREFLIGHT in step) < first
+
+
+def test_tag_preflight_is_all_that_precedes_the_first_write_and_nothing_else() -> None:
+    for step in (step for step in steps("site") if step.role not in ("fleet", "cluster_identity")):
+        before = step.entry in ("validate_variables", "preflight") or step.role == PREFLIGHT
+        assert ({PREFLIGHT, "always"} & set(step.tags) != set()) == before, step
 
 
 def run(directory: Path, playbook: str, variables: dict[str, t.Any], *arguments: str) -> str:

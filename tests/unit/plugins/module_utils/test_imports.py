@@ -37,13 +37,13 @@ ALLOWED: dict[str, set[str]] = {
     "_fleet": {"_probes", "_reports"},
     "_embedded_cluster": set(),
     "_observability": set(),
-    # What is described is read as the catalogue is, with the same errors.
-    "_awx": {"_catalog"},
     # What names must look like is said once.
     "_gateway": {"_catalog"},
     # What was applied is known by the fields that the sets own.
     "_upgrade": {"_apply_set", "_kubernetes"},
     "_tokens": {"_kubernetes", "_probes"},
+    # How the data of an inventory is read, with a fault for everything that is wrong.
+    "_awx": {"_catalog"},
     # A key is refused by the settings and headers of the catalogue, and its owner is named as that of a token.
     "_api_keys": {"_catalog", "_kubernetes", "_tokens"},
 }

@@ -27,7 +27,7 @@ CALLBACKS = {"ANSIBLE_CALLBACKS_ENABLED": "egress.ai_gateway.drift_status"}
 NODES = {("v1", "nodes"): "Node"}
 
 
-def collected(directory: Path) -> Path:
+def collected(directory: Path, inventory: dict[str, t.Any]) -> Path:
     """Collect what site would apply to a cluster that has nothing, into a directory in this one."""
     server = empty_server()
     (directory / "sets").mkdir()
@@ -40,7 +40,7 @@ def collected(directory: Path) -> Path:
         ],
     }
     environment = {"K8S_AUTH_KUBECONFIG": str(server.kubeconfig(directory))}
-    given = {**VARIABLES, **INVENTORY, "ai_gateway_cache_directory": f"{directory}/cache"}
+    given = {**VARIABLES, **inventory, "ai_gateway_cache_directory": f"{directory}/cache"}
     ended = run_playbook(directory, play, given, environment=environment)
     assert ended.returncode == 0, ended.output
     assert server.writes == []
@@ -100,16 +100,20 @@ class Provisioned(Server):
         )
 
 
-def drift(server: Server, directory: Path, *arguments: str, **more: t.Any) -> Ended:
+def drift(
+    server: Server, directory: Path, *arguments: str, inventory: dict[str, t.Any] = INVENTORY, **more: t.Any
+) -> Ended:
     """Run the playbook, whose report is in ``<directory>/report``."""
-    given = variables(server, directory, **more)
+    given = variables(server, directory, inventory, **more)
     return run_playbook(directory, "egress.ai_gateway.drift", given, *arguments, host="cluster", environment=CALLBACKS)
 
 
-def variables(server: Server, directory: Path, **more: t.Any) -> dict[str, t.Any]:
+def variables(
+    server: Server, directory: Path, inventory: dict[str, t.Any] = INVENTORY, **more: t.Any
+) -> dict[str, t.Any]:
     return {
         **VARIABLES,
-        **INVENTORY,
+        **inventory,
         "ai_gateway_cache_directory": f"{directory}/cache",
         "ai_gateway_kubeconfig": str(server.kubeconfig(directory)),
         "ai_gateway_context": "test",
