@@ -41,7 +41,7 @@ help: ## Show this help
 
 ##### Clusters
 
-.PHONY: site validate diagnose drift usage rotate render teardown destroy token api-key api-keys dump
+.PHONY: site validate diagnose drift usage rotate render teardown destroy token api-key api-keys dump upgrade
 site: $(READY) ## Provision the AI gateway, with its cluster where that is embedded, and validate it
 	@$(PLAYBOOK) egress.ai_gateway.site
 
@@ -59,6 +59,9 @@ usage: $(READY) ## Report usage and cost into reports/ (EXTRA="usage_from=30d us
 
 rotate: $(READY) ## Give the gateway the keys that the inventory has now, without a refused request
 	@$(PLAYBOOK) egress.ai_gateway.rotate_keys
+
+upgrade: $(READY) ## Replace Envoy Gateway and Envoy by the releases of the inventory, without a refused request
+	@$(PLAYBOOK) egress.ai_gateway.upgrade
 
 render: $(READY) ## Write all that site would apply into rendered/, for kubectl or Argo CD
 	@$(PLAYBOOK) egress.ai_gateway.render
@@ -89,8 +92,8 @@ api-keys: $(READY) ## List the API keys (EXTRA="api_keys_owner=me"); api_keys_st
 ##### Tests
 
 .PHONY: test lint units package sanity integration bench bench-bodies bench-scale bench-traffic
-test: $(READY) ## Run all tests, none end to end that would begin after 75 minutes; they take over the embedded cluster
-	@INTEGRATION_MINUTES=$${INTEGRATION_MINUTES-75} scripts/steps lint,units,package,sanity integration
+test: $(READY) ## Run all tests, none end to end that would begin after 65 minutes; they take over the embedded cluster
+	@INTEGRATION_MINUTES=$${INTEGRATION_MINUTES-65} scripts/steps lint,units,package,sanity integration
 
 lint: $(READY) ## Run the linters
 	yamllint --strict .
@@ -120,8 +123,8 @@ integration: $(READY) ## Run the end-to-end tests, from no cluster to no cluster
 	pytest --exitfirst --capture=no --durations=0 --durations-min=5 tests/integration $(ARGS)
 
 .PHONY: faults
-faults: $(READY) ## Attack a gateway: 20,000 malformed requests, 100 removals, 20 catalogues, 24 kills, 6 rotations, 28 faults to diagnose
-	pytest --capture=no --durations=0 tests/faults $(ARGS)
+faults: $(READY) ## Attack a gateway for an hour: components harmed under load, killed runs, malformed requests (FAULTS="redis-killed")
+	FAULT_MINUTES=$${FAULT_MINUTES-60} pytest --capture=no --durations=0 tests/faults $(ARGS)
 
 bench: $(READY) ## Measure apply_set beside kubectl and kubernetes.core (ARGS="--objects 500 --rounds 3")
 	python tests/benchmarks/apply.py $(ARGS)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import typing as t
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import yaml
 
@@ -22,6 +22,10 @@ options:
     description: The manifests.
     type: str
     required: true
+  annotations:
+    description: Annotations to add to each.
+    type: dict
+    default: {}
 author:
   - Contributors to the egress.ai_gateway project (!UNKNOWN)
 """
@@ -46,9 +50,12 @@ except ImportError:  # PyYAML without libyaml.
     from yaml import SafeLoader as Loader  # type: ignore[assignment]
 
 
-def manifests_as_json(text: str) -> str:
-    documents = yaml.load_all(text, Loader=Loader)
-    return "".join(f"{json.dumps(document)}\n" for document in documents if document)
+def manifests_as_json(text: str, annotations: Mapping[str, str] | None = None) -> str:
+    documents = [document for document in yaml.load_all(text, Loader=Loader) if document]
+    if annotations:
+        for metadata in (document["metadata"] for document in documents):
+            metadata["annotations"] = {**(metadata.get("annotations") or {}), **annotations}
+    return "".join(f"{json.dumps(document)}\n" for document in documents)
 
 
 class FilterModule:

@@ -123,10 +123,6 @@ options:
         name.
     type: dict
     default: {}
-  observability:
-    description: What the gateway reports about its requests, metrics and spans. An empty mapping is nothing.
-    type: dict
-    default: {}
   currency:
     description: The currency of O(prices), by its code of ISO 4217.
     type: str
@@ -141,6 +137,10 @@ options:
     type: list
     elements: dict
     default: []
+  observability:
+    description: What the gateway reports about its requests, metrics and spans. An empty mapping is nothing.
+    type: dict
+    default: {}
   allowed_endpoints:
     description:
       - Host names, IP addresses and CIDR ranges that providers may have although they appear to be inside the cluster.

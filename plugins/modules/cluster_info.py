@@ -58,7 +58,7 @@ versions:
     - Empty with O(versions=false). Controllers are missing where the user may not list Deployments.
   returned: success
   type: dict
-  sample: {Kubernetes: v1.34.4, Envoy Gateway: v1.8.3, Envoy AI Gateway: v1.0.0}
+  sample: {Kubernetes: v1.33.1, Envoy Gateway: v1.7.0, Envoy AI Gateway: v0.9.1}
 """
 
 import typing as t

@@ -91,7 +91,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Say that this cluster begins
+- name: Write that this cluster begins
   egress.ai_gateway.fleet_report: &fleet
     state: started
     playbook: "{{ ansible_play_name }}"
@@ -101,7 +101,7 @@ EXAMPLES = r"""
     directory: reports
     host_directory: reports/{{ inventory_hostname }}
 
-- name: Say that it has come to its end
+- name: Write that it has come to its end
   egress.ai_gateway.fleet_report:
     <<: *fleet
     state: finished

@@ -88,7 +88,7 @@ options:
     type: dict
     default: {}
   prometheus_token_file:
-    description: File with a token that is sent as C(Authorization: Bearer).
+    description: "File with a token that is sent as C(Authorization: Bearer)."
     type: path
   prometheus_username:
     description: User name for basic authentication.

@@ -93,6 +93,14 @@ options:
     type: list
     elements: dict
     default: []
+  loads:
+    description:
+      - What module M(egress.ai_gateway.gateway_load) measured, each with a C(name), its C(figures), its C(faults), and
+        the bound C(p99) in seconds. They are bars in the HTML, and C(loads) in the JSON. The checks then keep their
+        order in the HTML.
+    type: list
+    elements: dict
+    default: []
   show:
     description: Whether the table is shown on the terminal.
     type: bool
@@ -191,6 +199,7 @@ def arguments() -> dict[str, t.Any]:
         "directory": {"type": "path", "required": True},
         "checks": {"type": "list", "elements": "dict", "required": True, "options": check_options},
         "diagnosis": {"type": "list", "elements": "dict", "default": []},
+        "loads": {"type": "list", "elements": "dict", "default": []},
         "show": {"type": "bool", "default": True},
     }
     return {"argument_spec": spec}
@@ -206,7 +215,8 @@ def perform(
         return {"failed": True, "msg": "\n".join(faults)}
     finished = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     findings = tuple(params["diagnosis"])
-    report = Report(params["title"], params["cluster"], params["gateway_url"], finished, checks, findings)
+    loads = tuple(params["loads"])
+    report = Report(params["title"], params["cluster"], params["gateway_url"], finished, checks, findings, loads)
     try:
         files = written(report, params["directory"], params["name"], check_mode)
     except ReportError as error:

@@ -18,7 +18,8 @@ OTHERS = 1
 def test_the_root_cause_of_each_fault_comes_first(token: str) -> None:
     wanted = os.environ.get("FAULTS", "").split(",")
     faults = [fault for fault in diagnosis_faults.FAULTS if any(part in fault.name for part in wanted)]
-    assert faults
+    if not faults:
+        pytest.skip("FAULTS names others")
     outcomes = diagnosis_faults.try_each(gateway_url(), token, faults)
     print("\n".join(map(str, outcomes)))
     assert {outcome.fault.name: outcome.before for outcome in outcomes if outcome.before != "nothing"} == {}

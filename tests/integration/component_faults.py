@@ -106,7 +106,6 @@ COMPONENTS = (
     Component("coredns", "kube-system", "k8s-app=kube-dns", "coredns"),
     Component("api-server", "kube-system", "component=kube-apiserver", "kube-apiserver", False, False),
 )
-PICKER = Component("endpoint-picker", "ai-gateway", "app.kubernetes.io/component=endpoint-picker", "endpoint-picker")
 
 
 # --- the faults ---
@@ -234,15 +233,8 @@ FAULTS = [fault for component in COMPONENTS for fault in faults_of(component)]
 
 
 def selected(names: str) -> list[Fault]:
-    """The faults of these names, with commas between; all for none.
-
-    :raises ValueError: for a name that is none.
-    """
-    by_name = {fault.name: fault for fault in FAULTS}
-    wanted = [name for name in names.split(",") if name]
-    if unknown := [name for name in wanted if name not in by_name]:
-        raise ValueError(f"no fault is named {', '.join(unknown)}; there are {', '.join(by_name)}")
-    return [by_name[name] for name in wanted] or FAULTS
+    """The faults whose names have one of these in them, with commas between; all for none."""
+    return [fault for fault in FAULTS if any(name in fault.name for name in names.split(","))]
 
 
 # --- the requests ---
@@ -401,13 +393,9 @@ class Outcome:
             for status, count in counts.items()
             if status.startswith("2")
         ]
-        unasked = [
-            f"{self.fault}: no request of {sort} was refused" for sort, counts in self.refused.items() if not counts
-        ]
-        limits = (
-            [] if self.refused_again else [f"{self.fault}: a user over its limit is answered after {AGAIN} requests"]
-        )
-        return let_in + unasked + limits
+        unasked = [f"no request of {sort} ended" for sort, counts in self.refused.items() if not counts]
+        limits = [] if self.refused_again else [f"a user over its limit is answered after {AGAIN} requests"]
+        return let_in + [f"{self.fault}: {what}" for what in (*unasked, *limits, *self.problems)]
 
 
 def until(holds: t.Callable[[], t.Any], what: str, patience: float = PATIENCE) -> None:
@@ -429,7 +417,7 @@ def spend(token: str) -> int:
     for number in range(1, AGAIN + 1):
         if ask(token).status == 429:
             return number
-        # The rate limit service is told of an answer's tokens after it.
+        # The rate limit service learns an answer's tokens after it.
         time.sleep(0.3)
     return 0
 
@@ -461,16 +449,6 @@ def endure(fault: Fault, users: Users) -> Outcome:
         spend(users.spent),
         traffic.problems(),
     )
-
-
-def endure_all(faults: t.Iterable[Fault], report: t.Callable[[list[Outcome]], None]) -> list[Outcome]:
-    """Put in each fault, one after the other; `report` gets what there is after each."""
-    users, outcomes = Users(), []
-    for fault in faults:
-        outcomes.append(endure(fault, users))
-        print(line(outcomes[-1]), flush=True)
-        report(outcomes)
-    return outcomes
 
 
 def shown(counts: dict[str, int]) -> str:

@@ -92,8 +92,8 @@ def _page(rows: t.Sequence[dict[str, t.Any]]) -> str:
 <title>Faults under load</title><style>{_STYLE}</style></head><body>
 <h1>Faults under load</h1>
 <p>One component after the other is harmed while requests run. Requests without a token, with a bad one, and of a tier
-without the model run all the while, and none may be let in. Recovery is the time until the first of ten good answers in a
-row: from a kill, or from the end of what lasts.</p>
+without the model run all the while, and none may be let in. Recovery is the time until the first of ten good answers
+in a row: from a kill, or from the end of what lasts.</p>
 <div class="figures">{cards}</div>{f"<ul>{problems}</ul>" if problems else ""}
 <div class="table"><table><thead><tr><th>component</th><th>fault</th><th>recovery</th><th>ready again</th>
 <th>good requests</th><th>to be refused</th><th>over the limit</th></tr></thead>

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Search for a run's keys wherever they could leak: objects, logs, files of output and reports, processes of the
-embedded cluster.
+"""Search for a run's keys wherever they could leak: objects, what etcd holds, logs, files of output and reports,
+processes of the embedded cluster.
 
 Usage: key_search.py --keys FILE [--secret NAMESPACE/NAME]... [PATH]...
 
@@ -23,17 +23,19 @@ import collections
 import dataclasses
 import fnmatch
 import gzip
+import http.client
 import json
 import os
 import pathlib
 import re
+import ssl
 import subprocess
 import sys
 import typing as t
 import urllib.parse
 import zlib
 
-from objects import KUBECTL
+from objects import KUBECTL, STATE
 
 #: Shorter ones are found by chance.
 SHORTEST_KEY = 8
@@ -265,6 +267,55 @@ def _kubectl(*arguments: str) -> bytes:
     return subprocess.run([*KUBECTL, *arguments], capture_output=True, check=True, timeout=TIMEOUT).stdout
 
 
+# Where etcd of the embedded cluster answers its clients, and what it knows them by.
+ETCD_PORT = 2379
+ETCD_PKI = pathlib.Path(STATE) / "etc/upper/kubernetes/pki/etcd"
+#: Keys of etcd that are read at once.
+PAGE = 500
+SECRETS = b"/registry/secrets/"
+
+
+def etcd_pages() -> t.Iterator[list[tuple[bytes, bytes]]]:
+    """All keys of etcd with their values, as they lie there, a page at a time."""
+    server = json.loads(_kubectl("config", "view", "--output=json"))["clusters"][0]["cluster"]["server"]
+    host = urllib.parse.urlsplit(server).hostname
+    context = ssl.create_default_context(cafile=str(ETCD_PKI / "ca.crt"))
+    context.load_cert_chain(ETCD_PKI / "healthcheck-client.crt", ETCD_PKI / "healthcheck-client.key")
+    connection = http.client.HTTPSConnection(str(host), ETCD_PORT, context=context, timeout=TIMEOUT)
+    # All keys at and behind this one.
+    first, end = b"\0", base64.b64encode(b"\0").decode()
+    try:
+        while True:
+            asked = {"key": base64.b64encode(first).decode(), "range_end": end, "limit": PAGE}
+            connection.request("POST", "/v3/kv/range", json.dumps(asked), {"content-type": "application/json"})
+            answer = connection.getresponse()
+            body = answer.read()
+            if answer.status != 200:
+                raise OSError(f"etcd answers {answer.status}")
+            found = json.loads(body)
+            page = [
+                (base64.b64decode(item["key"]), base64.b64decode(item.get("value", "")))
+                for item in found.get("kvs", [])
+            ]
+            yield page
+            if not found.get("more"):
+                return
+            first = page[-1][0] + b"\0"
+    finally:
+        connection.close()
+
+
+def search_etcd(needles: Needles, pages: t.Iterable[list[tuple[bytes, bytes]]]) -> tuple[Searched, Searched]:
+    """Search what etcd holds, without the API server: all but Secrets, and the Secrets."""
+    others, in_secrets = Searched("etcd but Secrets", "keys"), Searched("Secrets in etcd", "keys")
+    for page in pages:
+        for key, value in page:
+            found = needles.in_bytes(key) | needles.in_bytes(value)
+            place = f"etcd {key.decode(errors='replace')}"
+            (in_secrets if key.startswith(SECRETS) else others).add(place, len(key) + len(value), found)
+    return others, in_secrets
+
+
 def search_files(needles: Needles, paths: t.Iterable[pathlib.Path]) -> Searched:
     """Search files, and all files in directories; their names too."""
     searched = Searched("files", "files")
@@ -372,8 +423,12 @@ def search(keys: t.Sequence[str], expected_secrets: t.Sequence[str], paths: t.Se
     """
     needles = Needles(keys)
     objects, in_secrets, *logs = search_cluster(needles)
+    etcd, secrets_in_etcd = search_etcd(needles, etcd_pages())
+    if in_secrets.hits and not secrets_in_etcd.hits:
+        # A search that does not find them there would not find any.
+        etcd.failures.append("etcd: the keys that are in Secrets are not in its Secrets")
     files = [search_files(needles, paths)] if paths else []
-    return Report([objects, *logs, *files, search_processes(needles)], in_secrets, expected_secrets)
+    return Report([objects, etcd, *logs, *files, search_processes(needles)], in_secrets, expected_secrets)
 
 
 def main(arguments: t.Sequence[str] | None = None) -> int:

@@ -38,8 +38,10 @@ class Load:
     and errors, and `agent` finds the requests in the proxies' log.
     """
 
-    def __init__(self, url: str, token: str, requests: list[Request]) -> None:
+    def __init__(self, url: str, token: str, requests: list[Request], pause: float = 0) -> None:
+        """:param pause: seconds between two requests of a connection, so that others have the machine too."""
         self._url = url
+        self._pause = pause
         self.agent = f"load-{uuid.uuid4().hex[:12]}"
         self._headers = {**HEADERS, "authorization": f"Bearer {token}", "user-agent": self.agent}
         self._requests = requests
@@ -93,6 +95,8 @@ class Load:
                 self.outcomes[outcome] += 1
                 if outcome != "200" and len(self.refusals) < 5:
                     self.refusals.append(
-                        f"{request.path} of {request.model}: {outcome} {content[:300].decode(errors='replace')}"
+                        f"{time.strftime('%H:%M:%S')} {request.path} of {request.model}: {outcome} "
+                        f"{content[:300].decode(errors='replace')}"
                     )
+            self._enough.wait(self._pause)
         connection.close()

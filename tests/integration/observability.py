@@ -6,7 +6,10 @@ from __future__ import annotations
 
 import base64
 import concurrent.futures
+import json
 import pathlib
+import shutil
+import subprocess
 import sys
 import threading
 import typing as t
@@ -27,6 +30,10 @@ HOST = "10.245.0.1"
 PORT = 4317
 #: What no span may have, and each prompt has.
 CANARY = "an-unusual-word-of-a-prompt"
+#: The Prometheus Operator, whose CRDs are used here, with the hash of its Go module; and the kinds.
+OPERATOR = "github.com/prometheus-operator/prometheus-operator@v0.93.1"
+OPERATOR_SUM = "h1:4Juk8v93RdG1DSGD/mGp+SeQKPmnlLIj2iq3blLZgFY="
+MONITORS = ("podmonitors", "servicemonitors", "prometheusrules")
 Attributes = dict[str, str]
 
 
@@ -69,6 +76,18 @@ def _credentials(directory: pathlib.Path) -> tuple[str, dict[str, str]]:
         path.write_bytes(base64.b64decode(content))
         files[name] = str(path)
     return cluster["server"].removeprefix("https://"), files
+
+
+def operator_crds() -> list[pathlib.Path]:
+    """The CRDs of the Prometheus Operator, from its Go module."""
+    go = shutil.which("go") or "/usr/local/go/bin/go"
+    done = subprocess.run(
+        [go, "mod", "download", "-json", OPERATOR], capture_output=True, text=True, check=True, cwd="/"
+    )
+    module = json.loads(done.stdout)
+    assert module["Sum"] == OPERATOR_SUM
+    directory = pathlib.Path(module["Dir"]) / "example/prometheus-operator-crd"
+    return [directory / f"monitoring.coreos.com_{kind}.yaml" for kind in MONITORS]
 
 
 def simulated(providers: t.Iterable[str]) -> dict[tuple[str, str], int]:

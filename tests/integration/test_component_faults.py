@@ -7,18 +7,25 @@ It runs alone too: make integration ARGS="-k component_faults".
 
 from __future__ import annotations
 
-import pathlib
-
 import component_faults
 import pytest
+from component_faults import Fault, Users
 from sites import Sites
 
+SAMPLE = component_faults.selected("authorino-killed,redis-cut-off")
 
-@pytest.mark.usefixtures("default_site")
-def test_nothing_is_wrongly_allowed_while_a_component_is_harmed(sites: Sites, tmp_path: pathlib.Path) -> None:
+
+@pytest.fixture(scope="module")
+def users(sites: Sites, tmp_path_factory: pytest.TempPathFactory) -> Users:
+    """Users of a site with tiers that lack a model or have a small limit."""
+    sites.ensure_default()
     with sites.becomes("a site with tiers for faults"):
-        component_faults.provision(tmp_path)
-    outcomes = component_faults.endure_all(
-        component_faults.selected("authorino-killed,redis-cut-off"), lambda _outcomes: None
-    )
-    assert [problem for outcome in outcomes for problem in outcome.wrong()] == []
+        component_faults.provision(tmp_path_factory.mktemp("faults"))
+    return Users()
+
+
+@pytest.mark.parametrize("fault", SAMPLE, ids=lambda fault: fault.name)
+def test_nothing_is_wrongly_allowed_while_a_component_is_harmed(users: Users, fault: Fault) -> None:
+    outcome = component_faults.endure(fault, users)
+    print(component_faults.line(outcome))
+    assert outcome.wrong() == []

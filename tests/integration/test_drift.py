@@ -62,7 +62,7 @@ def change() -> dict[tuple[str, str], str]:
     deployment = ("deployment", "anthropic-simulator", "--namespace=external-models")
     kubectl("patch", *deployment, "--type=json", f"--patch={json.dumps(patch)}")
     kubectl("delete", "service", "anthropic-simulator", "--namespace=external-models")
-    kubectl("label", "serviceaccount", "authorino", "--namespace=ai-gateway-authorino", f"{PART_OF_LABEL}-")
+    kubectl("label", "service", "openai-simulator", "--namespace=external-models", f"{PART_OF_LABEL}-")
     secrets = kubectl("get", "secrets", "--namespace=ai-gateway", "--output=name").split()
     (secret,) = [name.removeprefix("secret/") for name in secrets if name.startswith("secret/openai-credential.")]
     (key,) = json.loads(kubectl("get", "secret", secret, "--namespace=ai-gateway", "--output=json"))["data"]
@@ -80,7 +80,7 @@ def change() -> dict[tuple[str, str], str]:
     return {
         ("Deployment", "anthropic-simulator"): "update",
         ("Service", "anthropic-simulator"): "create",
-        ("ServiceAccount", "authorino"): "update",
+        ("Service", "openai-simulator"): "update",
         ("Secret", secret): "update",
         ("ConfigMap", "notes"): "foreign",
         ("ConfigMap", "left-the-catalogue"): "delete",
@@ -106,7 +106,7 @@ def test_six_changes_by_hand_are_named_and_nothing_else() -> None:
     assert field["path"] == "spec.template.spec.automountServiceAccountToken"
     assert (field["wanted"], field["found"], field["manager"]) == (False, True, "kubectl-patch")
     assert field["time"]
-    assert [(one["path"], one["state"]) for one in fields["authorino"]] == [
+    assert [(one["path"], one["state"]) for one in fields["openai-simulator"]] == [
         (f"metadata.labels['{PART_OF_LABEL}']", "missing")
     ]
     (secret,) = next(fields[name] for kind, name in changed if kind == "Secret")

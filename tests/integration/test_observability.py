@@ -21,20 +21,32 @@ from gateway_requests import Ask, body_of
 from objects import kubectl
 from observability import CANARY, INTERVAL
 from provider_kinds import token_of
-from runs import playbook
+from runs import INVENTORY, playbook
 from sites import SAME_CLUSTER, Sites, gateway_url
 
 SITE = "the default inventory, observed"
 PROVIDERS = {"gpt-4": "openai", "claude-3-sonnet": "anthropic"}
+#: A model that both of them serve, in turn.
+SHARED = "shared-model"
+MODELS = (*PROVIDERS, SHARED)
 CHAT = "/v1/chat/completions"
-PRICES = {"gpt-4": {"input": 2.5, "output": 10}, "claude-3-sonnet": {"input": 3, "output": 15}}
+PRICES = {
+    "gpt-4": {"input": 2.5, "output": 10},
+    "claude-3-sonnet": {"input": 3, "output": 15},
+    SHARED: {"input": 1, "output": 2},
+}
 TOKENS = "envoy_ai_gateway_tokens_total"
 #: Requests of which each kind is sent so many times.
 TIMES = 20
 
 
 def variables(directory: pathlib.Path, content: bool = False) -> dict[str, t.Any]:
+    inventory = yaml.safe_load((INVENTORY / "group_vars/all/ai_gateway.yml").read_text(encoding="utf-8"))
+    shared = {"name": SHARED, "weight": 1}
     return {
+        "ai_gateway_providers": [
+            {**provider, "models": [*provider["models"], shared]} for provider in inventory["ai_gateway_providers"]
+        ],
         "ai_gateway_prices": PRICES,
         "ai_gateway_observability": {
             "enabled": True,
@@ -122,7 +134,7 @@ def traffic(url: str, users: dict[str, tuple[str, str]]) -> list[int]:
     for _name, token in users.values():
         asks = [
             Ask(CHAT, {**body_of(CHAT, model, stream=stream), **said})
-            for model in PROVIDERS
+            for model in MODELS
             for stream in (False, True)
             for _time in range(TIMES)
         ]
@@ -132,7 +144,7 @@ def traffic(url: str, users: dict[str, tuple[str, str]]) -> list[int]:
         statuses += [reply.status for reply in gateway_requests.send_all(url, token, asks)]
     statuses += [reply.status for reply in gateway_requests.send_all(url, "no-token", [Ask(CHAT, said)] * 3)]
     assert {status: statuses.count(status) for status in set(statuses)} == {
-        200: 8 * TIMES,
+        200: 12 * TIMES,
         404: 2 * TIMES + 2,
         400: 2,
         401: 3,
@@ -164,7 +176,7 @@ def settled(server: t.Any, before: dict[tuple[str, ...], int], statuses: list[in
 
 @pytest.mark.usefixtures("observed")
 def test_labels_are_of_the_catalogue(server: t.Any) -> None:
-    assert set(server.get("label/model/values")) == set(PROVIDERS)
+    assert set(server.get("label/model/values")) == set(MODELS)
     assert set(server.get("label/provider/values")) == set(PROVIDERS.values())
     assert set(server.get("label/tier/values")) <= {"free", "premium", "enterprise"}
     assert set(server.get("label/refused_by/values")) <= {"gateway", "provider"}
@@ -220,6 +232,21 @@ def test_each_query_of_the_dashboards_is_answered(server: t.Any, directory: path
             empty.append(title)
     # No simulator has a cache.
     assert set(empty) <= {"Input that providers had in their cache"}
+
+
+@pytest.mark.usefixtures("observed")
+def test_monitors_come_and_go_with_their_crds(directory: pathlib.Path) -> None:
+    files = [f"--filename={path}" for path in observability.operator_crds()]
+    kubectl("apply", "--server-side", *files)
+    try:
+        kubectl("wait", "--for=condition=Established", "--timeout=30s", *files)
+        assert site(directory, "--tags=observability") > 0
+        found = kubectl("get", ",".join(observability.MONITORS), "--namespace=ai-gateway", "--output=name").split()
+        assert sorted(name.split(".")[0] for name in found) == ["podmonitor"] * 5 + ["prometheusrule", "servicemonitor"]
+        assert site(directory, "--tags=observability") == 0
+    finally:
+        kubectl("delete", *files)
+    site(directory, "--tags=observability")
 
 
 @pytest.mark.usefixtures("observed")

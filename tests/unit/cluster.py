@@ -230,7 +230,12 @@ class Cluster:
                 key[0] == plural
                 and namespace in ("", key[1])
                 and named in ("", key[2])
-                and all(label in labels and labels[label] in (values or labels.values()) for label, values in wanted)
+                and all(
+                    label[1:] not in labels
+                    if label.startswith("!")
+                    else label in labels and labels[label] in (values or labels.values())
+                    for label, values in wanted
+                )
             )
 
         return {key: body for key, body in self.objects.items() if is_selected(key, body)}

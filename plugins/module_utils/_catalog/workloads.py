@@ -8,7 +8,7 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Mapping
 
-from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.faults import nearest
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.faults import nearest, type_name
 
 #: The components, and the name that stands for all of them.
 COMPONENTS = (
@@ -50,13 +50,13 @@ UNSUPPORTED = {
 def workload_faults(workloads: t.Any) -> list[str]:
     """What is wrong with the variable, one line each; empty where nothing is."""
     if not isinstance(workloads, Mapping):
-        return [f"it is a {type(workloads).__name__}; write a mapping from components to fields of their pods"]
+        return [f"it is {type_name(workloads)}; write a mapping from components to fields of their pods"]
     faults = []
     for component, fields in workloads.items():
         if component not in (*COMPONENTS, ALL):
             faults.append(f"{component} is no component; {_near(component, (*COMPONENTS, ALL))}")
         elif not isinstance(fields, Mapping):
-            faults.append(f"{component} is a {type(fields).__name__}; write a mapping of fields")
+            faults.append(f"{component} is {type_name(fields)}; write a mapping of fields")
         else:
             faults += [f"{component}.{fault}" for field, value in fields.items() for fault in _faults_of(field, value)]
             faults += [
@@ -73,7 +73,7 @@ def _faults_of(field: str, value: t.Any) -> t.Iterator[str]:
         yield f"{field} is no field that can be set; {_near(field, tuple(FIELDS))}"
     elif not isinstance(value, expected):
         names: dict[type, str] = {dict: "mapping", list: "list", str: "string"}
-        yield f"{field} is a {type(value).__name__}; write a {names[expected]}, as in a pod of Kubernetes"
+        yield f"{field} is {type_name(value)}; write a {names[expected]}, as in a pod of Kubernetes"
 
 
 def _near(name: t.Any, known: tuple[str, ...]) -> str:

@@ -317,8 +317,8 @@ class _Run:
                 item.differs(
                     FOREIGN,
                     desired.reference,
-                    f"{_maker(found)}, and it belongs to no set: site refuses to change it without ai_gateway_adopt: "
-                    "true.",
+                    f"It belongs to no set and was {_last_written(found)}: site refuses to change it without "
+                    "ai_gateway_adopt: true.",
                 )
             elif not found.applied:
                 changed.append(found)
@@ -339,7 +339,8 @@ class _Run:
                 item.differs(
                     FOREIGN,
                     found.reference,
-                    f"{_maker(found)}, with the label of the set. Site leaves it as it is; take the label away with: "
+                    f"It has the label of the set and was {_last_written(found)}. Site leaves it as it is; take the "
+                    "label away with: "
                     f"kubectl label {found.type.plural} {found.reference.name}"
                     f"{_namespace_option(found.reference)} {PART_OF_LABEL}-",
                 )
@@ -423,7 +424,7 @@ class _Run:
         )
         reason = [refusal] if refusal else []
         if anew and found:
-            reason.append(f"{_maker(found)} in the place of the set's.")
+            reason.append(f"It is in the place of the set's, and was {_last_written(found)}.")
         if taken and not force:
             reason.append(
                 f"Site refuses to take fields from {' and '.join(taken)} without ai_gateway_force_conflicts: true."
@@ -453,11 +454,9 @@ def _is_kept(item: _Set, found: Seen) -> bool:
     return not item.collected.adopt and found.reference.group_kind in SHARED and not found.owner
 
 
-def _maker(found: Seen) -> str:
+def _last_written(found: Seen) -> str:
     manager = last_manager(found.body or {"metadata": {}})
-    return (
-        f"{manager.name} made it{f' at {manager.time}' if manager.time else ''}" if manager.name else "Somebody made it"
-    )
+    return f"last written by {manager.name or 'somebody'}{f' at {manager.time}' if manager.time else ''}"
 
 
 def _our_manager(body: Body) -> Manager:

@@ -110,7 +110,7 @@ class DriftReport:
             meanings=MEANINGS,
             title_of=title_of,
             values_of=lambda field: values_of(field, PAGE_LENGTH),
-            manager_of=manager_of,
+            cause_of=cause_of,
         )
 
     def to_table(self, width: int = 120) -> list[tuple[str, str]]:
@@ -175,6 +175,15 @@ def manager_of(field: Values) -> str:
     if field["manager"] == FIELD_MANAGER:
         return f"applied{at}, and the catalogue has changed since"
     return f"written by {field['manager']}{at}"
+
+
+def cause_of(field: Values) -> str:
+    """The same without the time, for a column of its own."""
+    if field["state"] == "missing":
+        return "nobody; it was removed, or is new in the catalogue"
+    if field["manager"] == FIELD_MANAGER:
+        return "the gateway; the catalogue has changed since"
+    return str(field["manager"]) or "unknown"
 
 
 def values_of(field: Values, most: int) -> tuple[str, str]:

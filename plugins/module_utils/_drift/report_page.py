@@ -48,6 +48,7 @@ h2 small { font-weight: 400; color: var(--soft); font-size: .9rem; }
 .wanted { color: var(--passed); }
 .found { color: var(--failed); }
 td.who { color: var(--soft); }
+td.who small { display: block; }
 details { margin: 0 0 .75rem; }
 summary { cursor: pointer; padding: .3rem 0; }
 ul.names { margin: .4rem 0; padding-left: 1.2rem; columns: 2 22rem; overflow-wrap: anywhere; }
@@ -65,8 +66,9 @@ in {{ "%.1f" | format(report.seconds) }} s · nothing was changed</p>
 {% set worst = "none" if not report.differences else "delete" %}
 <div class="sentence {{ worst }}">{{ report.summary }}.
 {% if report.differences %}
-<p>The catalogue is what playbook <code>egress.ai_gateway.site</code> would apply now. It brings the cluster to it,
-except what is foreign.</p>
+<p>The catalogue is what playbook <code>egress.ai_gateway.site</code> would apply now. A run of it makes the cluster
+as the catalogue again. It leaves foreign objects as they are, and takes fields that others have written only with
+<code>ai_gateway_force_conflicts: true</code>.</p>
 {% endif %}
 </div>
 {% for warning in report.warnings %}
@@ -81,7 +83,8 @@ except what is foreign.</p>
 </div>
 {% endif %}
 {% for item, differences in groups %}
-<h2>{{ item.name }} <small>{{ differences | length }} of {{ item.objects }} objects
+<h2>Set {{ item.name }} <small>{{ differences | length }} of {{ item.objects }} objects
+{{ "differs" if differences | length == 1 else "differ" }}
 {%- if not item.exists %}; the cluster does not have this set{% endif %}</small></h2>
 {% set created = differences | selectattr("action", "equalto", "create") | list %}
 {% for difference in differences if difference.action != "create" or created | length <= 5 %}
@@ -89,15 +92,16 @@ except what is foreign.</p>
 <span class="badge">{{ words[difference.action] }}</span> <b>{{ title_of(difference) }}</b>
 {% if difference.fields %}
 <table>
-<thead><tr><th>Field</th><th>Wanted</th><th>Found</th><th>By</th></tr></thead>
+<thead><tr><th>Field</th><th>In the catalogue</th><th>On the cluster</th><th>Written by</th></tr></thead>
 <tbody>
 {% for field in difference.fields %}
 {% set values = values_of(field) %}
 <tr>
 <td class="path"><code>{{ field.path }}</code></td>
-<td class="value" data-label="Wanted"><code class="wanted">{{ values[0] }}</code></td>
-<td class="value" data-label="Found"><code class="found">{{ values[1] }}</code></td>
-<td class="who" data-label="By">{{ manager_of(field) }}</td>
+<td class="value" data-label="In the catalogue"><code class="wanted">{{ values[0] }}</code></td>
+<td class="value" data-label="On the cluster"><code class="found">{{ values[1] }}</code></td>
+<td class="who" data-label="Written by">{{ cause_of(field) }}
+{%- if field.time %}<small>{{ field.time }}</small>{% endif %}</td>
 </tr>
 {% endfor %}
 </tbody>

@@ -107,7 +107,7 @@ def _represent_string(dumper: t.Any, value: str) -> t.Any:
         style = None
     else:
         style = '"'
-    # Ansible would template it, whoever wrote it.
+    # Ansible would template it.
     tag = "!unsafe" if _TEMPLATE.search(value) else "tag:yaml.org,2002:str"
     return dumper.represent_scalar(tag, value, style=style)
 

@@ -165,7 +165,10 @@ def of_litellm(config: Mapping[str, t.Any], name: str, environment: t.Callable[[
     )
     notes = [*found.notes, Note("ai_gateway_tiers", reason)]
     origin = f"Made by playbook egress.ai_gateway.dump from {name}, the configuration of a LiteLLM proxy."
-    use = "Clients call the same models by the same names, at /v1, with a token or an API key of the gateway."
+    use = (
+        "It is for group_vars of an inventory that says besides what the cluster is, such as ai_gateway_platform. "
+        "Clients call the same models by the same names, with a token or an API key of the gateway."
+    )
     content = _file([origin, use], found.variables, notes)
     return Dump("litellm", content, tuple(found.variables), tuple(notes), found.environment)
 

@@ -123,6 +123,9 @@ def from_objects(
             made.note(body, "no route that is read leads to it")
     for kind in _UNREAD:
         for body in objects.get(kind, ()):
+            # What a controller made of another object, which is read.
+            if body["metadata"].get("ownerReferences"):
+                continue
             made.note(body, f"has no counterpart; {_REASONS.get(kind, 'site makes such objects of its own')}")
     for body in objects.get("Gateway", ()):
         if body["metadata"]["name"] == gateway:
@@ -200,7 +203,7 @@ def _names(made: _Made, route: Body, match: Body, inside: str) -> list[str]:
         return []
     model = headers.pop(MODEL_HEADER, None)
     for header in headers:
-        made.note(route, f"requests are not told apart by header {quote(header)}", f"{inside}matches")
+        made.note(route, f"requests are not distinguished by header {quote(header)}", f"{inside}matches")
     if model is None:
         made.note(route, "matches requests of any model, and a catalogue names each model", f"{inside}matches")
         return []

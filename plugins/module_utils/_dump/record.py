@@ -32,6 +32,7 @@ ROLES = (
     "semantic_router",
     "access_policies",
     "providers",
+    "observability",
     "maas_bridge",
     "maas_api",
 )
@@ -53,6 +54,9 @@ OF_A_RUN = frozenset(
         "providers_prune_delay",
         "providers_system_roots",
         "access_policies_keep_existing",
+        "observability_rules_file",
+        "observability_scrape_file",
+        "observability_dashboards_directory",
         "maas_api_settle_seconds",
     ]
 )
@@ -119,7 +123,7 @@ def without_keys(variables: Mapping[str, t.Any], catalog: Mapping[str, t.Any]) -
     :param catalog: the catalogue that was built of them, as ``Catalog.as_dict`` gives it.
     """
     name, namespace = catalog["name"], catalog["namespace"]
-    secrets = {
+    secrets: dict[tuple[str, ...], t.Any] = {
         (variable, entry["name"]): entry["credential"]
         for variable, described in (("ai_gateway_providers", "providers"), ("ai_gateway_mcp_servers", "mcp_servers"))
         for entry in catalog[described]

@@ -16,6 +16,7 @@ ENVIRONMENT = "environment"
 CLUSTER = "cluster"
 #: The fact in which role dump has the Secrets while it compares.
 SECRETS = "__dump_secrets"
+_PREFIX, _CONNECTION = "ai_gateway_", ("kubeconfig", "context")
 #: What a name in an environment may be.
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 
@@ -45,9 +46,11 @@ def of_environment(name: str, comment: str = "") -> Expression:
 
 def of_cluster(key: Key) -> Expression:
     """The lookup of a Secret, by whose rights it is read."""
+    # A lookup does not leave out what is omitted, as a module does.
+    connection = ", ".join(f"{name}={_PREFIX}{name} if {_PREFIX}{name} is string else none" for name in _CONNECTION)
     secret = (
         f"lookup('kubernetes.core.k8s', kind='Secret', namespace='{key.namespace}', resource_name='{key.secret}', "
-        "kubeconfig=ai_gateway_kubeconfig, context=ai_gateway_context)"
+        f"{connection})"
     )
     return Expression("{{ " + secret + f".data['{key.key}'] | b64decode " + "}}")
 

@@ -12,10 +12,13 @@ from __future__ import annotations
 import datetime
 import json
 import os
+import re
 import typing as t
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+
+from ansible_collections.egress.ai_gateway.plugins.module_utils._probes.findings import shortened
 
 #: What became of a cluster: everything passed; something failed; it is at work; the run has not come to it.
 PASSED, FAILED, RUNNING, NOT_RUN = "passed", "failed", "running", "not run"
@@ -52,10 +55,14 @@ class ReportFile:
     #: (id, name) of each failed check.
     failed: tuple[tuple[str, str], ...]
     is_stale: bool
+    #: What the report says of itself, where it is not one of checks.
+    said: str = ""
 
     @property
     def summary(self) -> str:
-        return ", ".join(f"{count} {status}" for status, count in self.counts.items() if count) or "no checks"
+        return (
+            self.said or ", ".join(f"{count} {status}" for status, count in self.counts.items() if count) or "no checks"
+        )
 
 
 @dataclass(frozen=True)
@@ -81,6 +88,12 @@ class Cluster:
     def failed(self) -> tuple[tuple[str, str], ...]:
         """The failed checks of this run."""
         return tuple(check for report in self.reports if not report.is_stale for check in report.failed)
+
+    @property
+    def headline(self) -> str:
+        """The reason at a length that people read; the names of failed checks are beneath it."""
+        counted = re.search(r"\d+ of \d+ checks failed", self.reason) if self.failed else None
+        return counted.group() if counted else shortened(self.reason, 240)
 
     def as_dict(self) -> Document:
         """What programs read. ``of_this_run`` is false where all but ``name`` and ``status`` is of an earlier run."""
@@ -205,7 +218,8 @@ def _before(outcome: Outcome) -> str:
 
 
 def reports_of(directory: str, page_directory: str, since: str) -> tuple[ReportFile, ...]:
-    """The reports of a cluster: files of JSON with ``checks`` and ``finished`` and a page of the same name beside them.
+    """The reports of a cluster: files of JSON with ``finished``, and ``checks`` or ``summary``, and a page of the same
+    name beside them.
 
     :param since: when the host began the run. What finished earlier is stale, and everything where it is empty.
     """
@@ -219,17 +233,18 @@ def reports_of(directory: str, page_directory: str, since: str) -> tuple[ReportF
         try:
             with open(os.path.join(directory, f"{name}.json"), encoding="utf-8") as stream:
                 content = json.load(stream)
-            finished, checks = content["finished"], content["checks"]
+            finished, checks = content["finished"], content.get("checks", ())
+            said = "" if "checks" in content else str(content["summary"])
             statuses = Counter(check["status"] for check in checks)
             failed = tuple((check["id"], check["name"]) for check in checks if check["status"] == "failed")
             is_stale = not since or moment(finished) < moment(since)
         except (OSError, ValueError, TypeError, KeyError):
-            # Not a report of checks.
+            # Not a report.
             continue
         if os.path.exists(page):
             counts = {status: statuses[status] for status in ("passed", "failed", "skipped")}
             relative = os.path.relpath(page, page_directory)
-            found.append(ReportFile(name.capitalize(), relative, finished, counts, failed, is_stale))
+            found.append(ReportFile(name.capitalize(), relative, finished, counts, failed, is_stale, said))
     return tuple(found)
 
 
@@ -260,8 +275,12 @@ def _message(result: Mapping[str, t.Any]) -> str:
 
 
 def first_line(message: str) -> str:
-    """The first line that says something: a line that ends with a colon goes on to the next."""
-    lines = [" ".join(line.split()) for line in message.strip().splitlines() if line.strip()]
+    """The first line that says something: what a colon announces is in the next one.
+
+    The names of tasks begin with that of their file, which says nothing outside of the role.
+    """
+    message = re.sub(r"^[A-Z][\w ]{,30} \| ", "", message.strip())
+    lines = [" ".join(line.split()) for line in message.splitlines() if line.strip()]
     if not lines:
         return ""
     return f"{lines[0]} {lines[1].lstrip('- ')}" if lines[0].endswith(":") and len(lines) > 1 else lines[0]

@@ -26,8 +26,9 @@ PAGE = (
 .not-run { --status: var(--skipped); }
 tbody tr.failed { background: color-mix(in srgb, var(--failed) 7%, transparent); }
 tbody tr.not-run { color: var(--soft); }
-td.name { min-width: 13rem; }
+td.name { min-width: 14rem; }
 td.seen { min-width: 22rem; }
+td.versions { min-width: 11rem; }
 td.seconds, th.seconds {
   text-align: right; min-width: 6rem; white-space: nowrap; font-variant-numeric: tabular-nums;
   color: var(--soft);
@@ -38,6 +39,7 @@ td p:last-child { margin: 0; }
 .failures { margin: 0 0 .35rem; padding-left: 1.2rem; }
 .stale, .versions { color: var(--soft); }
 .versions { font-size: .9rem; }
+.versions span { display: block; white-space: nowrap; }
 a { color: inherit; }
 """
     + NARROW
@@ -76,7 +78,7 @@ a { color: inherit; }
 <td class="seen" data-label="Seen">
 {% if cluster.status == "running" %}<p>At work.</p>{% endif %}
 {% if cluster.reason %}
-<p class="{{ "reason" if cluster.status == "failed" else "stale" }}">{{ cluster.reason }}</p>
+<p class="{{ "reason" if cluster.status == "failed" else "stale" }}">{{ cluster.headline }}</p>
 {% endif %}
 {% for file in cluster.reports %}
 {% if file.is_stale %}
@@ -86,20 +88,24 @@ a { color: inherit; }
 <p><a href="{{ link(file.page) }}">{{ file.title }}</a>: {{ file.summary }}</p>
 {% if file.failed %}
 <ul class="failures">
-{% for id, name in file.failed %}
+{% for id, name in file.failed[:shown] %}
 <li><a href="{{ link(file.page) }}#{{ link(id) }}">{{ name }}</a></li>
 {% endfor %}
+{% if file.failed | length > shown %}
+<li><a href="{{ link(file.page) }}">and {{ file.failed | length - shown }} more</a></li>
+{% endif %}
 </ul>
 {% endif %}
 {% endif %}
 {% endfor %}
 {% if cluster.before %}<p class="stale">{{ cluster.before }}</p>{% endif %}</td>
 <td class="versions" data-label="Versions">
-{%- if not cluster.before %}{% for product, version in (outcome.versions or {}).items() -%}
-{{ product }}&nbsp;{{ version }}{{ "," if not loop.last }}
-{% endfor %}{% endif %}</td>
+{%- if not cluster.before %}{% for product, version in (outcome.versions or {}).items() %}
+<span>{{ product }} {{ version }}</span>
+{%- endfor %}{% endif %}</td>
 <td class="seconds" data-label="Took">
-{%- if cluster.seconds is not none %}{{ duration(cluster.seconds) }}{% endif %}</td>
+{%- if cluster.seconds is not none %}{{ "within " if cluster.status == "failed" }}{{ duration(cluster.seconds) }}
+{%- endif %}</td>
 </tr>
 {% endfor %}
 </tbody>

@@ -36,6 +36,8 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._reports.page im
 
 #: Of the files, which have the extensions json, xml and html.
 NAME = "fleet"
+#: Failed checks of a report that the page names; the report has all.
+SHOWN = 8
 #: As reports of checks have them; what is at work has not failed yet.
 _STATUS_OF_CHECK = {
     PASSED: findings.PASSED,
@@ -107,7 +109,7 @@ class FleetReport:
     def to_html(self) -> str:
         """One page that needs nothing else. Raises ImportError without the library Jinja2."""
         ordered = sorted(self.clusters, key=lambda cluster: _ORDER[cluster.status])
-        return rendered(PAGE, report=self, clusters=ordered, link=urllib.parse.quote, duration=duration)
+        return rendered(PAGE, report=self, clusters=ordered, link=urllib.parse.quote, duration=duration, shown=SHOWN)
 
     def to_table(self) -> list[tuple[str, str]]:
         """The lines of a table for the terminal, each with the status for its colour or an empty string."""

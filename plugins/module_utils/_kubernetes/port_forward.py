@@ -13,6 +13,7 @@ import contextlib
 import http.client
 import json
 import os
+import socket
 import ssl
 import typing as t
 from urllib.parse import quote
@@ -74,6 +75,32 @@ class PortForward:
             with contextlib.suppress(Exception):
                 if forward:
                     forward.close()
+
+    def open(self, namespace: str, pod: str, port: int) -> tuple[socket.socket, t.Callable[[], None]]:
+        """A socket to a port, for a protocol of the caller's, and what closes it.
+
+        :raises ForwardError: when the API server refuses or cannot be reached.
+        """
+        from kubernetes.stream.ws_client import PortForward as Forwarded
+        from websocket import WebSocketBadStatusException, WebSocketException
+
+        try:
+            forward = Forwarded(self._connect(namespace, pod, port), [port])
+        except WebSocketBadStatusException as error:
+            said = message_of(error.resp_body) or f"status {error.status_code}"
+            raise ForwardError(said, int(error.status_code)) from error
+        except (OSError, ValueError, WebSocketException) as error:
+            raise ForwardError(str(error) or type(error).__name__) from error
+        wrapper = forward.socket(port)
+
+        def close() -> None:
+            with contextlib.suppress(Exception):
+                wrapper.close()
+            with contextlib.suppress(Exception):
+                forward.close()
+
+        # TLS needs the socket itself.
+        return getattr(wrapper, "_socket", wrapper), close
 
     def _connect(self, namespace: str, pod: str, port: int) -> t.Any:
         """A WebSocket to the API server. That of the library would leave out in whose name the request is made."""

@@ -40,6 +40,8 @@ class Report:
     checks: tuple[Check, ...]
     #: What module gateway_diagnosis_info found, in its own form.
     findings: tuple[dict[str, t.Any], ...] = ()
+    #: What module gateway_load measured, each with a ``name``, ``figures`` and ``p99``, its bound in seconds.
+    loads: tuple[dict[str, t.Any], ...] = ()
 
     @property
     def counts(self) -> dict[str, int]:
@@ -69,6 +71,7 @@ class Report:
             "counts": self.counts,
             "checks": [check.as_dict() for check in self.checks],
             **({"diagnosis": list(self.findings)} if self.findings else {}),
+            **({"loads": list(self.loads)} if self.loads else {}),
         }
         return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
@@ -99,7 +102,12 @@ class Report:
     def to_html(self) -> str:
         """One page that needs nothing else. Raises ImportError without the library Jinja2."""
         order = {FAILED: 0, SKIPPED: 2, PASSED: 1}
-        return rendered(PAGE, report=self, checks=sorted(self.checks, key=lambda check: order[check.status]))
+        return rendered(
+            PAGE,
+            report=self,
+            checks=self.checks if self.loads else sorted(self.checks, key=lambda check: order[check.status]),
+            slowest=max([0.001, *(load["figures"]["p99"] for load in self.loads)]),
+        )
 
     def to_table(self, width: int = 120) -> list[tuple[str, str]]:
         """The lines of a table of at most ``width`` columns, each with the status for its colour or an empty string."""

@@ -1,7 +1,9 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The page of a report, a Jinja2 template of ``report`` and its ``checks``, failed ones first."""
+"""The page of a report, a Jinja2 template of ``report``, its ``checks`` in their order, and the ``slowest`` p99 of its
+loads in seconds.
+"""
 
 from __future__ import annotations
 
@@ -40,6 +42,13 @@ td.seconds, th.seconds {
 .finding p { margin: .35rem 0 0; }
 .finding code { font: .9em ui-monospace, monospace; }
 .finding ul { margin: .35rem 0 0; padding-left: 1.2rem; color: var(--soft); }
+.loads td { min-width: 0; }
+.loads td.name { min-width: 11rem; }
+.loads .number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
+.loads .bars { width: 45%; min-width: 12rem; }
+.bar { position: relative; height: .55rem; margin: .2rem 0; border-radius: .3rem; background: var(--line); }
+.bar i { display: block; height: 100%; border-radius: .3rem; background: var(--status); }
+.bar.median i { opacity: .45; }
 """
     + NARROW
     + """\
@@ -74,6 +83,33 @@ td.seconds, th.seconds {
 </tbody>
 </table>
 </div>
+{% if report.loads %}
+<h2>Requests meanwhile</h2>
+<div class="table loads">
+<table>
+<thead><tr><th>Step</th><th class="number">Requests</th><th class="number">Refused</th>
+<th class="number">Error rate</th><th class="number">p50</th><th class="number">p99</th>
+<th>p50 and p99, of {{ "%.0f" | format(slowest * 1000) }} ms</th>
+</tr></thead>
+<tbody>
+{% for load in report.loads %}
+{% set figures = load.figures %}
+<tr class="{{ "failed" if load.faults else "passed" }}">
+<td class="name">{{ load.name }}</td>
+<td class="number" data-label="Requests">{{ figures.requests }}</td>
+<td class="number" data-label="Refused">{{ figures.refused }}</td>
+<td class="number" data-label="Error rate">{{ "%.2f" | format(figures.error_rate * 100) }} %</td>
+<td class="number" data-label="p50">{{ "%.0f" | format(figures.p50 * 1000) }} ms</td>
+<td class="number" data-label="p99">{{ "%.0f" | format(figures.p99 * 1000) }} ms</td>
+<td class="bars">
+<div class="bar median"><i style="width: {{ "%.1f" | format(figures.p50 / slowest * 100) }}%"></i></div>
+<div class="bar"><i style="width: {{ "%.1f" | format(figures.p99 / slowest * 100) }}%"></i></div></td>
+</tr>
+{% endfor %}
+</tbody>
+</table>
+</div>
+{% endif %}
 {% if report.findings %}
 <h2>Diagnosis</h2>
 {% for finding in report.findings %}

@@ -41,8 +41,8 @@ class Log:
     """The log of a container, as far as it goes back."""
 
     pod: str
-    #: When the container began, and when its first line was written, in milliseconds; None if not known or no line.
-    started: int | None
+    #: When the container began, and when its first line was written, in milliseconds; None without a line.
+    started: int
     first: int | None
     #: Lines of JSON that are no requests of this format.
     unread: int = 0
@@ -123,26 +123,28 @@ def read_access_log(
     for _version, bodies in api.pages(pods, namespace, {"labelSelector": labels}):
         for pod in bodies:
             say(f"reading the log of pod {pod['metadata']['name']}")
-            logs += _read_pod(api, pod, reading, providers)
+            log = _read_pod(api, pod, reading, providers)
+            logs += [log] if log else []
     _judge(reading, logs, now)
     return reading
 
 
-def _read_pod(api: Api, pod: Body, reading: Reading, providers: t.Mapping[str, str]) -> list[Log]:
-    """Adds what the logs of a pod's containers have."""
+def _read_pod(api: Api, pod: Body, reading: Reading, providers: t.Mapping[str, str]) -> Log | None:
+    """Adds what the logs of a pod have, of its container and of that before a restart, and returns the earlier one."""
     statuses = (pod.get("status") or {}).get("containerStatuses") or ()
     status = next((status for status in statuses if status["name"] == CONTAINER), None)
     if status is None:
-        return []
-    result = []
-    current = _began(status.get("state")) if status.get("state") else None
-    if status.get("restartCount"):
-        log = _read_log(api, pod, _began(status.get("lastState")), reading, providers, previous=True)
-        result += [log] if log else []
-    if current is not None:
-        log = _read_log(api, pod, current, reading, providers, previous=False)
-        result += [log] if log else []
-    return result
+        return None
+    states = [(status.get("lastState"), True)] if status.get("restartCount") else []
+    found = [
+        _read_log(api, pod, began, reading, providers, previous)
+        for state, previous in [*states, (status.get("state"), False)]
+        if (began := _began(state)) is not None
+    ]
+    logs = [log for log in found if log]
+    for log in logs[1:]:
+        logs[0].unread += log.unread
+    return logs[0] if logs else None
 
 
 def _began(state: Body | None) -> int | None:
@@ -154,7 +156,7 @@ def _began(state: Body | None) -> int | None:
 
 
 def _read_log(
-    api: Api, pod: Body, started: int | None, reading: Reading, providers: t.Mapping[str, str], previous: bool
+    api: Api, pod: Body, started: int, reading: Reading, providers: t.Mapping[str, str], previous: bool
 ) -> Log | None:
     namespace, name = pod["metadata"]["namespace"], pod["metadata"]["name"]
     path = f"/api/v1/namespaces/{namespace}/pods/{name}/log"
@@ -209,9 +211,10 @@ def _judge(reading: Reading, logs: t.Sequence[Log], now: int) -> None:
     )
     for log in logs:
         if log.first is not None and log.first > period.start:
-            when = f", which began at {shown(log.started)}" if log.started is not None else ""
             reading.caution(
-                "log_begins", f"The log of pod {log.pod}{when}, has no line from before {shown(log.first)}."
+                "log_begins",
+                f"The log of pod {log.pod} has no line from before {shown(log.first)}; its container began at "
+                f"{shown(log.started)}.",
             )
         if log.unread:
             reading.caution("unread_lines", f"{log.unread} lines of pod {log.pod} are no requests of this format.")

@@ -58,7 +58,7 @@ h2 { margin: 0 0 .75rem; font-size: 1.05rem; }
 .cautions li { overflow-wrap: anywhere; }
 .cautions b { color: var(--warn); }
 svg.chart { display: block; width: 100%; height: auto; min-width: 36rem; }
-.chart text { fill: var(--soft); font: 12px system-ui, sans-serif; }
+.chart .label { fill: var(--soft); font: 12px system-ui, sans-serif; }
 .chart line { stroke: var(--line); }
 .f0 { fill: var(--c0); background: var(--c0); } .f1 { fill: var(--c1); background: var(--c1); }
 .f2 { fill: var(--c2); background: var(--c2); } .f3 { fill: var(--c3); background: var(--c3); }
@@ -127,10 +127,10 @@ of {{ models }} {{ "model" if models == 1 else "models" }}</div>
 <svg class="chart" viewBox="0 0 {{ chart.width }} {{ chart.height }}" role="img" aria-label="{{ title }} over time">
 {% for label in chart.amounts %}
 <line x1="{{ chart.left }}" x2="{{ chart.width }}" y1="{{ label.at }}" y2="{{ label.at }}"/>
-<text x="{{ chart.left - 8 }}" y="{{ label.at + 4 }}" text-anchor="end">{{ label.words }}</text>
+<text class="label" x="{{ chart.left - 8 }}" y="{{ label.at + 4 }}" text-anchor="end">{{ label.words }}</text>
 {% endfor %}
 {% for label in chart.times %}
-<text x="{{ label.at }}" y="{{ chart.height - 8 }}">{{ label.words }}</text>
+<text class="label" x="{{ label.at }}" y="{{ chart.height - 8 }}">{{ label.words }}</text>
 {% endfor %}
 {% for rectangle in chart.rectangles %}
 <rect class="f{{ rectangle.colour }}" x="{{ rectangle.x }}" y="{{ rectangle.y }}" width="{{ rectangle.width }}"

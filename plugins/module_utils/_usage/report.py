@@ -37,7 +37,7 @@ UNKNOWN = "not known"
 #: Groups that the terminal shows of each dimension, and rows that the page shows.
 _MOST_LINES = 10
 _MOST_ROWS = 500
-#: What makes a spreadsheet take a cell for a formula, in both widths.
+#: What makes a spreadsheet take a value for a formula, in both widths.
 _FORMULA = frozenset("=+-@\uff1d\uff0b\uff0d\uff20")
 _TITLES = {"user": "User", "tier": "Tier", "model": "Model", "provider": "Provider"}
 
@@ -211,7 +211,7 @@ class Report:
         )
 
     def to_csv(self) -> str:
-        """A line for each combination, as RFC 4180 has it. An unknown cost is an empty cell."""
+        """A line for each combination, as RFC 4180 has it. An unknown cost is empty."""
         stream = io.StringIO()
         writer = csv.writer(stream)
         period = self.reading.period

@@ -70,8 +70,8 @@ local function settle(handle, asked, known, reckoned)
       known.output, reckoned - (known.at or reckoned), known.input > 0 and known.total - known.input or 0)
     local total = math.min(counting.MOST, math.max(known.total, known.input + output))
     if total > 0 then
-      counting.count(handle, total, known.input, output)
-      if settings.metered and known.cached > 0 then
+      counting.count(handle, total, known.input, output, known.cached)
+      if known.cached > 0 then
         handle:streamInfo():dynamicMetadata():set(METADATA, "cached_tokens", math.min(known.cached, known.input))
       end
       return nil

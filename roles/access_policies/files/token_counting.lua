@@ -14,14 +14,17 @@ do
   -- The most that one request adds to a count of the rate limit service.
   local MOST_ADDED = 1000000000
 
-  function counting.count(handle, total, input, output)
+  -- cached is the part of the input that the provider had in its cache; nil for none.
+  function counting.count(handle, total, input, output, cached)
     local metadata = handle:streamInfo():dynamicMetadata()
     local price = settings.prices[(metadata:get(METADATA) or {}).model]
     if price then
       -- Prices are those of a million tokens, so that the cost is in millionths. Tokens that the total alone has cost the
       -- most.
       local rest = math.max(0, total - input - output) * math.max(price[1], price[2])
-      metadata:set(METADATA, "cost", math.min(MOST_ADDED, math.ceil(input * price[1] + output * price[2] + rest)))
+      local cheaper = math.min(cached or 0, input)
+      local spent = (input - cheaper) * price[1] + cheaper * price[3] + output * price[2] + rest
+      metadata:set(METADATA, "cost", math.min(MOST_ADDED, math.ceil(spent)))
     end
     metadata:set(METADATA, "total_tokens", total)
     metadata:set(METADATA, "input_tokens", input)

@@ -704,13 +704,11 @@ def _check_credential_type(item: Item) -> None:
     if unknown:
         raise RefusedError(400, {"injectors": [f"Schema validation error: {sorted(unknown)} was unexpected"]})
     files = {name.partition(".")[2] for name in item["injectors"].get("file", {})}
-    fields | {f"tower.filename.{file}" for file in files}
+    known = fields | {f"tower.filename.{file}" for file in files} | ({"tower.filename"} if files else set())
     for section in item["injectors"].values():
         for name, template in section.items():
             for used in re.findall(r"{{\s*([\w.]+)\s*}}", template):
-                if used not in fields | {f"tower.filename.{file}" for file in files} | (
-                    {"tower.filename"} if files else set()
-                ):
+                if used not in known:
                     raise RefusedError(400, {"injectors": [f"{name} uses an undefined field: {used}"]})
 
 

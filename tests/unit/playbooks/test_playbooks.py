@@ -7,6 +7,7 @@ inventory could not set.
 
 from __future__ import annotations
 
+import re
 import sys
 import typing as t
 from pathlib import Path
@@ -24,8 +25,16 @@ PLAYBOOKS = {path.stem: path for path in (COLLECTION / "playbooks").glob("*.yml"
 ROLES = sorted(path.name for path in (COLLECTION / "roles").iterdir())
 #: Roles without an object in a cluster, which others depend on.
 FACTS = {"catalog", "certificates", "variables", "versions"}
+#: What is done for hosts of a run, and not for a gateway.
+OF_A_RUN = {"cluster_identity", "fleet"}
+#: Playbooks that write to no cluster, but to its own machine.
+READING = {"awx", "cluster", "destroy", "diagnose", "drift", "dump", "images", "usage", "validate"}
+#: What comes before, as it writes to no gateway.
+BEFORE = {"cluster_identity", "embedded_cluster", "fleet"}
+#: What playbooks beside site are for.
+OTHERS = {"api_keys", "awx", "diagnosis", "drift", "dump", "key_rotation", "render", "tokens", "upgrade", "usage"}
 #: What site applies and validates, and what it asks the cluster before.
-SITE_ROLES = set(ROLES) - FACTS - {"api_keys", "awx", "diagnosis", "dump", "key_rotation", "render", "tokens"}
+SITE_ROLES = set(ROLES) - FACTS - OF_A_RUN - OTHERS
 PREFLIGHT = "preflight"
 IMPORTS = ("ansible.builtin.import_role", "ansible.builtin.include_role")
 PREFIX = "egress.ai_gateway."
@@ -34,6 +43,7 @@ KEYS = {
     "hosts",
     "connection",
     "gather_facts",
+    "serial",
     "module_defaults",
     "vars_files",
     "pre_tasks",
@@ -65,8 +75,18 @@ def unfolded(tasks: list[dict[str, t.Any]]) -> list[dict[str, t.Any]]:
     return [inner for task in tasks for inner in (unfolded(task["block"]) if "block" in task else [task])]
 
 
-def steps(playbook: str) -> list[Step]:
-    """The roles of a playbook in their order. Fails where a task is anything else than a role."""
+def rescues(tasks: list[dict[str, t.Any]]) -> list[dict[str, t.Any]]:
+    """What blocks do after a failure, with tasks of blocks in their place."""
+    inner = [step for task in tasks for step in (*task.get("block", []), *task.get("rescue", []))]
+    own = [step for task in tasks for step in unfolded(task.get("rescue", []))]
+    return [*own, *(rescues(inner) if inner else [])]
+
+
+def steps(playbook: str, of_a_run: bool = False) -> list[Step]:
+    """The roles of a playbook in their order. Fails where a task is anything else than a role.
+
+    :param of_a_run: whether those are among them that are for the hosts of a run.
+    """
     found = []
     for play in plays(playbook):
         for section in ("pre_tasks", "roles", "tasks", "post_tasks"):
@@ -76,7 +96,7 @@ def steps(playbook: str) -> list[Step]:
                 found.append(
                     Step(name, role.get("tasks_from", "main").removesuffix(".yml"), tuple(task.get("tags", ())))
                 )
-    return found
+    return [step for step in found if of_a_run or step.role not in OF_A_RUN]
 
 
 @pytest.mark.parametrize("playbook", sorted(PLAYBOOKS))
@@ -85,8 +105,7 @@ def test_a_playbook_holds_the_order_of_roles_and_nothing_else(playbook: str) -> 
     for play in plays(playbook):
         assert set(play) <= KEYS
         tasks = [*play.get("pre_tasks", []), *play.get("tasks", []), *play.get("post_tasks", [])]
-        rescues = [inner for task in tasks for inner in task.get("rescue", [])]
-        for task in [*unfolded(tasks), *rescues]:
+        for task in [*unfolded(tasks), *rescues(tasks)]:
             assert set(task) <= {"name", "when", "tags", *IMPORTS}
 
 
@@ -101,7 +120,10 @@ def test_no_variable_of_a_role_is_set_by_a_playbook(playbook: str) -> None:
 
 def test_teardown_applies_the_roles_of_site_in_reverse() -> None:
     applied = [step.role for step in steps("site") if step.entry == "main"]
+    # What an upgrade leaves is no part of a site, and goes before the controllers that it is a replica of.
     removed = [step.role for step in steps("teardown") if step.entry == "main"]
+    assert removed.index("upgrade") == removed.index("controllers") - 1
+    removed.remove("upgrade")
     assert removed == [role for role in reversed(applied) if role not in ("embedded_cluster", "validation", PREFLIGHT)]
     for role in plays("teardown")[0]["roles"]:
         name = role["role"].removeprefix(PREFIX)
@@ -118,12 +140,48 @@ def test_every_role_has_a_tag_of_its_name() -> None:
 @pytest.mark.parametrize("role", ROLES)
 def test_a_role_that_asserts_something_of_its_variables_does_so_before_anything_is_written(role: str) -> None:
     tasks = {path.stem for path in (COLLECTION / "roles" / role / "tasks").glob("*.yml")}
-    assert ("validate_variables" in tasks) == (role not in FACTS | {PREFLIGHT})
+    assert ("validate_variables" in tasks) == (role not in FACTS | OF_A_RUN | {PREFLIGHT})
     if role in SITE_ROLES - {PREFLIGHT}:
         site = steps("site")
         (checked,) = [step for step in site if (step.role, step.entry) == (role, "validate_variables")]
         assert role in checked.tags
         assert site.index(checked) < min(site.index(step) for step in site if step.entry == "main")
+
+
+@pytest.mark.parametrize("playbook", sorted(set(PLAYBOOKS) - READING))
+def test_two_hosts_that_are_one_gateway_are_refused_before_the_first_write(playbook: str) -> None:
+    found = steps(playbook, of_a_run=True)
+    (refusing,) = [step for step in found if step.role == "cluster_identity"]
+    assert "secrets" in refusing.tags if playbook == "render" else "always" in refusing.tags
+    wrote = [step for step in found if step.entry in ("main", "secrets") and step.role not in BEFORE]
+    assert found.index(refusing) < min(
+        found.index(step) for step in wrote if playbook != "render" or step.entry != "main"
+    )
+
+
+@pytest.mark.parametrize("playbook", ["site", "validate", "drift"])
+def test_the_page_of_all_clusters_is_written_whatever_happens(playbook: str) -> None:
+    found = steps(playbook, of_a_run=True)
+    assert found[0] == Step("fleet", "started", ("always",))
+    assert found[-1] == Step("fleet", "main", ("always",))
+    (play,) = plays(playbook)
+    sections = [task for section in ("pre_tasks", "tasks") for task in play.get(section, []) if "block" in task]
+    assert sections
+    for task in sections:
+        last = task
+        while "rescue" in last:
+            last = last["rescue"][-1]
+        assert last["ansible.builtin.include_role"]["name"] == f"{PREFIX}fleet"
+        assert last["ansible.builtin.include_role"]["tasks_from"] == "failed"
+        assert last["tags"] == ["always"]
+
+
+@pytest.mark.parametrize("path", sorted(COLLECTION.glob("roles/*/tasks/*.yml")) + sorted(PLAYBOOKS.values()))
+def test_no_host_decides_for_the_others(path: Path) -> None:
+    """Neither a keyword nor an action that runs once for all hosts of a run, nor a failure of one that ends all."""
+    content = path.read_text(encoding="utf-8")
+    assert not re.search(r"^\s*(- )?(run_once|any_errors_fatal|max_fail_percentage):", content, re.M)
+    assert not re.search(r"^\s*(- )?ansible\.builtin\.(pause|add_host):", content, re.M)
 
 
 def test_every_preflight_is_run_before_the_first_role() -> None:

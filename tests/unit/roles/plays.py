@@ -69,7 +69,14 @@ def ansible_playbook(directory: Path, *arguments: str, environment: dict[str, st
         "directory": str(directory),
         "arguments": arguments,
         # What a client discovered is kept by the address of its server, which the server of a later test may have.
-        "environment": {**os.environ, **_settings(), "TMPDIR": str(temporary), **(environment or {})},
+        "environment": {
+            **os.environ,
+            **_settings(),
+            # As a shell in that directory has it.
+            "PWD": str(directory),
+            "TMPDIR": str(temporary),
+            **(environment or {}),
+        },
         "stdout": f"{temporary}/stdout",
         "stderr": f"{temporary}/stderr",
         "parsed": f"{temporary}/parsed",

@@ -69,3 +69,18 @@ def test_it_runs_the_module_of_the_task_and_shows_its_lines(
     assert action.run(task_vars={})["changed"]
     assert asked == [name]
     assert "[embedded] half of it is done" in capsys.readouterr().out
+
+
+def test_lines_begin_with_the_name_of_the_host_whatever_its_address_is(capsys: pytest.CaptureFixture[str]) -> None:
+    action: t.Any = ActionModule(
+        task=mock.Mock(args={}, async_val=0),
+        connection=mock.Mock(),
+        play_context=mock.Mock(remote_addr="127.0.0.1"),
+        loader=mock.Mock(),
+        templar=mock.Mock(),
+        shared_loader_obj=None,
+    )
+    action._execute_module = lambda **_options: {"changed": False}
+    action.run(task_vars={"inventory_hostname": "frankfurt"})
+    action._say("half of it is done")
+    assert "  [frankfurt] half of it is done" in capsys.readouterr().out

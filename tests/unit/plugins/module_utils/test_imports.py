@@ -25,20 +25,26 @@ ALLOWED: dict[str, set[str]] = {
     "_drift": {"_apply_set", "_field_patch", "_kubernetes", "_reports"},
     # What the files and pages of all reports have in common.
     "_reports": set(),
+    # What it writes is what the catalogue reads.
+    "_dump": {"_catalog"},
     "_diagnosis": {"_kubernetes"},
     # Access logs are read by the cluster's API.
     "_usage": {"_kubernetes"},
     "_catalog": set(),
     # The plan of a validation knows the values that stand for a caller at the providers.
     "_probes": {"_catalog", "_reports"},
+    # A cluster is shown as a check where checks are shown.
+    "_fleet": {"_probes", "_reports"},
     "_embedded_cluster": set(),
     "_observability": set(),
     # What names must look like is said once.
     "_gateway": {"_catalog"},
+    # What was applied is known by the fields that the sets own.
+    "_upgrade": {"_apply_set", "_kubernetes"},
     "_tokens": {"_kubernetes", "_probes"},
-    # A key is refused by the settings and headers of the catalogue, and its owner is named as that of a token.
     # How the data of an inventory is read, with a fault for everything that is wrong.
     "_awx": {"_catalog"},
+    # A key is refused by the settings and headers of the catalogue, and its owner is named as that of a token.
     "_api_keys": {"_catalog", "_kubernetes", "_tokens"},
 }
 

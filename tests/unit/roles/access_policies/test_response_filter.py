@@ -77,6 +77,29 @@ def test_a_model_with_a_price_costs_that(response_filter: Program, body: bytes, 
     assert answered(response_filter, [body], status=500).kept["egress.ai-gateway"].get("cost", 0) == 0
 
 
+@pytest.mark.parametrize(
+    ("usage", "cost"),
+    [
+        ({"prompt_tokens": 60, "completion_tokens": 40, "prompt_tokens_details": {"cached_tokens": 50}}, 475),
+        ({"input_tokens": 60, "output_tokens": 40, "input_tokens_details": {"cached_tokens": 50}}, 475),
+        # Anthropic's input does not have them in it.
+        ({"input_tokens": 10, "output_tokens": 40, "cache_read_input_tokens": 50}, 475),
+        # No more is in the cache than was sent.
+        ({"prompt_tokens": 60, "completion_tokens": 40, "prompt_tokens_details": {"cached_tokens": 9000}}, 460),
+        ({"prompt_tokens": 60, "completion_tokens": 40, "prompt_tokens_details": {"cached_tokens": -1}}, 550),
+    ],
+)
+def test_what_a_provider_had_in_its_cache_has_its_price(
+    texts: dict[str, str], usage: dict[str, t.Any], cost: int
+) -> None:
+    text = texts["response_filter"]
+    assert '["gpt-4"] = {2.5, 10, 2.5},' in text
+    program = Program(text.replace("{2.5, 10, 2.5}", "{2.5, 10, 1}"))
+    assert answered(program, [usage_of(**usage)]).kept["egress.ai-gateway"]["cost"] == cost
+    # Without a price of its own it costs what the rest does.
+    assert answered(Program(text), [usage_of(**usage)]).kept["egress.ai-gateway"]["cost"] == 550
+
+
 @pytest.mark.parametrize("status", [302, 400, 401, 429, 500, 503])
 def test_what_is_refused_costs_nothing(response_filter: Program, status: int) -> None:
     assert costs(answered(response_filter, [usage_of(total_tokens=100)], status=status)) == (0, 0, 0)

@@ -412,3 +412,66 @@ def test_the_routers_own_gateway_reads_as_strictly(chat: Gateway, protocol: str)
     streams = {**CHAT, "stream": True, "stream_options": {"include_obfuscation": False}}
     sent = {**streams, "stream_options": {"include_usage": True, "include_obfuscation": False}}
     assert chat.curl(protocol, json.dumps(streams).encode()).document == sent
+
+
+@pytest.fixture(scope="module")
+def without_processor(single: str, models: Models, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Envoy]:
+    """The clients' gateway with Envoy AI Gateway's processor, which is away and gets every answer, and a program before
+    it that refuses every request, as Authorino does those without a token.
+    """
+    operations = [
+        patch["operation"]
+        for found in documents(single)
+        if found["kind"] == "EnvoyPatchPolicy"
+        for patch in found["spec"]["jsonPatches"]
+    ]
+    (replies,) = [item["value"] for item in operations if item.get("path") == "/local_reply_config"]
+    refuses = """
+    function envoy_on_request(handle)
+      handle:streamInfo():dynamicMetadata():set("egress.ai-gateway", "replied", true)
+      handle:respond({[":status"] = "401", ["content-type"] = "application/json"}, "{}")
+    end
+    """
+    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as server:
+        nobody = {"socket_address": {"address": "127.0.0.1", "port_value": int(server.getsockname()[1])}}
+    cluster = {
+        "name": "processor",
+        "type": "STATIC",
+        "load_assignment": {
+            "cluster_name": "processor",
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": nobody}}]}],
+        },
+        "typed_extension_protocol_options": {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+                "explicit_http_config": {"http2_protocol_options": {}},
+            }
+        },
+    }
+    filters = [
+        {
+            "name": "refuses",
+            "typed_config": {"@type": f"{HTTP}lua.v3.Lua", "default_source_code": {"inline_string": refuses}},
+        },
+        {
+            "name": "processor",
+            "typed_config": {
+                "@type": f"{HTTP}ext_proc.v3.ExternalProcessor",
+                "grpc_service": {"envoy_grpc": {"cluster_name": "processor"}},
+                "processing_mode": {"request_header_mode": "SEND", "response_header_mode": "SEND"},
+            },
+        },
+    ]
+    directory = tmp_path_factory.mktemp("without_processor")
+    with running(directory, models, filters, cluster, replies=replies) as envoy:
+        yield envoy
+
+
+def test_a_refusal_whose_processor_is_away_is_an_error_of_the_clients_api(without_processor: Envoy) -> None:
+    """Envoy answers in its place, past all programs."""
+    status, text = without_processor.ask("/v1/chat/completions")
+    error = json.loads(text)["error"]
+    assert (status, error["type"], error["code"]) == (503, "server_error", "gateway_fault")
+    status, text = without_processor.ask("/v1/messages")
+    document = json.loads(text)
+    assert (status, document["type"], document["error"]["type"]) == (503, "error", "overloaded_error")

@@ -67,10 +67,7 @@ def run(directory: Path, playbook: str, hosts: dict[str, dict[str, t.Any]], *arg
         }
     }
     (directory / "hosts.yml").write_text(yaml.safe_dump(inventory), encoding="utf-8")
-    environment = {"PWD": str(directory)}
-    return ansible_playbook(
-        directory, "--inventory", f"{directory}/hosts.yml", *arguments, playbook, environment=environment
-    )
+    return ansible_playbook(directory, "--inventory", f"{directory}/hosts.yml", *arguments, playbook)
 
 
 def said(ended: Ended) -> str:

@@ -11,16 +11,17 @@ from pathlib import Path
 
 import pytest
 
-# The inventory is one of those that playbook render is tested with.
+# The inventories are those that playbook render is tested with, and one of the integration tests.
 sys.path.insert(0, str(Path(__file__).parents[1] / "render"))
+sys.path.insert(0, str(Path(__file__).parents[3] / "integration"))
 
-from provisioned import Provisioned, collected
+from provisioned import INVENTORY, Provisioned, collected
 
 
 @pytest.fixture(scope="session")
 def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory with the sets that site would apply to a new cluster."""
-    return collected(tmp_path_factory.mktemp("collected"))
+    return collected(tmp_path_factory.mktemp("collected"), INVENTORY)
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ CALLBACKS = {"ANSIBLE_CALLBACKS_ENABLED": "egress.ai_gateway.drift_status"}
 NODES = {("v1", "nodes"): "Node"}
 
 
-def collected(directory: Path) -> Path:
+def collected(directory: Path, inventory: dict[str, t.Any]) -> Path:
     """Collect what site would apply to a cluster that has nothing, into a directory in this one."""
     server = empty_server()
     (directory / "sets").mkdir()
@@ -40,7 +40,7 @@ def collected(directory: Path) -> Path:
         ],
     }
     environment = {"K8S_AUTH_KUBECONFIG": str(server.kubeconfig(directory))}
-    given = {**VARIABLES, **INVENTORY, "ai_gateway_cache_directory": f"{directory}/cache"}
+    given = {**VARIABLES, **inventory, "ai_gateway_cache_directory": f"{directory}/cache"}
     ended = run_playbook(directory, play, given, environment=environment)
     assert ended.returncode == 0, ended.output
     assert server.writes == []
@@ -48,29 +48,34 @@ def collected(directory: Path) -> Path:
     return directory / "sets"
 
 
+def plural_of(kind: str) -> str:
+    """How the fake calls the objects of a kind."""
+    return f"{kind.lower().removesuffix('y')}ies" if kind.endswith("cy") else f"{kind.lower()}s"
+
+
+def apply(server: Server, item: CollectedSet) -> None:
+    """Apply a collected set as a task of apply_set does."""
+    if item.present:
+        manifests = copy.deepcopy(item.objects)
+        for body in manifests:
+            del body["metadata"]["labels"][PART_OF_LABEL]
+        Run(server.api(), item.identity, Options(wait=False), lambda _line: None).present(manifests)
+
+
 class Provisioned(Server):
     """Serves the kinds of the collected sets, which are applied to it."""
 
     def __init__(self, sets: Path) -> None:
         found = collected_sets(sets)
-        kinds = {
-            (body["apiVersion"], f"{body['kind'].lower()}s"): body["kind"] for item in found for body in item.objects
-        }
+        kinds = {(body["apiVersion"], plural_of(body["kind"])): body["kind"] for item in found for body in item.objects}
         scoped = {body["kind"] for item in found for body in item.objects if not body["metadata"].get("namespace")} | {
             "Node"
         }
         kinds.pop(("v1", "namespaces"))
         super().__init__({**kinds, **NODES}, cluster_scoped=scoped)
         for item in found:
-            self.apply(item)
+            apply(self, item)
         self.writes.clear()
-
-    def apply(self, item: CollectedSet) -> None:
-        if item.present:
-            manifests = copy.deepcopy(item.objects)
-            for body in manifests:
-                del body["metadata"]["labels"][PART_OF_LABEL]
-            Run(self.api(), item.identity, Options(wait=False), lambda _line: None).present(manifests)
 
     def edited(self, plural: str, namespace: str, name: str, edit: t.Callable[[Body], None], *path: str) -> None:
         """Change an object as kubectl does, which takes the field at ``path`` from others that own it."""
@@ -95,16 +100,20 @@ class Provisioned(Server):
         )
 
 
-def drift(server: Server, directory: Path, *arguments: str, **more: t.Any) -> Ended:
+def drift(
+    server: Server, directory: Path, *arguments: str, inventory: dict[str, t.Any] = INVENTORY, **more: t.Any
+) -> Ended:
     """Run the playbook, whose report is in ``<directory>/report``."""
-    given = variables(server, directory, **more)
+    given = variables(server, directory, inventory, **more)
     return run_playbook(directory, "egress.ai_gateway.drift", given, *arguments, host="cluster", environment=CALLBACKS)
 
 
-def variables(server: Server, directory: Path, **more: t.Any) -> dict[str, t.Any]:
+def variables(
+    server: Server, directory: Path, inventory: dict[str, t.Any] = INVENTORY, **more: t.Any
+) -> dict[str, t.Any]:
     return {
         **VARIABLES,
-        **INVENTORY,
+        **inventory,
         "ai_gateway_cache_directory": f"{directory}/cache",
         "ai_gateway_kubeconfig": str(server.kubeconfig(directory)),
         "ai_gateway_context": "test",

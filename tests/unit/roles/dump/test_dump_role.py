@@ -32,7 +32,7 @@ Reader.add_constructor("!unsafe", lambda loader, node: loader.construct_scalar(n
 def server(*objects: Body) -> Server:
     """An API server with these objects."""
     kinds = {(version, PLURALS[kind]): kind for kind, version in KINDS.items()}
-    made = Server({**kinds, ("v1", "configmaps"): "ConfigMap"})
+    made = Server({**kinds, ("v1", "configmaps"): "ConfigMap", ("v1", "secrets"): "Secret"})
     for body in objects:
         made.add(body)
     return made
@@ -48,6 +48,27 @@ def dump(directory: Path, api: Server | None, *arguments: str, **variables: t.An
         **variables,
     }
     return run_playbook(directory, "egress.ai_gateway.dump", given, *arguments, host="cluster")
+
+
+def applied(directory: Path) -> Server:
+    """An API server with all that was rendered into a directory, as site would have applied it."""
+    paths = [path for path in sorted((directory / "tree").rglob("*.yaml")) if path.name != "kustomization.yaml"]
+    documents = [*paths, directory / "secrets.yaml"]
+    bodies = [body for path in documents for body in yaml.safe_load_all(path.read_text()) if isinstance(body, dict)]
+    bodies = [body for body in bodies if "metadata" in body]
+    kinds = {(body["apiVersion"], plural(body["kind"])): body["kind"] for body in bodies}
+    cluster_scoped = {body["kind"] for body in bodies if "namespace" not in body["metadata"]}
+    made = Server(kinds, cluster_scoped)
+    # Namespaces first, as the others need them.
+    for body in sorted(bodies, key=lambda body: body["kind"] != "Namespace"):
+        key = (plural(body["kind"]), body["metadata"].get("namespace", ""), body["metadata"]["name"])
+        assert made._object("PATCH", key, body, {"fieldManager": "egress.ai_gateway"}).status < 300
+    return made
+
+
+def plural(kind: str) -> str:
+    name = kind.lower()
+    return f"{name}es" if name.endswith("s") else name.replace("policy", "policie") + "s"
 
 
 def record_of(tree: Path) -> list[Body]:
@@ -108,6 +129,69 @@ def test_a_dump_renders_what_was_rendered(rendered: tuple[str, Path]) -> None:
     )
     assert again.returncode == 0, again.output
     assert files(directory / "again") == files(directory / "tree")
+
+
+def test_the_record_is_compared_with_the_objects(tmp_path: Path) -> None:
+    ended = render(tmp_path, INVENTORIES["simulators"])
+    assert ended.returncode == 0, ended.output
+    api = applied(tmp_path)
+    compared = {**MACHINE, "dump_differences": "fail", "ai_gateway_cache_directory": f"{tmp_path}/cache"}
+    ended = dump(tmp_path, api, "-vv", "--diff", **compared)
+    assert ended.returncode == 0, ended.output
+    said = " ".join(ended.output.split())
+    assert "inference_pool, semantic_router, access_policies, providers: 0 differ." in said
+    assert not [write for write in api.writes if not write.startswith("PATCH ")]
+    content = (tmp_path / "dump/ai_gateway.yml").read_text()
+    assert CANARY not in content + ended.output
+    keys = sorted(key for key in api.objects if key[0] == "aigatewayroutes")
+    missing, changed = keys[0], next(key for key in api.objects if key[0] == "backends")
+    del api.objects[missing]
+    api.objects[changed]["spec"]["endpoints"][0]["fqdn"]["port"] = 9
+    (tmp_path / "dump/ai_gateway.yml").unlink()
+    refused = dump(tmp_path, api, **compared)
+    assert refused.returncode == 2
+    said = " ".join(refused.output.split())
+    assert "msg: |- 2 objects are not as the record of Gateway ai-gateway/ai-gateway says" in said
+    assert f"AIGatewayRoute ai-gateway/{missing[2]} is missing" in said
+    assert f"Backend ai-gateway/{changed[2]} is not as the record says" in said
+    assert not (tmp_path / "dump/ai_gateway.yml").exists()
+    noted = dump(tmp_path, api, **{**compared, "dump_differences": "note"})
+    assert noted.returncode == 0, noted.output
+    content = (tmp_path / "dump/ai_gateway.yml").read_text()
+    assert f"# - AIGatewayRoute ai-gateway/{missing[2]} is missing\n" in content
+    assert yaml.load(content, Reader)["ai_gateway_platform"] == "kind"  # noqa: S506 (a SafeLoader)
+
+
+def test_keys_can_be_read_from_the_cluster(tmp_path: Path) -> None:
+    """With and without a context, by the client of Ansible's own collection."""
+    ended = render(tmp_path, INVENTORIES["simulators"])
+    assert ended.returncode == 0, ended.output
+    secrets = [yaml.safe_load(path) for path in (tmp_path / "secrets.yaml").read_text().split("---\n") if path.strip()]
+    named = {body["metadata"]["name"]: body for body in secrets if body}
+    api = server(*record_of(tmp_path / "tree"), *(body for name, body in named.items() if "-credential." in name))
+    ended = dump(tmp_path, api, dump_keys="cluster")
+    assert ended.returncode == 0, ended.output
+    assert "lookup('kubernetes.core.k8s'" in (tmp_path / "dump/ai_gateway.yml").read_text()
+    assert CANARY not in (tmp_path / "dump/ai_gateway.yml").read_text() + ended.output
+    play = {
+        "hosts": "all",
+        "gather_facts": False,
+        "vars_files": [f"{tmp_path}/dump/ai_gateway.yml"],
+        "roles": ["egress.ai_gateway.catalog"],
+        "tasks": [
+            {
+                "ansible.builtin.assert": {
+                    "that": f"ai_gateway_providers | map(attribute='credential.value') | list == {wanted}",
+                    "quiet": True,
+                }
+            }
+            for wanted in [[f"{CANARY}-one", f"{CANARY}-two"]]
+        ],
+    }
+    for context in ({}, {"ai_gateway_context": "test"}):
+        variables = {"ai_gateway_kubeconfig": str(api.kubeconfig(tmp_path)), **context}
+        ended = run_playbook(tmp_path, play, variables, host="cluster")
+        assert ended.returncode == 0, ended.output
 
 
 def test_a_file_with_other_content_is_not_overwritten_unasked(tmp_path: Path) -> None:

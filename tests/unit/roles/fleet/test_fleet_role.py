@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import sys
 import typing as t
-import xml.etree.ElementTree as ET
+import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -92,18 +92,16 @@ def run(
     if isinstance(playbook, dict):
         (directory / "play.yml").write_text(json.dumps([playbook]), encoding="utf-8")
         playbook = str(directory / "play.yml")
-    # The page goes to the directory in which a user runs it.
-    environment = {"PWD": str(directory), **(configuration or {})}
     return ansible_playbook(
-        directory, "--inventory", f"{directory}/hosts.yml", *arguments, playbook, environment=environment
+        directory, "--inventory", f"{directory}/hosts.yml", *arguments, playbook, environment=configuration
     )
 
 
 def fleet(directory: Path) -> dict[str, dict[str, t.Any]]:
     document = json.loads((directory / "reports/fleet.json").read_text(encoding="utf-8"))
     assert (directory / "reports/fleet.html").read_text(encoding="utf-8").startswith("<!doctype html>")
-    cases = ET.fromstring((directory / "reports/fleet.xml").read_text(encoding="utf-8").partition("?>")[2])
-    assert [case.get("name") for case in cases.iter("testcase")] == [one["name"] for one in document["clusters"]]
+    suites = ElementTree.fromstring((directory / "reports/fleet.xml").read_text(encoding="utf-8"))  # noqa: S314
+    assert [case.get("name") for case in suites.iter("testcase")] == [one["name"] for one in document["clusters"]]
     return {cluster["name"]: cluster for cluster in document["clusters"]}
 
 

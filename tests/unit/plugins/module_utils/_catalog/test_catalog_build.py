@@ -48,6 +48,7 @@ def test_whole_catalogue() -> None:
             "kuadrant": "kuadrant-system",
             "wg_ai_gateway": "ai-gateway-system",
         },
+        "currency": "",
         "uncounted_tokens": 0,
         "request_body_limit": 52428800,
         "providers": [
@@ -199,6 +200,7 @@ def test_whole_catalogue() -> None:
         "mcp_authorization": [],
         "inference_pools": [],
         "semantic_router": None,
+        "observability": {"enabled": False, "users": 0, "scrapers": [], "traces": None},
         "callers": {
             "service_accounts": {
                 "check": "review",

@@ -41,7 +41,7 @@ def test_what_an_upstream_has_no_place_for_is_left_out_of_what_holds_for_all() -
         ({"redis": []}, "redis is a list; write a mapping of fields"),
         ({"redis": {"replicas": 2}}, "redis.replicas is no field that can be set; write one of resources"),
         ({"redis": {"node_selector": {}}}, "redis.node_selector is no field that can be set; did you mean"),
-        ({"redis": {"tolerations": {}}}, "redis.tolerations is a dict; write a list"),
+        ({"redis": {"tolerations": {}}}, "redis.tolerations is a mapping; write a list"),
         ({"envoy_ai_gateway": {"priorityClassName": "x"}}, "envoy_ai_gateway.priorityClassName has no place"),
         ({"processor": {"nodeSelector": {}}}, "processor.nodeSelector has no place in the upstream's chart or API"),
     ],

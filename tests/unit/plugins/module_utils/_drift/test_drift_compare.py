@@ -130,7 +130,9 @@ def test_an_object_that_was_made_anew_by_others_is_foreign(tmp_path: Path) -> No
     cluster.put("configmaps", "home", "a", metadata={"labels": {PART_OF_LABEL: SHOP.id}, "managedFields": [entry]})
     (difference,) = compared(cluster, a_set(tmp_path, NAMESPACE, config("a"))).differences
     assert (difference.action, str(difference.reference)) == ("foreign", "ConfigMap home/a")
-    assert difference.reason == "kubectl-create made it at 2026-01-01T00:00:00Z in the place of the set's."
+    assert difference.reason == (
+        "It is in the place of the set's, and was last written by kubectl-create at 2026-01-01T00:00:00Z."
+    )
     assert [one.path for one in difference.fields] == ["data.key"]
 
 

@@ -13,6 +13,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._embedded_cluste
     Needs,
     Network,
     change_faults,
+    collisions,
     host_faults,
     network_faults,
     read_host,
@@ -117,3 +118,42 @@ def test_this_machine_can_be_read(tmp_path):
     assert host.system == "Linux"
     assert host.memory_available > 0
     assert next(iter(host.disk_free.values())) > 0
+
+
+DEFAULTS = {
+    "embedded_cluster_name": "egress-ai-gateway",
+    "embedded_cluster_interface": "egress0",
+    "embedded_cluster_host_address": "10.245.0.1/30",
+    "embedded_cluster_cache": "~/.cache",
+}
+OTHER = {
+    "ai_gateway_platform": "embedded",
+    "embedded_cluster_name": "other",
+    "embedded_cluster_interface": "other0",
+    "embedded_cluster_host_address": "10.246.0.1/30",
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({}, []),
+        ({"embedded_cluster_name": "egress-ai-gateway"}, ["embedded_cluster_name"]),
+        ({"embedded_cluster_interface": "egress0"}, ["embedded_cluster_interface"]),
+        # Another address of the same network.
+        ({"embedded_cluster_host_address": "10.245.0.2/30"}, ["embedded_cluster_host_address"]),
+        ({"embedded_cluster_host_address": "nonsense"}, []),
+        ({"embedded_cluster_name": "egress-ai-gateway", "ai_gateway_platform": "kind"}, []),
+    ],
+)
+def test_what_two_clusters_of_a_run_have_in_common_is_named(change, named):
+    hostvars = {"a": {"ai_gateway_platform": "embedded"}, "b": {**OTHER, **change}}
+    faults = collisions(hostvars, hostvars, "a", DEFAULTS)
+    assert [fault.split()[0] for fault in faults] == named
+    assert all(" for a and " in fault and " for b: " in fault and "host_vars" in fault for fault in faults)
+
+
+def test_two_clusters_without_settings_are_one():
+    hostvars = {name: {"ai_gateway_platform": "embedded"} for name in ("a", "b")}
+    assert len(collisions(hostvars, hostvars, "b", DEFAULTS)) == 3
+    assert collisions(hostvars, ["a"], "a", DEFAULTS) == []

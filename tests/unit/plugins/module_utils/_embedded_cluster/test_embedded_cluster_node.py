@@ -203,3 +203,31 @@ def test_absent_node_needs_nothing(node, monkeypatch):
     second.remove()
     assert second.changes == [f"directory {node.directory}"]
     assert not os.path.exists(node.directory)
+
+
+def test_the_last_cluster_of_a_machine_puts_the_kernel_back(tmp_path, monkeypatch):
+    proc = tmp_path / "proc"
+    setting = proc / "sys/vm/overcommit_memory"
+    setting.parent.mkdir(parents=True)
+    setting.write_text("0\n")
+    monkeypatch.setattr(embedded_cluster_node, "PROC", str(proc))
+    monkeypatch.setattr(embedded_cluster_node, "KERNEL_SETTINGS", ("vm/overcommit_memory",))
+    clusters = []
+    for name in ("one", "two"):
+        place = tmp_path / "lib" / name
+        place.mkdir(parents=True)
+        own = Node(name, str(place), str(tmp_path / "run" / name), name, "10.245.0.1/30", "10.245.0.2")
+        clusters.append(manager(own))
+    first, second = clusters
+    first._save_kernel_settings()
+    # What kubelet of the first makes of it is not what the second has to put back.
+    setting.write_text("1\n")
+    second._save_kernel_settings()
+    first._restore_kernel_settings()
+    assert setting.read_text() == "1\n"
+    second._restore_kernel_settings()
+    assert setting.read_text() == "0"
+    # Again, as after a run that was interrupted.
+    setting.write_text("1\n")
+    second._restore_kernel_settings()
+    assert setting.read_text() == "1\n"

@@ -127,11 +127,24 @@ def test_a_file_of_something_else_says_nothing(content: str, tmp_path: Path) -> 
     assert read(str(tmp_path / "missing.json")) == {}
 
 
-def test_only_reports_of_checks_with_a_page_are_reports(tmp_path: Path) -> None:
+def test_a_report_may_say_what_it_has_found(tmp_path: Path) -> None:
+    content = {"finished": LATE, "summary": "2 objects differ", "counts": {"update": 2}}
+    (tmp_path / "drift.json").write_text(json.dumps(content), encoding="utf-8")
+    (tmp_path / "drift.html").write_text("", encoding="utf-8")
+    (report,) = reports_of(str(tmp_path), str(tmp_path), START)
+    assert (report.title, report.summary, report.failed) == ("Drift", "2 objects differ", ())
+
+
+def test_only_reports_with_a_page_are_reports(tmp_path: Path) -> None:
     for name in ("usage", "drift", "validation"):
         report(tmp_path, name, LATE, one="passed")
     (tmp_path / "usage.html").unlink()
-    for name, content in {"list": "[]", "broken": "{", "other": '{"finished": 1, "checks": []}'}.items():
+    for name, content in {
+        "list": "[]",
+        "broken": "{",
+        "other": '{"finished": 1, "checks": []}',
+        "none": f'{{"finished": "{LATE}"}}',
+    }.items():
         (tmp_path / f"{name}.json").write_text(content, encoding="utf-8")
         (tmp_path / f"{name}.html").write_text("", encoding="utf-8")
     assert [report.title for report in reports_of(str(tmp_path), str(tmp_path), START)] == ["Validation", "Drift"]
@@ -169,6 +182,8 @@ def test_a_failure_is_what_the_task_said_without_secrets(task: t.Any, result: t.
         ("one\ntwo", "one"),
         ("It has 2 faults:\n  - a is missing\n  - b is missing", "It has 2 faults: a is missing"),
         ("nothing follows:", "nothing follows:"),
+        ("URL | Find the Service: no answer", "Find the Service: no answer"),
+        ("a | b: c", "a | b: c"),
     ],
 )
 def test_the_first_line_says_something(message: str, line: str) -> None:

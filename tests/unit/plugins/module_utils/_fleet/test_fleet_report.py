@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import typing as t
-import xml.etree.ElementTree as ET
+import xml.etree.ElementTree as ElementTree
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -76,7 +76,7 @@ def test_the_page_says_what_became_of_each_cluster() -> None:
         "2 of 4 clusters failed",
         "after 5 min 7 s",
         "b https://ai.example.com 1 of 23 checks failed Validation : 20 passed, 1 failed, 2 skipped Chat with gpt-4",
-        "Kubernetes v1.34.4, Envoy Gateway v1.8.3",
+        "Kubernetes v1.34.4 Envoy Gateway v1.8.3 within 5 min 7 s",
         "<d> API server does not answer URL: no answer",
         "No validation in this run. The last one, of 2026-11-01T00:00:00Z , is stale: 20 passed",
         "AI gateway of 2026-11-01 passed.",
@@ -115,7 +115,7 @@ def test_programs_read_the_same() -> None:
     assert [cluster["status"] for cluster in document["clusters"]] == ["passed", "failed", "not run", "failed"]
     assert document["clusters"][1]["failed_checks"] == ["chat:gpt-4"]
     assert document["clusters"][2]["failed_checks"] == []
-    suite = ET.fromstring(report.to_junit().partition("?>")[2]).find("testsuite")
+    suite = ElementTree.fromstring(report.to_junit()).find("testsuite")  # noqa: S314
     assert suite is not None
     assert {name: suite.get(name) for name in ("tests", "failures", "skipped")} == {
         "tests": "4",
@@ -126,6 +126,19 @@ def test_programs_read_the_same() -> None:
     assert lines[-1] == "4 clusters: 1 passed, 2 failed, 1 not run"
     assert any("See b/validation.html." in line for line in lines)
     assert any("See the output of the run." in line for line in lines)
+
+
+def test_many_failed_checks_are_counted_and_the_first_are_named() -> None:
+    failed = tuple((f"id-{number}", f"Check number {number}") for number in range(12))
+    report = ReportFile(
+        "Validation", "b/validation.html", LATE, {"passed": 1, "failed": 12, "skipped": 0}, failed, False
+    )
+    reason = "Fail where a check did: 12 of 13 checks failed: id-0, id-1. The report is /b/validation.html"
+    said, links = page(Cluster("b", "failed", reason, OUTCOME, (report,)))
+    assert "12 of 13 checks failed Validation : 1 passed, 12 failed Check number 0 " in said
+    assert "Check number 7 and 4 more" in said
+    assert "Check number 8" not in said
+    assert len(links) == 10
 
 
 def test_seconds_are_shown_as_people_say_them() -> None:
@@ -152,5 +165,5 @@ def test_hosts_that_end_at_the_same_time_are_all_kept(tmp_path: Path) -> None:
 def test_a_directory_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
     run = Run("1", "AI gateway", ("a",), ("a",), ("a",))
-    with pytest.raises(ReportError, match="cannot write to .*/file/reports: Not a directory; name another directory"):
+    with pytest.raises(ReportError, match=r"cannot write to .*/file/reports: Not a directory; name another directory"):
         updated(str(tmp_path / "file/reports"), run, lambda document: begun(document, run, "a", "a"))

@@ -72,6 +72,9 @@ def test_lines_that_are_no_requests() -> None:
             entry_of(wrong)
 
 
+POD_TYPE = {"name": "pods", "kind": "Pod", "namespaced": True, "verbs": ["get", "list", "patch", "delete", "create"]}
+
+
 class Pods:
     """An API server that has pods and their logs, with what urllib3 would say of them."""
 
@@ -102,9 +105,7 @@ class Pods:
         given = dict(part.split("=") for part in query.split("&")) if query else {}
         self.queries.append({"path": path, **given})
         if path.endswith("/api/v1"):
-            return Answer(
-                json.dumps({"resources": [{"name": "pods", "kind": "Pod", "namespaced": True, "verbs": ["list"]}]})
-            )
+            return Answer(json.dumps({"groupVersion": "v1", "resources": [POD_TYPE]}))
         if path.endswith("/pods"):
             return Answer(json.dumps({"items": self.pods}))
         name = path.split("/")[-2]
