@@ -420,6 +420,11 @@ class Awx:
     def names(self, endpoint: str) -> list[str]:
         return sorted(one["name"] for one in self.objects[endpoint].values())
 
+    def restore(self, other: Awx) -> None:
+        """Become as another one is."""
+        for part in ("objects", "associated", "surveys", "_last"):
+            setattr(self, part, copy.deepcopy(getattr(other, part)))
+
     # --- requests ---
 
     def answer(self, method: str, path: str, query: list[tuple[str, str]], body: Json) -> tuple[int, Json]:

@@ -53,8 +53,7 @@ class Ended(t.NamedTuple):
 Run = Callable[..., Ended]
 
 
-@pytest.fixture
-def awx() -> Awx:
+def with_credentials() -> Awx:
     """An AWX with credentials of a cluster and of providers."""
     made = Awx(PLAYBOOKS)
     other = made.put("credential_types", name="Keys of ours", kind="cloud")
@@ -64,21 +63,48 @@ def awx() -> Awx:
     return made
 
 
-@pytest.fixture
-def run(awx: Awx, tmp_path: Path) -> Iterator[Run]:
-    server = Server(awx)
+def runner(server: Server, directory: Path) -> Run:
+    """What runs the playbook against the fake."""
 
     def run(*arguments: str, environment: dict[str, str] | None = None, **variables: t.Any) -> Ended:
-        before = len(awx.writes)
+        before = len(server.awx.writes)
         given = server.environment if environment is None else {"CONTROLLER_HOST": server.url, **environment}
         ended = run_playbook(
-            tmp_path, "egress.ai_gateway.awx", {**VARIABLES, **variables}, *arguments, environment=given
+            directory, "egress.ai_gateway.awx", {**VARIABLES, **variables}, *arguments, environment=given
         )
         changed = re.search(r"changed=(\d+)", ended.stdout)
         said = " ".join(ended.output.split())
-        return Ended(ended.returncode, said, int(changed[1]) if changed else 0, len(awx.writes) - before)
+        return Ended(ended.returncode, said, int(changed[1]) if changed else 0, len(server.awx.writes) - before)
 
-    yield run
+    return run
+
+
+@pytest.fixture
+def awx() -> Awx:
+    return with_credentials()
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> tuple[Awx, Ended]:
+    """An AWX on which the playbook made its objects, which the tests copy, and its run."""
+    server = Server(with_credentials())
+    ended = runner(server, tmp_path_factory.mktemp("first"))("-vvv")
+    server.close()
+    assert ended.status == 0, ended.said
+    return server.awx, ended
+
+
+@pytest.fixture
+def complete(awx: Awx, first: tuple[Awx, Ended]) -> Awx:
+    """An AWX with all objects, of its own for each test."""
+    awx.restore(first[0])
+    return awx
+
+
+@pytest.fixture
+def run(awx: Awx, tmp_path: Path) -> Iterator[Run]:
+    server = Server(awx)
+    yield runner(server, tmp_path)
     server.close()
 
 
@@ -136,12 +162,12 @@ def test_all_is_made_and_mended_and_a_second_run_changes_nothing(awx: Awx, run: 
     assert state(awx) == complete
 
 
-def test_what_is_described_no_longer_is_removed(awx: Awx, run: Run, tmp_path: Path) -> None:
+def test_what_is_described_no_longer_is_removed(complete: Awx, run: Run, tmp_path: Path) -> None:
+    awx = complete
     data = tmp_path / "data"
     data.mkdir()
     for path in (ROOT / "awx").glob("*.yml"):
         (data / path.name).write_text(path.read_text(encoding="utf-8"), encoding="utf-8")
-    assert run(awx_directory=str(data)).status == 0
     awx.put(
         "job_templates",
         name="of others",
@@ -159,15 +185,14 @@ def test_what_is_described_no_longer_is_removed(awx: Awx, run: Run, tmp_path: Pa
     assert awx.names("schedules") == []
 
 
-def test_removal_leaves_what_others_made(awx: Awx, run: Run) -> None:
-    before = state(awx)
-    assert run().status == 0
+def test_removal_leaves_what_others_made(complete: Awx, run: Run) -> None:
+    awx, before = complete, state(with_credentials())
     kubeconfig = awx.put("credentials", name="fleet", credential_type=awx.named("credential_types", "Kubeconfig")["id"])
-    complete = state(awx)
+    whole = state(awx)
     refused = run(awx_state="absent")
     assert refused.status != 0
     assert 'Credential type "Kubeconfig" is in use by "fleet"' in refused.said
-    assert state(awx) == complete
+    assert state(awx) == whole
     del awx.objects["credentials"][kubeconfig["id"]]
 
     kept = awx.put(
@@ -208,8 +233,8 @@ def test_two_installations_are_apart_by_their_prefix(awx: Awx, run: Run) -> None
     assert awx.names("organizations") == ["Platform"]
 
 
-def test_a_question_is_what_the_argument_specification_says(awx: Awx, run: Run) -> None:
-    assert run().status == 0
+def test_a_question_is_what_the_argument_specification_says(first: tuple[Awx, Ended]) -> None:
+    awx = first[0]
     data = yaml.safe_load((ROOT / "awx/job_templates.yml").read_text(encoding="utf-8"))["job_templates"]
     asked = 0
     for template in data:
@@ -232,8 +257,9 @@ def test_a_question_is_what_the_argument_specification_says(awx: Awx, run: Run) 
     assert asked > 20
 
 
-def test_no_secret_is_asked_for_or_sent(awx: Awx, run: Run) -> None:
-    assert run("-vvv").status == 0
+def test_no_secret_is_asked_for_or_sent(first: tuple[Awx, Ended]) -> None:
+    awx, ended = first
+    assert SECRET not in ended.said
     sent = json.dumps([call.body for call in awx.writes])
     assert SECRET not in sent
     assert '"type": "password"' not in sent
@@ -247,8 +273,8 @@ def test_no_secret_is_asked_for_or_sent(awx: Awx, run: Run) -> None:
     assert kubeconfig["env"] == {"K8S_AUTH_KUBECONFIG": "{{ tower.filename.kubeconfig }}"}
 
 
-def test_teardown_waits_for_approval_and_site_for_its_preflight(awx: Awx, run: Run) -> None:
-    assert run().status == 0
+def test_teardown_waits_for_approval_and_site_for_its_preflight(first: tuple[Awx, Ended]) -> None:
+    awx = first[0]
     for workflow, wanted in {
         "Provision": [("preflight", "Preflight"), ("site", "Site"), ("validate", "Validate")],
         "Teardown after approval": [("approval", "Remove the AI gateway?"), ("teardown", "Teardown")],
@@ -367,8 +393,8 @@ def test_objects_of_others_are_not_taken_over_unasked(awx: Awx, run: Run) -> Non
     assert ended.writes == 0
 
 
-def test_inputs_of_a_credential_type_in_use_do_not_change(awx: Awx, run: Run) -> None:
-    assert run().status == 0
+def test_inputs_of_a_credential_type_in_use_do_not_change(complete: Awx, run: Run) -> None:
+    awx = complete
     awx.put("credentials", name="mine", credential_type=awx.named("credential_types", "Provider keys")["id"])
     ended = run(awx_key_variables=["OPENAI_API_KEY"])
     assert ended.status != 0
