@@ -7,11 +7,13 @@ the collection is not trusted to report what it left.
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import time
 
-STATE = "/var/lib/egress-ai-gateway"
+#: Where the embedded cluster is; EMBEDDED_CLUSTER names another one than that of the default inventory.
+STATE = f"/var/lib/{os.environ.get('EMBEDDED_CLUSTER', 'egress-ai-gateway')}"
 KUBECTL = (f"{STATE}/bin/kubectl", "--kubeconfig", f"{STATE}/kubeconfig")
 #: Of no lasting kind: events come and go, and a request for a certificate is dropped an hour after it was signed.
 VOLATILE = {"events", "events.events.k8s.io", "certificatesigningrequests.certificates.k8s.io", "componentstatuses"}

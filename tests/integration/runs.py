@@ -11,7 +11,8 @@ import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).parents[2]
-INVENTORY = ROOT / "inventories/embedded"
+#: EMBEDDED_INVENTORY names one of another embedded cluster, whose host is called embedded too.
+INVENTORY = pathlib.Path(os.environ.get("EMBEDDED_INVENTORY", ROOT / "inventories/embedded"))
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 RECAP_LINE = re.compile(r"^(?P<host>\S+)\s*:\s*(?P<counts>ok=\d+.*)$")
