@@ -136,13 +136,21 @@ def test_a_cluster_that_is_away_does_not_hide_the_failure(tmp_path: Path) -> Non
     assert "Wait for the moon: the moon did not come" in said(ended)
 
 
+def rescues(tasks: list[dict[str, t.Any]]) -> t.Iterator[dict[str, t.Any]]:
+    """The tasks after a failure, of all blocks."""
+    for task in tasks:
+        yield from task.get("rescue", ())
+        for part in ("block", "rescue", "always"):
+            yield from rescues(task.get(part, []))
+
+
 @pytest.mark.parametrize("playbook", ["site", "validate"])
 def test_a_playbook_diagnoses_what_fails_in_it(playbook: str) -> None:
     (play,) = yaml.safe_load((ROOT / f"playbooks/{playbook}.yml").read_text(encoding="utf-8"))
-    (block,) = [task for task in play["tasks"] if "block" in task]
-    (rescue,) = block["rescue"]
-    role = rescue["ansible.builtin.include_role"]
-    assert (role["name"], role["tasks_from"]) == ("egress.ai_gateway.diagnosis", "after_failure.yml")
+    found = [task for rescue in rescues(play["tasks"]) for task in (rescue, *rescue.get("block", ()))]
+    roles = [(task, role) for task in found if (role := task.get("ansible.builtin.include_role"))]
+    ((task, role),) = [(task, role) for task, role in roles if role["name"] == "egress.ai_gateway.diagnosis"]
+    assert role["tasks_from"] == "after_failure.yml"
     # Whatever tags a run has.
-    assert rescue["tags"] == role["apply"]["tags"] == ["always"]
+    assert task["tags"] == role["apply"]["tags"] == ["always"]
     assert "roles" not in play
