@@ -10,7 +10,7 @@ type: aggregate
 short_description: Distinguish an error from drift by the exit status
 version_added: 1.0.0
 description:
-  - With this callback, P(egress.ai_gateway.drift#playbook) ends with status 0 where nothing differs, with 2 where
+  - With this callback, C(egress.ai_gateway.drift) ends with status 0 where nothing differs, with 2 where
     something differs, and with 1 where a cluster could not be compared, such as because it does not answer.
   - Without it, C(ansible-playbook) ends with 2 in the last case too, as with every failed task.
   - Of several clusters, one that could not be compared gives 1.

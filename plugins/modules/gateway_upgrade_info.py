@@ -79,7 +79,7 @@ versions:
   description: The versions in the tags of these images. Empty where a tag has none.
   returned: success
   type: dict
-  sample: {envoy_gateway: 1.7.0, envoy_ai_gateway: 0.9.1, envoy: 1.37.0}
+  sample: {envoy_gateway: 1.7.2, envoy_ai_gateway: 0.6.0, envoy: 1.37.1}
 proxies:
   description: The Deployment of the proxies, empty where there is none.
   returned: success
@@ -92,7 +92,7 @@ crds:
   description: Release of the CRDs of C(envoy_gateway) and C(gateway_api). Empty where it is not written in them.
   returned: success
   type: dict
-  sample: {envoy_gateway: v1.7.0, gateway_api: v1.4.1}
+  sample: {envoy_gateway: v1.7.2, gateway_api: v1.4.1}
 manifests:
   description: The manifests of Envoy Gateway.
   returned: success

@@ -21,7 +21,6 @@ import typing as t
 import objects
 import other_releases
 import pytest
-import yaml
 from load import Load, Request
 from runs import INVENTORY, ROOT, playbook, recaps, start
 from sites import SAME_CLUSTER, Sites, gateway_url
@@ -95,13 +94,15 @@ def lab(sites: Sites, token: str, tmp_path_factory: pytest.TempPathFactory) -> L
     return Lab(token, releases, directory)
 
 
+def image_of(deployment: str) -> str:
+    """The image of a Deployment beside the proxies."""
+    image = "--output=jsonpath={.spec.template.spec.containers[0].image}"
+    return objects.kubectl("get", "deployment", deployment, f"--namespace={NAMESPACE}", image)
+
+
 def running() -> str:
     """The version of Envoy Gateway that runs."""
-    image = objects.kubectl(
-        "get", "deployment", "envoy-gateway", f"--namespace={NAMESPACE}",
-        "--output=jsonpath={.spec.template.spec.containers[0].image}",
-    )  # fmt: skip
-    return image.rpartition(":")[2]
+    return image_of("envoy-gateway").rpartition(":")[2]
 
 
 def proxies() -> set[str]:
@@ -215,9 +216,8 @@ def test_slow_answers_lead_back(sites: Sites, lab: Lab) -> None:
 def test_proxies_that_do_not_start_change_nothing(sites: Sites, lab: Lab) -> None:
     lab.site(sites, OLD)
     before = proxies()
-    versions = yaml.safe_load((ROOT / "roles/versions/vars/main.yml").read_text(encoding="utf-8"))
-    pause = f"{other_releases.IMAGES}/pause:{versions['versions_pause']}"
-    broken = {"upgrade_proxy_image": pause, "upgrade_wait_timeout": 45}
+    # An image that the node has, of a program that is no Envoy.
+    broken = {"upgrade_proxy_image": image_of("redis"), "upgrade_wait_timeout": 45}
     ended = lab.upgrade(broken)
     assert ended.status != 0
     assert_nobody_was_refused(ended)
