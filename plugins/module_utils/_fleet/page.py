@@ -49,7 +49,7 @@ a { color: inherit; }
 <body>
 <main>
 <h1>{{ report.verdict }}</h1>
-<p class="about">Playbook “{{ report.document.playbook }}” · began {{ report.document.started }} ·
+<p class="about">Playbook &ldquo;{{ report.document.playbook }}&rdquo; · began {{ report.document.started }} ·
 {{ "ended" if report.is_complete else "as of" }} {{ report.updated }}, after {{ duration(report.seconds) }}</p>
 <div class="counts">
 <div class="count"><b>{{ report.clusters | length }}</b>clusters</div>
