@@ -32,11 +32,7 @@ ORDER = [
     "existing_cluster",
     "drift",
     "dump",
-    "awx_jobs",
-    "canary_keys",
     "component_faults",
-    "observability",
-    "usage",
     "destroy",
 ]
 

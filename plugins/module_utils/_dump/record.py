@@ -184,6 +184,8 @@ def manifests(record: Record, namespace: str, gateway: str) -> list[Body]:
         {"unrecorded": list(record.unrecorded), "variables": at_keys(record.variables, _written)},
         indent=1,
         ensure_ascii=False,
+        # The order in which an inventory has its keys says nothing.
+        sort_keys=True,
         default=str,
     )
     parts = [content[start : start + _PART] for start in range(0, len(content), _PART)]

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the egress.ai_gateway project
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The job templates that only read, run by ansible-runner as AWX runs them; the others are in tests/faults."""
+"""The job templates that only read, run by ansible-runner as AWX runs them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def awx() -> t.Iterator[Awx]:
 def test_preflight_and_check_find_a_gateway_that_stands(awx: Awx, tmp_path: pathlib.Path) -> None:
     job = awx_jobs.launch(awx, "Preflight", tmp_path / "preflight", {"preflight_rehearse": "always"})
     assert job.status == "successful", job.output[-3000:]
-    assert job.stats["embedded"]["changed"] == 0
+    assert job.stats["embedded"].get("changed", 0) == 0
     # All sets are rehearsed, though no tag is a role's.
     for role in ("crds", "controllers", "gateway", "simulators", "access_policies", "providers"):
         assert f"TASK [egress.ai_gateway.{role} : Apply" in job.output
@@ -31,7 +31,7 @@ def test_preflight_and_check_find_a_gateway_that_stands(awx: Awx, tmp_path: path
 
     job = awx_jobs.launch(awx, "Site in check mode", tmp_path / "check")
     assert job.status == "successful", job.output[-3000:]
-    assert job.stats["embedded"]["changed"] == 0
+    assert job.stats["embedded"].get("changed", 0) == 0
 
 
 def test_diagnosis_validation_and_drift_have_artifacts(awx: Awx, tmp_path: pathlib.Path) -> None:
@@ -53,8 +53,11 @@ def test_diagnosis_validation_and_drift_have_artifacts(awx: Awx, tmp_path: pathl
 def test_no_secret_of_a_credential_is_in_what_a_job_leaves(awx: Awx, tmp_path: pathlib.Path) -> None:
     """The job prints much, and its events hold the results of its tasks."""
     job = awx_jobs.launch(awx, "Diagnose", tmp_path / "diagnose", {"diagnosis_fail_on": "never"})
-    (credential,) = awx.objects["credentials"].values()
-    secret = credential["inputs"]["bearer_token"]
+    (secret,) = {
+        credential["inputs"]["bearer_token"]
+        for credential in awx.objects["credentials"].values()
+        if "bearer_token" in credential["inputs"]
+    }
     left = [path for path in (tmp_path / "diagnose").rglob("*") if path.is_file() and path.parent.name != "env"]
     assert left
     assert not [path for path in left if secret in path.read_text(encoding="utf-8", errors="replace")]
