@@ -92,7 +92,7 @@ seealso:
 
 EXAMPLES = r"""
 - name: Write that this cluster begins
-  egress.ai_gateway.fleet_report: &fleet
+  egress.ai_gateway.fleet_report:
     state: started
     playbook: "{{ ansible_play_name }}"
     inventory: "{{ groups['all'] }}"
@@ -103,8 +103,13 @@ EXAMPLES = r"""
 
 - name: Write that it has come to its end
   egress.ai_gateway.fleet_report:
-    <<: *fleet
     state: finished
+    playbook: "{{ ansible_play_name }}"
+    inventory: "{{ groups['all'] }}"
+    hosts: "{{ ansible_play_hosts_all }}"
+    live: "{{ ansible_play_hosts }}"
+    directory: reports
+    host_directory: reports/{{ inventory_hostname }}
     gateway_url: "{{ gateway_url }}"
     reachable: true
 """

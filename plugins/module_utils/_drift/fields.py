@@ -174,8 +174,8 @@ def _children(key: str, found: t.Any, wanted: t.Any) -> t.Iterator[tuple[str, t.
         shown = ",".join(f"{name}={value}" for name, value in names.items())
         yield f"[{shown}]", _named(found, names), _named(wanted, names)
     elif kind == "v":
-        value = json.loads(content)
-        yield f"[{value}]", _member(found, value), _member(wanted, value)
+        member = json.loads(content)
+        yield f"[{member}]", _member(found, member), _member(wanted, member)
     elif kind == "i":
         yield f"[{content}]", _at(found, int(content)), _at(wanted, int(content))
 
@@ -191,8 +191,8 @@ def _named(value: t.Any, names: Body) -> t.Any:
     return ABSENT
 
 
-def _member(value: t.Any, wanted: t.Any) -> t.Any:
-    return wanted if isinstance(value, list) and wanted in value else ABSENT
+def _member(value: t.Any, member: t.Any) -> t.Any:
+    return member if isinstance(value, list) and member in value else ABSENT
 
 
 def _at(value: t.Any, number: int) -> t.Any:

@@ -246,7 +246,7 @@ def _read(_place: tuple[str, ...], value: t.Any) -> t.Any:
 
 
 def _number(body: Mapping[str, t.Any]) -> int:
-    number = str((body.get("data") or {}).get("part", "")).split("/")[0]
+    number = str((body.get("data") or {}).get("part", "")).partition("/")[0]
     return int(number) if number.isdigit() else 0
 
 

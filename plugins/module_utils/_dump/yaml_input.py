@@ -16,7 +16,7 @@ try:
 except ImportError:  # The kubernetes client brings it.
     yaml = None  # type: ignore[assignment]
     _Base = object
-    _Error = ValueError
+    _Error = ()
 
 #: Bytes of a file, and levels of nesting.
 SIZE = 2 * 1024 * 1024

@@ -79,7 +79,7 @@ def stacked(
     height, width = HEIGHT - _TOP - _BOTTOM, (WIDTH - _LEFT - _RIGHT) / len(bars)
 
     rectangles = []
-    for index, bar in enumerate(bars):
+    for index, span in enumerate(bars):
         at = float(HEIGHT - _BOTTOM)
         for name, colour, one in series:
             value = one.get(index, 0)
@@ -87,7 +87,7 @@ def stacked(
                 continue
             size = max(_LEAST, value / top * height)
             at = at - size
-            title = f"{shown(bar.start)} to {shown(bar.end)}: {name}: {shown_value(value)}"
+            title = f"{shown(span.start)} to {shown(span.end)}: {name}: {shown_value(value)}"
             gap = min(2.0, width * 0.15)
             rectangles.append(
                 Rectangle(

@@ -175,9 +175,9 @@ class _Reader:
 
     def samples(self, metric: Metric, labels: t.Mapping[str, str], index: int) -> list[float]:
         """All samples of a series in a part of the period."""
-        bar = self._bars[index]
+        span = self._bars[index]
         chosen = selector(metric.name, labels)
-        items = self._instant(f"{chosen}[{_duration(bar.end - bar.start)}]", bar.end)
+        items = self._instant(f"{chosen}[{_duration(span.end - span.start)}]", span.end)
         # Labels that a series does not have match as well, so that there may be others.
         for item in items:
             if {name: value for name, value in item["metric"].items() if name != "__name__"} == dict(labels):
@@ -254,7 +254,7 @@ class _Reader:
 
     def _groups(self) -> list[tuple[int, int]]:
         """The first and the last index of parts of the same length, which one query reads."""
-        lengths = [bar.end - bar.start for bar in self._bars]
+        lengths = [span.end - span.start for span in self._bars]
         result, index = [], 0
         for _length, group in itertools.groupby(lengths):
             count = len(list(group))
@@ -294,11 +294,11 @@ def _gaps(bars: t.Sequence[Period], scrapes: t.Mapping[int, int]) -> list[Period
     result: list[Period] = []
     for index in range(min(scrapes), max(scrapes)):
         if not scrapes.get(index):
-            bar = bars[index]
-            if result and result[-1].end == bar.start:
-                result[-1] = Period(result[-1].start, bar.end)
+            span = bars[index]
+            if result and result[-1].end == span.start:
+                result[-1] = Period(result[-1].start, span.end)
             else:
-                result.append(bar)
+                result.append(span)
     return result
 
 

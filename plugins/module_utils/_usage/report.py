@@ -199,8 +199,8 @@ class Report:
             },
             "rows": [{**dict(zip(DIMENSIONS, row.names)), **row.total.as_dict()} for row in self.rows],
             "parts": [
-                {"from": shown(bar.start), "to": shown(bar.end), **self._of_part(index).as_dict()}
-                for index, bar in enumerate(bars)
+                {"from": shown(span.start), "to": shown(span.end), **self._of_part(index).as_dict()}
+                for index, span in enumerate(bars)
             ],
         }
         return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
