@@ -46,7 +46,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._dump.references
 _SERVICE = re.compile(r"([a-z]([-a-z0-9]*[a-z0-9])?)\.([a-z0-9]([-a-z0-9]*[a-z0-9])?)\.svc(\.cluster\.local)?")
 _PROVIDERS = "ai_gateway_providers"
 _SERVERS = "ai_gateway_mcp_servers"
-Environment = t.Callable[[str], t.Optional[str]]
+Environment = t.Callable[[str], "str | None"]
 #: From the name of the variable of the environment for a key, which is named after the provider, to its expression.
 _Keyed = t.Callable[[str], str]
 
