@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: catalog_dump_info
 short_description: Describe an existing AI gateway, or a LiteLLM proxy, as variables of this collection
-version_added: 1.1.0
+version_added: 1.0.0
 description:
   - Returns a file of variables with which playbook C(egress.ai_gateway.site) makes the gateway, and a note for
     everything that the file does not say.

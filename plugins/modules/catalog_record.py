@@ -10,7 +10,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: catalog_record
 short_description: Describe in ConfigMaps what the inventory says of an AI gateway
-version_added: 1.1.0
+version_added: 1.0.0
 description:
   - Returns ConfigMaps that hold the variables of this collection's roles which differ from their defaults. Role
     P(egress.ai_gateway.providers#role) applies them with its set, and playbook C(egress.ai_gateway.dump) makes an
