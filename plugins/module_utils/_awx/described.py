@@ -147,13 +147,19 @@ class _Reading:
             unique(names, "name", "choose another", self.faults)
         self._required()
         # A job template and a project of one name are the same to a schedule and a node.
-        templates = [
-            (f"awx: {kind}[{index}].name", made["name"])
+        runnable = {
+            f"awx: {kind}[{index}].name": (kind, made["name"])
             for kind in ("projects", "inventory_sources", "job_templates", "workflow_job_templates")
             for index, made in enumerate(self.objects[kind])
-        ]
-        if not self.faults:
-            unique(templates, "name", "choose another", self.faults)
+        }
+        # Within a kind that was said above.
+        firsts = {kind_and_name: path for path, kind_and_name in reversed(runnable.items())}
+        unique(
+            [(path, name) for path, (kind, name) in runnable.items() if firsts[kind, name] == path],
+            "name",
+            "choose another",
+            self.faults,
+        )
         return Described(
             self.objects,
             self.groups,

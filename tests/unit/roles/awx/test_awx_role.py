@@ -326,8 +326,8 @@ JOB = {"name": "One", "description": "One.", "playbook": "site"}
         ({"data": {"job_template": [JOB]}}, "awx: job_template: is not a known key; did you mean `job_templates`?"),
         ({"data": {"job_templates": [{**JOB, "playbok": "x"}]}}, "did you mean `playbook`?"),
         (
-            {"data": {"job_templates": [{**JOB, "survey": {"validation_modes": "?"}}]}},
-            "did you mean `validation_mode`?",
+            {"data": {"job_templates": [{**JOB, "survey": {"diagnosis_windw": "?"}}]}},
+            "did you mean `diagnosis_window`?",
         ),
         (
             {"data": {"job_templates": [{**JOB, "survey": {"validation_expired_token": "Token?"}}]}},
