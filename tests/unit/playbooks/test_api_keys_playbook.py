@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import stat
 import sys
@@ -92,6 +93,26 @@ def test_a_key_is_issued_into_a_file_listed_and_revoked(server: Server, run: Run
     assert server.writes == ["DELETE ai-gateway-api-key-build"]
 
 
+def test_a_key_is_issued_into_a_secret(server: Server, run: Run) -> None:
+    server.put("namespaces", "", "team")
+    issue = {"api_keys_state": "present", "api_keys_secret": "build-key", "api_keys_secret_namespace": "team", **WANTED}
+    returncode, said = run("--check", **issue)
+    assert (returncode, "build-key" in str(server.writes)) == (0, False), said
+    returncode, said = run("--diff", **issue)
+    assert returncode == 0, said
+    assert "It is in Secret team/build-key." in said
+    kept = server.objects["secrets", "team", "build-key"]
+    key = base64.b64decode(kept["data"]["api-key"]).decode() if "data" in kept else kept["stringData"]["api-key"]
+    assert re.fullmatch(pattern("acme"), key)
+    assert key not in said
+    # That of a key of another name is of others.
+    server.writes.clear()
+    returncode, said = run(**{**issue, "api_keys_name": "other"})
+    assert returncode != 0
+    assert "Secret team/build-key exists and is of others." in said
+    assert server.writes == []
+
+
 def test_one_key_is_revoked_by_its_name_at_once(server: Server, run: Run, tmp_path: Path) -> None:
     run(api_keys_state="present", api_keys_file=str(tmp_path / "key"), **WANTED)
     server.writes.clear()
@@ -105,6 +126,8 @@ def test_one_key_is_revoked_by_its_name_at_once(server: Server, run: Run, tmp_pa
         ({"callers": ()}, 'may have an API key. Add "- kind: api_key" to ai_gateway_callers and run site first.'),
         ({"api_keys_owner": "", "api_keys_file": ""}, "api_keys_owner, api_keys_file: empty."),
         ({"api_keys_file": "/nonexistent/key"}, "api_keys_file: /nonexistent is no directory that can be written."),
+        ({"api_keys_secret": "a", "api_keys_secret_namespace": "team"}, "A new key is written into one place"),
+        ({"api_keys_file": "", "api_keys_secret": "a"}, "A new key is written into one place"),
         ({"api_keys_tier": "gold"}, "tier: gateway ai-gateway has no tier 'gold'"),
         ({"api_keys_expires": "400d"}, "expires: '400d' is later than maximum_lifetime allows"),
         ({"api_keys_state": "absent", **dict.fromkeys(WANTED, "")}, "api_keys_state is absent and no key is named."),
