@@ -106,9 +106,10 @@ def running() -> str:
 
 
 def proxies() -> set[str]:
-    """The names of the proxies' pods."""
-    found = objects.kubectl("get", "pods", f"--namespace={NAMESPACE}", f"--selector={PROXIES}", "--output=name")
-    return set(found.split())
+    """The names of the proxies' pods that are not on their way out."""
+    found = objects.kubectl("get", "pods", f"--namespace={NAMESPACE}", f"--selector={PROXIES}", "--output=json")
+    items = [item["metadata"] for item in json.loads(found)["items"]]
+    return {metadata["name"] for metadata in items if "deletionTimestamp" not in metadata}
 
 
 def canaries() -> str:
@@ -239,7 +240,7 @@ def test_a_bad_pair_is_refused_and_where_it_is_allowed_ends_at_the_canary(sites:
     assert (running(), proxies(), canaries()) == (version, before, "")
 
 
-@pytest.mark.parametrize("task", ["Rollout | Wait until all", "Controller | Replace it"])
+@pytest.mark.parametrize("task", ["Rollout | Wait until all", "Controller | Wait until it has"])
 def test_a_run_that_is_cut_off_is_finished_by_the_next(task: str, sites: Sites, lab: Lab) -> None:
     lab.site(sites, OLD)
 
