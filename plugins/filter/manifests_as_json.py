@@ -52,9 +52,10 @@ except ImportError:  # PyYAML without libyaml.
 
 def manifests_as_json(text: str, annotations: Mapping[str, str] | None = None) -> str:
     documents = [document for document in yaml.load_all(text, Loader=Loader) if document]
-    for document in documents if annotations else ():
-        metadata = document["metadata"]
-        metadata["annotations"] = {**(metadata.get("annotations") or {}), **annotations}
+    if annotations:
+        for document in documents:
+            metadata = document["metadata"]
+            metadata["annotations"] = {**(metadata.get("annotations") or {}), **annotations}
     return "".join(f"{json.dumps(document)}\n" for document in documents)
 
 
