@@ -67,10 +67,6 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-cluster_id:
-  description: Uid of the namespace V(kube-system), which distinguishes clusters.
-  returned: success
-  type: str
 images:
   description: Images of C(envoy_gateway), C(envoy_ai_gateway) and C(envoy). Empty where one does not run.
   returned: success

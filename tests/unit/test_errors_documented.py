@@ -138,5 +138,5 @@ OF_OTHERS: t.Final = {
 def test_local_replies_have_lines() -> None:
     text = (ROOT / "roles/access_policies/templates/authorino.yaml.j2").read_text(encoding="utf-8")
     codes = set(REPLY.findall(text))
-    assert codes == {"malformed_request", "provider_error"}
+    assert codes == {"gateway_fault", "malformed_request", "provider_error"}
     assert codes <= {code for _status, code in lines()}

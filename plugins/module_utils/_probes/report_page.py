@@ -43,9 +43,9 @@ td.seconds, th.seconds {
 .finding code { font: .9em ui-monospace, monospace; }
 .finding ul { margin: .35rem 0 0; padding-left: 1.2rem; color: var(--soft); }
 .loads td { min-width: 0; }
-.loads td.name { min-width: 11rem; }
+.loads td.name { min-width: 15rem; }
 .loads .number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
-.loads .bars { width: 45%; min-width: 12rem; }
+.loads .bars { width: 40%; min-width: 12rem; }
 .bar { position: relative; height: .55rem; margin: .2rem 0; border-radius: .3rem; background: var(--line); }
 .bar i { display: block; height: 100%; border-radius: .3rem; background: var(--status); }
 .bar.median i { opacity: .45; }

@@ -64,7 +64,6 @@ def read(
     custom = _one(api, "gateway.envoyproxy.io/v1alpha1", "EnvoyProxy", gateway_namespace, gateway)
     crd = _one(api, "apiextensions.k8s.io/v1", "CustomResourceDefinition", "", CRD)
     api_crd = _one(api, "apiextensions.k8s.io/v1", "CustomResourceDefinition", "", "gateways.gateway.networking.k8s.io")
-    cluster = _one(api, "v1", "Namespace", "", "kube-system")
     images = {
         "envoy_gateway": _image(deployment, CONTROLLER),
         "envoy_ai_gateway": _image(extension),
@@ -72,7 +71,6 @@ def read(
         "envoy": _wanted_proxy_image(custom) or _image(proxies, "envoy"),
     }
     return {
-        "cluster_id": cluster["metadata"]["uid"] if cluster else "",
         "images": images,
         "versions": {name: version_of(image) for name, image in images.items()},
         "proxies": _slim(proxies) if proxies else {},

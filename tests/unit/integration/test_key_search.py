@@ -212,6 +212,8 @@ def test_a_whole_search(
     )
     program.chmod(0o755)
     monkeypatch.setattr(key_search, "KUBECTL", (str(program),))
+    in_etcd = [(b"/registry/secrets/g/s", KEY.encode()), (b"/registry/pods/g/p", b"nothing")]
+    monkeypatch.setattr(key_search, "etcd_pages", lambda: [in_etcd])
     monkeypatch.setattr(key_search, "search_processes", lambda _needles: Searched("processes", "processes", count=1))
     keys = tmp_path / "keys"
     keys.write_text(f"{KEY}\n{OTHER}\n")
@@ -219,3 +221,10 @@ def test_a_whole_search(
     assert "found in g/p c: key 2, plain" in capsys.readouterr().out
     keys.write_text(f"{KEY}\n")
     assert key_search.main(["--keys", str(keys), "--secret", "g/s"]) == 0
+    # Elsewhere in etcd, and where a search of etcd sees no Secret.
+    in_etcd.append((b"/registry/events/g/e", b"key " + KEY.encode()))
+    assert key_search.main(["--keys", str(keys), "--secret", "g/s"]) == 1
+    assert "found in etcd /registry/events/g/e: key 1, plain" in capsys.readouterr().out
+    in_etcd[:] = [(b"/registry/pods/g/p", b"nothing")]
+    assert key_search.main(["--keys", str(keys), "--secret", "g/s"]) == 1
+    assert "not searched: etcd: the keys that are in Secrets" in capsys.readouterr().out

@@ -68,3 +68,18 @@ def test_a_directory_that_cannot_be(tmp_path: Path, run_module: RunModule) -> No
     assert (
         result["msg"] == f"directory: cannot write to {tmp_path}/file/reports: Not a directory; name another directory"
     )
+
+
+def test_loads_are_bars(tmp_path: Path, run_module: RunModule) -> None:
+    figures = {"requests": 135, "refused": 1, "open": 0, "error_rate": 0.0074, "p50": 0.02, "outcomes": {}}
+    loads = [
+        {"name": "Before", "figures": {**figures, "p99": 0.05}, "faults": [], "p99": 0},
+        {"name": "After <b>", "figures": {**figures, "p99": 0.1}, "faults": ["slow"], "p99": 0.08},
+    ]
+    run_module("validation_report", {"cluster": "c", "directory": str(tmp_path), "checks": CHECKS, "loads": loads})
+    assert json.loads((tmp_path / "validation.json").read_text())["loads"] == loads
+    page = (tmp_path / "validation.html").read_text()
+    assert [page.count(f"width: {width}%") for width in ("20.0", "50.0", "100.0")] == [2, 1, 1]
+    assert "After &lt;b&gt;" in page
+    # The steps keep their order, where checks alone begin with what failed.
+    assert page.index(">A<") < page.index(">B<")

@@ -76,7 +76,7 @@ def said(ended: Ended) -> str:
 
 @pytest.mark.parametrize(
     "arguments",
-    [("site",), ("site", "--tags=providers"), ("teardown",), ("rotate_keys",), ("token",), ("api_keys",)],
+    [("site",), ("site", "--tags=providers"), ("teardown",), ("upgrade",), ("rotate_keys",), ("token",), ("api_keys",)],
 )
 def test_the_same_gateway_twice_is_refused_by_name(
     arguments: tuple[str, ...], clusters: dict[str, Server], tmp_path: Path

@@ -45,3 +45,11 @@ def test_manifests_come_back_as_they_were(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(manifests_as_json(text))
     found = [json.loads(line) for line in chart_manifests([{"cached": str(tmp_path / "a.json")}])]
     assert found == [{"kind": "A", "value": "yes"}, {"kind": "B", "text": "one\ntwo\n"}]
+
+
+def test_manifests_get_annotations_beside_their_own() -> None:
+    text = "{kind: A, metadata: {name: a}}\n---\n---\n{kind: B, metadata: {name: b, annotations: {own: x}}}\n"
+    first, second = map(json.loads, manifests_as_json(text, {"release": "v1"}).splitlines())
+    assert first["metadata"]["annotations"] == {"release": "v1"}
+    assert second["metadata"]["annotations"] == {"own": "x", "release": "v1"}
+    assert "annotations" not in json.loads(manifests_as_json(text).splitlines()[0])["metadata"]

@@ -69,7 +69,6 @@ def found(cluster: Cluster) -> Body:
 
 def test_what_runs(cluster: Cluster) -> None:
     result = found(cluster)
-    assert result["cluster_id"] == "uid-kube-system"
     assert result["images"] == {"envoy_gateway": "eg:v1.8.2", "envoy_ai_gateway": "ai:v1.0.0", "envoy": "envoy:1.38.3"}
     assert result["versions"] == {"envoy_gateway": "1.8.2", "envoy_ai_gateway": "1.0.0", "envoy": "1.38.3"}
     assert result["proxies"]["metadata"] == {"name": "proxies", "namespace": NAMESPACE}
@@ -110,7 +109,7 @@ def test_releases_of_crds_are_read_where_they_are_written(cluster: Cluster) -> N
 def test_nothing_runs() -> None:
     result = found(Cluster(KINDS))
     assert result["images"] == {"envoy_gateway": "", "envoy_ai_gateway": "", "envoy": ""}
-    assert (result["manifests"], result["proxies"], result["cluster_id"]) == ([], {}, "")
+    assert (result["manifests"], result["proxies"]) == ([], {})
 
 
 def test_a_record_comes_back(cluster: Cluster) -> None:
