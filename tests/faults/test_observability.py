@@ -157,9 +157,12 @@ def replace_proxy() -> None:
     time.sleep(2 * INTERVAL + 1)
     where = f"--namespace={gateway_requests.PROXIES}"
     deployment = kubectl("get", "deployment", where, f"--selector={gateway_requests.SELECTOR}", "--output=name").strip()
+    selected = (where, f"--selector={gateway_requests.SELECTOR}")
+    old = kubectl("get", "pods", *selected, "--output=name").split()
     kubectl("rollout", "restart", where, deployment)
     kubectl("rollout", "status", where, deployment, "--timeout=100s")
-    kubectl("wait", "pod", where, f"--selector={gateway_requests.SELECTOR}", "--for=condition=Ready", "--timeout=60s")
+    kubectl("wait", *old, where, "--for=delete", "--timeout=120s")
+    assert kubectl("get", "pods", *selected, "--output=name")
 
 
 def settled(server: t.Any, before: dict[tuple[str, ...], int], statuses: list[int]) -> None:

@@ -9,17 +9,20 @@ import pathlib
 import machine
 import objects
 from runs import playbook
-from sites import NO_CLUSTER, Sites
+from sites import NO_CLUSTER, Sites, is_used
 from test_end_to_end import molecule
 
 
 def test_destroy_leaves_the_machine_as_it_was(
     machine_before: dict[str, object], bare_objects: set[str], sites: Sites
 ) -> None:
-    """With what the tests of two gateways had on the cluster besides."""
     assert bare_objects
     with sites.becomes(NO_CLUSTER):
-        assert molecule("destroy") > 0
+        if is_used():
+            # A run that was short of time has left what a teardown of the default site stops at.
+            assert playbook("egress.ai_gateway.destroy") > 0
+        else:
+            assert molecule("destroy") > 0
     assert machine.state() == machine_before
     assert not pathlib.Path(objects.STATE).exists()
     assert playbook("egress.ai_gateway.destroy") == 0

@@ -15,6 +15,12 @@ def name_of_file(item: pytest.Item) -> str:
     return item.path.stem.removeprefix("test_")
 
 
+def steps_of(item: pytest.Item) -> str:
+    """Return what the steps of a class with the same parameters share; a test outside of a class is one of its own."""
+    parent = item.getparent(pytest.Class)
+    return f"{parent.nodeid}{item.name.partition('[')[2]}" if parent else item.nodeid
+
+
 class TimeLimit:
     """A plugin of pytest.
 
@@ -28,13 +34,17 @@ class TimeLimit:
         self._target, self._last = target, last
         self._started = time.monotonic()
         self._late: list[pytest.Item] = []
+        self._begun: set[str] = set()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
-        """Leave out what there is no time for."""
-        if time.monotonic() - self._started > self._minutes * 60 and name_of_file(item) != self._last:
+        """Leave out what there is no time for. The steps of a class that has begun go on to the last, which clears up."""
+        steps = steps_of(item)
+        late = time.monotonic() - self._started > self._minutes * 60
+        if late and steps not in self._begun and name_of_file(item) != self._last:
             self._late.append(item)
             pytest.skip(f"{self._minutes:.0f} minutes are over")
+        self._begun.add(steps)
 
     def pytest_terminal_summary(self, terminalreporter: t.Any) -> None:
         """Name what was left out, and the command that makes up for it."""
