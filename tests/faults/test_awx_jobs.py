@@ -61,17 +61,6 @@ def inventory(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     return directory
 
 
-def secrets_in(directory: pathlib.Path, *secrets: str) -> list[pathlib.Path]:
-    """The files of a job that hold one of the secrets, besides those that AWX writes for the job itself."""
-    return [
-        path
-        for path in directory.rglob("*")
-        if path.is_file()
-        and path.parent.name != "env"
-        and any(secret in path.read_text(encoding="utf-8", errors="replace") for secret in secrets)
-    ]
-
-
 @pytest.mark.usefixtures("default_site")
 def test_site_keys_and_teardown_by_job_templates(
     sites: Sites, server: Server, inventory: pathlib.Path, tmp_path: pathlib.Path
@@ -110,7 +99,7 @@ def test_site_keys_and_teardown_by_job_templates(
         job = awx_jobs.launch(awx, "Teardown", tmp_path / "teardown", **given)
         assert job.status == "successful", job.output[-3000:]
         assert "namespace/ai-gateway" not in objects.kubectl("get", "namespaces", "--output=name").splitlines()
-        assert secrets_in(tmp_path, "sk-openai-second-key", *KEYS.values(), key) == []
+        assert awx_jobs.disclosing(tmp_path, "sk-openai-second-key", *KEYS.values(), key) == []
     sites.ensure_default()
 
 

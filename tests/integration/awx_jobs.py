@@ -240,6 +240,19 @@ def launch(
     return _ended(directory)
 
 
+def disclosing(directory: pathlib.Path, *secrets: str) -> list[pathlib.Path]:
+    """The files of jobs that hold one of the secrets, besides what a job was given.
+
+    AWX gives it as files in `env`, and the runner keeps the environment in `command`. AWX takes neither from a job.
+    """
+    given = {path for name in ("env", "command") for path in directory.rglob(name)}
+    left = [path for path in directory.rglob("*") if path.is_file() and not given.intersection((path, *path.parents))]
+    assert any("job_events" in path.parts for path in left)
+    return [
+        path for path in left if any(secret in path.read_text(encoding="utf-8", errors="replace") for secret in secrets)
+    ]
+
+
 def _ended(directory: pathlib.Path) -> Job:
     output = (directory / "printed").read_text(encoding="utf-8")
     artifacts = directory / "artifacts/job"
