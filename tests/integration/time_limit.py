@@ -38,7 +38,7 @@ class TimeLimit:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
-        """Leave out what there is no time for. The steps of a class that has begun go on to the last, which clears up."""
+        """Leave out what there is no time for; the steps of a class that has begun go on, as the last clears up."""
         steps = steps_of(item)
         late = time.monotonic() - self._started > self._minutes * 60
         if late and steps not in self._begun and name_of_file(item) != self._last:
