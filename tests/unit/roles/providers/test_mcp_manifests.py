@@ -83,7 +83,8 @@ def test_without_tools_of_a_tier_all_are_denied(tmp_path_factory: pytest.TempPat
         "envoy_ai_gateway.yaml.j2",
         {**VARIABLES, "ai_gateway_tiers": [tier]},
     )
-    assert found["MCPRoute", "mcp-servers"]["spec"]["securityPolicy"] == {"authorization": {"defaultAction": "Deny"}}
+    expected = {"authorization": {"defaultAction": "Deny", "rules": []}}
+    assert found["MCPRoute", "mcp-servers"]["spec"]["securityPolicy"] == expected
 
 
 def test_endpoints_and_keys(objects: Objects) -> None:
