@@ -28,8 +28,9 @@ LOOKUPS = {
 
 
 @pytest.fixture(scope="module")
-def server() -> t.Iterator[Server]:
+def server(sites: Sites) -> t.Iterator[Server]:
     """An AWX with credentials of the cluster and of both types with providers' keys."""
+    sites.ensure_any()
     with (
         awx_jobs.administrator() as token,
         awx_jobs.controller(token, awx_key_variables=sorted(KEYS)) as made,

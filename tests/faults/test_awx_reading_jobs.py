@@ -10,12 +10,13 @@ import typing as t
 import awx_jobs
 import pytest
 from awx_server import Awx
-
-pytestmark = pytest.mark.usefixtures("any_site")
+from sites import Sites
 
 
 @pytest.fixture(scope="module")
-def awx() -> t.Iterator[Awx]:
+def awx(sites: Sites) -> t.Iterator[Awx]:
+    # A credential is one of a cluster.
+    sites.ensure_any()
     with awx_jobs.administrator() as token, awx_jobs.controller(token) as server:
         yield server.awx
 
