@@ -65,8 +65,9 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 
 
 @pytest.fixture(scope="module")
-def collector() -> t.Iterator[observability.Collector]:
+def collector(sites: Sites) -> t.Iterator[observability.Collector]:
     # The address is there with the cluster.
+    sites.ensure_any()
     found = observability.Collector()
     yield found
     found.stop()
@@ -82,12 +83,18 @@ def site(directory: pathlib.Path, *arguments: str, content: bool = False) -> int
 
 @pytest.fixture
 def observed(sites: Sites, directory: pathlib.Path) -> None:
+    observe(sites, directory)
+
+
+def observe(sites: Sites, directory: pathlib.Path) -> None:
     sites.ensure_any()
     sites.ensure(SITE, lambda: site(directory))
 
 
 @pytest.fixture(scope="module")
-def server(directory: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[t.Any]:
+def server(sites: Sites, directory: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[t.Any]:
+    # The files that it reads are written by the site.
+    observe(sites, directory)
     place = tmp_path_factory.mktemp("prometheus")
     found = observability.prometheus(place, directory / "scrape.yml", directory / "rules.yml")
     yield found
