@@ -68,6 +68,8 @@ class Canaries:
             *(f"ai-gateway/{name}-credential.*" for name in PROVIDERS),
             f"{NAMESPACE}/{MCP_SERVER}-mcp-server*",
             f"ai-gateway/{MCP_SERVER}-mcp-key.*",
+            # Envoy AI Gateway's own copy.
+            f"ai-gateway/ai-eg-mcp-cred-mcp-servers-{MCP_SERVER}",
             "ai-gateway-envoy-gateway/ai-gateway-ai-gateway*",
         ]
 

@@ -124,6 +124,15 @@ def is_transient(error: ApiError, unserved_too: bool = False) -> bool:
     return unserved_too and error.is_unserved
 
 
+def is_bound(method: str, body: t.Any) -> bool:
+    """Whether a request is for one state of an object alone, so that a conflict is its answer: a creation, and what
+    names a version of the object.
+    """
+    if method == "POST" or not isinstance(body, dict):
+        return method == "POST"
+    return any("resourceVersion" in (body.get(part) or {}) for part in ("metadata", "preconditions"))
+
+
 def pause_before(attempt: int, retry_after: float | None = None) -> float:
     """Seconds to pause after a failed try.
 
@@ -243,7 +252,10 @@ class Api:
                 allowed = self._patience(collection) if patience is None else patience
                 pause = pause_before(attempt, error.retry_after)
                 waited = time.monotonic() - started
-                if not (is_transient(error, unserved_too) or self.is_of_a_restart(error)) or waited + pause > allowed:
+                again = is_transient(error, unserved_too) or self.is_of_a_restart(error)
+                if error.status == 409 and is_bound(method, body):
+                    again = False
+                if not again or waited + pause > allowed:
                     if patience is None and waited > _SILENT_SECONDS:
                         self._given_up.add(collection)
                     error.request = f"{method} {path}"

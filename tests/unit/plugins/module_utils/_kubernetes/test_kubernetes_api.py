@@ -199,6 +199,27 @@ def test_what_was_tried_in_vain_is_not_tried_as_long_again(pauses: list[float]) 
     )
 
 
+@pytest.mark.parametrize(
+    ("method", "body", "tries"),
+    [
+        ("POST", {"metadata": {"name": "a"}}, 1),
+        ("PUT", {"metadata": {"name": "a", "resourceVersion": "7"}}, 1),
+        ("DELETE", {"preconditions": {"uid": "u", "resourceVersion": "7"}}, 1),
+        ("DELETE", {"preconditions": {"uid": "u"}}, 2),
+        ("PATCH", {"metadata": {"name": "a"}}, 2),
+        ("PATCH", [{"op": "remove", "path": "/x"}], 2),
+    ],
+)
+def test_a_conflict_is_tried_again_where_it_can_end(method: str, body: object, tries: int, pauses: list[float]) -> None:
+    pool = Pool(refusal(409, "Conflict", "the object has been modified"), Answer(200, {"kind": "Widget"}))
+    if tries == 1:
+        with pytest.raises(ApiError, match="has been modified"):
+            api(pool).request(method, "/widgets/a", body=body)
+    else:
+        assert api(pool).request(method, "/widgets/a", body=body).status == 200
+    assert len(pauses) == tries - 1
+
+
 def test_an_object_that_was_replaced_is_not_waited_for(pauses: list[float]) -> None:
     with pytest.raises(ApiError):
         api(
