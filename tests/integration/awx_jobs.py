@@ -180,6 +180,8 @@ class Job(t.NamedTuple):
     artifacts: Found
     #: The counts of the recap, by host.
     stats: dict[str, dict[str, int]]
+    #: The names of the tasks that changed something, or would have.
+    changed: set[str]
     seconds: float
 
 
@@ -258,10 +260,13 @@ def _ended(directory: pathlib.Path) -> Job:
     artifacts = directory / "artifacts/job"
     assert (artifacts / "status").exists(), output[-3000:]
     ended: Found = {}
+    changed = set()
     for path in (artifacts / "job_events").glob("*.json"):
         event = json.loads(path.read_text(encoding="utf-8"))
         if event["event"] == "playbook_on_stats":
             ended = event["event_data"]
+        elif event["event"] == "runner_on_ok" and event["event_data"]["res"].get("changed"):
+            changed.add(event["event_data"]["task"])
     stats: dict[str, dict[str, int]] = {}
     for count in ("ok", "changed", "failures", "skipped", "rescued", "ignored", "dark"):
         for host, number in ended.get(count, {}).items():
@@ -273,6 +278,7 @@ def _ended(directory: pathlib.Path) -> Job:
         output,
         ended.get("artifact_data", {}),
         stats,
+        changed,
         max(times) - min(times) if times else 0,
     )
     print(f"{job.status} after {job.seconds:.0f} s: {job.stats} artifacts {sorted(job.artifacts)}", flush=True)
