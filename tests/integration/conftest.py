@@ -32,6 +32,10 @@ ORDER = [
     "existing_cluster",
     "drift",
     "dump",
+    "awx_reading_jobs",
+    "canary_keys",
+    "observability",
+    "usage",
     "component_faults",
     "destroy",
 ]
