@@ -41,7 +41,7 @@ def test_preflight_and_check_find_a_gateway_that_stands(awx: Awx, tmp_path: path
     }
 
 
-def test_diagnosis_validation_and_drift_have_artifacts(awx: Awx, tmp_path: pathlib.Path) -> None:
+def test_jobs_that_read_have_artifacts_and_disclose_nothing(awx: Awx, tmp_path: pathlib.Path) -> None:
     job = awx_jobs.launch(awx, "Diagnose", tmp_path / "diagnose", {"diagnosis_fail_on": "never"})
     assert job.status == "successful", job.output[-3000:]
     assert "counts" in job.artifacts["ai_gateway_diagnosis"]["embedded"]
@@ -56,14 +56,31 @@ def test_diagnosis_validation_and_drift_have_artifacts(awx: Awx, tmp_path: pathl
     assert job.status == "successful", job.output[-3000:]
     assert job.artifacts["ai_gateway_drift"]["embedded"]["drift"] is False
 
+    # Counted from the access logs, as no Prometheus is named.
+    job = awx_jobs.launch(awx, "Usage", tmp_path / "usage", {"usage_from": "10m"})
+    assert job.status == "successful", job.output[-3000:]
+    found = job.artifacts["ai_gateway_usage"]["embedded"]
+    # The validation's own requests.
+    assert found["source"] == "log"
+    assert found["totals"]["requests"] > 0
 
-def test_no_secret_of_a_credential_is_in_what_a_job_leaves(awx: Awx, tmp_path: pathlib.Path) -> None:
-    """The job prints much, and its events hold the results of its tasks."""
-    job = awx_jobs.launch(awx, "Diagnose", tmp_path / "diagnose", {"diagnosis_fail_on": "never"})
+    job = awx_jobs.launch(awx, "Dump", tmp_path / "dump")
+    assert job.status == "successful", job.output[-3000:]
+    found = job.artifacts["ai_gateway_dump"]["embedded"]
+    assert found["differences"] == []
+    assert "ai_gateway_providers" in found["variables"]
+    # The output is all that stays of the file.
+    assert "+ai_gateway_providers:" in job.output
+
+    job = awx_jobs.launch(awx, "Upgrade", tmp_path / "upgrade")
+    assert job.status == "successful", job.output[-3000:]
+    assert "Nothing is to be done." in " ".join(job.output.split())
+    assert job.changed == set()
+
+    # And no secret of a credential is in what they leave, of which the events hold the results of tasks.
     (secret,) = {
         credential["inputs"]["bearer_token"]
         for credential in awx.objects["credentials"].values()
         if "bearer_token" in credential["inputs"]
     }
     assert awx_jobs.disclosing(tmp_path, secret) == []
-    assert secret not in job.output
