@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import base64
 import concurrent.futures
+import ctypes
 import json
+import os
 import pathlib
 import shutil
 import subprocess
@@ -17,6 +19,7 @@ import typing as t
 import grpc
 import objects
 import yaml
+from component_faults import COMPONENTS
 from runs import ROOT
 from simulators import admin
 
@@ -25,8 +28,8 @@ import prometheus_programs
 
 #: Seconds between two scrapes.
 INTERVAL = 2
-#: The address of this machine that pods reach, where the collector listens.
-HOST = "10.245.0.1"
+#: The address of the node, where the collector listens. Packets of pods leave its network for no other.
+HOST = "10.245.0.2"
 PORT = 4317
 #: What no span may have, and each prompt has.
 CANARY = "an-unusual-word-of-a-prompt"
@@ -35,6 +38,7 @@ OPERATOR = "github.com/prometheus-operator/prometheus-operator@v0.93.1"
 OPERATOR_SUM = "h1:4Juk8v93RdG1DSGD/mGp+SeQKPmnlLIj2iq3blLZgFY="
 MONITORS = ("podmonitors", "servicemonitors", "prometheusrules")
 Attributes = dict[str, str]
+_CLONE_NEWNET = 0x40000000
 
 
 def prometheus(directory: pathlib.Path, scrape_file: pathlib.Path, rules_file: pathlib.Path) -> t.Any:
@@ -117,8 +121,22 @@ class Collector:
         service = "opentelemetry.proto.collector.trace.v1.TraceService"
         self._server = grpc.server(concurrent.futures.ThreadPoolExecutor(4))
         self._server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(service, {"Export": handler})])
-        assert self._server.add_insecure_port(f"{HOST}:{PORT}")
+        # A thread has a network of its own, and a socket keeps that of the thread that made it.
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            pool.submit(self._listen).result()
         self._server.start()
+
+    def _listen(self) -> None:
+        # In the network of the node.
+        (component,) = [component for component in COMPONENTS if component.name == "api-server"]
+        process = component.processes()[0]
+        number = os.open(f"/proc/{process}/ns/net", os.O_RDONLY)
+        try:
+            # Python has it from 3.12 on.
+            assert ctypes.CDLL(None, use_errno=True).setns(number, _CLONE_NEWNET) == 0, os.strerror(ctypes.get_errno())
+        finally:
+            os.close(number)
+        assert self._server.add_insecure_port(f"{HOST}:{PORT}") == PORT
 
     def _export(self, request: bytes, _context: grpc.ServicerContext) -> bytes:
         with self._lock:
