@@ -61,7 +61,7 @@ def test_jobs_that_read_have_artifacts_and_disclose_nothing(awx: Awx, tmp_path: 
     assert job.status == "successful", job.output[-3000:]
     found = job.artifacts["ai_gateway_usage"]["embedded"]
     # The validation's own requests.
-    assert found["source"] == "log"
+    assert found["source"] == "access log"
     assert found["totals"]["requests"] > 0
 
     job = awx_jobs.launch(awx, "Dump", tmp_path / "dump")
