@@ -75,6 +75,7 @@ tbody tr { border-top: 1px solid var(--line); }
 td.share { width: 24%; min-width: 6rem; color: var(--soft); }
 svg.share { display: inline-block; width: calc(100% - 2.6rem); height: .7rem; }
 svg.share rect { fill: var(--c0); }
+.share span { display: inline-block; width: 2.4rem; }
 .unknown { color: var(--warn); }
 .soft { color: var(--soft); }
 footer { color: var(--soft); margin-top: 1.5rem; }
@@ -164,8 +165,8 @@ of {{ models }} {{ "model" if models == 1 else "models" }}</div>
 <td>{{ cost(group.total) }}</td>
 <td class="share"><svg class="share" viewBox="0 0 100 8" preserveAspectRatio="none" aria-hidden="true">
 <rect width="{{ (100 * part / most) | round(2) }}" height="8" rx="1"/></svg>
-{% if priced and group.total.cost is none %}?{% else %}
-{{ "%.0f" | format(share) if share >= 1 or not part else "<1" }} %{% endif %}</td></tr>
+<span>{% if priced and group.total.cost is none %}?{% else %}
+{{ "%.0f" | format(share) if share >= 1 or not part else "<1" }} %{% endif %}</span></td></tr>
 {% endfor %}
 </tbody>
 </table>
