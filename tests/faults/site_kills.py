@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import dataclasses
 import hashlib
 import json
@@ -67,17 +68,15 @@ def kill_site(arguments: t.Sequence[str], after: float, directory: pathlib.Path)
     litter = {"TMPDIR": str(directory), "ANSIBLE_LOCAL_TEMP": str(directory), "ANSIBLE_REMOTE_TEMP": str(directory)}
     command = ("ansible-playbook", "--inventory", INVENTORY, TAGS, *arguments, "egress.ai_gateway.site")
     with start("unshare", "--pid", "--fork", "--kill-child", "--mount-proc", *command, **litter) as process:
-        assert process.stdout
-        os.set_blocking(process.stdout.fileno(), False)
-        deadline, said = time.monotonic() + after, ""
-        while time.monotonic() < deadline and process.poll() is None:
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
             # What nobody reads would stop it.
-            said += process.stdout.read() or ""
-            time.sleep(0.05)
-        children = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children")
-        for first in children.read_text(encoding="utf-8").split() if process.poll() is None else ():
-            os.kill(int(first), signal.SIGKILL)
-    titles = re.findall(r"^TASK \[(.*)\]", said, re.MULTILINE)
+            said = pool.submit(process.communicate)
+            concurrent.futures.wait([said], after)
+            children = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children")
+            for first in children.read_text(encoding="utf-8").split() if not said.done() else ():
+                os.kill(int(first), signal.SIGKILL)
+            output = said.result()[0]
+    titles = re.findall(r"^TASK \[(.*)\]", output, re.MULTILINE)
     print(f"killed after {after:.1f} s in task: {titles[-1] if titles else 'none'}", flush=True)
     return process.returncode != 0
 
