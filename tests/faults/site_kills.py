@@ -67,15 +67,15 @@ def kill_site(arguments: t.Sequence[str], after: float, directory: pathlib.Path)
     """
     litter = {"TMPDIR": str(directory), "ANSIBLE_LOCAL_TEMP": str(directory), "ANSIBLE_REMOTE_TEMP": str(directory)}
     command = ("ansible-playbook", "--inventory", INVENTORY, TAGS, *arguments, "egress.ai_gateway.site")
-    with start("unshare", "--pid", "--fork", "--kill-child", "--mount-proc", *command, **litter) as process:
-        with concurrent.futures.ThreadPoolExecutor(1) as pool:
-            # What nobody reads would stop it.
-            said = pool.submit(process.communicate)
-            concurrent.futures.wait([said], after)
-            children = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children")
-            for first in children.read_text(encoding="utf-8").split() if not said.done() else ():
-                os.kill(int(first), signal.SIGKILL)
-            output = said.result()[0]
+    command = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc", *command)
+    with start(*command, **litter) as process, concurrent.futures.ThreadPoolExecutor(1) as pool:
+        # What nobody reads would stop it.
+        said = pool.submit(process.communicate)
+        concurrent.futures.wait([said], after)
+        children = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        for first in children.read_text(encoding="utf-8").split() if not said.done() else ():
+            os.kill(int(first), signal.SIGKILL)
+        output = said.result()[0]
     titles = re.findall(r"^TASK \[(.*)\]", output, re.MULTILINE)
     print(f"killed after {after:.1f} s in task: {titles[-1] if titles else 'none'}", flush=True)
     return process.returncode != 0
