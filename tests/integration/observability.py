@@ -154,6 +154,10 @@ class Collector:
                     found += [_span(span) for span in _fields(scope, 2)]
         return found
 
+    def forget(self) -> None:
+        with self._lock:
+            self.received.clear()
+
     def everything(self) -> bytes:
         with self._lock:
             return b"\n".join(self.received)

@@ -291,9 +291,28 @@ def test_spans_have_no_prompt_unless_asked(collector: observability.Collector, d
     assert token.encode() not in collector.everything()
 
     assert site(directory, "--tags=gateway,observability", content=True) > 0
-    ask()
-    wait_until(lambda: CANARY.encode() in collector.everything())
+
+    def is_told() -> bool:
+        ask()
+        return CANARY.encode() in collector.everything()
+
+    # By the pods that take the place of the others.
+    wait_until(is_told, 120)
     assert token.encode() not in collector.everything()
+
+    telling = pods()
+    assert site(directory, "--tags=gateway,observability") > 0
+    wait_until(lambda: not pods() & telling, 120)
+    collector.forget()
+    ask()
+    wait_until(lambda: len(found()) >= len(PROVIDERS))
+    assert CANARY.encode() not in collector.everything()
+
+
+def pods() -> set[str]:
+    """The pods of the proxies, also those on their way out."""
+    where = (f"--namespace={gateway_requests.PROXIES}", f"--selector={gateway_requests.SELECTOR}")
+    return set(kubectl("get", "pods", *where, "--output=name").split())
 
 
 def wait_until(holds: t.Callable[[], bool], seconds: int = 60) -> None:

@@ -58,7 +58,9 @@ PHASES: tuple[tuple[str, frozenset[GroupKind]], ...] = tuple(
                 ("apiregistration.k8s.io", "APIService"),
             ],
         ),
-        ("gateway parameters", [(_ENVOY, "EnvoyProxy"), (_AI, "GatewayConfig")]),
+        # Pods get what is here when they are made, which an EnvoyProxy that changes lets them be.
+        ("processor parameters", [(_AI, "GatewayConfig")]),
+        ("gateway parameters", [(_ENVOY, "EnvoyProxy")]),
         ("gateway classes", [(_GATEWAY, "GatewayClass")]),
         ("gateways", [(_GATEWAY, "Gateway ReferenceGrant")]),
         (

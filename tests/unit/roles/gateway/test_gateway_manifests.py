@@ -241,6 +241,33 @@ def test_the_processor_has_limits(tmp_path: Path, given: dict[str, t.Any], wante
     assert gateway["namespace"] == config["metadata"]["namespace"]
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"ai_gateway_workloads": {"processor": {"resources": {"limits": {"memory": "1Gi"}}}}},
+        {
+            "ai_gateway_observability": {
+                "enabled": True,
+                "traces": {"endpoint": "http://collector.monitoring.svc:4317", "content": True},
+            }
+        },
+    ],
+    ids=["resources", "content of spans"],
+)
+def test_other_parameters_of_the_processor_replace_the_pods_that_have_it(
+    tmp_path_factory: pytest.TempPathFactory, given: dict[str, t.Any]
+) -> None:
+    def annotations(**variables: t.Any) -> dict[str, str]:
+        spec = gateway_of(tmp_path_factory.mktemp("given"), **variables)["EnvoyProxy", "ai-gateway"]["spec"]
+        found: dict[str, str] = spec["provider"]["kubernetes"]["envoyDeployment"]["pod"].get("annotations", {})
+        return found
+
+    usual, other = annotations(), annotations(**given)
+    assert usual == {key: value for key, value in other.items() if key != "egress.ai-gateway/processor"}
+    assert "egress.ai-gateway/processor" in other
+    assert other == annotations(**given)
+
+
 def test_routes_of_others_are_refused_where_pools_are(tmp_path: Path) -> None:
     """What its expressions do was seen with a real API server; see tests/integration/inference_pools.py."""
     pools = [{"name": name, "namespace": name, "selector": {"model": name}} for name in ("vllm", "other")]
