@@ -21,7 +21,10 @@ import yaml
 from runs import INVENTORY, playbook, start
 
 #: What controllers make and name by chance, or remove when they please.
-VOLATILE = r"^\S+ (Pod|PodMetrics|ReplicaSet|ControllerRevision|EndpointSlice|Lease|Job) "
+VOLATILE = r"^\S+ (Pod|PodMetrics|ReplicaSet|ControllerRevision|EndpointSlice|IPAddress|Lease|Job) "
+#: What controllers make for a member, with its labels, and what they choose of it.
+MADE = ("Endpoints", "EndpointSlice")
+CHOSEN = ("clusterIP", "clusterIPs", "healthCheckNodePort")
 #: Fields of a member of a set that say what it is to be. Others are the API server's, or a controller's.
 FIELDS_OF_OTHERS = ("metadata", "status")
 #: What writes the same for both catalogues is left out, and the checks, so that a kill meets what is being written.
@@ -94,6 +97,10 @@ def content() -> dict[str, str]:
     found = {}
     for body in json.loads(listed)["items"]:
         metadata = body["metadata"]
+        if body["kind"] in MADE:
+            continue
+        if body["kind"] == "Service":
+            body["spec"] = {key: value for key, value in body["spec"].items() if key not in CHOSEN}
         wanted: dict[str, t.Any] = {key: value for key, value in body.items() if key not in FIELDS_OF_OTHERS}
         wanted["labels"] = metadata.get("labels")
         name = f"{body['kind']} {metadata.get('namespace', '')}/{metadata['name']}"
