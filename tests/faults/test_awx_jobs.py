@@ -79,7 +79,7 @@ def test_site_keys_and_teardown_by_job_templates(
         job = awx_jobs.launch(awx, "Rotate keys", tmp_path / "rotate", **given)
         assert job.status == "successful", job.output[-3000:]
         assert "New keys for openai" in job.output
-        job = awx_jobs.launch(awx, "Validate", tmp_path / "validate", {"validation_recovery": "false"}, **given)
+        job = awx_jobs.launch(awx, "Validate", tmp_path / "validate", {"validation_mode": "quick"}, **given)
         assert job.status == "successful", job.output[-3000:]
 
         answers = {

@@ -70,6 +70,18 @@ def test_what_the_collection_describes_is_right() -> None:
     assert faults({}, {}) == []
 
 
+def test_nothing_is_asked_for_that_an_inventory_says() -> None:
+    """AWX sends the default of each question of a workflow's nodes, which beats the inventory."""
+    said = {"usage_prometheus_url", "validation_paid_requests", "validation_tier", "upgrade_tier", "upgrade_model"}
+    for path in (ROOT / "inventories").rglob("*.yml"):
+        said |= set(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
+    assert "ai_gateway_providers" in said
+    templates = data(VARIABLES)["job_templates"]
+    asked = {variable for template in templates for variable in template.get("survey", {})}
+    assert len(asked) > 15
+    assert asked & said == set()
+
+
 @pytest.mark.parametrize(
     ("variables", "said"),
     [
