@@ -54,7 +54,7 @@ RETURN = r"""
 _value:
   description: >-
     C(changes), by component the images C(from) and C(to); C(needed); C(resumed), whether an earlier upgrade was cut
-    off; C(versions), by component; C(bad) and C(untried), lists of sentences.
+    off while it replaced; C(versions), by component; C(bad) and C(untried), lists of sentences.
   type: dict
 """
 

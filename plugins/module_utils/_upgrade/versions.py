@@ -16,6 +16,8 @@ _CONDITION = re.compile(r"\s*(?P<operator><=|>=|<|>|==)\s*v?(?P<numbers>[0-9]+(\
 
 #: As people call the components that pairs are about.
 PRODUCTS = {"envoy_gateway": "Envoy Gateway", "envoy_ai_gateway": "Envoy AI Gateway", "envoy": "Envoy"}
+#: Phases of a record in which nothing that serves is being replaced.
+CANARY, DONE = "canary", "done"
 
 
 @dataclass(frozen=True)
@@ -113,12 +115,12 @@ def plan_of(
     :param found: by component, the image that runs; ``wanted`` the same of the one that is to run.
     :param record: that of an earlier run, with its ``phase`` and the images it goes to.
     :returns: ``changes``, a dict of the components that change with ``from`` and ``to``, ``needed``, and ``resumed``,
-        whether an earlier run was cut off.
+        whether an earlier run was cut off while it replaced. One that was cut off before has left a canary alone.
     """
     changes = {
         name: {"from": found.get(name, ""), "to": image}
         for name, image in wanted.items()
         if image and found.get(name, "") != image
     }
-    resumed = bool(record) and t.cast("Mapping[str, t.Any]", record).get("phase") not in (None, "", "done")
-    return {"changes": changes, "needed": bool(changes) or resumed, "resumed": resumed}
+    phase = (record or {}).get("phase") or DONE
+    return {"changes": changes, "needed": bool(changes) or phase != DONE, "resumed": phase not in (CANARY, DONE)}

@@ -90,6 +90,8 @@ def test_a_plan_names_what_changes() -> None:
     assert plan == {"changes": {"envoy_gateway": {"from": "eg:v1", "to": "eg:v2"}}, "needed": True, "resumed": False}
 
 
-def test_a_run_that_was_cut_off_is_needed_where_all_images_are_new() -> None:
+@pytest.mark.parametrize(("phase", "resumed"), [("replacing", True), ("back", True), ("canary", False)])
+def test_a_run_that_was_cut_off_is_needed_where_all_images_are_new(phase: str, resumed: bool) -> None:
+    """Before the replacement, it has left a canary alone, and what runs is what ran before."""
     found = {"envoy_gateway": "eg:v2"}
-    assert plan_of(found, found, {"phase": "replacing"}) == {"changes": {}, "needed": True, "resumed": True}
+    assert plan_of(found, found, {"phase": phase}) == {"changes": {}, "needed": True, "resumed": resumed}
