@@ -80,20 +80,22 @@ def meets(version: str, conditions: str) -> bool:
 def judge(versions: Mapping[str, str], pairs: Pairs) -> tuple[list[str], list[str]]:
     """Why these versions must not run together, and what nobody has tried.
 
-    :param versions: by component, those of PRODUCTS; an empty one is unknown.
-    :returns: a sentence for each pair that is known to be bad; and one where no tested set has these versions.
+    :param versions: by component, those of PRODUCTS; an empty one is unknown, as that of an image with a digest alone.
+    :returns: a sentence for each pair that is known to be bad; and one where no tested set has these versions. An
+        unknown version is neither bad nor tested.
     """
-    known = {name: version for name, version in versions.items() if version and name in PRODUCTS}
+    judged = {name: version for name, version in versions.items() if name in PRODUCTS}
+    known = {name: version for name, version in judged.items() if version}
     bad = [
         f"{_named(known, entry)}: {entry['reason']}"
         for entry in pairs.bad
         if _conditions(entry) and all(name in known and meets(known[name], text) for name, text in _conditions(entry))
     ]
     tested = any(
-        all(name not in known or meets(known[name], text) for name, text in _conditions(entry))
+        all(name not in judged or (name in known and meets(known[name], text)) for name, text in _conditions(entry))
         for entry in pairs.tested
     )
-    untried = [] if tested else [f"{_named(known, known)} have not been tried together"]
+    untried = [] if tested else [f"{_named(judged, judged)} have not been tried together"]
     return bad, untried
 
 
@@ -103,7 +105,9 @@ def _conditions(entry: Mapping[str, str]) -> list[tuple[str, str]]:
 
 def _named(versions: Mapping[str, str], names: Iterable[str]) -> str:
     return " with ".join(
-        f"{PRODUCTS[name]} {versions[name]}" for name in PRODUCTS if name in names and name in versions
+        f"{PRODUCTS[name]} {versions[name] or 'of an unknown version'}"
+        for name in PRODUCTS
+        if name in names and name in versions
     )
 
 

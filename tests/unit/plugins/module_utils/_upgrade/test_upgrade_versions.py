@@ -83,6 +83,13 @@ def test_an_unknown_version_is_not_taken_for_a_bad_one() -> None:
     assert judge({**GOOD, "envoy_ai_gateway": "", "envoy_gateway": "1.9.1"}, PAIRS)[0] == []
 
 
+def test_an_unknown_version_has_not_been_tried() -> None:
+    said = (
+        "Envoy Gateway of an unknown version with Envoy AI Gateway 1.0.0 with Envoy 1.38.3 have not been tried together"
+    )
+    assert judge({**GOOD, "envoy_gateway": ""}, PAIRS) == ([], [said])
+
+
 def test_a_plan_names_what_changes() -> None:
     found = {"envoy_gateway": "eg:v1", "envoy": "envoy:v1"}
     assert plan_of(found, found, None) == {"changes": {}, "needed": False, "resumed": False}
