@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Which manifests the record of an upgrade may have. Pure.
 
-A way back applies them with the rights of the run, and whoever may write ConfigMaps beside the Gateway may write the
+A way back applies them with the rights of the run, and a user who may write ConfigMaps beside the Gateway may write the
 record. So it may have what a chart of Envoy Gateway makes and nothing else: the charts of all releases give the same
 names.
 """
