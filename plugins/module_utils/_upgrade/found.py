@@ -141,8 +141,8 @@ def record_of(config_map: Body | None, namespace: str, instance: str) -> Body:
         return {}
     try:
         record = json.loads(data[RECORD_KEY])
-        if not isinstance(record, dict) or not isinstance(record.get("images"), dict):
-            raise ValueError("it names no images")
+        if not all(isinstance(record["images"][name], str) for name in ("envoy_gateway", "envoy")):
+            raise ValueError("its images are no strings")
         manifests = unpacked(data["manifests"])
         check(manifests, namespace, instance)
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError, zlib.error) as error:

@@ -65,6 +65,7 @@ def own(labels: Body) -> Body:
 def server() -> t.Iterator[Server]:
     made = Server(KINDS)
     made.put("namespaces", "", "kube-system")
+    made.put("namespaces", "", "ai-gateway")
     made.put("gateways", "ai-gateway", "ai-gateway", status={"addresses": [{"type": "IPAddress", "value": "10.0.0.1"}]})
     made.put("envoyproxies", "ai-gateway", "ai-gateway", spec={})
     made.put(
@@ -225,6 +226,24 @@ def test_what_the_canary_refuses_leaves_the_way_back(phase: str, server: Server,
     assert status != 0
     assert "nothing that serves was changed" in said
     assert record(server) == ("done", BEFORE["envoy_gateway"], manifests_of(BEFORE["envoy_gateway"]))
+
+
+def test_a_first_try_that_the_canary_refuses_has_no_earlier_release(server: Server, tmp_path: Path) -> None:
+    status, said = run(server, tmp_path, **NO_TOKEN)
+    assert status != 0
+    assert "nothing that serves was changed" in said
+    assert record(server)[:2] == ("done", RUNNING["envoy_gateway"])
+
+
+def test_objects_of_others_in_a_record_are_refused(server: Server, tmp_path: Path) -> None:
+    put_record(server, "done")
+    added = {"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": "mine", "namespace": NAMESPACE}}
+    data = server.objects["configmaps", "ai-gateway", "ai-gateway.upgrade"]["data"]
+    data["manifests"] = packed([*manifests_of(BEFORE["envoy_gateway"]), added])
+    status, said = run(server, tmp_path, upgrade_state="previous")
+    assert status != 0
+    assert "CronJob mine is none that Envoy Gateway's chart makes: the chart has no such kind" in said
+    assert server.writes == []
 
 
 def test_going_back_again_does_nothing(server: Server, tmp_path: Path) -> None:

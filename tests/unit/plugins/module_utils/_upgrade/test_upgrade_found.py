@@ -119,16 +119,17 @@ def test_nothing_runs() -> None:
 
 def test_a_record_comes_back(cluster: Cluster) -> None:
     assert unpacked(packed(MANIFESTS)) == MANIFESTS
-    data = {RECORD_KEY: json.dumps({"phase": "done", "images": {"envoy": "a"}}), "manifests": packed(MANIFESTS)}
+    record = {"phase": "done", "images": {"envoy_gateway": "a", "envoy": "b"}}
+    data = {RECORD_KEY: json.dumps(record), "manifests": packed(MANIFESTS)}
     cluster.put("configmaps", "gateways", "ai.upgrade", data=data)
-    assert found(cluster)["record"] == {"phase": "done", "images": {"envoy": "a"}, "manifests": MANIFESTS}
+    assert found(cluster)["record"] == {**record, "manifests": MANIFESTS}
 
 
 def gzipped(content: bytes) -> str:
     return base64.b64encode(gzip.compress(content)).decode()
 
 
-IMAGES = '{"images": {}}'
+IMAGES = json.dumps({"images": {"envoy_gateway": "eg:v1", "envoy": "envoy:v1"}})
 
 
 @pytest.mark.parametrize(
@@ -138,6 +139,8 @@ IMAGES = '{"images": {}}'
         {"record": "no", "manifests": packed([])},
         {"record": "[]", "manifests": packed([])},
         {"record": "{}", "manifests": packed([])},
+        {"record": '{"images": {"envoy_gateway": "eg:v1"}}', "manifests": packed([])},
+        {"record": '{"images": {"envoy_gateway": "eg:v1", "envoy": 1}}', "manifests": packed([])},
         {"record": IMAGES, "manifests": "?"},
         {"record": IMAGES, "manifests": base64.b64encode(b"no gzip").decode()},
         {"record": IMAGES, "manifests": gzipped(b"{}")},
