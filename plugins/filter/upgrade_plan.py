@@ -21,6 +21,7 @@ short_description: What an upgrade of Envoy Gateway and its proxies changes, and
 version_added: 1.0.0
 description:
   - Compares the images that run with those that are to run, and judges the versions in the tags of the latter.
+    An image with a digest alone has an unknown version, which nobody has tried.
 options:
   _input:
     description: The result of module M(egress.ai_gateway.gateway_upgrade_info).
@@ -54,7 +55,7 @@ RETURN = r"""
 _value:
   description: >-
     C(changes), by component the images C(from) and C(to); C(needed); C(resumed), whether an earlier upgrade was cut
-    off; C(versions), by component; C(bad) and C(untried), lists of sentences.
+    off while it replaced; C(versions), by component; C(bad) and C(untried), lists of sentences.
   type: dict
 """
 

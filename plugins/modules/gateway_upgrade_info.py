@@ -14,6 +14,7 @@ description:
     releases of the CRDs, and the record of an earlier upgrade.
   - The manifests are those that this collection applied, by the fields that it owns, without Secrets and Jobs. They are
     what a way back applies.
+  - A record is refused that has objects which no chart of Envoy Gateway makes, or gives rights to others.
 author: Contributors to the egress.ai_gateway project (!UNKNOWN)
 extends_documentation_fragment:
   - egress.ai_gateway.attributes

@@ -9,10 +9,12 @@ import base64
 import gzip
 import json
 import typing as t
+import zlib
 from urllib.parse import urlsplit
 
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.api import Api
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.module import read_objects
+from ansible_collections.egress.ai_gateway.plugins.module_utils._upgrade.allowed import BUDGET, KINDS, check
 from ansible_collections.egress.ai_gateway.plugins.module_utils._upgrade.manifests import (
     CANARY_LABEL,
     CONTROLLER,
@@ -23,24 +25,14 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._upgrade.version
 
 Body = dict[str, t.Any]
 
-#: The kinds of the objects of Envoy Gateway's chart.
-KINDS = (
-    ("v1", "ServiceAccount"),
-    ("v1", "ConfigMap"),
-    ("v1", "Service"),
-    ("apps/v1", "Deployment"),
-    ("rbac.authorization.k8s.io/v1", "Role"),
-    ("rbac.authorization.k8s.io/v1", "RoleBinding"),
-    ("rbac.authorization.k8s.io/v1", "ClusterRole"),
-    ("rbac.authorization.k8s.io/v1", "ClusterRoleBinding"),
-    ("admissionregistration.k8s.io/v1", "MutatingWebhookConfiguration"),
-)
 #: As the chart of Envoy AI Gateway calls its Deployment.
 EXTENSION = "ai-gateway-controller"
 #: One of the small CRDs of Envoy Gateway, and the release that role crds writes into it.
 CRD = "backends.gateway.envoyproxy.io"
 RELEASE_ANNOTATION = "egress.ai-gateway/release"
 RECORD_KEY = "record"
+#: Manifests of a release have some ten thousand bytes.
+LARGEST_MANIFESTS = 4 * 1024 * 1024
 
 
 def read(
@@ -50,9 +42,10 @@ def read(
 
     :param namespace: that of Envoy Gateway and the proxies.
     :param record: name of the ConfigMap beside the Gateway with the record of an earlier upgrade.
-    :raises ValueError: where that record cannot be read.
+    :raises ValueError: where that record cannot be read, or has objects that are not of Envoy Gateway.
     """
     deployment = _one(api, "apps/v1", "Deployment", namespace, CONTROLLER)
+    instance = _instance(deployment)
     extension = _one(api, "apps/v1", "Deployment", ai_gateway_namespace, EXTENSION)
     owners = [
         f"gateway.envoyproxy.io/owning-gateway-name={gateway}",
@@ -83,19 +76,25 @@ def read(
             "envoy_gateway": _annotation(crd, RELEASE_ANNOTATION),
             "gateway_api": _annotation(api_crd, "gateway.networking.k8s.io/bundle-version"),
         },
-        "manifests": recorded(_release(api, namespace, deployment)),
-        "record": record_of(_one(api, "v1", "ConfigMap", gateway_namespace, record)),
+        "manifests": recorded(_release(api, namespace, instance)),
+        # Without a release of this collection there is nothing to go back from.
+        "record": record_of(_one(api, "v1", "ConfigMap", gateway_namespace, record), namespace, instance)
+        if instance
+        else {},
     }
 
 
-def _release(api: Api, namespace: str, deployment: Body | None) -> list[Body]:
+def _instance(deployment: Body | None) -> str:
+    """The name of the chart's release."""
+    return str(((deployment or {}).get("metadata", {}).get("labels") or {}).get(INSTANCE_LABEL, ""))
+
+
+def _release(api: Api, namespace: str, instance: str) -> list[Body]:
     """The objects of Envoy Gateway's chart."""
-    instance = (deployment or {"metadata": {}})["metadata"].get("labels", {}).get(INSTANCE_LABEL)
     if not instance:
         return []
     found = [body for version, kind in KINDS for body in _all(api, version, kind, "", [f"{INSTANCE_LABEL}={instance}"])]
-    # The chart gives this one no labels.
-    budget = _one(api, "policy/v1", "PodDisruptionBudget", namespace, CONTROLLER)
+    budget = _one(api, *BUDGET, namespace, CONTROLLER)
     return [*found, *([budget] if budget else [])]
 
 
@@ -116,23 +115,39 @@ def packed(manifests: t.Sequence[Body]) -> str:
 
 
 def unpacked(content: str) -> list[Body]:
-    """The manifests of such a string."""
-    return list(json.loads(gzip.decompress(base64.b64decode(content))))
+    """The manifests of such a string.
+
+    Raises ValueError or zlib.error for another one, and for one that is too long.
+    """
+    decoder = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+    text = decoder.decompress(base64.b64decode(content), LARGEST_MANIFESTS)
+    if not decoder.eof:
+        raise ValueError(f"its manifests are cut off, or have more than {LARGEST_MANIFESTS} bytes")
+    manifests = json.loads(text)
+    if not isinstance(manifests, list) or not all(isinstance(manifest, dict) for manifest in manifests):
+        raise ValueError("its manifests are no list of objects")
+    return manifests
 
 
-def record_of(config_map: Body | None) -> Body:
+def record_of(config_map: Body | None, namespace: str, instance: str) -> Body:
     """What a record says, with its manifests; empty where there is none.
 
-    Raises ValueError for one that cannot be read.
+    :param namespace: that of Envoy Gateway.
+    :param instance: name of the chart's release.
+    :raises ValueError: where it cannot be read, or has objects that are not of Envoy Gateway.
     """
     data = (config_map or {}).get("data") or {}
     if not data:
         return {}
     try:
         record = json.loads(data[RECORD_KEY])
-        return {**record, "manifests": unpacked(data["manifests"])}
-    except (KeyError, ValueError, OSError, EOFError) as error:
+        if not all(isinstance(record["images"][name], str) for name in ("envoy_gateway", "envoy")):
+            raise ValueError("its images are no strings")
+        manifests = unpacked(data["manifests"])
+        check(manifests, namespace, instance)
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError, zlib.error) as error:
         raise ValueError(f"the record of an earlier upgrade cannot be read: {error}") from error
+    return {**record, "manifests": manifests}
 
 
 def _slim(body: Body) -> Body:

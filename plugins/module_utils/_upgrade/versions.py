@@ -16,6 +16,8 @@ _CONDITION = re.compile(r"\s*(?P<operator><=|>=|<|>|==)\s*v?(?P<numbers>[0-9]+(\
 
 #: As people call the components that pairs are about.
 PRODUCTS = {"envoy_gateway": "Envoy Gateway", "envoy_ai_gateway": "Envoy AI Gateway", "envoy": "Envoy"}
+#: Phases of a record in which nothing that serves is being replaced.
+CANARY, DONE = "canary", "done"
 
 
 @dataclass(frozen=True)
@@ -78,20 +80,22 @@ def meets(version: str, conditions: str) -> bool:
 def judge(versions: Mapping[str, str], pairs: Pairs) -> tuple[list[str], list[str]]:
     """Why these versions must not run together, and what nobody has tried.
 
-    :param versions: by component, those of PRODUCTS; an empty one is unknown.
-    :returns: a sentence for each pair that is known to be bad; and one where no tested set has these versions.
+    :param versions: by component, those of PRODUCTS; an empty one is unknown, as that of an image with a digest alone.
+    :returns: a sentence for each pair that is known to be bad; and one where no tested set has these versions. An
+        unknown version is neither bad nor tested.
     """
-    known = {name: version for name, version in versions.items() if version and name in PRODUCTS}
+    judged = {name: version for name, version in versions.items() if name in PRODUCTS}
+    known = {name: version for name, version in judged.items() if version}
     bad = [
         f"{_named(known, entry)}: {entry['reason']}"
         for entry in pairs.bad
         if _conditions(entry) and all(name in known and meets(known[name], text) for name, text in _conditions(entry))
     ]
     tested = any(
-        all(name not in known or meets(known[name], text) for name, text in _conditions(entry))
+        all(name not in judged or (name in known and meets(known[name], text)) for name, text in _conditions(entry))
         for entry in pairs.tested
     )
-    untried = [] if tested else [f"{_named(known, known)} have not been tried together"]
+    untried = [] if tested else [f"{_named(judged, judged)} have not been tried together"]
     return bad, untried
 
 
@@ -101,7 +105,9 @@ def _conditions(entry: Mapping[str, str]) -> list[tuple[str, str]]:
 
 def _named(versions: Mapping[str, str], names: Iterable[str]) -> str:
     return " with ".join(
-        f"{PRODUCTS[name]} {versions[name]}" for name in PRODUCTS if name in names and name in versions
+        f"{PRODUCTS[name]} {versions[name] or 'of an unknown version'}"
+        for name in PRODUCTS
+        if name in names and name in versions
     )
 
 
@@ -113,12 +119,12 @@ def plan_of(
     :param found: by component, the image that runs; ``wanted`` the same of the one that is to run.
     :param record: that of an earlier run, with its ``phase`` and the images it goes to.
     :returns: ``changes``, a dict of the components that change with ``from`` and ``to``, ``needed``, and ``resumed``,
-        whether an earlier run was cut off.
+        whether an earlier run was cut off while it replaced. One that was cut off before has left a canary alone.
     """
     changes = {
         name: {"from": found.get(name, ""), "to": image}
         for name, image in wanted.items()
         if image and found.get(name, "") != image
     }
-    resumed = bool(record) and t.cast("Mapping[str, t.Any]", record).get("phase") not in (None, "", "done")
-    return {"changes": changes, "needed": bool(changes) or resumed, "resumed": resumed}
+    phase = (record or {}).get("phase") or DONE
+    return {"changes": changes, "needed": bool(changes) or phase != DONE, "resumed": phase not in (CANARY, DONE)}

@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import json
 import typing as t
 from pathlib import Path
 
 import pytest
+from ansible_collections.egress.ai_gateway.plugins.module_utils._upgrade.found import packed, unpacked
 from api_server import Server
 from plays import run_playbook
 
@@ -63,6 +65,7 @@ def own(labels: Body) -> Body:
 def server() -> t.Iterator[Server]:
     made = Server(KINDS)
     made.put("namespaces", "", "kube-system")
+    made.put("namespaces", "", "ai-gateway")
     made.put("gateways", "ai-gateway", "ai-gateway", status={"addresses": [{"type": "IPAddress", "value": "10.0.0.1"}]})
     made.put("envoyproxies", "ai-gateway", "ai-gateway", spec={})
     made.put(
@@ -174,6 +177,80 @@ def test_there_must_be_a_record_to_go_back(server: Server, tmp_path: Path) -> No
     status, said = run(server, tmp_path, upgrade_state="previous")
     assert status != 0
     assert "has no record of an upgrade" in said
+    assert server.writes == []
+
+
+#: Of the release that was before: the ConfigMap that has it, with an image of its own.
+BEFORE = {"envoy_gateway": f"{IMAGES}/envoy-gateway:v1.8.1", "envoy": f"{IMAGES}/envoy:1.38.3"}
+RUNNING = {"envoy_gateway": f"{IMAGES}/envoy-gateway:v1.8.2", "envoy": f"{IMAGES}/envoy:1.38.3"}
+#: No token can be issued, so that a run fails before it replaces anything.
+NO_TOKEN = {"versions_envoy_gateway": "v1.8.3"}
+
+
+def manifests_of(image: str) -> list[Body]:
+    metadata = {"name": "envoy-gateway", "namespace": NAMESPACE, "labels": LABELS}
+    spec = pod(("envoy-gateway", image))
+    return [{"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec}]
+
+
+def put_record(server: Server, phase: str, images: dict[str, str] = BEFORE) -> None:
+    record = {"phase": phase, "images": images, "crds": {}, "to": {}, "written": ""}
+    data = {"record": json.dumps(record), "manifests": packed(manifests_of(images["envoy_gateway"]))}
+    server.put("configmaps", "ai-gateway", "ai-gateway.upgrade", data=data)
+
+
+def record(server: Server) -> tuple[str, str, list[Body]]:
+    """The phase, the image of Envoy Gateway and the manifests of the record."""
+    data = server.objects["configmaps", "ai-gateway", "ai-gateway.upgrade"]["data"]
+    said = json.loads(data["record"])
+    return said["phase"], said["images"]["envoy_gateway"], unpacked(data["manifests"])
+
+
+def test_a_replacement_that_was_cut_off_goes_back_where_the_next_run_fails_at_once(
+    server: Server, tmp_path: Path
+) -> None:
+    """The canary may configure all proxies, so it stays until the way back has replaced them."""
+    put_record(server, "replacing")
+    status, said = run(server, tmp_path, **NO_TOKEN)
+    assert status != 0
+    assert "The gateway goes back to the earlier release." in said
+    assert "nothing that serves was changed" not in said
+    phase, image, _manifests = record(server)
+    assert (phase, image) == ("back", BEFORE["envoy_gateway"])
+
+
+@pytest.mark.parametrize("phase", ["done", "canary"])
+def test_what_the_canary_refuses_leaves_the_way_back(phase: str, server: Server, tmp_path: Path) -> None:
+    put_record(server, phase)
+    status, said = run(server, tmp_path, **NO_TOKEN)
+    assert status != 0
+    assert "nothing that serves was changed" in said
+    assert record(server) == ("done", BEFORE["envoy_gateway"], manifests_of(BEFORE["envoy_gateway"]))
+
+
+def test_a_first_try_that_the_canary_refuses_has_no_earlier_release(server: Server, tmp_path: Path) -> None:
+    status, said = run(server, tmp_path, **NO_TOKEN)
+    assert status != 0
+    assert "nothing that serves was changed" in said
+    assert record(server)[:2] == ("done", RUNNING["envoy_gateway"])
+
+
+def test_objects_of_others_in_a_record_are_refused(server: Server, tmp_path: Path) -> None:
+    put_record(server, "done")
+    added = {"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": "mine", "namespace": NAMESPACE}}
+    data = server.objects["configmaps", "ai-gateway", "ai-gateway.upgrade"]["data"]
+    data["manifests"] = packed([*manifests_of(BEFORE["envoy_gateway"]), added])
+    status, said = run(server, tmp_path, upgrade_state="previous")
+    assert status != 0
+    assert "CronJob mine is none that Envoy Gateway's chart makes: the chart has no such kind" in said
+    assert server.writes == []
+
+
+def test_going_back_again_does_nothing(server: Server, tmp_path: Path) -> None:
+    put_record(server, "done", RUNNING)
+    status, said = run(server, tmp_path, upgrade_state="previous")
+    assert status == 0, said
+    assert "runs Envoy Gateway 1.8.2 and Envoy 1.38.3 already. Nothing is to be done." in said
     assert server.writes == []
 
 

@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
 import typing as t
 
 import pytest
 from ansible_collections.egress.ai_gateway.plugins.module_utils._upgrade.found import (
+    LARGEST_MANIFESTS,
     RECORD_KEY,
     packed,
     proxy_port,
@@ -35,7 +38,9 @@ OWNERS = {
     "gateway.envoyproxy.io/owning-gateway-namespace": "gateways",
 }
 RELEASE = {"app.kubernetes.io/instance": "release"}
-MANIFESTS = [{"kind": "Deployment", "metadata": {"name": "envoy-gateway"}}]
+MANIFESTS = [
+    {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "envoy-gateway", "namespace": NAMESPACE}, "spec": {}}
+]
 
 
 def pod(name: str, image: str) -> Body:
@@ -114,17 +119,41 @@ def test_nothing_runs() -> None:
 
 def test_a_record_comes_back(cluster: Cluster) -> None:
     assert unpacked(packed(MANIFESTS)) == MANIFESTS
-    data = {RECORD_KEY: json.dumps({"phase": "done", "images": {"envoy": "a"}}), "manifests": packed(MANIFESTS)}
+    record = {"phase": "done", "images": {"envoy_gateway": "a", "envoy": "b"}}
+    data = {RECORD_KEY: json.dumps(record), "manifests": packed(MANIFESTS)}
     cluster.put("configmaps", "gateways", "ai.upgrade", data=data)
-    assert found(cluster)["record"] == {"phase": "done", "images": {"envoy": "a"}, "manifests": MANIFESTS}
+    assert found(cluster)["record"] == {**record, "manifests": MANIFESTS}
+
+
+def gzipped(content: bytes) -> str:
+    return base64.b64encode(gzip.compress(content)).decode()
+
+
+IMAGES = json.dumps({"images": {"envoy_gateway": "eg:v1", "envoy": "envoy:v1"}})
 
 
 @pytest.mark.parametrize(
-    "data", [{"record": "{}"}, {"record": "no", "manifests": ""}, {"record": "{}", "manifests": "?"}]
+    "data",
+    [
+        {"record": IMAGES},
+        {"record": "no", "manifests": packed([])},
+        {"record": "[]", "manifests": packed([])},
+        {"record": "{}", "manifests": packed([])},
+        {"record": '{"images": {"envoy_gateway": "eg:v1"}}', "manifests": packed([])},
+        {"record": '{"images": {"envoy_gateway": "eg:v1", "envoy": 1}}', "manifests": packed([])},
+        {"record": IMAGES, "manifests": "?"},
+        {"record": IMAGES, "manifests": base64.b64encode(b"no gzip").decode()},
+        {"record": IMAGES, "manifests": gzipped(b"{}")},
+        {"record": IMAGES, "manifests": gzipped(b"[1]")},
+        {"record": IMAGES, "manifests": gzipped(b"[]")[:12]},
+        {"record": IMAGES, "manifests": gzipped(b"[" + b" " * LARGEST_MANIFESTS + b"]")},
+        {"record": IMAGES, "manifests": packed([{**MANIFESTS[0], "metadata": {"name": "envoy-gateway"}}])},
+        {"record": IMAGES, "manifests": packed([{**MANIFESTS[0], "metadata": 1}])},
+    ],
 )
 def test_a_record_that_cannot_be_read_is_an_error(data: dict[str, str]) -> None:
     with pytest.raises(ValueError, match="the record of an earlier upgrade cannot be read"):
-        record_of({"data": data})
+        record_of({"data": data}, NAMESPACE, "release")
 
 
 @pytest.mark.parametrize(

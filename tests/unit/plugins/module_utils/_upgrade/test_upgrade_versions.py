@@ -83,6 +83,13 @@ def test_an_unknown_version_is_not_taken_for_a_bad_one() -> None:
     assert judge({**GOOD, "envoy_ai_gateway": "", "envoy_gateway": "1.9.1"}, PAIRS)[0] == []
 
 
+def test_an_unknown_version_has_not_been_tried() -> None:
+    said = (
+        "Envoy Gateway of an unknown version with Envoy AI Gateway 1.0.0 with Envoy 1.38.3 have not been tried together"
+    )
+    assert judge({**GOOD, "envoy_gateway": ""}, PAIRS) == ([], [said])
+
+
 def test_a_plan_names_what_changes() -> None:
     found = {"envoy_gateway": "eg:v1", "envoy": "envoy:v1"}
     assert plan_of(found, found, None) == {"changes": {}, "needed": False, "resumed": False}
@@ -90,6 +97,8 @@ def test_a_plan_names_what_changes() -> None:
     assert plan == {"changes": {"envoy_gateway": {"from": "eg:v1", "to": "eg:v2"}}, "needed": True, "resumed": False}
 
 
-def test_a_run_that_was_cut_off_is_needed_where_all_images_are_new() -> None:
+@pytest.mark.parametrize(("phase", "resumed"), [("replacing", True), ("back", True), ("canary", False)])
+def test_a_run_that_was_cut_off_is_needed_where_all_images_are_new(phase: str, resumed: bool) -> None:
+    """Before the replacement, it has left a canary alone, and what runs is what ran before."""
     found = {"envoy_gateway": "eg:v2"}
-    assert plan_of(found, found, {"phase": "replacing"}) == {"changes": {}, "needed": True, "resumed": True}
+    assert plan_of(found, found, {"phase": phase}) == {"changes": {}, "needed": True, "resumed": resumed}
