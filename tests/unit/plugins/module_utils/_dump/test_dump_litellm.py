@@ -192,6 +192,42 @@ def test_a_key_in_plain_is_named_and_not_copied() -> None:
     assert notes(found)["model_list[0].litellm_params.api_key"] == reason
 
 
+@pytest.mark.parametrize("others", [False, True])
+def test_no_key_is_sent_to_the_host_of_another(others: bool) -> None:
+    plain = {"model": "openai/llama", "api_base": "https://vllm.example.com/v1", "api_key": "none"}
+    more = [{"model": "openai/gpt-4o", "api_key": "os.environ/OPENAI_API_KEY"}] if others else []
+    found = deployed(plain, *more)
+    providers = found.variables["ai_gateway_providers"]
+    read = {provider["endpoint"]["hostname"]: provider["credential"] for provider in providers}
+    wanted = {"vllm.example.com": env("OPENAI_API_KEY_2"), "api.openai.com": env("OPENAI_API_KEY")}
+    assert read == {host: credential for host, credential in wanted.items() if others or host == "vllm.example.com"}
+    assert "set OPENAI_API_KEY_2 in" in notes(found)["model_list[0].litellm_params.api_key"]
+
+
+def test_a_key_in_plain_gets_a_variable_that_nothing_else_reads() -> None:
+    keys = {"aws_access_key_id": CANARY, "aws_secret_access_key": CANARY}
+    servers = {
+        name: {"url": f"https://{name}.example.com/mcp", "auth_type": "api_key", "auth_value": value}
+        for name, value in (("tools", CANARY), ("other", "os.environ/TOOLS_MCP_KEY"))
+    }
+    found = deployed(
+        {"model": "openai/a", "api_key": CANARY},
+        {"model": "openai/a"},
+        {"model": "openai/a", "api_key": "os.environ/OPENAI_API_API_KEY"},
+        mcp_servers=servers,
+        general_settings={"master_key": "os.environ/OPENAI_API_KEY_2"},
+    )
+    assert found.environment == (
+        *("OPENAI_API_KEY_3", "OPENAI_API_KEY", "OPENAI_API_API_KEY"),
+        *("TOOLS_MCP_KEY_2", "TOOLS_MCP_KEY"),
+    )
+    assert "set TOOLS_MCP_KEY_2 in" in notes(found)["mcp_servers.tools.auth_value"]
+    bedrock = deployed(
+        {"model": "bedrock/nova", **BEDROCK, **keys}, general_settings={"x": ["os.environ/BEDROCK_CREDENTIAL_2"]}
+    )
+    assert bedrock.environment == ("BEDROCK_CREDENTIAL_1", "BEDROCK_CREDENTIAL_2_2")
+
+
 def test_each_key_has_a_provider_of_its_own() -> None:
     found = deployed(
         {"model": "openai/a", "api_key": "os.environ/ONE"},
