@@ -35,7 +35,8 @@ def environment_name(variable: str, entry: str, form: str = API_KEY) -> str:
         "ai_gateway_mcp_servers": "MCP_KEY",
     }.get(variable, "PRIVATE_KEY")
     name = re.sub(r"[^A-Z0-9]", "_", entry.upper())
-    return f"{name}_{ending}"
+    # No variable begins with a digit.
+    return f"{'_' if name[0].isdigit() else ''}{name}_{ending}"
 
 
 def free_name(own: str, taken: Container[str]) -> str:
