@@ -217,7 +217,12 @@ def test_a_file_with_other_content_is_not_overwritten_unasked(tmp_path: Path) ->
     assert "-# mine" in shown.output
     assert "+ai_gateway_providers:" in shown.output
     assert file.read_text() == "# mine\n"
-    forced = dump(tmp_path, api, dump_force=True)
+    # As the command line has them.
+    refused = dump(tmp_path, api, dump_force="false", dump_backup="false")
+    assert refused.returncode == 2
+    assert "which keeps a copy" not in " ".join(refused.output.split())
+    assert file.read_text() == "# mine\n"
+    forced = dump(tmp_path, api, dump_force="true")
     assert forced.returncode == 0, forced.output
     assert file.read_text() == made
     (kept,) = (path for path in file.parent.iterdir() if path != file)
