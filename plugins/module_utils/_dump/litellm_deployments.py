@@ -10,9 +10,7 @@ import typing as t
 import urllib.parse
 from dataclasses import dataclass, field
 
-from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.credentials import read_headers
-from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.entry import Entry
-from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.faults import Fault, quote
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.faults import quote
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.refused_endpoints import address, danger
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.schemas import (
     ACCESS_KEY,
@@ -34,6 +32,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.strings
     Rule,
 )
 from ansible_collections.egress.ai_gateway.plugins.module_utils._dump.document import Expression, Note
+from ansible_collections.egress.ai_gateway.plugins.module_utils._dump.headers import read_header
 from ansible_collections.egress.ai_gateway.plugins.module_utils._dump.litellm_source import ENVIRONMENT, Source
 from ansible_collections.egress.ai_gateway.plugins.module_utils._dump.litellm_table import APIS, BARE, Api
 from ansible_collections.egress.ai_gateway.plugins.module_utils._dump.references import (
@@ -267,6 +266,19 @@ class _Reader:
             raise NoCounterpartError(f"{source.at(name)} is not {rule.kind}; write {rule.remedy}")
         return value
 
+    def identifier(self, name: str) -> str:
+        """One that only the provider reads; a lookup where it is in the environment, as it may be a key there."""
+        source, _name = self._holder(name)
+        value = source.string(name)
+        variable = value.removeprefix(ENVIRONMENT)
+        if variable == value:
+            return self.checked(CLOUD_ID, name)
+        if not VARIABLE.fullmatch(variable):
+            raise NoCounterpartError(
+                f"{source.at(name)} does not name a variable of the environment after {ENVIRONMENT}"
+            )
+        return of_environment(variable, f"LiteLLM: {source.at(name)}")
+
     def secret(self, name: str, variable: str = "") -> _Secret | None:
         """A key.
 
@@ -377,7 +389,7 @@ def _azure(found: _Reader, deployment: Deployment) -> None:
     deployment.entry = {"api_version": version, "endpoint": _endpoint(deployment, endpoint)}
     if found.has("client_secret"):
         secret = found.secret("client_secret")
-        identity = {name: found.checked(CLOUD_ID, name) for name in ("client_id", "tenant_id")}
+        identity = {name: found.identifier(name) for name in ("client_id", "tenant_id")}
         if not all(identity.values()):
             raise NoCounterpartError("it has a client_secret without client_id and tenant_id")
         deployment.credential = {"form": CLIENT_SECRET, **identity}
@@ -450,16 +462,15 @@ def _headers(found: _Reader, deployment: Deployment) -> None:
     for name in ("headers", "extra_headers"):
         given = found.params.source(name) if found.params.has(name) else None
         for header, value in given.value.items() if given else ():
-            faults: list[Fault] = []
-            read = read_headers(Entry({"headers": {header: value}}, "", None, faults))
-            if faults or not read or str(value).startswith(ENVIRONMENT):
-                problem = faults[0].problem if faults else "is a variable of the environment"
+            read, problem = read_header(header, value)
+            if not problem and str(value).startswith(ENVIRONMENT):
+                problem = "is a variable of the environment"
+            if problem:
                 found.params.notes.append(Note(given.at(header) if given else name, f"was not copied: it {problem}"))
             else:
                 headers.update(read)
     if found.has("organization"):
-        organization = found.checked(CLOUD_ID, "organization")
-        headers["openai-organization"] = organization
+        headers["openai-organization"] = found.identifier("organization")
     if headers and deployment.backend_ref is None:
         deployment.entry["headers"] = headers
     elif headers:

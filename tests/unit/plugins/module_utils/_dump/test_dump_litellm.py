@@ -69,7 +69,7 @@ PROVIDERS: list[tuple[dict[str, t.Any], str, dict[str, t.Any]]] = [
     (
         {"model": "openai/x", "api_base": "os.environ/BASE", "organization": "os.environ/ORG"},
         "x",
-        {"endpoint": host("eu.example.com"), "headers": {"openai-organization": "org-1"}},
+        {"endpoint": host("eu.example.com"), "headers": {"openai-organization": env("ORG")["value"]}},
     ),
     (
         {"model": "x", "custom_llm_provider": "openai", "extra_headers": {"X-Team": "search"}},
@@ -102,11 +102,11 @@ PROVIDERS: list[tuple[dict[str, t.Any], str, dict[str, t.Any]]] = [
             **AZURE,
             "api_version": "os.environ/VERSION",
             "client_id": "a",
-            "tenant_id": "b",
+            "tenant_id": "os.environ/T",
             "client_secret": "os.environ/S",
         },
         "eu",
-        {"credential": {"form": "client_secret", "client_id": "a", "tenant_id": "b", **env("S")}},
+        {"credential": {"form": "client_secret", "client_id": "a", "tenant_id": env("T")["value"], **env("S")}},
     ),
     (
         {"model": "bedrock/eu.amazon.nova-lite-v1:0", **BEDROCK},
@@ -451,6 +451,37 @@ def test_a_mode_without_a_path_is_named(mode: str) -> None:
         {"model_name": "n", "litellm_params": {"model": "openai/a"}, "model_info": {"mode": "embedding"}},
     ]
     assert mode in notes(translated({"model_list": entries}))["model_list[0]"]
+
+
+def test_no_header_has_a_key() -> None:
+    headers = {
+        "Helicone-Auth": f"Bearer {CANARY}",
+        "X-Portkey-Auth": CANARY,
+        "Auth": CANARY,
+        "Authentication": CANARY,
+        "X-Signature": CANARY,
+        "X-Forward": f"bearer {CANARY}",
+        "X-User": f"Basic {CANARY}",
+        "X-Author": "me",
+        "X-Tier": "Basic",
+    }
+    # No rule is met by its value, which is then in no message either.
+    found = deployed({"model": "openai/a", "extra_headers": headers, "organization": "os.environ/NOT_A_URL"})
+    (provider,) = found.variables["ai_gateway_providers"]
+    organization = env("NOT_A_URL")["value"]
+    assert provider["headers"] == {"x-author": "me", "x-tier": "Basic", "openai-organization": organization}
+    assert found.environment == ("NOT_A_URL", "OPENAI_API_KEY")
+    path = "model_list[0].litellm_params.extra_headers"
+    assert notes(found) == {f"{path}.{name}": "was not copied: it carries a key" for name in list(headers)[:7]}
+
+
+@pytest.mark.parametrize("name", ["organization", "client_id", "tenant_id"])
+def test_an_identifier_names_a_variable_or_is_one(name: str) -> None:
+    azure = {"model": "azure/x", **AZURE, "client_id": "a", "tenant_id": "b", "client_secret": "os.environ/S"}
+    for value in ("os.environ/K') }}{{ 1 + ('", f"{CANARY}!"):
+        good = {"model": "openai/x", "api_key": "os.environ/K"}
+        found = deployed(good, {**azure, name: value})
+        assert notes(found)["model_list[1]"].startswith(f"is not served: model_list[1].litellm_params.{name} ")
 
 
 def test_nothing_is_dropped_unsaid() -> None:
