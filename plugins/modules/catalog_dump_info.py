@@ -46,7 +46,8 @@ options:
     type: path
   roles_directory:
     description: >-
-      Directory of this collection's roles. With it RV(comparison) is returned for a record.
+      Directory of this collection's roles, whose variables alone a record may have. With it RV(comparison) is returned
+      for a record. Needed for a record where the module does not run in Ansible's own process.
     type: path
 extends_documentation_fragment:
   - egress.ai_gateway.attributes
@@ -141,8 +142,9 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._dump.objects im
 from ansible_collections.egress.ai_gateway.plugins.module_utils._dump.record import (
     KIND,
     LABEL,
-    RecordError,
+    ROLES,
     read_record,
+    recorded_names,
 )
 from ansible_collections.egress.ai_gateway.plugins.module_utils._dump.yaml_input import SIZE, YamlInputError, read_yaml
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.api import Api
@@ -154,9 +156,16 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.modu
 )
 from ansible_collections.kubernetes.core.plugins.module_utils.args_common import AUTH_ARG_SPEC
 
+try:
+    import yaml
+except ImportError:  # The kubernetes client brings it.
+    yaml = None  # type: ignore[assignment]
+
 __all__ = ["arguments", "hidden_values", "perform"]
 
 Result = dict[str, t.Any]
+#: The roles of the collection, where the module is run in it.
+_ROLES = Path(__file__).parents[2] / "roles"
 
 
 def arguments() -> dict[str, t.Any]:
@@ -197,18 +206,30 @@ def _of_file(path: Path) -> Result:
 def _of_cluster(api: Api, params: dict[str, t.Any]) -> Result:
     namespace, name = params["namespace"], params["name"]
     if params["source"] != "objects":
+        bodies = _objects(api, "v1", "ConfigMap", namespace, f"{LABEL}={KIND}")
         try:
-            record = read_record(_objects(api, "v1", "ConfigMap", namespace, f"{LABEL}={KIND}"), name)
-        except RecordError as error:
+            found = _of_record(bodies, params) if bodies else None
+        except (ValueError, OSError) as error:
             return {"failed": True, "msg": str(error)}
-        if record is not None:
-            return of_record(record, namespace, name, params["keys"], _defaults(params["roles_directory"])).as_dict()
+        if found is not None:
+            return found
         if params["source"] == "record":
             return {"failed": True, "msg": f"Gateway {namespace}/{name} has no record. {_others(api, namespace)}"}
     objects = {kind: _objects(api, version, kind, namespace) for kind, version in KINDS.items()}
     if not any(body["metadata"]["name"] == name for body in objects["Gateway"]):
         return {"failed": True, "msg": f"There is no Gateway {namespace}/{name}. {_others(api, namespace)}"}
     return of_objects(objects, namespace, name).as_dict()
+
+
+def _of_record(bodies: list[dict[str, t.Any]], params: dict[str, t.Any]) -> Result | None:
+    """What the record comes to; None where these are records of other Gateways."""
+    namespace, name = params["namespace"], params["name"]
+    roles = Path(params["roles_directory"] or _ROLES)
+    record = read_record(bodies, namespace, name, _recorded(roles))
+    if record is None:
+        return None
+    defaults = _defaults(roles) if params["roles_directory"] else []
+    return of_record(record, namespace, name, params["keys"], defaults).as_dict()
 
 
 def _objects(api: Api, version: str, kind: str, namespace: str, label: str = "") -> list[dict[str, t.Any]]:
@@ -228,10 +249,15 @@ def _others(api: Api, namespace: str) -> str:
     return f"The cluster has {', '.join(sorted(found)) or 'no Gateway'}. {remedy}."
 
 
-def _defaults(directory: str | None) -> list[str]:
+def _recorded(directory: Path) -> set[str]:
+    """The variables that a record has."""
+    paths = [directory / role / "defaults/main.yml" for role in ROLES]
+    return {name for path in paths for name in recorded_names(yaml.safe_load(path.read_text(encoding="utf-8")) or {})}
+
+
+def _defaults(directory: Path) -> list[str]:
     """The files with the defaults of the roles."""
-    found = sorted(Path(directory).glob("*/defaults/main.yml")) if directory else []
-    return [path.read_text(encoding="utf-8") for path in found]
+    return [path.read_text(encoding="utf-8") for path in sorted(directory.glob("*/defaults/main.yml"))]
 
 
 def main() -> None:

@@ -80,7 +80,9 @@ _EXTERNAL_SECRET_STORES = ("SecretStore", "ClusterSecretStore")
 # What Envoy AI Gateway's BackendSecurityPolicy can inject: APIKey, AnthropicAPIKey and AzureAPIKey.
 _ENVOY_CREDENTIAL_FORMS = (("authorization", "bearer"), ("x-api-key", ""), ("api-key", ""))
 # Headers that carry a key have their place in `credential`, where they stay out of manifests.
-_KEY_HEADERS = r"authori[sz]ation|cookie|api-?key|token|secret|password|credential|-key$"
+_KEY_HEADERS = (
+    r"authori[sz]ation|authentication|(^|-)auth(-|$)|signature|cookie|api-?key|token|secret|password|credential|-key$"
+)
 
 
 def read_headers(provider: Entry) -> dict[str, str]:

@@ -101,7 +101,8 @@ class _Dumper(_Base):
 
 
 def _represent_string(dumper: t.Any, value: str) -> t.Any:
-    if "\n" in value and not _TEMPLATE.search(value):
+    # Other characters that end a line have an escape in quotes alone.
+    if "\n" in value and value.replace("\n", "").isprintable() and not _TEMPLATE.search(value):
         style: str | None = "|"
     elif _PLAIN.fullmatch(value) and value.lower() not in _WORDS:
         style = None

@@ -22,6 +22,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._dump.record imp
 from ansible_collections.egress.ai_gateway.plugins.module_utils._dump.references import (
     ENVIRONMENT,
     environment_name,
+    free_name,
     of_cluster,
     of_environment,
     of_fact,
@@ -90,7 +91,9 @@ def of_record(record: Record, namespace: str, gateway: str, keys: str, defaults:
             return value
         if keys != ENVIRONMENT:
             return of_cluster(value)
-        name = environment_name(place[0], place[1] if len(place) > 1 else "", _form(record, place))
+        own = environment_name(place[0], place[1] if len(place) > 1 else "", _form(record, place))
+        # Each key has its own, so that none is sent to the host of another.
+        name = free_name(own, environment)
         environment.append(name)
         return of_environment(name, place_of(value))
 
@@ -116,7 +119,7 @@ def _form(record: Record, place: tuple[str, ...]) -> str:
     """The form of the credential of an entry, where that says one."""
     entries = record.variables.get(place[0])
     for entry in entries if isinstance(entries, list) and len(place) > 1 else ():
-        if entry.get("name") == place[1]:
+        if isinstance(entry, dict) and entry.get("name") == place[1]:
             forms = {"aws_bedrock": "access_key", "aws_anthropic": "access_key"}
             forms |= {"gcp_vertex_ai": "service_account_key", "gcp_anthropic": "service_account_key"}
             default = forms.get(str(entry.get("schema")), "api_key")

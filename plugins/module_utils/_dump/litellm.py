@@ -26,7 +26,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._dump.litellm_de
     read_deployment,
     read_mcp_server,
 )
-from ansible_collections.egress.ai_gateway.plugins.module_utils._dump.litellm_source import Source, Wrong
+from ansible_collections.egress.ai_gateway.plugins.module_utils._dump.litellm_source import ENVIRONMENT, Source, Wrong
 from ansible_collections.egress.ai_gateway.plugins.module_utils._dump.litellm_table import SERVED_MODES
 
 #: In place of keys while the catalogue is checked.
@@ -97,12 +97,13 @@ def translate(config: Mapping[str, t.Any], environment: t.Callable[[str], str | 
     fallbacks = [*_fallbacks(settings), *_fallbacks(router)]
     served = _served(groups, fallbacks, notes)
     variables: dict[str, t.Any] = {}
-    providers, models, allowed = _placed(served, notes)
+    read = {*_read(config), *(secret.variable for entry in served for secret in entry.deployment.secrets)}
+    providers, models, allowed = _placed(served, notes, read)
     if providers:
         variables["ai_gateway_providers"] = providers
     if models:
         variables["ai_gateway_models"] = models
-    servers = _servers(root, environment, allowed)
+    servers = _servers(root, environment, allowed, read)
     if servers:
         variables["ai_gateway_mcp_servers"] = servers
     if allowed:
@@ -122,6 +123,18 @@ def translate(config: Mapping[str, t.Any], environment: t.Callable[[str], str | 
         raise LiteLlmError([*wrong, *(Wrong(note.path, note.reason) for note in notes if not providers and not models)])
     _check(variables)
     return Translation(variables, tuple(dict.fromkeys(notes)), tuple(dict.fromkeys(_names(variables))))
+
+
+def _read(value: t.Any) -> t.Iterator[str]:
+    """The variables of the environment that a configuration names, wherever it does."""
+    if isinstance(value, str) and value.startswith(ENVIRONMENT):
+        yield value.removeprefix(ENVIRONMENT)
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _read(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _read(item)
 
 
 def _groups(root: Source, environment: t.Callable[[str], str | None]) -> dict[str, _Group]:
@@ -295,7 +308,7 @@ def _of_one_api(
 
 
 def _placed(
-    served: Sequence[_Served], notes: list[Note]
+    served: Sequence[_Served], notes: list[Note], read: set[str]
 ) -> tuple[list[dict[str, t.Any]], list[dict[str, t.Any]], list[str]]:
     """Providers, models on the premises, and endpoints that have to be allowed."""
     alone = {entry.name for entry in served if entry.weight is None}
@@ -319,7 +332,7 @@ def _placed(
         if provider is None:
             name = _name(deployment, names)
             names.add(name)
-            provider = deployment.provider(name, notes)
+            provider = deployment.provider(name, notes, read)
             made.append((deployment, provider))
             if deployment.allow and deployment.hostname not in allowed:
                 allowed.append(deployment.hostname)
@@ -351,13 +364,15 @@ def _name(deployment: Deployment, taken: set[str]) -> str:
     return next(name for name in candidates if name not in taken and PROVIDER.accepts(name))
 
 
-def _servers(root: Source, environment: t.Callable[[str], str | None], allowed: list[str]) -> list[dict[str, t.Any]]:
+def _servers(
+    root: Source, environment: t.Callable[[str], str | None], allowed: list[str], read: set[str]
+) -> list[dict[str, t.Any]]:
     servers = root.source("mcp_servers")
     found = []
     for name in list(servers.value):
         entry = servers.source(name)
         try:
-            server, allow = read_mcp_server(name, entry, environment)
+            server, allow = read_mcp_server(name, entry, environment, read)
         except NoCounterpartError as error:
             root.notes.append(Note(servers.at(name), f"is not served: {error}"))
             continue

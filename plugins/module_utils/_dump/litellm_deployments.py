@@ -10,9 +10,7 @@ import typing as t
 import urllib.parse
 from dataclasses import dataclass, field
 
-from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.credentials import read_headers
-from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.entry import Entry
-from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.faults import Fault, quote
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.faults import quote
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.refused_endpoints import address, danger
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.schemas import (
     ACCESS_KEY,
@@ -34,11 +32,13 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.strings
     Rule,
 )
 from ansible_collections.egress.ai_gateway.plugins.module_utils._dump.document import Expression, Note
+from ansible_collections.egress.ai_gateway.plugins.module_utils._dump.headers import read_header
 from ansible_collections.egress.ai_gateway.plugins.module_utils._dump.litellm_source import ENVIRONMENT, Source
 from ansible_collections.egress.ai_gateway.plugins.module_utils._dump.litellm_table import APIS, BARE, Api
 from ansible_collections.egress.ai_gateway.plugins.module_utils._dump.references import (
     VARIABLE,
     environment_name,
+    free_name,
     of_environment,
 )
 
@@ -115,21 +115,36 @@ class Deployment:
         # Keys in plain are not compared, so that each has a variable of its own.
         return own == others
 
-    def provider(self, name: str, notes: list[Note]) -> dict[str, t.Any]:
-        """The entry of the provider, without models; keys in plain are named in ``notes``."""
+    def provider(self, name: str, notes: list[Note], read: set[str]) -> dict[str, t.Any]:
+        """The entry of the provider, without models.
+
+        :param notes: gets the keys in plain.
+        :param read: the variables of the environment that others read; gets those for keys in plain.
+        """
         credential = dict(self.credential)
         if self.secrets:
             form = str(credential.get("form", "api_key"))
             own = environment_name(_PROVIDERS, name, form)
             variables = []
             for number, secret in enumerate(self.secrets):
-                variable = secret.variable or (own if len(self.secrets) == 1 else f"{own}_{number + 1}")
+                name_of_key = own if len(self.secrets) == 1 else f"{own}_{number + 1}"
+                variable = secret.variable or free_name(name_of_key, read | _of_other_hosts(self.hostname))
+                read.add(variable)
                 variables.append(variable)
                 if not secret.variable:
                     reason = f"is a key in plain and was not copied; set {variable} in the environment to it"
                     notes.append(Note(secret.path, reason))
             credential["value"] = _value(form, variables, [secret.path for secret in self.secrets])
         return {"name": name, "schema": self.schema, **self.entry, "credential": credential, "models": []}
+
+
+def _of_other_hosts(hostname: str) -> set[str]:
+    """The variables with keys that LiteLLM sends to hosts of its own choice, which this is none of."""
+    hosts: dict[str, set[str | None]] = {}
+    for api in APIS.values():
+        if api.variable and api.base:
+            hosts.setdefault(api.variable, set()).add(urllib.parse.urlsplit(api.base).hostname)
+    return {variable for variable, of_variable in hosts.items() if hostname not in of_variable}
 
 
 def _value(form: str, variables: list[str], paths: list[str]) -> Expression:
@@ -251,6 +266,19 @@ class _Reader:
             raise NoCounterpartError(f"{source.at(name)} is not {rule.kind}; write {rule.remedy}")
         return value
 
+    def identifier(self, name: str) -> str:
+        """One that only the provider reads; a lookup where it is in the environment, as it may be a key there."""
+        source, _name = self._holder(name)
+        value = source.string(name)
+        variable = value.removeprefix(ENVIRONMENT)
+        if variable == value:
+            return self.checked(CLOUD_ID, name)
+        if not VARIABLE.fullmatch(variable):
+            raise NoCounterpartError(
+                f"{source.at(name)} does not name a variable of the environment after {ENVIRONMENT}"
+            )
+        return of_environment(variable, f"LiteLLM: {source.at(name)}")
+
     def secret(self, name: str, variable: str = "") -> _Secret | None:
         """A key.
 
@@ -361,7 +389,7 @@ def _azure(found: _Reader, deployment: Deployment) -> None:
     deployment.entry = {"api_version": version, "endpoint": _endpoint(deployment, endpoint)}
     if found.has("client_secret"):
         secret = found.secret("client_secret")
-        identity = {name: found.checked(CLOUD_ID, name) for name in ("client_id", "tenant_id")}
+        identity = {name: found.identifier(name) for name in ("client_id", "tenant_id")}
         if not all(identity.values()):
             raise NoCounterpartError("it has a client_secret without client_id and tenant_id")
         deployment.credential = {"form": CLIENT_SECRET, **identity}
@@ -434,16 +462,15 @@ def _headers(found: _Reader, deployment: Deployment) -> None:
     for name in ("headers", "extra_headers"):
         given = found.params.source(name) if found.params.has(name) else None
         for header, value in given.value.items() if given else ():
-            faults: list[Fault] = []
-            read = read_headers(Entry({"headers": {header: value}}, "", None, faults))
-            if faults or not read or str(value).startswith(ENVIRONMENT):
-                problem = faults[0].problem if faults else "is a variable of the environment"
+            read, problem = read_header(header, value)
+            if not problem and str(value).startswith(ENVIRONMENT):
+                problem = "is a variable of the environment"
+            if problem:
                 found.params.notes.append(Note(given.at(header) if given else name, f"was not copied: it {problem}"))
             else:
                 headers.update(read)
     if found.has("organization"):
-        organization = found.checked(CLOUD_ID, "organization")
-        headers["openai-organization"] = organization
+        headers["openai-organization"] = found.identifier("organization")
     if headers and deployment.backend_ref is None:
         deployment.entry["headers"] = headers
     elif headers:
@@ -452,8 +479,11 @@ def _headers(found: _Reader, deployment: Deployment) -> None:
         deployment.entry["headers"] = headers
 
 
-def read_mcp_server(name: str, entry: Source, environment: Environment) -> tuple[dict[str, t.Any], str]:
-    """A server of tools, and why its endpoint has to be allowed, empty where it has not."""
+def read_mcp_server(name: str, entry: Source, environment: Environment, read: set[str]) -> tuple[dict[str, t.Any], str]:
+    """A server of tools, and why its endpoint has to be allowed, empty where it has not.
+
+    :param read: the variables of the environment that others read; gets that for a key in plain.
+    """
     server = name.replace("_", "-")
     if not MCP_SERVER.accepts(server):
         raise NoCounterpartError(f"its name is not {MCP_SERVER.kind}; write {MCP_SERVER.remedy}")
@@ -485,10 +515,11 @@ def read_mcp_server(name: str, entry: Source, environment: Environment) -> tuple
     if credential is not None:
         name_of_key = "auth_value" if entry.has("auth_value") else "authentication_token"
         secret = found.secret(name_of_key)
-        own = environment_name(_SERVERS, server)
-        if secret is None or not secret.variable:
-            reason = f"was not copied, as it is a key; set {own} in the environment to it"
+        variable = secret.variable if secret else ""
+        if not variable:
+            variable = free_name(environment_name(_SERVERS, server), read)
+            read.add(variable)
+            reason = f"was not copied, as it is a key; set {variable} in the environment to it"
             entry.notes.append(Note(entry.at(name_of_key), reason))
-        variable = secret.variable if secret and secret.variable else own
         made["credential"] = {**credential, "value": of_environment(variable, f"LiteLLM: {entry.at(name_of_key)}")}
     return made, endpoint.allow

@@ -19,6 +19,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.refused
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.schemas import SCHEMAS
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.strings import MODEL, PROVIDER
 from ansible_collections.egress.ai_gateway.plugins.module_utils._dump.document import Note
+from ansible_collections.egress.ai_gateway.plugins.module_utils._dump.headers import read_header
 
 Body = Mapping[str, t.Any]
 
@@ -322,7 +323,12 @@ def _provider(made: _Made, service: Body, policy: Body | None, endpoint: dict[st
     if credential is None:
         return None
     entry["credential"] = credential
-    headers = {item["name"]: item["value"] for item in (spec.get("headerMutation") or {}).get("set") or ()}
+    headers: dict[str, str] = {}
+    for item in (spec.get("headerMutation") or {}).get("set") or ():
+        read, problem = read_header(item["name"], item["value"])
+        headers |= read
+        if problem:
+            made.note(service, f"was not copied: it {problem}", f"headerMutation.set.{item['name']}")
     if headers:
         entry["headers"] = headers
     problem = danger(endpoint["hostname"], (), (), ())

@@ -12,9 +12,10 @@ import hashlib
 import json
 import re
 import typing as t
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 
+from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.faults import quote
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.model import plain
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.strings import LABEL as _NAMESPACE
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.strings import OBJECT
@@ -205,15 +206,22 @@ def manifests(record: Record, namespace: str, gateway: str) -> list[Body]:
     ]
 
 
-def read_record(config_maps: Iterable[Mapping[str, t.Any]], gateway: str) -> Record | None:
+def read_record(
+    config_maps: Iterable[Mapping[str, t.Any]], namespace: str, gateway: str, known: Container[str]
+) -> Record | None:
     """The record of a Gateway; None where there is none.
 
+    Whoever may write ConfigMaps can write one, so that nothing but what describes a gateway is taken from it.
+
     :param config_maps: those of the namespace with LABEL, as the API server gives them.
-    :raises RecordError: for one that is not whole.
+    :param namespace: that namespace, where the keys are too.
+    :param gateway: name of the Gateway.
+    :param known: the names of ``recorded_names`` for the defaults of ROLES.
+    :raises RecordError: for one that is not whole, or that has more.
     """
     name = record_name(gateway)
     parts = sorted(
-        (_number(body), body["data"])
+        (_number(body), body.get("data") or {})
         for body in config_maps
         if body["metadata"]["name"] == name or body["metadata"]["name"].startswith(f"{name}.")
     )
@@ -224,24 +232,33 @@ def read_record(config_maps: Iterable[Mapping[str, t.Any]], gateway: str) -> Rec
         raise RecordError(f"the record in ConfigMap {name} is not whole or was changed by hand; {_REMEDY}")
     try:
         read = json.loads(content)
-        return Record(at_keys(read["variables"], _read), tuple(read["unrecorded"]))
-    except (ValueError, TypeError, KeyError) as error:
+        variables, unrecorded = read["variables"], tuple(map(str, read["unrecorded"]))
+        found = Record(at_keys(variables, lambda _place, value: _read(value, namespace)), unrecorded)
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise RecordError(
             f"the record in ConfigMap {name} cannot be read ({type(error).__name__}); {_REMEDY}"
         ) from error
+    more = [variable for variable in found.variables if variable in UNRECORDED or variable not in known]
+    more += [variable for variable in unrecorded if variable not in UNRECORDED]
+    if more:
+        names = ", ".join(quote(variable) for variable in more)
+        raise RecordError(f"the record in ConfigMap {name} has what no record of a gateway has, {names}; {_REMEDY}")
+    return found
 
 
 def _written(_place: tuple[str, ...], value: t.Any) -> t.Any:
     return {"namespace": value.namespace, "secret": value.secret, "key": value.key} if isinstance(value, Key) else value
 
 
-def _read(_place: tuple[str, ...], value: t.Any) -> t.Any:
+def _read(value: t.Any, namespace: str) -> t.Any:
     if not isinstance(value, dict):
         return value
     key = Key(**value)
     # They become parts of a template.
     if not (_NAMESPACE.accepts(key.namespace) and OBJECT.accepts(key.secret) and _SECRET_KEY.fullmatch(key.key)):
         raise ValueError("no name of a Secret")
+    if key.namespace != namespace:
+        raise ValueError("a Secret of another namespace")
     return key
 
 

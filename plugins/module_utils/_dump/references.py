@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Container
 
 from ansible_collections.egress.ai_gateway.plugins.module_utils._catalog.schemas import API_KEY
 from ansible_collections.egress.ai_gateway.plugins.module_utils._dump.document import Expression
@@ -34,7 +35,18 @@ def environment_name(variable: str, entry: str, form: str = API_KEY) -> str:
         "ai_gateway_mcp_servers": "MCP_KEY",
     }.get(variable, "PRIVATE_KEY")
     name = re.sub(r"[^A-Z0-9]", "_", entry.upper())
-    return f"{name}_{ending}"
+    # No variable begins with a digit.
+    return f"{'_' if name[0].isdigit() else ''}{name}_{ending}"
+
+
+def free_name(own: str, taken: Container[str]) -> str:
+    """The name, or with a number behind it the first one that nothing else has."""
+    number = 1
+    name = own
+    while name in taken:
+        number += 1
+        name = f"{own}_{number}"
+    return name
 
 
 def of_environment(name: str, comment: str = "") -> Expression:

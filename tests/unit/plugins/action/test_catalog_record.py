@@ -79,7 +79,7 @@ def test_a_record_has_what_differs_from_the_defaults(tmp_path: Path) -> None:
     assert found["unrecorded"] == ["simulators_additional_keys"]
     assert found["changed"] is False
     assert CANARY not in json.dumps(found)
-    record = read_record(found["manifests"], "ai-gateway")
+    record = read_record(found["manifests"], "gw", "ai-gateway", found["variables"])
     assert record
     assert record.variables["gateway_hostname"] == "ai.example.com"
     credential = record.variables["ai_gateway_providers"][0]["credential"]

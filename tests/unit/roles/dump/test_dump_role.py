@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 from ansible_collections.egress.ai_gateway.plugins.module_utils._dump.objects import KINDS
+from ansible_collections.egress.ai_gateway.plugins.module_utils._dump.record import Record, manifests
 from api_server import Server
 from cluster import Body
 from plays import Ended, run_playbook
@@ -216,7 +217,12 @@ def test_a_file_with_other_content_is_not_overwritten_unasked(tmp_path: Path) ->
     assert "-# mine" in shown.output
     assert "+ai_gateway_providers:" in shown.output
     assert file.read_text() == "# mine\n"
-    forced = dump(tmp_path, api, dump_force=True)
+    # As the command line has them.
+    refused = dump(tmp_path, api, dump_force="false", dump_backup="false")
+    assert refused.returncode == 2
+    assert "which keeps a copy" not in " ".join(refused.output.split())
+    assert file.read_text() == "# mine\n"
+    forced = dump(tmp_path, api, dump_force="true")
     assert forced.returncode == 0, forced.output
     assert file.read_text() == made
     (kept,) = (path for path in file.parent.iterdir() if path != file)
@@ -237,6 +243,15 @@ def test_a_record_that_is_not_whole_is_an_error(change: dict[str, str], tmp_path
     ended = dump(tmp_path, server(body))
     assert ended.returncode == 2
     assert "is not whole or was changed by hand" in " ".join(ended.output.split())
+    assert not (tmp_path / "dump").exists()
+
+
+def test_a_record_cannot_say_how_a_run_is_done(tmp_path: Path) -> None:
+    evil = {"ansible_become_exe": "touch x; sudo", "ai_gateway_platform": "kind"}
+    ended = dump(tmp_path, server(*manifests(Record(evil, ()), "ai-gateway", "ai-gateway")))
+    assert ended.returncode == 2
+    said = " ".join(ended.output.split())
+    assert 'ConfigMap ai-gateway.catalogue has what no record of a gateway has, "ansible_become_exe"; run' in said
     assert not (tmp_path / "dump").exists()
 
 

@@ -8,6 +8,7 @@ import random
 import typing as t
 
 import pytest
+import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import is_trusted_as_template
 from ansible_collections.egress.ai_gateway.plugins.module_utils._dump.document import (
@@ -93,6 +94,15 @@ def test_what_is_written_is_read_again_and_not_templated(seed: int) -> None:
     assert read == variables
     for string in strings(read):
         assert not ("{{" in string or "{%" in string or "{#" in string) or not is_trusted_as_template(string)
+
+
+@pytest.mark.parametrize("ending", ["\x85", "\u2028", "\u2029", "\r", "\r\n", "\x0b", "\x0c", "\x1c", "\ufeff"])
+def test_every_end_of_a_line_stays_what_it_is(ending: str) -> None:
+    variables = {"a": [f"b{ending}c", f"b{ending}c\nd\n", f"b\n{ending}", f"{ending}\nb", {f"b{ending}c\nd": 1}]}
+    content = document(variables, [], {})
+    assert load(content) == variables
+    assert yaml.safe_load(content) == variables
+    assert len(content.splitlines()) == content.count("\n")
 
 
 def test_an_expression_is_a_template_with_its_comment() -> None:

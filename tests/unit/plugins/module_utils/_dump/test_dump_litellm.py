@@ -69,7 +69,7 @@ PROVIDERS: list[tuple[dict[str, t.Any], str, dict[str, t.Any]]] = [
     (
         {"model": "openai/x", "api_base": "os.environ/BASE", "organization": "os.environ/ORG"},
         "x",
-        {"endpoint": host("eu.example.com"), "headers": {"openai-organization": "org-1"}},
+        {"endpoint": host("eu.example.com"), "headers": {"openai-organization": env("ORG")["value"]}},
     ),
     (
         {"model": "x", "custom_llm_provider": "openai", "extra_headers": {"X-Team": "search"}},
@@ -102,11 +102,11 @@ PROVIDERS: list[tuple[dict[str, t.Any], str, dict[str, t.Any]]] = [
             **AZURE,
             "api_version": "os.environ/VERSION",
             "client_id": "a",
-            "tenant_id": "b",
+            "tenant_id": "os.environ/T",
             "client_secret": "os.environ/S",
         },
         "eu",
-        {"credential": {"form": "client_secret", "client_id": "a", "tenant_id": "b", **env("S")}},
+        {"credential": {"form": "client_secret", "client_id": "a", "tenant_id": env("T")["value"], **env("S")}},
     ),
     (
         {"model": "bedrock/eu.amazon.nova-lite-v1:0", **BEDROCK},
@@ -190,6 +190,42 @@ def test_a_key_in_plain_is_named_and_not_copied() -> None:
     assert provider["credential"] == env("OPENAI_API_KEY")
     reason = "is a key in plain and was not copied; set OPENAI_API_KEY in the environment to it"
     assert notes(found)["model_list[0].litellm_params.api_key"] == reason
+
+
+@pytest.mark.parametrize("others", [False, True])
+def test_no_key_is_sent_to_the_host_of_another(others: bool) -> None:
+    plain = {"model": "openai/llama", "api_base": "https://vllm.example.com/v1", "api_key": "none"}
+    more = [{"model": "openai/gpt-4o", "api_key": "os.environ/OPENAI_API_KEY"}] if others else []
+    found = deployed(plain, *more)
+    providers = found.variables["ai_gateway_providers"]
+    read = {provider["endpoint"]["hostname"]: provider["credential"] for provider in providers}
+    wanted = {"vllm.example.com": env("OPENAI_API_KEY_2"), "api.openai.com": env("OPENAI_API_KEY")}
+    assert read == {host: credential for host, credential in wanted.items() if others or host == "vllm.example.com"}
+    assert "set OPENAI_API_KEY_2 in" in notes(found)["model_list[0].litellm_params.api_key"]
+
+
+def test_a_key_in_plain_gets_a_variable_that_nothing_else_reads() -> None:
+    keys = {"aws_access_key_id": CANARY, "aws_secret_access_key": CANARY}
+    servers = {
+        name: {"url": f"https://{name}.example.com/mcp", "auth_type": "api_key", "auth_value": value}
+        for name, value in (("tools", CANARY), ("other", "os.environ/TOOLS_MCP_KEY"))
+    }
+    found = deployed(
+        {"model": "openai/a", "api_key": CANARY},
+        {"model": "openai/a"},
+        {"model": "openai/a", "api_key": "os.environ/OPENAI_API_API_KEY"},
+        mcp_servers=servers,
+        general_settings={"master_key": "os.environ/OPENAI_API_KEY_2"},
+    )
+    assert found.environment == (
+        *("OPENAI_API_KEY_3", "OPENAI_API_KEY", "OPENAI_API_API_KEY"),
+        *("TOOLS_MCP_KEY_2", "TOOLS_MCP_KEY"),
+    )
+    assert "set TOOLS_MCP_KEY_2 in" in notes(found)["mcp_servers.tools.auth_value"]
+    bedrock = deployed(
+        {"model": "bedrock/nova", **BEDROCK, **keys}, general_settings={"x": ["os.environ/BEDROCK_CREDENTIAL_2"]}
+    )
+    assert bedrock.environment == ("BEDROCK_CREDENTIAL_1", "BEDROCK_CREDENTIAL_2_2")
 
 
 def test_each_key_has_a_provider_of_its_own() -> None:
@@ -415,6 +451,37 @@ def test_a_mode_without_a_path_is_named(mode: str) -> None:
         {"model_name": "n", "litellm_params": {"model": "openai/a"}, "model_info": {"mode": "embedding"}},
     ]
     assert mode in notes(translated({"model_list": entries}))["model_list[0]"]
+
+
+def test_no_header_has_a_key() -> None:
+    headers = {
+        "Helicone-Auth": f"Bearer {CANARY}",
+        "X-Portkey-Auth": CANARY,
+        "Auth": CANARY,
+        "Authentication": CANARY,
+        "X-Signature": CANARY,
+        "X-Forward": f"bearer {CANARY}",
+        "X-User": f"Basic {CANARY}",
+        "X-Author": "me",
+        "X-Tier": "Basic",
+    }
+    # No rule is met by its value, which is then in no message either.
+    found = deployed({"model": "openai/a", "extra_headers": headers, "organization": "os.environ/NOT_A_URL"})
+    (provider,) = found.variables["ai_gateway_providers"]
+    organization = env("NOT_A_URL")["value"]
+    assert provider["headers"] == {"x-author": "me", "x-tier": "Basic", "openai-organization": organization}
+    assert found.environment == ("NOT_A_URL", "OPENAI_API_KEY")
+    path = "model_list[0].litellm_params.extra_headers"
+    assert notes(found) == {f"{path}.{name}": "was not copied: it carries a key" for name in list(headers)[:7]}
+
+
+@pytest.mark.parametrize("name", ["organization", "client_id", "tenant_id"])
+def test_an_identifier_names_a_variable_or_is_one(name: str) -> None:
+    azure = {"model": "azure/x", **AZURE, "client_id": "a", "tenant_id": "b", "client_secret": "os.environ/S"}
+    for value in ("os.environ/K') }}{{ 1 + ('", f"{CANARY}!"):
+        good = {"model": "openai/x", "api_key": "os.environ/K"}
+        found = deployed(good, {**azure, name: value})
+        assert notes(found)["model_list[1]"].startswith(f"is not served: model_list[1].litellm_params.{name} ")
 
 
 def test_nothing_is_dropped_unsaid() -> None:

@@ -52,7 +52,8 @@ metadata: {name: openai, namespace: apps}
 spec:
   schema: {name: OpenAI, version: v1}
   backendRef: {name: openai, kind: Backend, group: gateway.envoyproxy.io}
-  headerMutation: {set: [{name: x-team, value: search}]}
+  headerMutation:
+    set: [{name: x-team, value: search}, {name: Helicone-Auth, value: sk-5}, {name: x-as, value: Basic sk-6}]
 ---
 kind: AIServiceBackend
 metadata: {name: azure, namespace: apps}
@@ -247,6 +248,8 @@ def test_a_gateway_of_others_becomes_a_catalogue() -> None:
         ("AIGatewayRoute apps/chat", "AIServiceBackend gone, which does not exist"),
         ("AIGatewayRoute apps/elsewhere", "belongs to another Gateway"),
         ("AIServiceBackend apps/claude bodyMutation", "has no counterpart"),
+        ("AIServiceBackend apps/openai headerMutation.set.Helicone-Auth", "was not copied: it carries a key"),
+        ("AIServiceBackend apps/openai headerMutation.set.x-as", "was not copied: it carries a key"),
         ("AIServiceBackend apps/unused", "no route that is read leads to it"),
         ("Backend apps/claude tls", "does not verify its certificate"),
         ("Backend apps/claude tls.caCertificateRefs", "ConfigMap other-ca"),

@@ -61,6 +61,14 @@ VARIABLES: dict[str, t.Any] = {
 }
 
 
+def defaults_of_roles() -> dict[str, t.Any]:
+    files = [COLLECTION / f"roles/{role}/defaults/main.yml" for role in ROLES]
+    return {name: value for path in files for name, value in yaml.safe_load(path.read_text(encoding="utf-8")).items()}
+
+
+KNOWN = recorded_names(defaults_of_roles())
+
+
 def recorded() -> Record:
     catalog = build({name.removeprefix("ai_gateway_"): VARIABLES[name] for name in list(VARIABLES)[:2]}).as_dict()
     return without_keys(VARIABLES, catalog)
@@ -88,8 +96,8 @@ def test_what_is_written_is_read_again() -> None:
     bodies = manifests(record, "ai-gateway", "ai-gateway")
     assert CANARY not in json.dumps(bodies)
     assert [body["metadata"]["name"] for body in bodies] == ["ai-gateway.catalogue"]
-    assert read_record(bodies, "ai-gateway") == record
-    assert read_record(bodies, "another") is None
+    assert read_record(bodies, "ai-gateway", "ai-gateway", KNOWN) == record
+    assert read_record(bodies, "ai-gateway", "another", KNOWN) is None
     assert manifests(record, "ai-gateway", "ai-gateway") == bodies
 
 
@@ -101,9 +109,9 @@ def test_a_large_record_is_several() -> None:
     assert [body["metadata"]["name"] for body in bodies][:3] == ["gw.catalogue", "gw.catalogue.1", "gw.catalogue.2"]
     assert len(bodies) > 10
     assert max(len(json.dumps(body).encode()) for body in bodies) < 1_000_000
-    assert read_record(list(reversed(bodies)), "gw") == record
+    assert read_record(list(reversed(bodies)), "ns", "gw", KNOWN) == record
     with pytest.raises(RecordError, match="not whole"):
-        read_record(bodies[:-1], "gw")
+        read_record(bodies[:-1], "ns", "gw", KNOWN)
 
 
 @pytest.mark.parametrize(
@@ -114,20 +122,55 @@ def test_a_large_record_is_several() -> None:
         {"namespace": "n s", "secret": "x", "key": "apiKey"},
         {"namespace": "ns", "secret": "x"},
         {"namespace": "ns", "secret": 1, "key": "apiKey"},
+        {"namespace": "kube-system", "secret": "x", "key": "apiKey"},
     ],
 )
 def test_a_reference_cannot_become_more_than_one(value: dict[str, t.Any]) -> None:
     (body,) = manifests(Record({"gateway_tls_private_key": value}, ()), "ns", "gw")
     with pytest.raises(RecordError, match="cannot be read"):
-        read_record([body], "gw")
+        read_record([body], "ns", "gw", KNOWN)
+
+
+@pytest.mark.parametrize(
+    ("record", "name"),
+    [
+        (Record({"ansible_become_exe": "touch /tmp/x; sudo"}, ()), "ansible_become_exe"),
+        (Record({"ai_gateway_helm_binary": "/tmp/helm"}, ()), "ai_gateway_helm_binary"),
+        (Record({"gateway_wait_timeout": 1}, ()), "gateway_wait_timeout"),
+        (Record({"dump_file": "x", "ai_gateway_platform": "kind"}, ()), "dump_file"),
+        (Record({"simulators_certificates": {}}, ()), "simulators_certificates"),
+        (Record({}, ("ansible_connection",)), "ansible_connection"),
+        (Record({}, ({"a": 1},)), "{'a': 1}"),  # type: ignore[arg-type]
+    ],
+)
+def test_a_record_has_variables_of_a_gateway_alone(record: Record, name: str) -> None:
+    bodies = manifests(record, "ns", "gw")
+    with pytest.raises(RecordError, match=rf"ConfigMap gw.catalogue has what no record of a gateway has, \"{name}\"; "):
+        read_record(bodies, "ns", "gw", KNOWN)
+
+
+@pytest.mark.parametrize("data", [None, {}])
+def test_a_record_without_data_is_not_whole(data: t.Any) -> None:
+    (body,) = manifests(Record({}, ()), "ns", "gw")
+    body["data"] = data
+    with pytest.raises(RecordError, match="is not whole"):
+        read_record([body], "ns", "gw", KNOWN)
+    del body["data"]
+    with pytest.raises(RecordError, match="is not whole"):
+        read_record([body], "ns", "gw", KNOWN)
+
+
+def test_each_key_of_a_record_has_a_variable_of_its_own() -> None:
+    listeners = [
+        {"name": name, "tls": {"private_key": Key("ns", f"{name}-tls", "tls.key")}} for name in ("gateway-tls", "1")
+    ]
+    variables = {"gateway_listeners": [*listeners, "x"], "gateway_tls_private_key": Key("ns", "gw-tls", "tls.key")}
+    found = of_record(Record(variables, ()), "ns", "gw", "environment", [])
+    assert found.environment == ("GATEWAY_TLS_PRIVATE_KEY", "_1_PRIVATE_KEY", "GATEWAY_TLS_PRIVATE_KEY_2")
 
 
 def test_the_variables_of_a_run_are_not_recorded() -> None:
-    defaults = {
-        name: role
-        for role in ROLES
-        for name in yaml.safe_load((COLLECTION / f"roles/{role}/defaults/main.yml").read_text(encoding="utf-8"))
-    }
+    defaults = defaults_of_roles()
     names = recorded_names(defaults)
     assert set(defaults) >= OF_A_RUN | set(UNRECORDED)
     assert not OF_A_RUN & set(names)
