@@ -235,7 +235,7 @@ def test_each_query_of_the_dashboards_is_answered(server: t.Any, directory: path
     assert len(queries) > 40
     empty = []
     for title, expression in queries:
-        for variable in ("tier", "user", "model", "provider"):
+        for variable in ("cluster", "tier", "user", "model", "provider"):
             expression = expression.replace(f"${variable}", ".*")
         expression = expression.replace("$__rate_interval", "5m").replace("$__range", "1h")
         if not server.query(expression):

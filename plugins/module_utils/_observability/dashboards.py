@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import typing as t
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,11 +30,15 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._observability.r
 #: What Grafana puts a sensible window of time for.
 _WINDOW = "$__rate_interval"
 _RANGE = "$__range"
-#: The variables of a dashboard by their labels.
-_VARIABLES = ("tier", "user", "model", "provider")
+#: What a panel shows side by side, by its labels.
+_SIDES = ("tier", "user", "model", "provider")
+#: Which clusters a dashboard is of, where several share a Prometheus. All of them are those without the label as well.
+_CLUSTER = "cluster"
 _WIDTH, _HEIGHT, _COLUMNS = 8, 8, 3
 #: The version of Grafana's schema, which newer ones convert.
 _SCHEMA = 39
+#: Characters that Grafana allows in a uid.
+_LONGEST_UID = 40
 
 
 @dataclass(frozen=True)
@@ -61,8 +66,8 @@ class Dashboard:
     name: str
     title: str
     rows: Mapping[str, tuple[Panel, ...]]
-    #: Whether it can be narrowed to tiers, users, models and providers.
-    narrowed: bool = True
+    #: Its variables, which are labels.
+    variables: tuple[str, ...]
 
 
 def dashboards(catalog: Mapping[str, t.Any]) -> dict[str, dict[str, t.Any]]:
@@ -74,18 +79,19 @@ def dashboards(catalog: Mapping[str, t.Any]) -> dict[str, dict[str, t.Any]]:
     by_user = bool(catalog["observability"]["users"])
     priced = any(model.get("price") for model in catalog["models"])
     return {
-        described.name: _rendered(described, gateway, by_user)
+        described.name: _rendered(described, gateway)
         for described in (usage(gateway, by_user, priced), health(gateway))
     }
 
 
 def usage(gateway: str, by_user: bool, priced: bool) -> Dashboard:
     """Who uses what, at which cost and how fast."""
-    chosen = {name: f"=~${name}" for name in _VARIABLES if by_user or name != "user"}
+    labels = [name for name in _SIDES if by_user or name != "user"]
+    variables = (_CLUSTER, *labels)
+    chosen = {name: f"=~${name}" for name in variables}
     of_choice = selector(gateway=gateway, **chosen)
     # Histograms have no users.
     timed = selector(gateway=gateway, **{name: value for name, value in chosen.items() if name != "user"})
-    labels = [name for name in _VARIABLES if name in chosen]
 
     def counted(name: str, label: str, more: str = "") -> Query:
         return Query(summed(rate(name, of_choice, _WINDOW), (label,)) + more, f"{{{{{label}}}}}")
@@ -142,7 +148,7 @@ def usage(gateway: str, by_user: bool, priced: bool) -> Dashboard:
                 "table",
             ),
         )
-    return Dashboard(f"{gateway}-usage", f"AI gateway {gateway}: usage", rows)
+    return Dashboard(f"{gateway}-usage", f"AI gateway {gateway}: usage", rows, variables)
 
 
 def _refused(gateway: str, chosen: Mapping[str, str], label: str) -> Query:
@@ -152,8 +158,13 @@ def _refused(gateway: str, chosen: Mapping[str, str], label: str) -> Query:
 
 def health(gateway: str) -> Dashboard:
     """Whether the parts of the gateway work."""
-    proxies = selector(job=job(gateway, PROXIES))
-    parts = selector(job=job(gateway, PROXIES, *CONTROLLERS))
+    of_clusters = f"=~${_CLUSTER}"
+    proxies = selector(job=job(gateway, PROXIES), cluster=of_clusters)
+    parts = selector(job=job(gateway, PROXIES, *CONTROLLERS), cluster=of_clusters)
+
+    def each(name: str, how: str = "sum") -> Query:
+        return Query(f"{how} by (cluster, instance) ({name}{proxies})", "{{cluster}} {{instance}}")
+
     return Dashboard(
         f"{gateway}-health",
         f"AI gateway {gateway}: health",
@@ -163,7 +174,12 @@ def health(gateway: str) -> Dashboard:
                 Panel(
                     "Share of failed requests",
                     "percentunit",
-                    (Query(f"ai_gateway:error_ratio:rate5m{selector(gateway=gateway)}", "{{gateway}}"),),
+                    (
+                        Query(
+                            f"ai_gateway:error_ratio:rate5m{selector(gateway=gateway, cluster=of_clusters)}",
+                            "{{cluster}} {{gateway}}",
+                        ),
+                    ),
                 ),
                 Panel(
                     "Proxies connected to Envoy Gateway",
@@ -172,33 +188,20 @@ def health(gateway: str) -> Dashboard:
                 ),
             ),
             "Proxies": (
-                Panel(
-                    "Memory",
-                    "bytes",
-                    (Query(f"sum by (instance) (envoy_server_memory_allocated{proxies})", "{{instance}}"),),
-                ),
-                Panel(
-                    "Open connections of clients",
-                    "short",
-                    (Query(f"sum by (instance) (envoy_server_total_connections{proxies})", "{{instance}}"),),
-                ),
+                Panel("Memory", "bytes", (each("envoy_server_memory_allocated"),)),
+                Panel("Open connections of clients", "short", (each("envoy_server_total_connections"),)),
                 Panel(
                     "Days until the first certificate expires",
                     "short",
-                    (
-                        Query(
-                            f"min by (instance) (envoy_server_days_until_first_cert_expiring{proxies})",
-                            "{{instance}}",
-                        ),
-                    ),
+                    (each("envoy_server_days_until_first_cert_expiring", "min"),),
                 ),
             ),
         },
-        narrowed=False,
+        (_CLUSTER,),
     )
 
 
-def _rendered(dashboard: Dashboard, gateway: str, by_user: bool) -> dict[str, t.Any]:
+def _rendered(dashboard: Dashboard, gateway: str) -> dict[str, t.Any]:
     panels: list[dict[str, t.Any]] = []
     top = 0
     for title, row in dashboard.rows.items():
@@ -223,8 +226,7 @@ def _rendered(dashboard: Dashboard, gateway: str, by_user: bool) -> dict[str, t.
             panels.append(_panel(panel, len(panels) + 1, place))
         top += _HEIGHT * -(-len(row) // _COLUMNS)
     return {
-        # At most forty characters, and the same for the same gateway, so that links last.
-        "uid": dashboard.name[:40],
+        "uid": _uid(dashboard.name),
         "title": dashboard.title,
         "tags": ["ai-gateway"],
         "schemaVersion": _SCHEMA,
@@ -232,33 +234,36 @@ def _rendered(dashboard: Dashboard, gateway: str, by_user: bool) -> dict[str, t.
         "timezone": "browser",
         "time": {"from": "now-6h", "to": "now"},
         "refresh": "30s",
-        "templating": {"list": [_source(), *(_variables(gateway, by_user) if dashboard.narrowed else ())]},
+        "templating": {"list": [_source(), *(_variable(gateway, name) for name in dashboard.variables)]},
         "panels": panels,
     }
+
+
+def _uid(name: str) -> str:
+    """The same for the same dashboard, so that links last. A name that is too long ends with a digest of it."""
+    if len(name) <= _LONGEST_UID:
+        return name
+    return f"{name[: _LONGEST_UID - 9]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def _source() -> dict[str, t.Any]:
     return {"name": "datasource", "label": "Prometheus", "type": "datasource", "query": "prometheus", "hide": 0}
 
 
-def _variables(gateway: str, by_user: bool) -> list[dict[str, t.Any]]:
-    return [
-        {
-            "name": name,
-            "label": name.capitalize(),
-            "type": "query",
-            "datasource": {"type": "prometheus", "uid": "${datasource}"},
-            "query": f"label_values({REQUESTS}{selector(gateway=gateway)}, {name})",
-            "refresh": 2,
-            "includeAll": True,
-            "allValue": ".*",
-            "multi": True,
-            "sort": 1,
-            "current": {"text": "All", "value": "$__all"},
-        }
-        for name in _VARIABLES
-        if by_user or name != "user"
-    ]
+def _variable(gateway: str, name: str) -> dict[str, t.Any]:
+    return {
+        "name": name,
+        "label": name.capitalize(),
+        "type": "query",
+        "datasource": {"type": "prometheus", "uid": "${datasource}"},
+        "query": f"label_values({REQUESTS}{selector(gateway=gateway)}, {name})",
+        "refresh": 2,
+        "includeAll": True,
+        "allValue": ".*",
+        "multi": True,
+        "sort": 1,
+        "current": {"text": "All", "value": "$__all"},
+    }
 
 
 def _panel(panel: Panel, number: int, place: dict[str, int]) -> dict[str, t.Any]:

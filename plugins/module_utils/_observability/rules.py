@@ -38,9 +38,14 @@ DURATION_RULE = "ai_gateway:request_duration_seconds"
 FIRST_TOKEN_RULE = "ai_gateway:time_to_first_token_seconds"  # noqa: S105 (the name of a rule)
 #: The quantiles that are recorded, by the ends of their names.
 QUANTILES = {"p50_5m": 0.5, "p99_5m": 0.99}
+#: Requests a second of which a share says little: 30 in the window of the rate.
+_FEW = 0.1
 #: What an Envoy counts where a configuration was rejected, by its services.
 _REJECTED = ("listener_manager_lds", "cluster_manager_cds", "http_rds")
 _GATEWAY = ("cluster", "gateway")
+#: For how long refusals of the gateway's own must go on before an alert fires. The window of their rate is shorter, so
+#: that a single one has left it before, and has two samples where there is one a minute.
+_REFUSED_FOR, _REFUSED_WINDOW = "3m", "2m"
 
 
 @dataclass(frozen=True)
@@ -135,7 +140,14 @@ def alerts(gateway: str, limits: Thresholds) -> list[Alert]:
         return REQUEST_RATE + selector(gateway=gateway, **labels)
 
     def refused(reason: str, labels: tuple[str, ...]) -> str:
-        return f"{summed(requests(refused_by='gateway', reason=reason), labels)} > 0"
+        of_reason = selector(gateway=gateway, refused_by="gateway", reason=reason)
+        return f"{summed(rate(REQUESTS, of_reason, _REFUSED_WINDOW), labels)} > 0"
+
+    def gone(part: str) -> str:
+        """No target of a part, in a cluster that has other parts of the gateway or in none at all."""
+        of_part = f"up{selector(job=job(gateway, part))}"
+        any_part = f"up{selector(job=job(gateway, PROXIES, *CONTROLLERS))}"
+        return f"(count by (cluster) ({any_part}) unless on (cluster) {of_part}) or on () absent({of_part})"
 
     tier, provider, model = ((*_GATEWAY, name) for name in ("tier", "provider", "model"))
     of_proxies = selector(job=job(gateway, PROXIES))
@@ -152,7 +164,8 @@ def alerts(gateway: str, limits: Thresholds) -> list[Alert]:
     return [
         Alert(
             "AIGatewayDown",
-            f"absent({proxies} == 1)",
+            # A cluster that is down is seen beside others that are not.
+            f"sum by (cluster) ({proxies}) == 0 or {gone(PROXIES)}",
             "2m",
             "critical",
             "No proxy of the gateway answers",
@@ -177,7 +190,7 @@ def alerts(gateway: str, limits: Thresholds) -> list[Alert]:
         Alert(
             "AIGatewayFault",
             refused("=~gateway_fault|identity_unavailable", _GATEWAY),
-            "2m",
+            _REFUSED_FOR,
             "critical",
             "The gateway cannot judge requests",
             "A program of the proxies is missing or fails: {{ $value | humanize }} requests a second get 500 or 503.",
@@ -185,7 +198,7 @@ def alerts(gateway: str, limits: Thresholds) -> list[Alert]:
         Alert(
             "AIGatewayRefusals",
             f"{summed(requests(reason='rate_limit_exceeded', tier='!='), tier)} / "
-            f"({summed(requests(tier='!='), tier)} > 0.1) > {limits.refusal_ratio:g}",
+            f"({summed(requests(tier='!='), tier)} > {_FEW}) > {limits.refusal_ratio:g}",
             "10m",
             "warning",
             "Limits refuse much of what a tier asks for",
@@ -193,7 +206,7 @@ def alerts(gateway: str, limits: Thresholds) -> list[Alert]:
         ),
         Alert(
             "AIGatewayProviderUnreachable",
-            f"{not_reached} / ({of_providers} > 0) > 0.2",
+            f"{not_reached} / ({of_providers} > {_FEW}) > 0.2",
             "2m",
             "critical",
             "A provider cannot be reached",
@@ -230,7 +243,7 @@ def alerts(gateway: str, limits: Thresholds) -> list[Alert]:
         Alert(
             "AIGatewayAuthenticationDown",
             refused("authorization_unavailable", _GATEWAY),
-            "1m",
+            _REFUSED_FOR,
             "critical",
             "Tokens cannot be checked",
             "Authorino or the keys of an issuer cannot be reached: {{ $value | humanize }} requests a second get 503.",
@@ -238,18 +251,23 @@ def alerts(gateway: str, limits: Thresholds) -> list[Alert]:
         Alert(
             "AIGatewayLimitsDown",
             refused("limits_unavailable", _GATEWAY),
-            "1m",
+            _REFUSED_FOR,
             "critical",
             "Limits cannot be checked",
             "The rate limit service or its Redis cannot be reached: {{ $value | humanize }} requests a second get 503.",
         ),
         Alert(
             "AIGatewayControllersDown",
-            f"up{selector(job=job(gateway, *CONTROLLERS))} == 0",
+            " or ".join(
+                (
+                    f"up{selector(job=job(gateway, *CONTROLLERS))} == 0",
+                    *(f'label_replace({gone(part)}, "job", "{job(gateway, part)}", "", "")' for part in CONTROLLERS),
+                )
+            ),
             "5m",
             "warning",
             "A controller of the gateway does not answer",
-            "Prometheus does not reach {{ $labels.instance }} of {{ $labels.job }}.",
+            "{{ $labels.job }} {{ with $labels.instance }}at {{ . }} does not answer{{ else }}has no pod{{ end }}.",
         ),
         Alert(
             "AIGatewayDisconnected",

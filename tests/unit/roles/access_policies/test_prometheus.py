@@ -278,7 +278,7 @@ def test_the_queries_of_the_dashboard_are_answered(gateway: Gateway, server: pro
     for panel in dashboards(CATALOG.as_dict())["ai-gateway-usage"]["panels"]:
         for target in panel.get("targets", []):
             expression = target["expr"].replace("$__rate_interval", "1m").replace("$__range", "5m")
-            for variable in ("tier", "user", "model", "provider"):
+            for variable in ("cluster", "tier", "user", "model", "provider"):
                 expression = expression.replace(f"${variable}", ".*")
             if not server.query(expression):
                 empty.add(panel["title"])

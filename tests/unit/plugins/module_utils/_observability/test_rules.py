@@ -123,17 +123,28 @@ ALIVE = up("proxies", "1x60")
 #: Half a second for each request but the last hundredth, from where on an alert fires.
 BUCKETS = (("100", "0+60x60"), ("120000", "0+63x60"), ("+Inf", "0+63x60"))
 ENVOY = {"job": "ai-gateway-proxies", "instance": "a"}
-#: By alert, what makes it fire after 40 minutes, and what nearly does.
-CASES: dict[str, tuple[list[dict[str, str]], list[dict[str, str]]]] = {
+CONTROLLERS = ("envoy-gateway", "controller", "authorino", "ratelimit")
+Inputs = list[dict[str, str]]
+
+
+def once(reason: str, code: str, **labels: str) -> Inputs:
+    """One request that fails, of a series that is there before."""
+    return [series("requests_total", "0x31 1x60", reason=reason, code=code, **labels)]
+
+
+#: By alert, what makes it fire after 40 minutes, and after that what nearly does.
+CASES: dict[str, tuple[Inputs, ...]] = {
     "AIGatewayDown": ([up("proxies", "0x60")], [ALIVE, up("controller", "0x60")]),
     "AIGatewayProxyDown": ([up("proxies", "0x60")], [up("proxies", "1x33 0 1x30")]),
     "AIGatewayErrors": (
         [series("requests_total", "0+90x60", **OK), series("requests_total", "0+10x60", **{**OK, "code": "503"})],
         [series("requests_total", "0+97x60", **OK), series("requests_total", "0+3x60", **{**OK, "code": "503"})],
+        once("provider_unavailable", "503", provider="openai"),
     ),
     "AIGatewayFault": (
         [series("requests_total", "0+1x60", refused_by="gateway", reason="gateway_fault", code="503")],
         [series("requests_total", "0+9x60", refused_by="gateway", reason="model_not_found", code="404")],
+        once("gateway_fault", "503", refused_by="gateway"),
     ),
     "AIGatewayRefusals": (
         [
@@ -158,6 +169,7 @@ CASES: dict[str, tuple[list[dict[str, str]], list[dict[str, str]]]] = {
             # Its requests wait for the limits, not for the provider.
             series("requests_total", "0+99x60", provider="other", reason="limits_unavailable", code="503"),
         ],
+        once("provider_unavailable", "503", provider="openai"),
     ),
     "AIGatewayProviderErrors": (
         [
@@ -169,6 +181,7 @@ CASES: dict[str, tuple[list[dict[str, str]], list[dict[str, str]]]] = {
             # The client's own fault.
             series("requests_total", "0+30x60", provider="openai", refused_by="provider", code="400"),
         ],
+        once("provider_error", "500", provider="openai", refused_by="provider"),
     ),
     "AIGatewaySlow": (
         [
@@ -194,12 +207,17 @@ CASES: dict[str, tuple[list[dict[str, str]], list[dict[str, str]]]] = {
     "AIGatewayAuthenticationDown": (
         [series("requests_total", "0+1x60", refused_by="gateway", reason="authorization_unavailable", code="503")],
         [series("requests_total", "0+9x60", refused_by="gateway", reason="invalid_api_key", code="401")],
+        once("authorization_unavailable", "503", refused_by="gateway"),
     ),
     "AIGatewayLimitsDown": (
         [series("requests_total", "0+1x60", refused_by="gateway", reason="limits_unavailable", code="503")],
         [series("requests_total", "0+9x60", refused_by="gateway", reason="rate_limit_exceeded", code="429")],
+        once("limits_unavailable", "503", refused_by="gateway"),
     ),
-    "AIGatewayControllersDown": ([up("ratelimit", "0x60")], [up("ratelimit", "1x60"), up("processors", "0x60")]),
+    "AIGatewayControllersDown": (
+        [*(up(part, "1x60") for part in CONTROLLERS[:3]), up("ratelimit", "0x60")],
+        [*(up(part, "1x60") for part in CONTROLLERS), up("processors", "0x60")],
+    ),
     "AIGatewayDisconnected": (
         [{"series": f"envoy_control_plane_connected_state{selector(**ENVOY)}", "values": "0x60"}],
         [{"series": f"envoy_control_plane_connected_state{selector(**ENVOY)}", "values": "1x60"}],
@@ -226,22 +244,81 @@ def test_each_alert_fires_and_does_not(written: Path, tmp_path: Path) -> None:
     tests = []
     for name, inputs in CASES.items():
         at = "100m" if name in ("AIGatewayCertificateExpires", "AIGatewayTokensNotCounted") else "40m"
-        for fires, given in zip((True, False), inputs, strict=True):
+        for number, given in enumerate(inputs):
+            firing = f'ALERTS{{alertname="{name}", alertstate="firing"}}'
+            # What does not fire has not done so in the ten minutes before either.
+            expression = f"count(count_over_time({firing}[10m]))" if number else f"count({firing})"
             tests.append(
                 {
-                    "name": f"{name} {'fires' if fires else 'does not'}",
+                    "name": f"{name} {'does not' if number else 'fires'}",
                     "interval": "1m",
                     "input_series": given,
                     "promql_expr_test": [
                         {
-                            "expr": f'count(ALERTS{{alertname="{name}", alertstate="firing"}}) or vector(0)',
+                            "expr": f"{expression} or vector(0)",
                             "eval_time": at,
-                            "exp_samples": [{"labels": "{}", "value": 1 if fires else 0}],
+                            "exp_samples": [{"labels": "{}", "value": 0 if number else 1}],
                         }
                     ],
                 }
             )
-    path = tmp_path / "tests.yml"
+    promtool_test(written, tmp_path, tests)
+
+
+def in_cluster(cluster: str, inputs: Inputs) -> Inputs:
+    """Series of a cluster that shares a Prometheus with others."""
+    return [{**given, "series": given["series"].replace("{", f'{{cluster="{cluster}", ', 1)} for given in inputs]
+
+
+PARTS = ("proxies", *CONTROLLERS)
+EAST = in_cluster("east", [up(part, "1x60") for part in PARTS])
+
+
+@pytest.mark.parametrize(
+    ("given", "down", "controllers"),
+    [
+        # Nothing is scraped at all.
+        ([], [{"job": "ai-gateway-proxies"}], [{"job": f"ai-gateway-{part}"} for part in CONTROLLERS]),
+        ([up(part, "1x60") for part in PARTS], [], []),
+        # A Deployment without a pod has no target.
+        ([up(part, "1x60") for part in PARTS if part != "authorino"], [], [{"job": "ai-gateway-authorino"}]),
+        ([up(part, "1x60") for part in CONTROLLERS], [{}], []),
+        # Some pods answer.
+        ([*(up(part, "1x60") for part in PARTS), {"series": 'up{job="ai-gateway-proxies"}', "values": "0x60"}], [], []),
+        ([*EAST, *in_cluster("west", [up(part, "1x60") for part in PARTS])], [], []),
+        # One cluster beside another that is well.
+        (
+            [*EAST, *in_cluster("west", [up("proxies", "0x60"), *(up(part, "1x60") for part in CONTROLLERS)])],
+            [{"cluster": "west"}],
+            [],
+        ),
+        (
+            [*EAST, *in_cluster("west", [up(part, "1x60") for part in CONTROLLERS if part != "ratelimit"])],
+            [{"cluster": "west"}],
+            [{"cluster": "west", "job": "ai-gateway-ratelimit"}],
+        ),
+    ],
+)
+def test_what_is_gone_is_down_in_its_cluster(
+    given: Inputs, down: list[dict[str, str]], controllers: list[dict[str, str]], written: Path, tmp_path: Path
+) -> None:
+    # Labels of these alerts are tested, and not their annotations.
+    expected = [
+        {"labels": selector(alertname=name, severity=severity, gateway="ai-gateway", **labels), "value": 1}
+        for name, severity, found in (
+            ("AIGatewayDown", "critical", down),
+            ("AIGatewayControllersDown", "warning", controllers),
+        )
+        for labels in found
+    ]
+    names = "AIGatewayDown|AIGatewayControllersDown"
+    expression = f'sum without (alertstate) (ALERTS{{alertname=~"{names}", alertstate="firing"}})'
+    asked = [{"expr": expression, "eval_time": "40m", "exp_samples": expected}]
+    promtool_test(written, tmp_path, [{"interval": "1m", "input_series": given, "promql_expr_test": asked}])
+
+
+def promtool_test(written: Path, directory: Path, tests: list[dict[str, t.Any]]) -> None:
+    path = directory / "tests.yml"
     path.write_text(
         yaml.safe_dump({"rule_files": [str(written)], "evaluation_interval": "1m", "tests": tests}), encoding="utf-8"
     )
@@ -280,9 +357,4 @@ def test_what_is_recorded_is_right(written: Path, tmp_path: Path) -> None:
             ],
         }
     ]
-    path = tmp_path / "tests.yml"
-    path.write_text(
-        yaml.safe_dump({"rule_files": [str(written)], "evaluation_interval": "1m", "tests": tests}), encoding="utf-8"
-    )
-    done = prometheus_programs.promtool("test", "rules", str(path))
-    assert done.returncode == 0, done.stdout + done.stderr
+    promtool_test(written, tmp_path, tests)
