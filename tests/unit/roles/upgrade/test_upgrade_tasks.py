@@ -235,6 +235,23 @@ def test_a_first_try_that_the_canary_refuses_has_no_earlier_release(server: Serv
     assert record(server)[:2] == ("done", RUNNING["envoy_gateway"])
 
 
+def test_a_way_back_that_fails_before_it_replaces_changes_nothing(server: Server, tmp_path: Path) -> None:
+    put_record(server, "done")
+    status, said = run(server, tmp_path, upgrade_state="previous")
+    assert status != 0
+    assert "nothing that serves was changed: Envoy Gateway 1.8.2" in said
+    assert "between two releases" not in said
+    assert record(server)[:2] == ("done", BEFORE["envoy_gateway"])
+
+
+def test_a_way_back_that_was_cut_off_leaves_the_canary_where_it_fails(server: Server, tmp_path: Path) -> None:
+    put_record(server, "back")
+    status, said = run(server, tmp_path, upgrade_state="previous")
+    assert status != 0
+    assert "between two releases" in said
+    assert record(server)[:2] == ("back", BEFORE["envoy_gateway"])
+
+
 def test_objects_of_others_in_a_record_are_refused(server: Server, tmp_path: Path) -> None:
     put_record(server, "done")
     added = {"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": "mine", "namespace": NAMESPACE}}
