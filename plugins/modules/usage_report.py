@@ -85,6 +85,8 @@ options:
   prometheus_matchers:
     description: >-
       Labels and their values that the series must have beside C(gateway), where one Prometheus has several clusters.
+      A value that begins with C(=~) is a regular expression. Series that differ by a label that is neither of the
+      counters nor of the targets are an error that names it, unless it is written here.
     type: dict
     default: {}
   prometheus_token_file:

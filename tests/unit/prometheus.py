@@ -23,7 +23,7 @@ Samples = list[tuple[int, float]]
 
 _LOOKBACK = 300_000
 _SELECTOR = r'(?P<name>[a-zA-Z_:][\w:]*)\{(?P<matchers>(?:[^"{}]|"(?:[^"\\]|\\.)*")*)\}'
-_MATCHER = re.compile(r'(?:(\w+)|"((?:[^"\\]|\\.)*)")="((?:[^"\\]|\\.)*)"(?:,|$)')
+_MATCHER = re.compile(r'(?:(\w+)|"((?:[^"\\]|\\.)*)")(=~?)"((?:[^"\\]|\\.)*)"(?:,|$)')
 _WINDOW = re.compile(rf"(?:(?P<function>\w+)\()?{_SELECTOR}\[(?P<range>\d+)ms\]\)?")
 _TIMESTAMP = re.compile(rf"timestamp\({_SELECTOR}\)")
 _FUNCTIONS: dict[str, t.Callable[[list[float]], float]] = {
@@ -96,11 +96,14 @@ class FakePrometheus:
 
     def _chosen(self, match: re.Match[str], time: int, length: int) -> t.Iterator[tuple[dict[str, str], Samples]]:
         wanted = {
-            _unquoted(name or quoted): _unquoted(value) for name, quoted, value in _MATCHER.findall(match["matchers"])
+            _unquoted(name or quoted): _unquoted(value) if operator == "=~" else re.escape(_unquoted(value))
+            for name, quoted, operator, value in _MATCHER.findall(match["matchers"])
         }
         first = time - length - (1 if self.closed_windows else 0)
         for labels, samples in self.series:
-            if labels["__name__"] != match["name"] or any(labels.get(name, "") != wanted[name] for name in wanted):
+            if labels["__name__"] != match["name"] or not all(
+                re.fullmatch(wanted[name], labels.get(name, "")) for name in wanted
+            ):
                 continue
             inside = [sample for sample in samples if first < sample[0] <= time]
             if inside:

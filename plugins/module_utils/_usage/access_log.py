@@ -58,7 +58,8 @@ class Log:
 def entry_of(line: str) -> Entry | None:
     """The request of a line; None for a line that is none.
 
-    :raises ValueError: for a line of JSON that has not the fields of a request.
+    :raises ValueError: for a line of JSON that has not the fields of a request; also KeyError, TypeError, OverflowError
+        and RecursionError.
     """
     if not line.startswith("{"):
         return None
@@ -88,7 +89,8 @@ def _time(written: str) -> int:
 
 def _name(value: t.Any) -> str:
     """A name in the log; ``-`` and null are none."""
-    return "" if value in (None, "-") else str(value)
+    # Half of a character, as JSON may have, cannot be written to a file.
+    return "" if value in (None, "-") else str(value).encode(errors="replace").decode()
 
 
 def _count(value: t.Any) -> int:
@@ -165,7 +167,11 @@ def _read_log(
     bars = reading.period.bars()
     try:
         for line in api.lines(path, {**query, "limitBytes": 100}):
-            log.first = _time(line.partition(" ")[0])
+            try:
+                log.first = _time(line.partition(" ")[0])
+            except (ValueError, OverflowError):
+                # The kubelet says with status 200 that it cannot read the log of a container that was removed.
+                return None
             break
         for line in api.lines(path, {**query, "sinceTime": shown(reading.period.start)}):
             _read_line(line.partition(" ")[2], log, reading, bars, providers)
@@ -180,7 +186,7 @@ def _read_log(
 def _read_line(line: str, log: Log, reading: Reading, bars: t.Sequence[Period], providers: t.Mapping[str, str]) -> None:
     try:
         entry = entry_of(line)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         log.unread += 1
         return
     if entry is None or not reading.period.start < entry.ended <= reading.period.end:

@@ -13,6 +13,7 @@ import json
 import os
 import socket
 import ssl
+import time
 import typing as t
 from dataclasses import dataclass
 from urllib.error import HTTPError, URLError
@@ -23,6 +24,8 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._usage.model imp
 _REDIRECTS = 5
 #: Bytes of an answer.
 _LARGEST = 512 * 1024 * 1024
+#: Bytes of it that are read at once.
+_PIECE = 64 * 1024
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -105,8 +108,8 @@ class PrometheusApi:
         self._settings = settings
         self._headers = {"Authorization": f"Bearer {settings.token}"} if settings.token_file else {}
 
-    def query(self, kind: str, parameters: t.Mapping[str, str]) -> list[dict[str, t.Any]]:
-        """The result of a query, a vector or a matrix.
+    def query(self, kind: str, parameters: t.Mapping[str, str]) -> list[t.Any]:
+        """The result of a query, a vector or a matrix, whose items may be anything.
 
         :param kind: ``query`` or ``query_range``.
         :raises SourceError: when there is no good answer.
@@ -116,7 +119,7 @@ class PrometheusApi:
         try:
             document = json.loads(answer)
             result = document["data"]["result"] if document["status"] == "success" else None
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise SourceError(
                 f"prometheus_url: {base} does not answer as Prometheus; write the URL that /api/v1/query comes behind"
             ) from error
@@ -125,29 +128,38 @@ class PrometheusApi:
         return result
 
     def _fetch(self, url: str) -> bytes:
+        deadline = time.monotonic() + self._settings.timeout
         for _number in range(_REDIRECTS):
             try:
-                return self._once(url)
+                return self._once(url, deadline)
             except HTTPError as error:
                 with error:
                     target = error.headers.get("Location") if 300 <= error.code < 400 else None
                     if not target:
-                        raise SourceError(self._refused(error.code, error.read(4096))) from error
-                target = urljoin(url, target)
-                if _origin(target) != _origin(url):
-                    shown = target.partition("?")[0].partition("/api/v1/")[0]
-                    raise SourceError(
-                        f"prometheus_url: {self._settings.url} redirects to {shown}, where credentials are not sent; "
-                        "write that URL if it is yours"
-                    ) from None
-                url = target
+                        raise SourceError(self._refused(error.code, _beginning(error))) from error
+            url = self._redirected(url, target)
         raise SourceError(f"prometheus_url: {self._settings.url} redirects more than {_REDIRECTS} times; write another")
 
-    def _once(self, url: str) -> bytes:
+    def _redirected(self, url: str, location: str) -> str:
+        try:
+            target = urljoin(url, location)
+            same = _origin(target) == _origin(url)
+        except ValueError:
+            target, same = location, False
+        if not same:
+            shown = _line(target.partition("?")[0].partition("/api/v1/")[0])
+            raise SourceError(
+                f"prometheus_url: {self._settings.url} redirects to {shown}, where credentials are not sent; "
+                "write that URL if it is yours"
+            )
+        return target
+
+    def _once(self, url: str, deadline: float) -> bytes:
         from ansible.module_utils.urls import ConnectionError as UrlConnectionError
         from ansible.module_utils.urls import open_url
 
         settings = self._settings
+        content = bytearray()
         try:
             with open_url(
                 url,
@@ -160,19 +172,29 @@ class PrometheusApi:
                 client_cert=settings.client_certificate or None,
                 client_key=settings.client_key or None,
                 validate_certs=settings.validate_certs,
-                timeout=settings.timeout,
+                timeout=_left(deadline),
                 http_agent="egress.ai_gateway",
                 follow_redirects="none",
                 use_netrc=False,
+                # Pieces of what is decompressed would not come one by one.
+                decompress=False,
             ) as response:
-                content: bytes = response.read(_LARGEST + 1)
+                # The timeout is that of each piece, however many there are.
+                while piece := response.read1(_PIECE):
+                    content += piece
+                    if len(content) > _LARGEST:
+                        raise SourceError(
+                            "from: the answer of Prometheus is larger than 512 MiB; write a shorter period"
+                        )
+                    _left(deadline)
+                if response.length:
+                    raise http.client.IncompleteRead(b"", response.length)
         except HTTPError:
             raise
-        except (URLError, UrlConnectionError, OSError, http.client.HTTPException) as error:
+        # ValueError is of a URL that no request has, where Prometheus redirects to.
+        except (URLError, UrlConnectionError, OSError, http.client.HTTPException, ValueError) as error:
             raise SourceError(self._unreached(error)) from error
-        if len(content) > _LARGEST:
-            raise SourceError("from: the answer of Prometheus is larger than 512 MiB; write a shorter period")
-        return content
+        return bytes(content)
 
     def _unreached(self, error: Exception) -> str:
         reason = getattr(error, "reason", error)
@@ -203,11 +225,34 @@ def _origin(url: str) -> tuple[str, str, int]:
     return parts.scheme, parts.hostname or "", parts.port or _PORTS.get(parts.scheme, 0)
 
 
+def _left(deadline: float) -> float:
+    """The seconds until then.
+
+    :raises TimeoutError: if there are none.
+    """
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError("timed out")
+    return left
+
+
+def _beginning(error: HTTPError) -> bytes:
+    """How the body of a refusal begins; empty where it does not come."""
+    try:
+        return error.read(4096)
+    except (OSError, http.client.HTTPException, ValueError):
+        return b""
+
+
 def _words(body: bytes) -> str:
     """What an answer says, shortened and without what moves a terminal's cursor."""
     try:
         said = str(json.loads(body)["error"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         said = body.decode("utf-8", "replace")
+    return _line(said) or "without a word"
+
+
+def _line(said: str) -> str:
     line = " ".join("".join(character if character.isprintable() else " " for character in said).split())
-    return line[:300] or "without a word"
+    return line[:300]

@@ -20,6 +20,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._usage.counters 
 )
 from ansible_collections.egress.ai_gateway.plugins.module_utils._usage.metrics import (
     DIMENSION_LABELS,
+    GATEWAY_LABEL,
     METRICS,
     OTHER_USERS,
     REQUESTS,
@@ -47,6 +48,13 @@ _FUNCTIONS = {
 }
 #: Labels of a series that say what was scraped.
 _TARGET = ("job", "instance")
+#: Labels that the series of one gateway may differ by: those of the counters, and those that scrapes give to targets.
+_COUNTED = frozenset({*DIMENSION_LABELS, GATEWAY_LABEL, "type", "code", "reason", "refused_by"})
+_SCRAPED = frozenset({*_TARGET, "pod", "namespace", "container", "endpoint", "service", "node", "pod_template_hash"})
+#: Values that a message names.
+_MOST_VALUES = 5
+#: No counter is larger.
+_LARGEST = 2**64
 #: The name of a label that needs no quotes.
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -54,7 +62,14 @@ Labels = tuple[tuple[str, str], ...]
 
 
 class Api(t.Protocol):
-    def query(self, kind: str, parameters: t.Mapping[str, str]) -> list[dict[str, t.Any]]: ...
+    def query(self, kind: str, parameters: t.Mapping[str, str]) -> list[t.Any]: ...
+
+
+class Found(t.NamedTuple):
+    """A series of an answer: its labels without its name, and times in seconds with values."""
+
+    labels: dict[str, str]
+    samples: list[tuple[float, float]]
 
 
 @dataclass
@@ -70,11 +85,24 @@ class Targets:
     last: int | None = None
 
 
-def selector(metric: str, matchers: t.Mapping[str, str]) -> str:
-    """An instant vector selector."""
+def selector(metric: str, labels: t.Mapping[str, str]) -> str:
+    """An instant vector selector of series with these labels."""
+    return _selector(metric, [(label, "=", value) for label, value in labels.items()])
+
+
+def matching(metric: str, matchers: t.Mapping[str, str]) -> str:
+    """An instant vector selector, in which a value that begins with ``=~`` is a regular expression."""
+    return _selector(metric, [(label, *_operation(value)) for label, value in matchers.items()])
+
+
+def _operation(value: str) -> tuple[str, str]:
+    return ("=~", value[2:]) if value.startswith("=~") else ("=", value)
+
+
+def _selector(metric: str, matchers: t.Iterable[tuple[str, str, str]]) -> str:
     inside = ",".join(
-        f"{label if _NAME.fullmatch(label) else quoted(label)}={quoted(value)}"
-        for label, value in sorted(matchers.items())
+        f"{label if _NAME.fullmatch(label) else quoted(label)}{operator}{quoted(value)}"
+        for label, operator, value in sorted(matchers)
     )
     return f"{metric}{{{inside}}}"
 
@@ -93,7 +121,7 @@ def read_prometheus(
 ) -> Reading:
     """What was used in the period.
 
-    :param matchers: labels and their values that all series must have.
+    :param matchers: labels and their values that all series must have; see ``matching``.
     :param say: called with what is under way.
     :raises SourceError: when Prometheus does not answer as it must.
     """
@@ -110,9 +138,15 @@ class _Reader:
         counters: list[Counter] = []
         born = 0
         targets: set[Labels] = set()
+        by_metric: dict[Metric, list[Series]] = {}
         for metric in METRICS:
             self._say(f"reading {metric.name}")
-            for series in self.series(metric):
+            by_metric[metric] = self.series(metric)
+        fault = mixed([series for found in by_metric.values() for series in found], self._matchers)
+        if fault:
+            raise SourceError(fault)
+        for metric, found in by_metric.items():
+            for series in found:
                 grown, counter = increases(series, functools.partial(self.samples, metric))
                 counters.append(counter)
                 targets.add(_target_of(series.labels))
@@ -126,7 +160,7 @@ class _Reader:
         if not counters:
             reading.caution(
                 "no_series",
-                f"Prometheus has no series {REQUESTS.name}{selector('', self._matchers)} in this period, so that "
+                f"Prometheus has no series {matching(REQUESTS.name, self._matchers)} in this period, so that "
                 "nothing can be said of it. Is the gateway scraped?",
             )
             return reading
@@ -149,18 +183,17 @@ class _Reader:
 
     def series(self, metric: Metric) -> list[Series]:
         """The series of a metric, with what is known of each part of the period."""
-        chosen = selector(metric.name, self._matchers)
+        chosen = matching(metric.name, self._matchers)
         found: dict[Labels, Series] = {}
 
-        def of(labels: t.Mapping[str, str]) -> Series:
-            kept = {name: value for name, value in labels.items() if name != "__name__"}
-            return found.setdefault(tuple(sorted(kept.items())), Series(kept))
+        def of(labels: dict[str, str]) -> Series:
+            return found.setdefault(tuple(sorted(labels.items())), Series(labels))
 
         values: dict[Labels, dict[int, dict[str, float]]] = {}
         for group in self._groups():
             for name, function in _FUNCTIONS.items():
                 for item, index, value in self._over(function, chosen, group):
-                    labels = tuple(sorted(of(item["metric"]).labels.items()))
+                    labels = tuple(sorted(of(item).labels.items()))
                     values.setdefault(labels, {}).setdefault(index, {})[name] = value
         for labels, windows in values.items():
             for index, window in windows.items():
@@ -170,18 +203,17 @@ class _Reader:
                         window["first"], window["last"], int(window["resets"]), int(window["samples"])
                     )
         for item in self._instant(f"last_over_time({chosen}[{_duration(LOOKBACK)}])", self._period.start):
-            of(item["metric"]).before = _number(item["value"][1])
+            of(item.labels).before = item.samples[-1][1]
         return list(found.values())
 
     def samples(self, metric: Metric, labels: t.Mapping[str, str], index: int) -> list[float]:
         """All samples of a series in a part of the period."""
         span = self._bars[index]
         chosen = selector(metric.name, labels)
-        items = self._instant(f"{chosen}[{_duration(span.end - span.start)}]", span.end)
         # Labels that a series does not have match as well, so that there may be others.
-        for item in items:
-            if {name: value for name, value in item["metric"].items() if name != "__name__"} == dict(labels):
-                return [_number(value) for _time, value in item["values"]]
+        for item in self._instant(f"{chosen}[{_duration(span.end - span.start)}]", span.end):
+            if item.labels == labels:
+                return [value for _time, value in item.samples]
         return []
 
     def _targets(self, targets: t.Collection[Labels]) -> Targets | None:
@@ -189,8 +221,8 @@ class _Reader:
         result = Targets()
         jobs = sorted({dict(labels)["job"] for labels in targets if "job" in dict(labels)})
 
-        def is_ours(item: t.Mapping[str, t.Any]) -> bool:
-            return _target_of(item["metric"]) in targets
+        def is_ours(labels: t.Mapping[str, str]) -> bool:
+            return _target_of(labels) in targets
 
         for job in jobs:
             chosen = selector("up", {"job": job})
@@ -207,8 +239,9 @@ class _Reader:
             result.before = result.before or bool(before)
             # This function has the time of the sample itself, of the last five minutes.
             for item in self._instant(f"timestamp({chosen})", self._period.end):
-                if is_ours(item):
-                    result.last = max(result.last or 0, round(_number(item["value"][1]) * SECOND))
+                if is_ours(item.labels):
+                    at = min(round(item.samples[-1][1] * SECOND), self._period.end)
+                    result.last = max(result.last or 0, at)
         if result.scrapes and result.last is None:
             result.last = self._bars[max(result.scrapes)].end
         return result if result.scrapes else None
@@ -264,11 +297,11 @@ class _Reader:
 
     def _over(
         self, function: str, chosen: str, group: tuple[int, int]
-    ) -> t.Iterator[tuple[dict[str, t.Any], int, float]]:
-        """Each series, part and value of a function over the samples of the part."""
+    ) -> t.Iterator[tuple[dict[str, str], int, float]]:
+        """The labels of each series, part and value of a function over the samples of the part."""
         first, last = self._bars[group[0]], self._bars[group[1]]
         step = first.end - first.start
-        items = self._api.query(
+        items = self._ask(
             "query_range",
             {
                 "query": f"{function}({chosen}[{_duration(step)}])",
@@ -278,11 +311,64 @@ class _Reader:
             },
         )
         for item in items:
-            for time, value in item["values"]:
-                yield item, group[0] + round((float(time) * SECOND - first.end) / step), _number(value)
+            for time, value in item.samples:
+                index = group[0] + round((time * SECOND - first.end) / step)
+                if not group[0] <= index <= group[1]:
+                    raise SourceError(_FOREIGN.format("a time that was not asked for"))
+                yield item.labels, index, value
 
-    def _instant(self, query: str, time: int) -> list[dict[str, t.Any]]:
-        return self._api.query("query", {"query": query, "time": _seconds(time)})
+    def _instant(self, query: str, time: int) -> list[Found]:
+        return self._ask("query", {"query": query, "time": _seconds(time)})
+
+    def _ask(self, kind: str, parameters: t.Mapping[str, str]) -> list[Found]:
+        return [_found(item) for item in self._api.query(kind, parameters)]
+
+
+_FOREIGN = "prometheus_url: an answer has {}, which Prometheus does not send; is another program there?"
+
+
+def _found(item: t.Any) -> Found:
+    """A series of an answer, which may be anything."""
+    try:
+        labels = {name: value for name, value in item["metric"].items() if name != "__name__"}
+        written = item["values"] if "values" in item else [item["value"]]
+        for text in (*labels, *labels.values()):
+            # A lone surrogate cannot be written to a file.
+            text.encode()
+        samples = [(_finite(time), _number(value)) for time, value in written]
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise SourceError(_FOREIGN.format("a series without good labels and samples")) from error
+    if not samples:
+        raise SourceError(_FOREIGN.format("a series without a sample"))
+    return Found(labels, samples)
+
+
+def mixed(series: t.Iterable[Series], matchers: t.Mapping[str, str]) -> str:
+    """Why series are not those of one gateway, each read once; empty if they are.
+
+    Several clusters, and several Prometheus that read the same, are distinguished by a label. One that is missing in
+    some series may have come later, so that it counts only where series with and without it go on side by side. A label
+    that a matcher names is meant.
+    """
+    kept = [found for found in series if found.windows]
+    names = {name for found in kept for name in found.labels} - _COUNTED - _SCRAPED - set(matchers)
+    for name in sorted(names):
+        values: dict[str, set[int]] = {}
+        for found in kept:
+            values.setdefault(found.labels.get(name, ""), set()).update(found.windows)
+        without = values.pop("", set())
+        # In the part of the period in which the label came there are both.
+        if any(len(without & indexes) > 1 for indexes in values.values()):
+            values[""] = without
+        if len(values) > 1:
+            listed = ", ".join(repr(value[:60]) for value in sorted(values)[:_MOST_VALUES])
+            more = f" and {len(values) - _MOST_VALUES} more" if len(values) > _MOST_VALUES else ""
+            return (
+                f"prometheus_matchers: series differ by label {name}, which is {listed}{more}, as those of several "
+                f"clusters do, or of several Prometheus that read the same; write one of them as {name} into "
+                "usage_prometheus_matchers, or =~.* where the sum of all is wanted"
+            )
+    return ""
 
 
 def _target_of(labels: t.Mapping[str, str]) -> Labels:
@@ -302,10 +388,19 @@ def _gaps(bars: t.Sequence[Period], scrapes: t.Mapping[int, int]) -> list[Period
     return result
 
 
-def _number(value: t.Any) -> float:
+def _finite(value: t.Any) -> float:
     number = float(value)
     if not math.isfinite(number):
-        raise SourceError(f"prometheus_url: a sample is {value}, which is no count; is another program's metric there?")
+        raise ValueError(value)
+    return number
+
+
+def _number(value: t.Any) -> float:
+    number = float(value)
+    if not 0 <= number <= _LARGEST:
+        raise SourceError(
+            f"prometheus_url: a sample is {str(value)[:60]}, which is no count; is another program's metric there?"
+        )
     return number
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import prometheus_programs
 import pytest
 import yaml
-from plays import Ended, run_playbook
+from plays import Ended, ansible_playbook, run_playbook
 from rendering import manifests
 
 SCRAPERS = [{"namespace": "monitoring", "pods": {"app.kubernetes.io/name": "prometheus"}}]
@@ -142,3 +142,19 @@ def test_wrong_variables_are_named(tmp_path: Path, variables: dict[str, t.Any], 
     assert ended.returncode != 0
     assert told in " ".join(ended.output.split())
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["observability_rules_file", "observability_scrape_file", "observability_dashboards_directory"]
+)
+def test_two_hosts_do_not_share_a_path(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "out"
+    role = {"name": "egress.ai_gateway.observability", "tasks_from": "validate_variables.yml"}
+    play = {"hosts": "all", "gather_facts": False, "tasks": [{"ansible.builtin.import_role": role}]}
+    (tmp_path / "play.yml").write_text(json.dumps([play]), encoding="utf-8")
+    inventory = {"all": {"vars": {**VARIABLES, name: str(path)}, "hosts": {"one": {}, "two": {}}}}
+    (tmp_path / "inventory.json").write_text(json.dumps(inventory), encoding="utf-8")
+    ended = ansible_playbook(tmp_path, "--inventory", str(tmp_path / "inventory.json"), str(tmp_path / "play.yml"))
+    assert ended.returncode == 2
+    said = " ".join(ended.output.split())
+    assert f"{name} is {path} for one and for two: one would overwrite the other's." in said

@@ -118,7 +118,8 @@ def test_a_report_is_written_and_shown(server: PrometheusServer, tmp_path: Path)
 
 
 def test_a_check_writes_nothing(server: PrometheusServer, tmp_path: Path) -> None:
-    ended = used(tmp_path, variables(tmp_path, server), "--check")
+    # A string, as a variable of the command line is.
+    ended = used(tmp_path, variables(tmp_path, server, usage_prometheus_timeout="30"), "--check")
     assert ended.returncode == 0, ended.output
     assert "1,000,507 tokens" in ended.output
     assert not (tmp_path / "report").exists()
@@ -134,6 +135,7 @@ def test_a_check_writes_nothing(server: PrometheusServer, tmp_path: Path) -> Non
         ),
         ({"usage_prometheus_password": ""}, "belong together, and one of them is empty"),
         ({"usage_prometheus_timeout": 0}, "usage_prometheus_timeout is 0. Write a number of seconds from 1."),
+        ({"usage_prometheus_timeout": "0"}, "usage_prometheus_timeout is 0. Write a number of seconds from 1."),
         ({"usage_source": "logs"}, "value of usage_source must be one of"),
         ({"usage_from": "yesterday"}, "from: 'yesterday' is no time; write ISO 8601 with a zone"),
         ({"usage_from": "1h", "usage_to": "2h"}, "write an earlier from or a later to"),

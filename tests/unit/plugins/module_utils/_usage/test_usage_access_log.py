@@ -214,6 +214,46 @@ def test_a_container_before_a_restart_is_read_where_its_log_is_kept() -> None:
     assert total(read(pods)).requests == 2
 
 
+@pytest.mark.parametrize("previous", [True, False])
+def test_a_log_of_which_the_kubelet_says_that_it_is_gone_is_not_there(previous: bool) -> None:
+    class Gone(Pods):
+        def request(self, method: str, url: str, **options: t.Any) -> t.Any:
+            if "/pods/a/log" in url and ("previous" in url) == previous:
+                return Answer("unable to retrieve container logs for containerd://0123", kind="text/plain")
+            return super().request(method, url, **options)
+
+    pods = Gone()
+    pods.add("a", NOON - 30 * MINUTE, at(NOON - 10 * MINUTE), restarted=NOON - 5 * HOUR)
+    pods.logs["a", True] = [at(NOON - 40 * MINUTE), at(NOON - 35 * MINUTE)]
+    reading = read(pods)
+    assert total(reading).requests == (1 if previous else 2)
+    assert "unread_lines" not in codes(reading)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        line().replace("1500", "1e999"),
+        line().replace("1500", "NaN"),
+        line(duration=10**400),
+        line(start_time="0001-01-01T00:00:00"),
+        "{" + '"a":{' * 100_000,
+    ],
+)
+def test_a_line_that_cannot_be_read_is_counted_as_such(text: str) -> None:
+    pods = Pods()
+    pods.add("a", NOON - 5 * HOUR, at(NOON - HOUR), (NOON - 2 * MINUTE, text), at(NOON - MINUTE))
+    reading = read(pods)
+    assert total(reading).requests == 1
+    assert codes(reading)[:1] == ["covered"]
+
+
+def test_half_a_character_in_a_name_can_be_written() -> None:
+    entry = entry_of(line(user="a\ud800"))
+    assert entry
+    assert entry.key.user == "a?"
+
+
 def test_a_gateway_without_proxies_says_nothing() -> None:
     reading = read(Pods())
     assert codes(reading) == ["no_logs"]

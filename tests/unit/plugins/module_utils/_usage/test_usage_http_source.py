@@ -4,7 +4,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import ssl
+import threading
+import time
 import typing as t
 from pathlib import Path
 
@@ -80,6 +84,19 @@ def test_a_redirect_to_another_host_is_an_error_and_nothing_is_sent_there(server
         other.close()
 
 
+@pytest.mark.parametrize("target", ["http://x:99999/", "http://[::1/", "http://127.0.0.1:port/", "\x7fftp://x/"])
+def test_a_redirect_to_no_url_is_an_error(server: PrometheusServer, target: str) -> None:
+    server.redirects["/api"] = target
+    message = error_of(settings(server))
+    assert message.startswith("prometheus_url: ")
+    assert message.isprintable()
+
+
+def test_a_redirect_to_a_path_that_no_request_has_is_an_error(server: PrometheusServer) -> None:
+    server.redirects["/api"] = "/\u00e9"
+    assert "prometheus_url: cannot reach" in error_of(settings(server))
+
+
 def test_a_redirect_that_leads_round_ends(server: PrometheusServer) -> None:
     server.redirects["/api"] = "/api"
     assert "redirects more than 5 times" in error_of(settings(server))
@@ -91,6 +108,8 @@ def test_a_redirect_that_leads_round_ends(server: PrometheusServer) -> None:
     [
         (200, b"<html>", "does not answer as Prometheus"),
         (200, b"[]", "does not answer as Prometheus"),
+        (200, b"[" * 200_000, "does not answer as Prometheus"),
+        (500, b"[" * 200_000, "500: [[["),
         (200, b'{"status":"success","data":{"result":3}}', "answered"),
         (200, b'{"status":"error","error":"too many"}', "answered too many"),
         (404, b"404 page not found", "status 404: 404 page not found; write the URL that /api/v1/query comes behind"),
@@ -180,3 +199,41 @@ def test_a_certificate_must_be_valid(client_files: tuple[PrometheusServer, dict[
     other = {"url": server.url.replace("localhost", "127.0.0.1")}
     assert "failed" in error_of(settings(server, **files, **other))
     assert PrometheusApi(settings(server, **without, validate_certs=False)).query("query", QUERY) == []
+
+
+@contextlib.contextmanager
+def answering(*pieces: bytes, every: float = 0) -> t.Iterator[str]:
+    """The URL of a server that sends these bytes, one after another."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            connection, _address = listening.accept()
+            with connection, contextlib.suppress(OSError):
+                connection.recv(65536)
+                for piece in pieces:
+                    connection.sendall(piece)
+                    time.sleep(every)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"
+
+
+def test_the_timeout_is_that_of_the_whole_answer() -> None:
+    began = time.monotonic()
+    with answering(HEAD, *[b" "] * 1000, every=0.1) as url:
+        assert f"no answer of {url} within 1 s; raise prometheus_timeout" in error_of(Settings(url=url, timeout=1))
+    assert time.monotonic() - began < 5
+
+
+def test_an_answer_that_ends_early_is_an_error() -> None:
+    with answering(HEAD, b'{"status": "success", "data": {"result": []}}') as url:
+        assert f"cannot reach {url}: IncompleteRead" in error_of(Settings(url=url, timeout=5))
+
+
+def test_a_refusal_without_its_body_is_named() -> None:
+    with answering(HEAD.replace(b"200 OK", b"500 Fault"), b"{") as url:
+        assert "answered with status 500: " in error_of(Settings(url=url, timeout=5))

@@ -164,6 +164,109 @@ def test_what_is_no_count_is_an_error(value: str) -> None:
         read(fake, NOON - HOUR, NOON)
 
 
+def in_each(label: str, *values: str, apart: int = 0, pods: bool = True) -> FakePrometheus:
+    """Counters of one pod for each value of a label, and for each ``apart`` milliseconds later."""
+    fake = FakePrometheus()
+    for number, value in enumerate(values):
+        begin = NOON - 2 * HOUR + number * apart
+        samples = [(time, float(time - begin) / EVERY) for time in range(begin, begin + 2 * HOUR, EVERY)]
+        tokens(fake, samples, instance=f"pod-{number if pods else 0}", **({label: value} if value else {}))
+    return fake
+
+
+@pytest.mark.parametrize(
+    ("fake", "message"),
+    [
+        # Several clusters.
+        (in_each("cluster", "west", "east"), "label cluster, which is 'east', 'west', as those"),
+        # One of them has no label.
+        (in_each("cluster", "", "east"), "label cluster, which is '', 'east', as those"),
+        # Two Prometheus that read the same.
+        (in_each("replica", "0", "1", pods=False), "label replica, which is '0', '1', as those"),
+        # Another value later on is another series, which would count from 0.
+        (in_each("cluster", "a", "b", apart=2 * HOUR), "label cluster, which is 'a', 'b'"),
+        (in_each("x", *"gfedcba"), "label x, which is 'a', 'b', 'c', 'd', 'e' and 2 more, as those"),
+    ],
+)
+def test_several_clusters_are_not_summed(fake: FakePrometheus, message: str) -> None:
+    with pytest.raises(SourceError) as caught:
+        read(fake, NOON - 2 * HOUR, NOON + 2 * HOUR)
+    assert message in str(caught.value)
+    assert "into usage_prometheus_matchers, or =~.* where the sum of all is wanted" in str(caught.value)
+
+
+def test_a_matcher_chooses_among_clusters() -> None:
+    fake = in_each("cluster", "west", "east")
+    one = 2 * HOUR // EVERY - 1
+    for matcher, expected in (("east", one), ("=~.*", 2 * one), ("=~w.*|x", one)):
+        matchers = {"gateway": "gw", "cluster": matcher}
+        assert sum_of(read_prometheus(fake, Period(NOON - 2 * HOUR, NOON), matchers)) == expected
+
+
+@pytest.mark.parametrize(
+    "fake",
+    [
+        in_each("pod", "a", "b"),
+        in_each("pod_template_hash", "a", "b"),
+        in_each("cluster", "a", "a"),
+        # The label came within the period, in the middle of a part.
+        in_each("cluster", "", "a", apart=2 * HOUR),
+    ],
+)
+def test_labels_of_targets_and_a_label_that_came_later_are_no_clusters(fake: FakePrometheus) -> None:
+    assert sum_of(read(fake, NOON - 2 * HOUR - 90 * SECOND, NOON + 2 * HOUR)) == 2 * (2 * HOUR // EVERY - 1)
+
+
+class Liar:
+    """An API that answers each query with the same."""
+
+    def __init__(self, *items: t.Any) -> None:
+        self.items = list(items)
+
+    def query(self, kind: str, parameters: t.Mapping[str, str]) -> list[t.Any]:
+        return self.items
+
+
+AT = NOON / SECOND
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        3,
+        "metric",
+        None,
+        [],
+        {},
+        {"metric": {}},
+        {"metric": [], "values": [[AT, "1"]]},
+        {"metric": {"user": 3}, "values": [[AT, "1"]]},
+        {"metric": {"user": "\ud800"}, "values": [[AT, "1"]]},
+        {"metric": {}, "values": 3},
+        {"metric": {}, "values": []},
+        {"metric": {}, "values": [3]},
+        {"metric": {}, "values": [[AT]]},
+        {"metric": {}, "values": [[AT, "many"]]},
+        {"metric": {}, "values": [[AT, None]]},
+        {"metric": {}, "values": [[AT, 10**400]]},
+        {"metric": {}, "values": [["soon", "1"]]},
+        {"metric": {}, "values": [[float("inf"), "1"]]},
+        # Of another time than that of the query.
+        {"metric": {}, "values": [[AT + 10**6, "1"]]},
+        {"metric": {}, "values": [[1e300, "1"]]},
+    ],
+)
+def test_what_is_no_answer_of_prometheus_is_named(item: t.Any) -> None:
+    with pytest.raises(SourceError, match=r"^prometheus_url: an answer has .* is another program there"):
+        read_prometheus(Liar(item), Period(NOON - HOUR, NOON), {"gateway": "gw"})
+
+
+@pytest.mark.parametrize("value", ["-1", "1e300"])
+def test_no_counter_is_negative_or_endless(value: str) -> None:
+    with pytest.raises(SourceError, match=f"a sample is {value}, which is no count"):
+        read_prometheus(Liar({"metric": {}, "values": [[AT, value]]}), Period(NOON - HOUR, NOON), {"gateway": "gw"})
+
+
 def test_names_cannot_leave_their_quotes() -> None:
     assert selector("up", {"job": 'a"} or vector(1)\n\\', "k8s.pod": "x"}) == (
         'up{job="a\\"} or vector(1)\\n\\\\","k8s.pod"="x"}'
