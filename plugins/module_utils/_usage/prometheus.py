@@ -192,8 +192,8 @@ class _Reader:
         values: dict[Labels, dict[int, dict[str, float]]] = {}
         for group in self._groups():
             for name, function in _FUNCTIONS.items():
-                for item, index, value in self._over(function, chosen, group):
-                    labels = tuple(sorted(of(item).labels.items()))
+                for measured, index, value in self._over(function, chosen, group):
+                    labels = tuple(sorted(of(measured).labels.items()))
                     values.setdefault(labels, {}).setdefault(index, {})[name] = value
         for labels, windows in values.items():
             for index, window in windows.items():
@@ -227,12 +227,12 @@ class _Reader:
         for job in jobs:
             chosen = selector("up", {"job": job})
             for group in self._groups():
-                for item, index, value in self._over("count_over_time", chosen, group):
-                    if is_ours(item):
+                for labels, index, value in self._over("count_over_time", chosen, group):
+                    if is_ours(labels):
                         result.scrapes[index] = result.scrapes.get(index, 0) + int(value)
                         result.failed += int(value)
-                for item, _index, value in self._over("sum_over_time", chosen, group):
-                    if is_ours(item):
+                for labels, _index, value in self._over("sum_over_time", chosen, group):
+                    if is_ours(labels):
                         result.failed -= int(value)
             # Whether Prometheus looked at the job at all: a target of it may have begun within the period.
             before = self._instant(f"last_over_time({chosen}[{_duration(LOOKBACK)}])", self._period.start)

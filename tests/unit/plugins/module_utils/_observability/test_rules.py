@@ -128,7 +128,7 @@ Inputs = list[dict[str, str]]
 
 
 def once(reason: str, code: str, **labels: str) -> Inputs:
-    """One request that fails, of a series that is there before."""
+    """One request that fails, of an existing series."""
     return [series("requests_total", "0x31 1x60", reason=reason, code=code, **labels)]
 
 
