@@ -50,7 +50,14 @@ _FUNCTIONS = {
 _TARGET = ("job", "instance")
 #: Labels that the series of one gateway may differ by: those of the counters, and those that scrapes give to targets.
 _COUNTED = frozenset({*DIMENSION_LABELS, GATEWAY_LABEL, "type", "code", "reason", "refused_by"})
-_SCRAPED = frozenset({*_TARGET, "pod", "namespace", "container", "endpoint", "service", "node", "pod_template_hash"})
+_SCRAPED = frozenset(
+    {
+        *(*_TARGET, "pod", "namespace", "container", "endpoint", "service", "node", "host", "hostname"),
+        # As the usual scrapes by annotations call them, and labels of pods that an upgrade changes.
+        *("kubernetes_pod_name", "kubernetes_namespace", "kubernetes_node", "pod_name", "pod_ip", "pod_uid"),
+        *("pod_template_hash", "app_kubernetes_io_version"),
+    }
+)
 #: Values that a message names.
 _MOST_VALUES = 5
 #: No counter is larger.
