@@ -211,7 +211,7 @@ def read_record(
 ) -> Record | None:
     """The record of a Gateway; None where there is none.
 
-    Whoever may write ConfigMaps can write one, so that nothing but what describes a gateway is taken from it.
+    Anybody who may write ConfigMaps can write one, so that nothing but what describes a gateway is taken from it.
 
     :param config_maps: those of the namespace with LABEL, as the API server gives them.
     :param namespace: that namespace, where the keys are too.

@@ -20,78 +20,8 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._field_patch.pat
     RecordedPatch,
     target_of,
 )
-from kuadrants import Kuadrant
-from plays import Ended, run_playbook
-from provisioned import CALLBACKS, apply, plural_of, report
-from trees import VARIABLES
-
-KEY = "sk-canary-of-maas"
-INVENTORY: dict[str, t.Any] = {
-    **VARIABLES,
-    "ai_gateway_platform": "kubernetes",
-    "ai_gateway_stack": "wg_ai_gateway",
-    "ai_gateway_policy_engine": "kuadrant",
-    "ai_gateway_maas_api": True,
-    # Any file: no CRD is read.
-    "crds_wg_ai_gateway": __file__,
-    "maas_api_image": "registry.example.com/maas-api:external-models",
-    "controllers_images": {"wg_ai_gateway": "registry.example.com/wg-ai-gateway@sha256:" + "0" * 64},
-    "ai_gateway_providers": [
-        {
-            "name": "openai",
-            "schema": "openai",
-            "endpoint": {"hostname": "api.openai.com"},
-            "credential": {"value": KEY},
-            "models": [{"name": "gpt-4"}],
-        }
-    ],
-    "ai_gateway_tiers": [
-        {"name": "free", "level": 0, "groups": ["all"], "token_limit": {"tokens": 100, "window": "1m"}}
-    ],
-}
-
-
-class Maas(Kuadrant):
-    """A cluster with Kuadrant, a programmed Gateway and maas-api."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.resources["apiextensions.k8s.io/v1"] = {"customresourcedefinitions": ("CustomResourceDefinition", False)}
-        self.add({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "opendatahub"}})
-        self.add(
-            {
-                "apiVersion": "apps/v1",
-                "kind": "Deployment",
-                "metadata": {"name": "maas-api", "namespace": "opendatahub"},
-                "spec": {"template": {"spec": {"containers": [{"name": "maas-api", "image": "maas-api:before"}]}}},
-            }
-        )
-        tiers = {"tiers": "- {name: free, level: 0, groups: [all]}\n"}
-        metadata = {"name": "tier-to-group-mapping", "namespace": "opendatahub"}
-        self.add({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": tiers})
-        authorino = {"name": "authorino", "namespace": "kuadrant-system"}
-        self.add({"apiVersion": "operator.authorino.kuadrant.io/v1beta1", "kind": "Authorino", "metadata": authorino})
-        self.objects["authorinos", "kuadrant-system", "authorino"]["spec"] = {}
-
-    def serve_kinds(self, sets: Path) -> None:
-        """Serve the kinds of collected sets as well."""
-        for item in collected_sets(sets):
-            for body in item.objects:
-                kinds = self.resources.setdefault(body["apiVersion"], {})
-                if body["kind"] not in [kind for kind, _namespaced in kinds.values()]:
-                    kinds[plural_of(body["kind"])] = body["kind"], bool(body["metadata"].get("namespace"))
-
-    def run(self, directory: Path, playbook: t.Any, **more: t.Any) -> Ended:  # type: ignore[override]
-        given = {
-            **INVENTORY,
-            "ai_gateway_cache_directory": f"{directory}/cache",
-            "ai_gateway_kubeconfig": str(self.kubeconfig(directory)),
-            "ai_gateway_context": "test",
-            "drift_report_directory": f"{directory}/report",
-            **more,
-        }
-        environment = {**CALLBACKS, "K8S_AUTH_KUBECONFIG": str(self.kubeconfig(directory))}
-        return run_playbook(directory, playbook, given, host="cluster", environment=environment)
+from maas_clusters import KEY, Maas, collect
+from provisioned import apply, report
 
 
 @pytest.fixture
@@ -99,16 +29,6 @@ def maas() -> t.Iterator[Maas]:
     server = Maas()
     yield server
     server.close()
-
-
-def collect(server: Maas, directory: Path) -> Path:
-    sets = directory / "collected"
-    sets.mkdir()
-    role = {"name": "egress.ai_gateway.drift", "tasks_from": "collect.yml"}
-    play = {"hosts": "cluster", "gather_facts": False, "tasks": [{"ansible.builtin.import_role": role}]}
-    ended = server.run(directory, play, __drift_directory={"path": str(sets)})
-    assert ended.returncode == 0, ended.output
-    return sets
 
 
 def test_bridges_policies_and_fields_of_others(tmp_path: Path, maas: Maas) -> None:

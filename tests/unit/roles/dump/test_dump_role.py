@@ -133,14 +133,14 @@ def test_a_dump_renders_what_was_rendered(rendered: tuple[str, Path]) -> None:
 
 
 def test_the_record_is_compared_with_the_objects(tmp_path: Path) -> None:
-    ended = render(tmp_path, INVENTORIES["simulators"])
+    ended = render(tmp_path, {**INVENTORIES["simulators"], "ai_gateway_observability": {"enabled": True}})
     assert ended.returncode == 0, ended.output
     api = applied(tmp_path)
     compared = {**MACHINE, "dump_differences": "fail", "ai_gateway_cache_directory": f"{tmp_path}/cache"}
     ended = dump(tmp_path, api, "-vv", "--diff", **compared)
     assert ended.returncode == 0, ended.output
     said = " ".join(ended.output.split())
-    assert "inference_pool, semantic_router, access_policies, providers: 0 differ." in said
+    assert "inference_pool, semantic_router, access_policies, providers, observability: 0 differ." in said
     assert not [write for write in api.writes if not write.startswith("PATCH ")]
     content = (tmp_path / "dump/ai_gateway.yml").read_text()
     assert CANARY not in content + ended.output
@@ -148,12 +148,15 @@ def test_the_record_is_compared_with_the_objects(tmp_path: Path) -> None:
     missing, changed = keys[0], next(key for key in api.objects if key[0] == "backends")
     del api.objects[missing]
     api.objects[changed]["spec"]["endpoints"][0]["fqdn"]["port"] = 9
+    dashboards = [key for key in api.objects if key[0] == "configmaps" and key[2].startswith("dashboard-")]
+    del api.objects[dashboards[0]]
     (tmp_path / "dump/ai_gateway.yml").unlink()
     refused = dump(tmp_path, api, **compared)
     assert refused.returncode == 2
     said = " ".join(refused.output.split())
-    assert "msg: |- 2 objects are not as the record of Gateway ai-gateway/ai-gateway says" in said
+    assert "msg: |- 3 objects are not as the record of Gateway ai-gateway/ai-gateway says" in said
     assert f"AIGatewayRoute ai-gateway/{missing[2]} is missing" in said
+    assert f"ConfigMap ai-gateway/{dashboards[0][2]} is missing" in said
     assert f"Backend ai-gateway/{changed[2]} is not as the record says" in said
     assert not (tmp_path / "dump/ai_gateway.yml").exists()
     noted = dump(tmp_path, api, **{**compared, "dump_differences": "note"})
