@@ -15,7 +15,7 @@ from sites import any_site, default_site, mixed_site, mixed_variables, sites, to
 from time_limit import TimeLimit, name_of_file
 
 #: The files that come first.
-ORDER = ["component_faults", "site_kills"]
+ORDER = ["canary_keys", "component_faults", "site_kills"]
 
 
 def pytest_configure(config: pytest.Config) -> None:

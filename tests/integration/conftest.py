@@ -33,7 +33,6 @@ ORDER = [
     "drift",
     "dump",
     "awx_reading_jobs",
-    "canary_keys",
     "observability",
     "usage",
     "component_faults",
