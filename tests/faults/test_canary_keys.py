@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """End-to-end tests of keys that are searched everywhere after runs of all playbooks that read them.
 
-They run alone too: make faults ARGS="-k canary_keys". The rotation of keys among the tests of make test searches its keys
-in the same places.
+They run alone too: make faults ARGS="-k canary_keys". In each make test the keys of a rotation are searched in the same
+places.
 """
 
 from __future__ import annotations
