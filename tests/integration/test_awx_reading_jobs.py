@@ -13,7 +13,6 @@ import pytest
 from awx_server import Awx
 from sites import Sites
 
-
 #: The tasks that write the file which checks need. No earlier job has left it.
 FILE = {"Certification authority | Make the directory of its file", "Certification authority | Write its certificate"}
 
