@@ -19,8 +19,8 @@ FILE = {"Certification authority | Make the directory of its file", "Certificati
 
 @pytest.fixture(scope="module")
 def awx(sites: Sites) -> t.Iterator[Awx]:
-    # A credential is one of a cluster.
-    sites.ensure_any()
+    # A credential is one of a cluster, and the jobs have the inventory of the default site.
+    sites.ensure_default()
     with awx_jobs.administrator() as token, awx_jobs.controller(token) as server:
         yield server.awx
 
