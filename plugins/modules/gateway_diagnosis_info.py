@@ -177,6 +177,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._diagnosis.snaps
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.authentication import hidden_values
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.module import run_module, with_api
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.port_forward import PortForward
+from ansible_collections.egress.ai_gateway.plugins.module_utils._reports.files import write_whole
 from ansible_collections.kubernetes.core.plugins.module_utils.args_common import AUTH_ARG_SPEC
 
 __all__ = ["arguments", "hidden_values", "perform"]
@@ -224,23 +225,12 @@ def _of_cluster(api: t.Any, params: dict[str, t.Any], check_mode: bool) -> dict[
     if params["snapshot_to"] and not check_mode:
         path = os.path.abspath(params["snapshot_to"])
         try:
-            _write(path, json.dumps(data, indent=1, sort_keys=True) + "\n")
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            # Names of hosts and models are for its owner alone.
+            write_whole(path, json.dumps(data, indent=1, sort_keys=True) + "\n", 0o600)
         except OSError as error:
             return _failed(f"snapshot_to: cannot write {path}: {error.strerror}; name another file")
     return _result(data, params, "the cluster")
-
-
-def _write(path: str, content: str) -> None:
-    """Write a file whole or not at all; its names of hosts and models are for its owner alone."""
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            stream.write(content)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
 
 
 def _result(data: t.Any, params: dict[str, t.Any], source: str) -> dict[str, t.Any]:

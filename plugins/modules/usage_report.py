@@ -221,14 +221,12 @@ summary:
   sample: "1,200 tokens (800 in, 400 out) of 12 requests, 1 more refused; cost 0.60 USD"
 """
 
-import os
-import tempfile
 import time
 import typing as t
 
-from ansible.module_utils.basic import missing_required_lib
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes import authentication
 from ansible_collections.egress.ai_gateway.plugins.module_utils._kubernetes.module import run_module, with_api
+from ansible_collections.egress.ai_gateway.plugins.module_utils._reports.files import ReportError, save
 from ansible_collections.egress.ai_gateway.plugins.module_utils._usage.access_log import read_access_log
 from ansible_collections.egress.ai_gateway.plugins.module_utils._usage.cost import prices_of
 from ansible_collections.egress.ai_gateway.plugins.module_utils._usage.http_source import PrometheusApi, Settings
@@ -338,17 +336,12 @@ def _of_prometheus(params: dict[str, t.Any], period: Period, say: t.Callable[[st
 
 
 def _written(report: Report, params: dict[str, t.Any], check_mode: bool) -> Result:
-    directory = os.path.abspath(params["directory"])
-    files = {kind: os.path.join(directory, f"usage.{kind}") for kind in ("csv", "json", "html")}
+    forms = {"csv": report.to_csv, "json": report.to_json, "html": report.to_html}
     try:
-        contents = {files["csv"]: report.to_csv(), files["json"]: report.to_json(), files["html"]: report.to_html()}
-        if not check_mode:
-            os.makedirs(directory, exist_ok=True)
-            _write(contents)
-    except ImportError as error:
-        return _failed(f"{missing_required_lib('Jinja2')} ({error})")
-    except OSError as error:
-        return _failed(f"directory: cannot write to {directory}: {error.strerror}; name another directory")
+        # Who used what is for their owner and the owner's group.
+        files = save(forms, params["directory"], "usage", 0o640, check_mode)
+    except ReportError as error:
+        return _failed(str(error))
     return {
         "changed": False,
         "files": files,
@@ -356,20 +349,6 @@ def _written(report: Report, params: dict[str, t.Any], check_mode: bool) -> Resu
         "summary": report.summary,
         "table": report.to_table() if params["show"] else [],
     }
-
-
-def _write(contents: dict[str, str]) -> None:
-    """Write the files by path, each whole or not at all. Who used what is for their owner and the owner's group."""
-    for path, content in contents.items():
-        descriptor, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".")
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as stream:
-                stream.write(content)
-            os.chmod(temporary, 0o640)
-            os.replace(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
 
 
 def _failed(message: str) -> Result:

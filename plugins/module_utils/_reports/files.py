@@ -27,18 +27,27 @@ class Report(t.Protocol):
 
 
 def written(report: Report, directory: str, name: str, check_mode: bool) -> dict[str, str]:
-    """Write ``name`` with the extensions json, xml and html into ``directory``, except in check mode, and return their
-    absolute paths by extension. Either all three are written or none.
+    """Write ``name`` with the extensions json, xml and html as ``save`` does, for all who may enter the directory."""
+    forms = {"json": report.to_json, "xml": report.to_junit, "html": report.to_html}
+    return save(forms, directory, name, 0o644, check_mode)
+
+
+def save(
+    forms: t.Mapping[str, t.Callable[[], str]], directory: str, name: str, mode: int, check_mode: bool
+) -> dict[str, str]:
+    """Write ``name`` with each extension of ``forms`` into ``directory``, except in check mode, and return the absolute
+    paths by extension. None is written unless all can be made.
 
     :raises ReportError: when a library is missing, or the directory cannot be written to.
     """
     directory = os.path.abspath(directory)
-    files = {kind: os.path.join(directory, f"{name}.{kind}") for kind in ("json", "xml", "html")}
+    files = {kind: os.path.join(directory, f"{name}.{kind}") for kind in forms}
     try:
-        contents = {files["json"]: report.to_json(), files["xml"]: report.to_junit(), files["html"]: report.to_html()}
+        contents = {files[kind]: form() for kind, form in forms.items()}
         if not check_mode:
             os.makedirs(directory, exist_ok=True)
-            _write(contents)
+            for path, content in contents.items():
+                write_whole(path, content, mode)
     except ImportError as error:
         missing = {"junit_xml": "junit-xml", "jinja2": "Jinja2"}.get(str(error.name), str(error.name))
         raise ReportError(missing_required_lib(missing)) from error
@@ -49,15 +58,14 @@ def written(report: Report, directory: str, name: str, check_mode: bool) -> dict
     return files
 
 
-def _write(contents: dict[str, str]) -> None:
-    """Write the files by path, each whole or not at all; a report is for everyone who may enter the directory."""
-    for path, content in contents.items():
-        descriptor, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".")
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-                stream.write(content)
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
+def write_whole(path: str, content: str, mode: int) -> None:
+    """Write a file in an existing directory, whole or not at all. Ends of lines stay as they are."""
+    descriptor, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as stream:
+            stream.write(content)
+        os.chmod(temporary, mode)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
