@@ -9,11 +9,8 @@ import json
 import os
 import typing as t
 
-from ansible import constants
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
-from ansible.utils.color import stringc
-from ansible.utils.display import Display
 from ansible_collections.egress.ai_gateway.plugins.module_utils._fleet.outcomes import (
     Document,
     Run,
@@ -23,8 +20,7 @@ from ansible_collections.egress.ai_gateway.plugins.module_utils._fleet.outcomes 
 )
 from ansible_collections.egress.ai_gateway.plugins.module_utils._fleet.report import updated
 from ansible_collections.egress.ai_gateway.plugins.module_utils._reports.files import ReportError
-
-display = Display()
+from ansible_collections.egress.ai_gateway.plugins.plugin_utils._report import show
 
 _NAMES = {"type": "list", "elements": "str", "required": True}
 SPEC: dict[str, dict[str, t.Any]] = {
@@ -85,9 +81,7 @@ class ActionModule(ActionBase):
 
         report, files = updated(os.path.abspath(params["directory"]), run, change)
         if params["state"] == "finished" and report.is_complete:
-            colours = {status: constants.config.get_config_value(name) for status, name in _COLOURS.items()}
-            lines = [stringc(line, colours[status]) if status else line for line, status in report.to_table()]
-            display.display("\n".join(["", *lines, f"The page of all clusters is {files['html']}", ""]))
+            show(report.to_table(), _COLOURS, f"The page of all clusters is {files['html']}")
         (cluster,) = [one for one in report.clusters if one.name == host]
         return {"files": files, "cluster": cluster.as_dict(), "summary": report.summary}
 

@@ -7,26 +7,16 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible import constants
-from ansible.utils.color import stringc
-from ansible.utils.display import Display
 from ansible_collections.egress.ai_gateway.plugins.plugin_utils._in_process import InProcessAction
+from ansible_collections.egress.ai_gateway.plugins.plugin_utils._report import show
 
-display = Display()
-
-COLOURS = {
-    kind: constants.config.get_config_value(setting)
-    for kind, setting in {"head": "COLOR_HIGHLIGHT", "caution": "COLOR_WARN", "total": "COLOR_OK"}.items()
-}
+COLOURS = {"head": "COLOR_HIGHLIGHT", "caution": "COLOR_WARN", "total": "COLOR_OK"}
 
 
 class ActionModule(InProcessAction):
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         result = super().run(tmp, task_vars)
-        lines = [stringc(line, COLOURS[kind]) if kind else line for line, kind in result.pop("table", [])]
-        if lines:
-            # In one piece, as the tables of several clusters may be shown at the same time.
-            display.display("\n".join(["", *lines, ""]))
+        show(result.pop("table", []), COLOURS)
         return result
 
     def shown(self, params: dict[str, t.Any]) -> dict[str, t.Any]:

@@ -15,6 +15,18 @@ from ansible_collections.egress.ai_gateway.plugins.plugin_utils._in_process impo
 display = Display()
 
 
+def show(table: t.Iterable[tuple[str, str]], colours: t.Mapping[str, str], *more: str) -> None:
+    """Show lines in their colours, and more lines below them.
+
+    :param table: pairs of a line and what selects its colour; an empty string selects none.
+    :param colours: settings of Ansible by what selects a colour.
+    """
+    lines = [stringc(line, constants.config.get_config_value(colours[kind])) if kind else line for line, kind in table]
+    if lines:
+        # In one piece, as the tables of several clusters may be shown at the same time.
+        display.display("\n".join(["", *lines, *more, ""]))
+
+
 class ReportAction(InProcessAction):
     """Runs the module, and shows what it returns as ``table``: pairs of a line and what selects its colour."""
 
@@ -23,11 +35,5 @@ class ReportAction(InProcessAction):
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         result = super().run(tmp, task_vars)
-        lines = [
-            stringc(line, constants.config.get_config_value(self.colours[kind])) if kind else line
-            for line, kind in result.get("table", [])
-        ]
-        if lines:
-            # In one piece, as the tables of several clusters may be shown at the same time.
-            display.display("\n".join(["", *lines, ""]))
+        show(result.get("table", []), self.colours)
         return result
