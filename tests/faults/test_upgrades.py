@@ -14,13 +14,13 @@ import json
 import os
 import pathlib
 import signal
-import threading
 import time
 import typing as t
 
 import objects
 import other_releases
 import pytest
+from component_faults import COMPONENTS, slowed
 from load import Load, Request
 from runs import INVENTORY, ROOT, playbook, recaps, start
 from sites import SAME_CLUSTER, Sites, gateway_url
@@ -36,6 +36,8 @@ PROXIES = "gateway.envoyproxy.io/owning-gateway-name=ai-gateway,!egress.ai-gatew
 #: A machine that is busy with other tests answers late, and that is no fault of a release. The checks are fewer than
 #: somebody would have on a cluster that is used.
 PATIENT = {"upgrade_p99_floor": 10, "upgrade_canary_checks": 3, "upgrade_step_checks": 1}
+#: What answers the requests.
+(PROVIDER,) = [component for component in COMPONENTS if component.name == "provider"]
 Variables = dict[str, t.Any]
 
 
@@ -135,48 +137,6 @@ def assert_nobody_was_refused(ended: Ended) -> None:
     assert sum(load["figures"]["open"] for load in loads) == 0
 
 
-def processes_of(selector: str) -> set[int]:
-    """The ids of the processes of pods of simulators, by the control groups that name their pods."""
-    uids = objects.kubectl(
-        "get",
-        "pods",
-        "--namespace=external-models",
-        f"--selector={selector}",
-        "--output=jsonpath={.items[*].metadata.uid}",
-    ).split()
-    found = set()
-    for path in pathlib.Path("/proc").glob("[0-9]*/cgroup"):
-        with contextlib.suppress(OSError):
-            groups = path.read_text()
-            if any(uid in groups for uid in uids):
-                found.add(int(path.parent.name))
-    return found
-
-
-@contextlib.contextmanager
-def slow_answers(selector: str, pause: float) -> t.Iterator[None]:
-    """Stop simulators for so many seconds again and again, so that they answer late and lose nothing."""
-    enough = threading.Event()
-    stopped = processes_of(selector)
-    assert stopped
-
-    def slow() -> None:
-        while not enough.is_set():
-            for number, wait in ((signal.SIGSTOP, pause), (signal.SIGCONT, pause / 10)):
-                for process in stopped:
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(process, number)
-                time.sleep(wait)
-
-    thread = threading.Thread(target=slow, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        enough.set()
-        thread.join()
-
-
 def test_an_upgrade_and_a_way_back_refuse_nobody(sites: Sites, lab: Lab) -> None:
     lab.site(sites, OLD)
     assert running() == OLD
@@ -203,7 +163,7 @@ def test_slow_answers_lead_back(sites: Sites, lab: Lab) -> None:
 
         def watch(line: str, _run: int) -> None:
             if line.startswith("TASK [egress.ai_gateway.upgrade : Rollout | Wait until all") and not slow_now:
-                slow_now.append(slow.enter_context(slow_answers("app.kubernetes.io/instance=openai-simulator", 3)))
+                slow_now.append(slow.enter_context(slowed(PROVIDER, 3, 0.3)))
             if "Go back | Turn around" in line:
                 slow.close()
 

@@ -142,16 +142,16 @@ def stopped(component: Component) -> t.Iterator[None]:
 
 
 @contextlib.contextmanager
-def slowed(component: Component) -> t.Iterator[None]:
-    """For a block, a program that runs a twentieth of the time."""
+def slowed(component: Component, stands: float = STANDS, runs: float = RUNS) -> t.Iterator[None]:
+    """For a block, a program that stands and runs in turn for so many seconds, by default a twentieth of the time."""
     processes, enough = component.processes(), threading.Event()
 
     def take_turns() -> None:
         while not enough.is_set():
             _signal(processes, signal.SIGSTOP)
-            enough.wait(STANDS)
+            enough.wait(stands)
             _signal(processes, signal.SIGCONT)
-            time.sleep(RUNS)
+            time.sleep(runs)
 
     thread = threading.Thread(target=take_turns, daemon=True)
     thread.start()
